@@ -1,0 +1,271 @@
+/**
+ * @file abi.h
+ * The host-engine contract: what lies in shared memory and what the descriptors mean.
+ *
+ * Two memories, as across PCIe. The *arena* is host memory: one memfd per tenant (an application
+ * and the children it forks), made and sealed by the engine. The *window* is engine memory that
+ * the host may write: one memfd per tenant too. Each ring lives with its consumer; what the
+ * consumer tells the producer (credit, "I sleep") lives with the producer. So nobody polls across
+ * the link; every crossing is a write.
+ *
+ *   arena (host memory)                          window (engine memory)
+ *   ├ engine_armed[core]  written by engine      ├ to-engine rings      written by host
+ *   ├ to-host rings       written by engine      └ feedback of to-host rings
+ *   ├ feedback of to-engine rings                    (consumed, armed)  written by host
+ *   │     (consumed)      written by engine
+ *   ├ receive region      payload, allocated and written by engine, read by host
+ *   └ host region         allocated and written by host alone: socket blocks, send chunks;
+ *                         the engine only reads payload from it
+ *
+ * Events and operations are *cumulative*: they carry stream offsets ("acknowledged up to",
+ * "consumed up to"), so that pending ones merge when a ring is full, and so that one event can be
+ * told to several processes that share a socket after fork. Stream offset 0 is the first payload
+ * byte in a direction.
+ *
+ * Everything the engine reads from the host is copied once, validated, then used.
+ */
+#ifndef PNO_HOSTLINK_ABI_H
+#define PNO_HOSTLINK_ABI_H
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/ip_address.h"
+
+/** Changes with every incompatible change of this file; a mismatch is refused in the hello. */
+#define LINK_ABI_VERSION 1
+
+#define LINK_CORES_MAX     8   /**< engine cores that one tenant can talk to */
+#define LINK_CHANNELS_MAX  64  /**< channels (threads with rings of their own) per process */
+#define LINK_ADDRESSES_MAX 16  /**< engine addresses told in the hello */
+#define LINK_PROGRAM_MAX   32  /**< bytes of the program's name, with its NUL */
+
+/** A default place for the control socket; PNO_SOCKET and --socket override it. */
+#define LINK_SOCKET_PATH_DEFAULT "/run/pno/pnod.sock"
+
+/* ---- Sockets as the link knows them ------------------------------------------------------- */
+
+/**
+ * A socket is named by a slot in its tenant's table and by the incarnation of that slot, which
+ * whoever allocates the slot increments; descriptors of an earlier incarnation are ignored.
+ * Slots [0, host_slots) are allocated by the host (sockets it binds, listens on or connects), the
+ * rest by the engine (accepted connections). A slot may be used again after LINK_EVENT_SLOT_FREE.
+ */
+struct link_socket_name {
+    uint32_t slot;
+    uint32_t incarnation;
+};
+
+/* ---- Descriptors -------------------------------------------------------------------------- */
+
+enum link_operation {            /* host to engine */
+    LINK_OP_NONE = 0,
+    LINK_OP_BIND,                /**< endpoints.local, .flags; answered by LINK_EVENT_REPLY */
+    LINK_OP_LISTEN,              /**< value = backlog; answered by LINK_EVENT_REPLY */
+    LINK_OP_CONNECT,             /**< endpoints; then LINK_EVENT_ESTABLISHED or _ERROR */
+    LINK_OP_SEND,                /**< data: stream offset, place in the arena, length */
+    LINK_OP_CONSUMED,            /**< data.stream_offset: the application has read up to here */
+    LINK_OP_SHUTDOWN_WRITE,      /**< data.stream_offset: FIN follows this many bytes */
+    LINK_OP_SHUTDOWN_READ,       /**< later payload is acknowledged and dropped, as Linux does */
+    LINK_OP_CLOSE,               /**< this process lets go of the socket; data.stream_offset: bytes
+                                      read by the application (fewer than received: RST, as Linux
+                                      does); LINK_FLAG_ABORT: RST anyway (SO_LINGER 0). The last
+                                      process to let go closes the connection. */
+    LINK_OP_ACCEPTED,            /**< the application took the connection `socket` (told by
+                                      LINK_EVENT_ACCEPT) off listener option.value (a slot); this
+                                      process now holds it */
+    LINK_OP_SET_OPTION,          /**< option; no answer: the host has checked the value */
+    LINK_OP_GET_INFO,            /**< write struct tcp_info to data.arena_offset (host region,
+                                      data.length bytes of room), then LINK_EVENT_REPLY */
+    LINK_OP_REBIND,              /**< later events of this socket go to the channel this came by */
+    LINK_OP_COUNT
+};
+
+enum link_event {                /* engine to host */
+    LINK_EVENT_NONE = 0,
+    LINK_EVENT_REPLY,            /**< to request_id; error; BIND: endpoints.local* as bound */
+    LINK_EVENT_ESTABLISHED,      /**< endpoints: connected */
+    LINK_EVENT_DATA,             /**< data: these payload bytes lie in the receive region. In stream
+                                      order without gaps; may repeat bytes told before (to be
+                                      skipped). They stay until CONSUMED passes them. */
+    LINK_EVENT_FIN,              /**< data.stream_offset: the peer's stream ends here */
+    LINK_EVENT_SENT,             /**< data.stream_offset: acknowledged by the peer up to here, the
+                                      chunks below may be reused; data.length: how many bytes may be
+                                      outstanding beyond it (send buffer, auto-tuned) */
+    LINK_EVENT_ERROR,            /**< error: ECONNRESET, ETIMEDOUT, ECONNREFUSED, …; LINK_FLAG_FATAL:
+                                      the connection is gone (else a soft error) */
+    LINK_EVENT_ACCEPT,           /**< endpoints: a connection is ready on listener `socket`; its
+                                      events come by the same channel from now on */
+    LINK_EVENT_SLOT_FREE,        /**< the engine is done with this slot (host-allocated slots) */
+    LINK_EVENT_URGENT,           /**< data.stream_offset: urgent pointer, the byte before it */
+    LINK_EVENT_COUNT
+};
+
+enum link_flag {
+    LINK_FLAG_ABORT = 1 << 0,       /**< CLOSE: reset the connection */
+    LINK_FLAG_FATAL = 1 << 1,       /**< ERROR: the connection is gone */
+    LINK_FLAG_REUSEADDR = 1 << 2,   /**< BIND */
+    LINK_FLAG_REUSEPORT = 1 << 3,   /**< BIND */
+    LINK_FLAG_V6ONLY = 1 << 4,      /**< BIND on :: */
+    LINK_FLAG_IPV6 = 1 << 5,        /**< BIND/CONNECT: the application's socket is AF_INET6 */
+    LINK_FLAG_MORE = 1 << 6,        /**< SEND: more follows soon (MSG_MORE, TCP_CORK) */
+    LINK_FLAG_URGENT = 1 << 7,      /**< SEND: the last byte is urgent (MSG_OOB) */
+};
+
+/** What LINK_OP_SET_OPTION sets; values in the units given. */
+enum link_option {
+    LINK_OPTION_NODELAY = 1,         /**< 0 or 1 */
+    LINK_OPTION_CORK,                /**< 0 or 1 */
+    LINK_OPTION_KEEPALIVE,           /**< 0 or 1 */
+    LINK_OPTION_KEEPALIVE_IDLE_S,    /**< TCP_KEEPIDLE */
+    LINK_OPTION_KEEPALIVE_INTERVAL_S,/**< TCP_KEEPINTVL */
+    LINK_OPTION_KEEPALIVE_COUNT,     /**< TCP_KEEPCNT */
+    LINK_OPTION_USER_TIMEOUT_MS,     /**< TCP_USER_TIMEOUT, 0 = default */
+    LINK_OPTION_RECEIVE_BUFFER,      /**< SO_RCVBUF, bytes of payload; ends auto-tuning */
+    LINK_OPTION_SEND_BUFFER,         /**< SO_SNDBUF, bytes of payload; ends auto-tuning */
+    LINK_OPTION_MAXSEG,              /**< TCP_MAXSEG, bytes */
+    LINK_OPTION_QUICKACK,            /**< 0 or 1 */
+    LINK_OPTION_CONGESTION,          /**< index into the engine's algorithms: enum link_congestion */
+    LINK_OPTION_LINGER2_S,           /**< TCP_LINGER2, seconds; -1 = none */
+    LINK_OPTION_SYNCNT,              /**< TCP_SYNCNT */
+    LINK_OPTION_WINDOW_CLAMP,        /**< TCP_WINDOW_CLAMP, bytes */
+    LINK_OPTION_NOTSENT_LOWAT,       /**< TCP_NOTSENT_LOWAT, bytes */
+    LINK_OPTION_DEFER_ACCEPT_S,      /**< TCP_DEFER_ACCEPT on a listener */
+    LINK_OPTION_TOS,                 /**< IP_TOS / IPV6_TCLASS, 0..255 */
+    LINK_OPTION_TTL,                 /**< IP_TTL / IPV6_UNICAST_HOPS, 1..255 */
+    LINK_OPTION_COUNT
+};
+
+enum link_congestion { LINK_CONGESTION_CUBIC = 0, LINK_CONGESTION_RENO = 1 };
+
+/** One cache line, so that the consumer touches just the next slot. */
+struct link_descriptor {
+    uint8_t type;   /**< enum link_operation or enum link_event */
+    uint8_t flags;  /**< enum link_flag */
+    uint16_t error; /**< errno, 0 = none */
+    struct link_socket_name socket;
+    /** BIND, LISTEN, GET_INFO and REPLY: chosen by the host. ACCEPT: 0, 1, 2, … per listener, by
+        which processes that share the listener agree who takes which connection. */
+    uint32_t request_id;
+    union {
+        struct {
+            uint64_t stream_offset;
+            uint64_t arena_offset;
+            uint64_t length;
+        } data;
+        struct { /* BIND, CONNECT, ESTABLISHED, ACCEPT, REPLY to BIND */
+            struct ip_address local;
+            struct ip_address remote;
+            uint16_t local_port;
+            uint16_t remote_port;
+            uint32_t accept_slot; /**< ACCEPT: the new connection's slot */
+        } endpoints;
+        struct {
+            int64_t value;     /**< SET_OPTION: the value; LISTEN: backlog; ACCEPTED: listener */
+            uint32_t option;   /**< SET_OPTION: enum link_option */
+            uint32_t reserved;
+        } option;
+        uint8_t bytes[40];
+    };
+    uint32_t accept_incarnation; /**< ACCEPT: the new slot's incarnation */
+    /**
+     * Lap number of the ring (1, 2, …, wrapping but never 0), written last with release; the
+     * consumer reads it with acquire. A slot is full when it equals the consumer's lap.
+     */
+    _Atomic uint32_t lap;
+};
+static_assert(sizeof(struct link_descriptor) == 64, "a descriptor is one cache line");
+
+/** What a consumer tells its producer; lives in the producer's memory. One writer: the consumer. */
+struct link_feedback {
+    _Alignas(64) _Atomic uint32_t consumed; /**< descriptors consumed so far, modulo 2^32 */
+    _Atomic uint32_t armed; /**< to-host rings: 1 = ring my doorbell after the next push. (The
+                                 engine's own flags are engine_armed[], one per core.) */
+};
+static_assert(sizeof(struct link_feedback) == 64, "one cache line");
+
+/** At the start of the arena. Written by the engine. */
+struct link_arena_header {
+    uint32_t abi_version;
+    uint32_t engine_cores;
+    /** Per engine core, a line each: 1 = asleep; who pushes must exchange it for 0 and ring. */
+    struct {
+        _Alignas(64) _Atomic uint32_t armed;
+    } engine[LINK_CORES_MAX];
+};
+
+/* ---- Control connection: a Unix stream socket, fixed-size messages ------------------------- */
+
+#define LINK_MAGIC 0x4c4f4e50u /**< "PNOL"; a first byte of '{' is a JSON request instead */
+
+enum link_hello_kind {
+    LINK_HELLO_TENANT = 1, /**< a new application: makes a tenant */
+    LINK_HELLO_FORK = 2,   /**< a process about to be forked joins the tenant tenant_token and gets
+                                its own reference on every socket that the process parent_process
+                                holds. Made by the parent before fork; kept by the child. */
+};
+
+struct link_hello {
+    uint32_t magic;
+    uint16_t abi_version;
+    uint16_t kind;
+    uint32_t pid;            /**< for people (pno ss); the engine trusts SO_PEERCRED */
+    uint32_t parent_process; /**< FORK: process_id from the parent's own hello reply */
+    uint8_t tenant_token[16];
+    char program[LINK_PROGRAM_MAX];
+};
+
+struct link_prefix {
+    struct ip_address address;
+    uint32_t prefix_length; /**< of the 128-bit form: an IPv4 /24 is 120 */
+};
+
+/** With descriptors by SCM_RIGHTS: arena, window, then one doorbell eventfd per engine core. */
+struct link_hello_reply {
+    uint32_t magic;
+    uint16_t abi_version;
+    uint16_t error; /**< errno; then `message` says why, in one line, and no descriptors come */
+    char message[112];
+    uint8_t tenant_token[16];
+    uint32_t process_id;
+    uint32_t engine_cores;
+    uint64_t arena_bytes;
+    uint64_t window_bytes;
+    uint64_t receive_region_offset;
+    uint64_t receive_region_bytes;
+    uint64_t host_region_offset;
+    uint64_t host_region_bytes;
+    uint32_t slots;      /**< in all */
+    uint32_t host_slots; /**< [0, host_slots) are the host's to allocate */
+    uint32_t send_buffer_initial; /**< bytes that may be outstanding before the first SENT event */
+    uint32_t address_count;
+    uint32_t gateway_v4; /**< 1: any IPv4 destination can be reached */
+    uint32_t gateway_v6;
+    struct link_prefix addresses[LINK_ADDRESSES_MAX];
+};
+
+enum link_request_type {
+    LINK_REQUEST_CHANNEL = 1, /**< rings for one more thread */
+};
+
+struct link_request {
+    uint32_t magic;
+    uint32_t type;
+};
+
+/** With one descriptor by SCM_RIGHTS: the channel's doorbell eventfd (the host reads it). */
+struct link_channel_reply {
+    uint32_t magic;
+    uint32_t error; /**< errno */
+    uint32_t channel;
+    uint32_t ring_slots; /**< of every ring: a power of two */
+    struct {
+        uint64_t to_engine_ring;     /**< window offset of link_descriptor[ring_slots] */
+        uint64_t to_engine_feedback; /**< arena offset of struct link_feedback */
+        uint64_t to_host_ring;       /**< arena offset */
+        uint64_t to_host_feedback;   /**< window offset */
+    } core[LINK_CORES_MAX];
+};
+
+#endif
