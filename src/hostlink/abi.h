@@ -36,10 +36,10 @@
 /** Changes with every incompatible change of this file; a mismatch is refused in the hello. */
 #define LINK_ABI_VERSION 1
 
-#define LINK_CORES_MAX     8   /**< engine cores that one tenant can talk to */
-#define LINK_CHANNELS_MAX  64  /**< channels (threads with rings of their own) per process */
-#define LINK_ADDRESSES_MAX 16  /**< engine addresses told in the hello */
-#define LINK_PROGRAM_MAX   32  /**< bytes of the program's name, with its NUL */
+#define LINK_CORES_MAX     8  /**< engine cores that one tenant can talk to */
+#define LINK_CHANNELS_MAX  64 /**< channels (threads with rings of their own) per process */
+#define LINK_ADDRESSES_MAX 16 /**< engine addresses told in the hello */
+#define LINK_PROGRAM_MAX   32 /**< bytes of the program's name, with its NUL */
 
 /** A default place for the control socket; PNO_SOCKET and --socket override it. */
 #define LINK_SOCKET_PATH_DEFAULT "/run/pno/pnod.sock"
@@ -59,81 +59,88 @@ struct link_socket_name {
 
 /* ---- Descriptors -------------------------------------------------------------------------- */
 
-enum link_operation {            /* host to engine */
-    LINK_OP_NONE = 0,
-    LINK_OP_BIND,                /**< endpoints.local, .flags; answered by LINK_EVENT_REPLY */
-    LINK_OP_LISTEN,              /**< value = backlog; answered by LINK_EVENT_REPLY */
-    LINK_OP_CONNECT,             /**< endpoints; then LINK_EVENT_ESTABLISHED or _ERROR */
-    LINK_OP_SEND,                /**< data: stream offset, place in the arena, length */
-    LINK_OP_CONSUMED,            /**< data.stream_offset: the application has read up to here */
-    LINK_OP_SHUTDOWN_WRITE,      /**< data.stream_offset: FIN follows this many bytes */
-    LINK_OP_SHUTDOWN_READ,       /**< later payload is acknowledged and dropped, as Linux does */
-    LINK_OP_CLOSE,               /**< this process lets go of the socket; data.stream_offset: bytes
-                                      read by the application (fewer than received: RST, as Linux
-                                      does); LINK_FLAG_ABORT: RST anyway (SO_LINGER 0). The last
-                                      process to let go closes the connection. */
-    LINK_OP_ACCEPTED,            /**< the application took the connection `socket` (told by
-                                      LINK_EVENT_ACCEPT) off listener option.value (a slot); this
-                                      process now holds it */
-    LINK_OP_SET_OPTION,          /**< option; no answer: the host has checked the value */
-    LINK_OP_GET_INFO,            /**< write struct tcp_info to data.arena_offset (host region,
-                                      data.length bytes of room), then LINK_EVENT_REPLY */
-    LINK_OP_REBIND,              /**< later events of this socket go to the channel this came by */
-    LINK_OP_COUNT
+enum link_operation { /* host to engine */
+                      LINK_OP_NONE = 0,
+                      LINK_OP_BIND,    /**< endpoints.local, .flags; answered by LINK_EVENT_REPLY */
+                      LINK_OP_LISTEN,  /**< value = backlog; answered by LINK_EVENT_REPLY */
+                      LINK_OP_CONNECT, /**< endpoints; then LINK_EVENT_ESTABLISHED or _ERROR */
+                      LINK_OP_SEND,    /**< data: stream offset, place in the arena, length */
+                      LINK_OP_CONSUMED, /**< data.stream_offset: the application has read up to here
+                                         */
+                      LINK_OP_SHUTDOWN_WRITE, /**< data.stream_offset: FIN follows this many bytes
+                                               */
+                      LINK_OP_SHUTDOWN_READ,  /**< later payload is acknowledged and dropped, as
+                                                 Linux does */
+                      LINK_OP_CLOSE,    /**< this process lets go of the socket; data.stream_offset:
+                                           bytes    read by the application (fewer than received: RST, as
+                                           Linux    does); LINK_FLAG_ABORT: RST anyway (SO_LINGER 0). The
+                                           last    process to let go closes the connection. */
+                      LINK_OP_ACCEPTED, /**< the application took the connection `socket` (told by
+                                             LINK_EVENT_ACCEPT) off listener option.value (a slot);
+                                           this process now holds it */
+                      LINK_OP_SET_OPTION, /**< option; no answer: the host has checked the value */
+                      LINK_OP_GET_INFO,   /**< write struct tcp_info to data.arena_offset (host
+                                             region,   data.length bytes of room), then LINK_EVENT_REPLY
+                                           */
+                      LINK_OP_REBIND, /**< later events of this socket go to the channel this came
+                                         by */
+                      LINK_OP_COUNT
 };
 
-enum link_event {                /* engine to host */
-    LINK_EVENT_NONE = 0,
-    LINK_EVENT_REPLY,            /**< to request_id; error; BIND: endpoints.local* as bound */
-    LINK_EVENT_ESTABLISHED,      /**< endpoints: connected */
-    LINK_EVENT_DATA,             /**< data: these payload bytes lie in the receive region. In stream
-                                      order without gaps; may repeat bytes told before (to be
-                                      skipped). They stay until CONSUMED passes them. */
-    LINK_EVENT_FIN,              /**< data.stream_offset: the peer's stream ends here */
-    LINK_EVENT_SENT,             /**< data.stream_offset: acknowledged by the peer up to here, the
-                                      chunks below may be reused; data.length: how many bytes may be
-                                      outstanding beyond it (send buffer, auto-tuned) */
-    LINK_EVENT_ERROR,            /**< error: ECONNRESET, ETIMEDOUT, ECONNREFUSED, …; LINK_FLAG_FATAL:
-                                      the connection is gone (else a soft error) */
-    LINK_EVENT_ACCEPT,           /**< endpoints: a connection is ready on listener `socket`; its
-                                      events come by the same channel from now on */
-    LINK_EVENT_SLOT_FREE,        /**< the engine is done with this slot (host-allocated slots) */
-    LINK_EVENT_URGENT,           /**< data.stream_offset: urgent pointer, the byte before it */
-    LINK_EVENT_COUNT
+enum link_event { /* engine to host */
+                  LINK_EVENT_NONE = 0,
+                  LINK_EVENT_REPLY, /**< to request_id; error; BIND: endpoints.local* as bound */
+                  LINK_EVENT_ESTABLISHED, /**< endpoints: connected */
+                  LINK_EVENT_DATA, /**< data: these payload bytes lie in the receive region. In
+                                      stream order without gaps; may repeat bytes told before (to be
+                                        skipped). They stay until CONSUMED passes them. */
+                  LINK_EVENT_FIN,  /**< data.stream_offset: the peer's stream ends here */
+                  LINK_EVENT_SENT, /**< data.stream_offset: acknowledged by the peer up to here, the
+                                        chunks below may be reused; data.length: how many bytes may
+                                      be outstanding beyond it (send buffer, auto-tuned) */
+                  LINK_EVENT_ERROR,  /**< error: ECONNRESET, ETIMEDOUT, ECONNREFUSED, …;
+                                        LINK_FLAG_FATAL:  the connection is gone (else a soft error)
+                                      */
+                  LINK_EVENT_ACCEPT, /**< endpoints: a connection is ready on listener `socket`; its
+                                          events come by the same channel from now on */
+                  LINK_EVENT_SLOT_FREE, /**< the engine is done with this slot (host-allocated
+                                           slots) */
+                  LINK_EVENT_URGENT, /**< data.stream_offset: urgent pointer, the byte before it */
+                  LINK_EVENT_COUNT
 };
 
 enum link_flag {
-    LINK_FLAG_ABORT = 1 << 0,       /**< CLOSE: reset the connection */
-    LINK_FLAG_FATAL = 1 << 1,       /**< ERROR: the connection is gone */
-    LINK_FLAG_REUSEADDR = 1 << 2,   /**< BIND */
-    LINK_FLAG_REUSEPORT = 1 << 3,   /**< BIND */
-    LINK_FLAG_V6ONLY = 1 << 4,      /**< BIND on :: */
-    LINK_FLAG_IPV6 = 1 << 5,        /**< BIND/CONNECT: the application's socket is AF_INET6 */
-    LINK_FLAG_MORE = 1 << 6,        /**< SEND: more follows soon (MSG_MORE, TCP_CORK) */
-    LINK_FLAG_URGENT = 1 << 7,      /**< SEND: the last byte is urgent (MSG_OOB) */
+    LINK_FLAG_ABORT = 1 << 0,     /**< CLOSE: reset the connection */
+    LINK_FLAG_FATAL = 1 << 1,     /**< ERROR: the connection is gone */
+    LINK_FLAG_REUSEADDR = 1 << 2, /**< BIND */
+    LINK_FLAG_REUSEPORT = 1 << 3, /**< BIND */
+    LINK_FLAG_V6ONLY = 1 << 4,    /**< BIND on :: */
+    LINK_FLAG_IPV6 = 1 << 5,      /**< BIND/CONNECT: the application's socket is AF_INET6 */
+    LINK_FLAG_MORE = 1 << 6,      /**< SEND: more follows soon (MSG_MORE, TCP_CORK) */
+    LINK_FLAG_URGENT = 1 << 7,    /**< SEND: the last byte is urgent (MSG_OOB) */
 };
 
 /** What LINK_OP_SET_OPTION sets; values in the units given. */
 enum link_option {
-    LINK_OPTION_NODELAY = 1,         /**< 0 or 1 */
-    LINK_OPTION_CORK,                /**< 0 or 1 */
-    LINK_OPTION_KEEPALIVE,           /**< 0 or 1 */
-    LINK_OPTION_KEEPALIVE_IDLE_S,    /**< TCP_KEEPIDLE */
-    LINK_OPTION_KEEPALIVE_INTERVAL_S,/**< TCP_KEEPINTVL */
-    LINK_OPTION_KEEPALIVE_COUNT,     /**< TCP_KEEPCNT */
-    LINK_OPTION_USER_TIMEOUT_MS,     /**< TCP_USER_TIMEOUT, 0 = default */
-    LINK_OPTION_RECEIVE_BUFFER,      /**< SO_RCVBUF, bytes of payload; ends auto-tuning */
-    LINK_OPTION_SEND_BUFFER,         /**< SO_SNDBUF, bytes of payload; ends auto-tuning */
-    LINK_OPTION_MAXSEG,              /**< TCP_MAXSEG, bytes */
-    LINK_OPTION_QUICKACK,            /**< 0 or 1 */
-    LINK_OPTION_CONGESTION,          /**< index into the engine's algorithms: enum link_congestion */
-    LINK_OPTION_LINGER2_S,           /**< TCP_LINGER2, seconds; -1 = none */
-    LINK_OPTION_SYNCNT,              /**< TCP_SYNCNT */
-    LINK_OPTION_WINDOW_CLAMP,        /**< TCP_WINDOW_CLAMP, bytes */
-    LINK_OPTION_NOTSENT_LOWAT,       /**< TCP_NOTSENT_LOWAT, bytes */
-    LINK_OPTION_DEFER_ACCEPT_S,      /**< TCP_DEFER_ACCEPT on a listener */
-    LINK_OPTION_TOS,                 /**< IP_TOS / IPV6_TCLASS, 0..255 */
-    LINK_OPTION_TTL,                 /**< IP_TTL / IPV6_UNICAST_HOPS, 1..255 */
+    LINK_OPTION_NODELAY = 1,          /**< 0 or 1 */
+    LINK_OPTION_CORK,                 /**< 0 or 1 */
+    LINK_OPTION_KEEPALIVE,            /**< 0 or 1 */
+    LINK_OPTION_KEEPALIVE_IDLE_S,     /**< TCP_KEEPIDLE */
+    LINK_OPTION_KEEPALIVE_INTERVAL_S, /**< TCP_KEEPINTVL */
+    LINK_OPTION_KEEPALIVE_COUNT,      /**< TCP_KEEPCNT */
+    LINK_OPTION_USER_TIMEOUT_MS,      /**< TCP_USER_TIMEOUT, 0 = default */
+    LINK_OPTION_RECEIVE_BUFFER,       /**< SO_RCVBUF, bytes of payload; ends auto-tuning */
+    LINK_OPTION_SEND_BUFFER,          /**< SO_SNDBUF, bytes of payload; ends auto-tuning */
+    LINK_OPTION_MAXSEG,               /**< TCP_MAXSEG, bytes */
+    LINK_OPTION_QUICKACK,             /**< 0 or 1 */
+    LINK_OPTION_CONGESTION,     /**< index into the engine's algorithms: enum link_congestion */
+    LINK_OPTION_LINGER2_S,      /**< TCP_LINGER2, seconds; -1 = none */
+    LINK_OPTION_SYNCNT,         /**< TCP_SYNCNT */
+    LINK_OPTION_WINDOW_CLAMP,   /**< TCP_WINDOW_CLAMP, bytes */
+    LINK_OPTION_NOTSENT_LOWAT,  /**< TCP_NOTSENT_LOWAT, bytes */
+    LINK_OPTION_DEFER_ACCEPT_S, /**< TCP_DEFER_ACCEPT on a listener */
+    LINK_OPTION_TOS,            /**< IP_TOS / IPV6_TCLASS, 0..255 */
+    LINK_OPTION_TTL,            /**< IP_TTL / IPV6_UNICAST_HOPS, 1..255 */
     LINK_OPTION_COUNT
 };
 
@@ -162,8 +169,8 @@ struct link_descriptor {
             uint32_t accept_slot; /**< ACCEPT: the new connection's slot */
         } endpoints;
         struct {
-            int64_t value;     /**< SET_OPTION: the value; LISTEN: backlog; ACCEPTED: listener */
-            uint32_t option;   /**< SET_OPTION: enum link_option */
+            int64_t value;   /**< SET_OPTION: the value; LISTEN: backlog; ACCEPTED: listener */
+            uint32_t option; /**< SET_OPTION: enum link_option */
             uint32_t reserved;
         } option;
         uint8_t bytes[40];
@@ -236,8 +243,8 @@ struct link_hello_reply {
     uint64_t receive_region_bytes;
     uint64_t host_region_offset;
     uint64_t host_region_bytes;
-    uint32_t slots;      /**< in all */
-    uint32_t host_slots; /**< [0, host_slots) are the host's to allocate */
+    uint32_t slots;               /**< in all */
+    uint32_t host_slots;          /**< [0, host_slots) are the host's to allocate */
     uint32_t send_buffer_initial; /**< bytes that may be outstanding before the first SENT event */
     uint32_t address_count;
     uint32_t gateway_v4; /**< 1: any IPv4 destination can be reached */

@@ -26,7 +26,7 @@
 
 /** The producing end. Private to one producer at a time. */
 struct link_producer {
-    struct link_descriptor *slots; /**< in the consumer's memory */
+    struct link_descriptor *slots;  /**< in the consumer's memory */
     struct link_feedback *feedback; /**< in our memory, written by the consumer */
     uint32_t mask;
     uint32_t produced;        /**< modulo 2^32 */

@@ -1,0 +1,174 @@
+/**
+ * @file stack_internal.h
+ * The seam between the stack (tables, IP, timers: src/core) and TCP (src/core/tcp). Not for
+ * embedders.
+ *
+ * The stack owns: memory, connection and listener pools, the flow and port tables, the timer
+ * wheel, the lists of connections that want to send or have events, routes and neighbours, header
+ * parsing and building. TCP owns: what a connection is (tcp/connection.h, which embeds struct
+ * tcp_links below as `links`), and every decision of the protocol.
+ */
+#ifndef PNO_CORE_STACK_INTERNAL_H
+#define PNO_CORE_STACK_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/interval_set.h"
+#include "base/timer_wheel.h"
+#include "core/stack.h"
+
+/** The 4-tuple, and what routing found out; the pre-process stage's part of a connection. */
+struct tcp_flow {
+    struct ip_address local;
+    struct ip_address remote;
+    uint16_t local_port;
+    uint16_t remote_port;
+};
+
+/** What the stack hangs a connection into. Written by the stack only. */
+struct tcp_links {
+    struct tcp_connection *hash_next;
+    struct tcp_connection *output_next; /**< list of connections that want to send */
+    struct tcp_connection *event_next;  /**< list of connections with events */
+    struct timer_wheel_entry timer;
+    uint32_t events; /**< enum stack_event_bit, pending */
+    bool in_output, in_events, in_flow_table, owns_port;
+};
+
+/* ---- What the stack gives TCP ------------------------------------------------------------- */
+
+/** A connection from the pool, zeroed but for links; NULL and DROP_CONNECTION_LIMIT counted when
+    empty. Not in any table yet. */
+struct tcp_connection *stack_connection_alloc(struct stack *stack);
+
+/** Take it out of all tables, lists and the wheel and give it back. Pending events are lost; TCP
+    raises STACK_EVENT_CLOSED and frees only after it has been delivered (see stack_event_raise). */
+void stack_connection_free(struct stack *stack, struct tcp_connection *connection);
+
+/** Enter into the flow table. @return 0, -EADDRINUSE when the 4-tuple is taken. */
+int stack_flow_insert(struct stack *stack, struct tcp_connection *connection);
+void stack_flow_remove(struct stack *stack, struct tcp_connection *connection);
+struct tcp_connection *stack_flow_find(struct stack *stack, const struct tcp_flow *flow);
+
+/** Choose source address and ephemeral port (RFC 6056 §3.3.3 algorithm 3, skipping what is in use)
+    for a flow whose local address and/or port are unset, or check those given.
+    @return 0, -EADDRINUSE, -EADDRNOTAVAIL, -ENETUNREACH. */
+int stack_flow_choose_local(struct stack *stack, struct tcp_flow *flow, bool reuse_address);
+
+/** One deadline per connection; TIME_NEVER cancels. On expiry tcp_timer_expired() is called. */
+void stack_timer_set(struct stack *stack, struct tcp_connection *connection, uint64_t deadline_ns);
+
+/** The connection has something to send: tcp_output_next() will be called from stack_transmit(). */
+void stack_output_mark(struct stack *stack, struct tcp_connection *connection);
+
+/** Merge event bits. With STACK_EVENT_CLOSED the embedder's use ends; after delivering it the stack
+    calls tcp_closed_delivered(), upon which TCP frees the connection (or keeps it for TIME_WAIT).
+ */
+void stack_event_raise(struct stack *stack, struct tcp_connection *connection, uint32_t bits);
+void stack_listener_event_raise(struct stack *stack, struct tcp_listener *listener, uint32_t bits);
+
+/** A segment without connection: RST for what arrived (RFC 9293 §3.10.7.1), SYN-ACK cookie, or a
+    TIME_WAIT acknowledgement. Kept in a bounded queue; dropped when that is full. */
+struct tcp_reply {
+    struct tcp_flow flow; /**< local = us */
+    seq_t seq, ack;
+    uint8_t flags;
+    uint8_t traffic_class, ttl;
+    uint16_t window;
+    uint8_t options_length;
+    uint8_t options[TCP_OPTIONS_MAX];
+};
+void stack_reply_queue(struct stack *stack, const struct tcp_reply *reply);
+
+/** IP bytes per packet towards this destination: link MTU or what path MTU discovery learnt
+    (RFC 1191, 8201), 65535 for our own addresses. */
+uint16_t stack_path_mtu(struct stack *stack, const struct ip_address *remote, uint64_t now_ns);
+
+/** Neighbour reachability hint (RFC 4861 §7.3.1): forward progress on this connection. */
+void stack_reachability_confirm(struct stack *stack, struct tcp_connection *connection,
+                                uint64_t now_ns);
+
+/** RFC 6528 keyed hash of the flow, without the clock part; 32 bits. Also timestamps' offset. */
+uint32_t stack_flow_hash(struct stack *stack, const struct tcp_flow *flow, uint32_t purpose);
+/** SipHash-2-4 of arbitrary bytes under the stack's secret (SYN cookies, fast open). */
+uint64_t stack_siphash(struct stack *stack, const void *bytes, uint32_t length);
+/** Deterministic pseudo-random numbers from config.random_seed. */
+uint32_t stack_random(struct stack *stack);
+
+struct interval_pool *stack_interval_pool(struct stack *stack);
+const struct stack_config *stack_get_config(const struct stack *stack);
+struct stack_counters *stack_counters(struct stack *stack);
+
+/* Listeners: pool and table. TCP owns the struct's contents (tcp/listener.h). */
+struct tcp_listener *stack_listener_alloc(struct stack *stack);
+void stack_listener_free(struct stack *stack, struct tcp_listener *listener);
+
+/* ---- What TCP gives the stack ------------------------------------------------------------- */
+
+/** One segment to send. The stack builds the headers around it. */
+struct tcp_output {
+    seq_t seq, ack;
+    uint8_t flags;
+    uint16_t window; /**< as on the wire */
+    uint16_t urgent_pointer;
+    uint8_t ecn;            /**< IP ECN bits */
+    uint8_t options_length; /**< multiple of 4 */
+    uint8_t options[TCP_OPTIONS_MAX];
+    uint64_t stream_offset;
+    uint32_t payload_length;
+    uint16_t gso_size; /**< 0, or payload is several segments of this size */
+};
+
+size_t tcp_connection_bytes(void); /**< sizeof, for the pool */
+size_t tcp_listener_bytes(void);
+struct tcp_links *tcp_connection_links(struct tcp_connection *connection);
+struct tcp_flow *tcp_connection_flow(struct tcp_connection *connection);
+const struct tcp_options_set *tcp_connection_options(const struct tcp_connection *connection);
+
+/** The next segment this connection may send now; false: none (it leaves the output list). */
+bool tcp_output_next(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns,
+                     uint32_t gso_bytes_max, struct tcp_output *output);
+
+void tcp_timer_expired(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
+void tcp_closed_delivered(struct stack *stack, struct tcp_connection *connection);
+
+/** RFC 9293 §3.10.7.2-4; result->drop says what became of it. */
+void tcp_segment_arrives(struct stack *stack, struct tcp_connection *connection,
+                         const struct tcp_segment *segment, uint64_t now_ns,
+                         struct stack_rx_result *result);
+/** A segment for a listener (state LISTEN, incl. SYN cookies coming back). */
+void tcp_listener_segment_arrives(struct stack *stack, struct tcp_listener *listener,
+                                  const struct tcp_segment *segment, uint64_t now_ns,
+                                  struct stack_rx_result *result);
+/** A segment for nobody: queue the RST it deserves. */
+void tcp_closed_segment_arrives(struct stack *stack, const struct tcp_segment *segment);
+
+enum tcp_icmp_kind {
+    TCP_ICMP_UNREACHABLE_SOFT,
+    TCP_ICMP_UNREACHABLE_HARD,
+    TCP_ICMP_PACKET_TOO_BIG
+};
+/** An ICMP error about a segment of this connection; seq is the one quoted (RFC 5927 checks). */
+void tcp_icmp_arrives(struct stack *stack, struct tcp_connection *connection,
+                      enum tcp_icmp_kind kind, int error, uint16_t mtu, seq_t seq, uint64_t now_ns);
+/** The neighbour could not be resolved: EHOSTUNREACH as Linux reports it. */
+void tcp_neighbour_failed(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
+
+void tcp_connection_check(const struct stack *stack, const struct tcp_connection *connection);
+
+/** Where a listener stands in the listener table, filled by TCP before stack_listener_insert(). */
+struct tcp_listener_key {
+    struct ip_endpoint local;
+    bool is_ipv6, v6only, reuse_port;
+};
+const struct tcp_listener_key *tcp_listener_key(const struct tcp_listener *listener);
+struct tcp_listener **tcp_listener_hash_next(struct tcp_listener *listener);
+/** Enter into the listener table. @return 0, -EADDRINUSE, -EADDRNOTAVAIL. */
+int stack_listener_insert(struct stack *stack, struct tcp_listener *listener);
+void stack_listener_remove(struct stack *stack, struct tcp_listener *listener);
+uint32_t *tcp_listener_events(struct tcp_listener *listener); /**< pending bits; stack writes */
+struct tcp_listener **tcp_listener_event_next(struct tcp_listener *listener);
+void *tcp_listener_user(const struct tcp_listener *listener);
+
+#endif
