@@ -152,7 +152,7 @@ struct link_descriptor {
     uint8_t flags;  /**< enum link_flag */
     uint16_t error; /**< errno, 0 = none */
     struct link_socket_name socket;
-    /** BIND, LISTEN, GET_INFO and REPLY: chosen by the host. ACCEPT: 0, 1, 2, … per listener, by
+    /** BIND, LISTEN, CONNECT, GET_INFO and REPLY: chosen by the host. ACCEPT: 0, 1, 2, … per listener, by
         which processes that share the listener agree who takes which connection. */
     uint32_t request_id;
     union {
@@ -160,6 +160,8 @@ struct link_descriptor {
             uint64_t stream_offset;
             uint64_t arena_offset;
             uint64_t length;
+            uint64_t consumed; /**< SEND: does the work of a CONSUMED up to here, so that a request
+                                    and its answer cost one descriptor; 0 = nothing new */
         } data;
         struct { /* BIND, CONNECT, ESTABLISHED, ACCEPT, REPLY to BIND */
             struct ip_address local;
@@ -184,11 +186,17 @@ struct link_descriptor {
 };
 static_assert(sizeof(struct link_descriptor) == 64, "a descriptor is one cache line");
 
+/** Why to ring a sleeper's doorbell: bits of an armed flag. */
+enum link_armed {
+    LINK_ARMED_FOR_DESCRIPTORS = 1, /**< after the next push */
+    LINK_ARMED_FOR_ROOM = 2,        /**< after the next report of credit too: its ring was full */
+};
+
 /** What a consumer tells its producer; lives in the producer's memory. One writer: the consumer. */
 struct link_feedback {
     _Alignas(64) _Atomic uint32_t consumed; /**< descriptors consumed so far, modulo 2^32 */
-    _Atomic uint32_t armed; /**< to-host rings: 1 = ring my doorbell after the next push. (The
-                                 engine's own flags are engine_armed[], one per core.) */
+    _Atomic uint32_t armed; /**< to-host rings: enum link_armed, 0 = awake. (The engine's own
+                                 flags are in the arena's header, one per core.) */
 };
 static_assert(sizeof(struct link_feedback) == 64, "one cache line");
 
@@ -196,7 +204,8 @@ static_assert(sizeof(struct link_feedback) == 64, "one cache line");
 struct link_arena_header {
     uint32_t abi_version;
     uint32_t engine_cores;
-    /** Per engine core, a line each: 1 = asleep; who pushes must exchange it for 0 and ring. */
+    /** Per engine core, a line each: enum link_armed, 0 = awake; who finds the bit set that he
+        cares for must exchange it for 0 and ring. */
     struct {
         _Alignas(64) _Atomic uint32_t armed;
     } engine[LINK_CORES_MAX];
