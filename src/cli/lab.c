@@ -1,0 +1,340 @@
+/* `pno lab`: see lab.h. */
+#include "lab.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "control_client.h"
+#include "paths.h"
+
+volatile sig_atomic_t lab_interrupted;
+
+bool lab_fail(struct lab *lab, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(lab->message, sizeof(lab->message), format, arguments);
+    va_end(arguments);
+    return false;
+}
+
+bool lab_init(struct lab *lab, const char *name)
+{
+    size_t length = strlen(name);
+    if (length == 0 || length > LAB_NAME_MAX || !isalnum((unsigned char)name[0])) {
+        return false;
+    }
+    for (const char *c = name; *c != '\0'; c++) {
+        if (!isalnum((unsigned char)*c) && *c != '-' && *c != '_') {
+            return false;
+        }
+    }
+    *lab = (struct lab){.name = name};
+    static const char *const suffixes[LAB_SPACE_COUNT] = {"host", "dpu", "client"};
+    for (int space = 0; space < LAB_SPACE_COUNT; space++) {
+        snprintf(lab->spaces[space], sizeof(lab->spaces[space]), "%s-%s", name, suffixes[space]);
+    }
+    snprintf(lab->socket, sizeof(lab->socket), LAB_RUN_FOLDER "/%s.sock", name);
+    snprintf(lab->log, sizeof(lab->log), LAB_RUN_FOLDER "/%s.log", name);
+    snprintf(lab->pid_file, sizeof(lab->pid_file), LAB_RUN_FOLDER "/%s.pid", name);
+    snprintf(lab->lock, sizeof(lab->lock), LAB_RUN_FOLDER "/%s.lock", name);
+    return true;
+}
+
+/*
+ * One `up` or `down` of a name at a time. The file is removed by its holder at the end; so whoever
+ * gets the lock of a removed file starts again.
+ */
+static int take_lock(struct lab *lab)
+{
+    if (mkdir(LAB_RUN_FOLDER, 0755) != 0 && errno != EEXIST) {
+        lab_fail(lab, "cannot make " LAB_RUN_FOLDER ": %s", strerror(errno));
+        return -1;
+    }
+    for (;;) {
+        int fd = open(lab->lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        if (fd < 0 || flock(fd, LOCK_EX) != 0) {
+            lab_fail(lab, "cannot lock %s: %s", lab->lock, strerror(errno));
+            return -1;
+        }
+        struct stat held;
+        struct stat named;
+        if (fstat(fd, &held) == 0 && stat(lab->lock, &named) == 0 && held.st_ino == named.st_ino) {
+            return fd;
+        }
+        close(fd);
+    }
+}
+
+static void drop_lock(const struct lab *lab, int fd)
+{
+    (void)unlink(lab->lock);
+    close(fd);
+}
+
+static void note_signal(int signal_number)
+{
+    lab_interrupted = signal_number;
+}
+
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = note_signal};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+}
+
+static bool is_up(const struct lab *lab)
+{
+    return lab_engine_pid(lab) != 0 && lab_wire_exists(lab);
+}
+
+static bool remove_all(struct lab *lab)
+{
+    bool stopped = lab_engine_stop(lab);
+    return lab_wire_remove(lab) && stopped;
+}
+
+/* The steps of `up`, in order; an interrupt counts as a failure of the step it falls in. */
+static bool bring_up(struct lab *lab, enum lab_port port, char **options)
+{
+    /* A lab whose engine died keeps its namespaces, for programs still live there. */
+    if (!lab_engine_stop(lab)) {
+        return false;
+    }
+    if (!lab_wire_exists(lab) && (!lab_wire_remove(lab) || !lab_wire_make(lab))) {
+        return false;
+    }
+    if (!lab_wire_prepare(lab, port) || !lab_engine_start(lab, port, options) ||
+        !lab_wire_finish(lab, port)) {
+        return false;
+    }
+    return !lab_interrupted || lab_fail(lab, "interrupted, everything is removed again");
+}
+
+static int up(struct lab *lab, const char *command, enum lab_port port, char **options)
+{
+    int lock = take_lock(lab);
+    if (lock < 0) {
+        cli_error(command, "%s", lab->message);
+        return CLI_EXIT_FAILURE;
+    }
+    int status = CLI_EXIT_FAILURE;
+    if (is_up(lab)) {
+        cli_error(command,
+                  "lab '%s' is already up (pnod is pid %d): take it down first with "
+                  "'pno lab --name %s down'",
+                  lab->name, (int)lab_engine_pid(lab), lab->name);
+    } else {
+        catch_signals();
+        if (bring_up(lab, port, options)) {
+            status = 0;
+        } else {
+            char why[LAB_MESSAGE_MAX];
+            memcpy(why, lab->message, sizeof(why));
+            if (lab_interrupted) {
+                (void)unlink(lab->log);
+            }
+            (void)remove_all(lab);
+            cli_error(command, "%s", why);
+            status = lab_interrupted ? 128 + (int)lab_interrupted : CLI_EXIT_FAILURE;
+        }
+    }
+    drop_lock(lab, lock);
+    return status;
+}
+
+static int down(struct lab *lab, const char *command)
+{
+    int lock = take_lock(lab);
+    if (lock < 0 || !remove_all(lab)) {
+        cli_error(command, "%s", lab->message);
+        if (lock >= 0) {
+            drop_lock(lab, lock);
+        }
+        return CLI_EXIT_FAILURE;
+    }
+    (void)unlink(lab->log);
+    drop_lock(lab, lock);
+    return 0;
+}
+
+static int status(const struct lab *lab)
+{
+    pid_t pid = lab_engine_pid(lab);
+    bool wired = lab_wire_exists(lab);
+    if (pid == 0) {
+        printf("lab %s: %s\n", lab->name,
+               wired ? "its pnod has ended ('up' restarts it)" : "not up");
+        return CLI_EXIT_FAILURE;
+    }
+    printf("lab %s: %s, pnod pid %d, socket %s, log %s\n", lab->name,
+           wired ? "up" : "its namespaces are not whole", (int)pid, lab->socket, lab->log);
+    char message[CONTROL_CLIENT_MESSAGE_MAX];
+    json_t *ping = control_client_request(lab->socket, "ping", message);
+    if (ping == NULL) {
+        printf("  %s\n", message);
+        return CLI_EXIT_FAILURE;
+    }
+    const char *port = json_string_value(json_object_get(ping, "port"));
+    printf("  port %s\n  engine " LAB_ENGINE_V4 " " LAB_ENGINE_V6 "\n", port != NULL ? port : "?");
+    printf("  client " LAB_CLIENT_V4 " " LAB_CLIENT_V6 "\n");
+    json_decref(ping);
+    return wired ? 0 : CLI_EXIT_FAILURE;
+}
+
+/* Our folders first, so that `pno` and `pnod` are the ones that made the lab. */
+static bool set_environment(const struct lab *lab)
+{
+    char own[PATH_MAX];
+    char engine[PATH_MAX];
+    const char *present = getenv("PATH");
+    if (!paths_own_folder(own)) {
+        return false;
+    }
+    bool found = paths_find_pnod(engine);
+    if (found) {
+        *strrchr(engine, '/') = '\0';
+    }
+    bool separate = found && strcmp(own, engine) != 0;
+    char *path;
+    if (asprintf(&path, "%s%s%s:%s", own, separate ? ":" : "", separate ? engine : "",
+                 present != NULL ? present : "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin") <
+        0) {
+        return false;
+    }
+    bool done = setenv("PATH", path, 1) == 0 && setenv("PNO_SOCKET", lab->socket, 1) == 0;
+    free(path);
+    return done;
+}
+
+static int execute(struct lab *lab, const char *command, const char *where, char **program)
+{
+    enum lab_space space = strcmp(where, "host") == 0 ? LAB_HOST : LAB_CLIENT;
+    if (!lab_space_enter(lab, space)) {
+        cli_error(command, "%s", lab->message);
+        return CLI_EXIT_FAILURE;
+    }
+    if (!set_environment(lab)) {
+        cli_error(command, "cannot set the environment of '%s': %s", program[0], strerror(errno));
+        return CLI_EXIT_FAILURE;
+    }
+    return cli_exec(command, program);
+}
+
+struct lab_options {
+    const char *name;
+    enum lab_port port;
+    bool port_given;
+    char *words[2]; /* up | down | status | exec, and exec's host | client */
+    char **rest;    /* exec's program, up's options for pnod; NULL-terminated */
+};
+
+static enum lab_port parse_port(const char *command, const char *text)
+{
+    static const char *const names[] = {"af_xdp", "af_packet", "tap"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(text, names[i]) == 0) {
+            return (enum lab_port)i;
+        }
+    }
+    cli_usage_error(command, "no port '%s': af_xdp, af_packet or tap", text);
+}
+
+static error_t parse(int key, char *argument, struct argp_state *state)
+{
+    struct lab_options *options = state->input;
+    switch (key) {
+    case 'n':
+        options->name = argument;
+        return 0;
+    case 'p':
+        options->port = parse_port(state->argv[0], argument);
+        options->port_given = true;
+        return 0;
+    case ARGP_KEY_ARG: {
+        bool after_dashes = state->quoted > 0 && state->next > state->quoted;
+        if (options->words[0] == NULL && !after_dashes) {
+            options->words[0] = argument;
+        } else if (options->words[0] != NULL && strcmp(options->words[0], "exec") == 0 &&
+                   options->words[1] == NULL) {
+            options->words[1] = argument;
+        } else if (after_dashes || options->words[1] != NULL) {
+            options->rest = &state->argv[state->next - 1];
+            state->next = state->argc;
+        } else {
+            return cli_parse_default(key, state);
+        }
+        return 0;
+    }
+    default:
+        return cli_parse_default(key, state);
+    }
+}
+
+static const struct argp_option lab_argp_options[] = {
+    {"name", 'n', "NAME", 0, "the lab's name ('pno' if not given)", 0},
+    {"port", 'p', "KIND", 0, "up: the engine's port: af_xdp (if not given), af_packet or tap", 0},
+    {0},
+};
+
+static const struct argp lab_argp = {
+    .options = lab_argp_options,
+    .parser = parse,
+    .args_doc = "up [-- PNOD-OPTION...]\ndown\nstatus\nexec host|client -- CMD [ARG]...",
+    .doc = "A server, its DPU and a client as network namespaces NAME-host (no network but lo), "
+           "NAME-dpu (pnod, owning 10.77.0.1/24 and fd77::1/64) and NAME-client (10.77.0.2/24, "
+           "fd77::2/64, kernel TCP).\v"
+           "An application is offloaded by 'pno lab exec host -- pno run -- CMD'. Needs root.",
+};
+
+int command_lab(int argc, char **argv)
+{
+    struct lab_options options = {.name = "pno"};
+    cli_parse(&lab_argp, argc, argv, &options);
+
+    const char *word = options.words[0] != NULL ? options.words[0] : "";
+    struct lab lab;
+    if (!lab_init(&lab, options.name)) {
+        cli_usage_error(argv[0], "'%s' can't name a lab: up to %d letters, digits, '-' and '_'",
+                        options.name, LAB_NAME_MAX);
+    }
+    bool is_exec = strcmp(word, "exec") == 0;
+    if (!is_exec && strcmp(word, "up") != 0 && strcmp(word, "down") != 0 &&
+        strcmp(word, "status") != 0) {
+        cli_usage_error(argv[0], "say 'up', 'down', 'status' or 'exec'%s%s%s",
+                        word[0] != '\0' ? ", not '" : "", word, word[0] != '\0' ? "'" : "");
+    }
+    if (is_exec && (options.words[1] == NULL || (strcmp(options.words[1], "host") != 0 &&
+                                                 strcmp(options.words[1], "client") != 0))) {
+        cli_usage_error(argv[0], "exec where? 'host' or 'client'");
+    }
+    if (is_exec && options.rest == NULL) {
+        cli_usage_error(argv[0], "exec which program? Give it after '--'");
+    }
+    if ((options.port_given || options.rest != NULL) && !is_exec && strcmp(word, "up") != 0) {
+        cli_usage_error(argv[0], "--port and options for pnod go with 'up'");
+    }
+    if (geteuid() != 0) {
+        cli_error(argv[0], "network namespaces need root: run it as root");
+        return CLI_EXIT_FAILURE;
+    }
+    if (is_exec) {
+        return execute(&lab, argv[0], options.words[1], options.rest);
+    }
+    if (strcmp(word, "up") == 0) {
+        return up(&lab, argv[0], options.port, options.rest);
+    }
+    return strcmp(word, "down") == 0 ? down(&lab, argv[0]) : status(&lab);
+}

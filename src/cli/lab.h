@@ -1,0 +1,91 @@
+/**
+ * @file lab.h
+ * A lab: three network namespaces on this machine that play a server, its DPU and a client.
+ *
+ *     NAME-host          NAME-dpu                       NAME-client
+ *     lo only            pno0 ──────── veth ─────────── eth0
+ *     pno run -- CMD     pnod owns 10.77.0.1/24         10.77.0.2/24
+ *                                  fd77::1/64           fd77::2/64
+ *
+ * With `--port tap` a bridge in NAME-dpu joins pno0 to the tap device that pnod makes.
+ * Labs of different names share nothing. Everything here is found again by the lab's name, so that
+ * `down` works after any crash.
+ */
+#ifndef PNO_CLI_LAB_H
+#define PNO_CLI_LAB_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#define LAB_NAME_MAX    48
+#define LAB_PATH_MAX    96
+#define LAB_MESSAGE_MAX 512
+
+#define LAB_RUN_FOLDER  "/run/pno"
+#define LAB_ENGINE_V4   "10.77.0.1/24"
+#define LAB_ENGINE_V6   "fd77::1/64"
+#define LAB_CLIENT_V4   "10.77.0.2/24"
+#define LAB_CLIENT_V6   "fd77::2/64"
+#define LAB_ENGINE_PORT "pno0"
+#define LAB_CLIENT_PORT "eth0"
+#define LAB_TAP         "pnotap0"
+#define LAB_BRIDGE      "pnobr0"
+
+enum lab_space { LAB_HOST, LAB_DPU, LAB_CLIENT, LAB_SPACE_COUNT };
+
+enum lab_port { LAB_PORT_AF_XDP, LAB_PORT_AF_PACKET, LAB_PORT_TAP };
+
+struct lab {
+    const char *name;
+    char spaces[LAB_SPACE_COUNT][LAB_NAME_MAX + 8]; /**< names of the namespaces */
+    char socket[LAB_PATH_MAX];
+    char log[LAB_PATH_MAX];
+    char pid_file[LAB_PATH_MAX];
+    char lock[LAB_PATH_MAX];
+    char message[LAB_MESSAGE_MAX]; /**< after a failure: what, and what to do, in one line */
+};
+
+/** Fill in a lab's names; false if `name` can't be one. */
+bool lab_init(struct lab *lab, const char *name);
+
+/** Set lab->message; always false. */
+__attribute__((format(printf, 2, 3))) bool lab_fail(struct lab *lab, const char *format, ...);
+
+/* ---- Namespaces and the wire between them (lab_wire.c) ------------------------------------- */
+
+bool lab_space_exists(const struct lab *lab, enum lab_space space);
+
+/** All three namespaces and the veth pair are there. */
+bool lab_wire_exists(const struct lab *lab);
+
+/** Make what lab_wire_exists() looks for, addresses and offloads set. */
+bool lab_wire_make(struct lab *lab);
+
+/** Ready an existing wire for a new engine on `port`: no XDP program, bridge only for the tap. */
+bool lab_wire_prepare(struct lab *lab, enum lab_port port);
+
+/** With the engine running: what a port needs beyond lab_wire_prepare(). */
+bool lab_wire_finish(struct lab *lab, enum lab_port port);
+
+/** Remove the namespaces, and the wire with them. */
+bool lab_wire_remove(struct lab *lab);
+
+/** Move this process into a namespace, with a /sys that shows it. */
+bool lab_space_enter(struct lab *lab, enum lab_space space);
+
+/* ---- The engine's process (lab_engine.c) --------------------------------------------------- */
+
+/** The lab's running pnod, or 0. Another process with the recorded pid is not taken for it. */
+pid_t lab_engine_pid(const struct lab *lab);
+
+/** Start pnod in NAME-dpu and wait until it answers. `options`: more of its arguments, or NULL. */
+bool lab_engine_start(struct lab *lab, enum lab_port port, char **options);
+
+/** End it if it runs, and remove its socket and its pid file. */
+bool lab_engine_stop(struct lab *lab);
+
+/** Set once a signal asks us to stop; the waits here give up then. */
+extern volatile sig_atomic_t lab_interrupted;
+
+#endif

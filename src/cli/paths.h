@@ -1,0 +1,23 @@
+/**
+ * @file paths.h
+ * Where PnO's other parts are: next to this binary in a build tree, or in the installed places.
+ */
+#ifndef PNO_CLI_PATHS_H
+#define PNO_CLI_PATHS_H
+
+#include <limits.h>
+#include <stdbool.h>
+
+/** The folder of the running `pno`, without a trailing slash. False if /proc is not there. */
+bool paths_own_folder(char folder[PATH_MAX]);
+
+/** The engine's binary; false if there is none. */
+bool paths_find_pnod(char path[PATH_MAX]);
+
+/** libpno.so, as an absolute path; false if there is none. */
+bool paths_find_libpno(char path[PATH_MAX]);
+
+/** The control socket: `option` if not NULL, else $PNO_SOCKET, else the default place. */
+const char *paths_control_socket(const char *option);
+
+#endif
