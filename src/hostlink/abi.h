@@ -72,15 +72,16 @@ enum link_operation { /* host to engine */
                       LINK_OP_SHUTDOWN_READ,  /**< later payload is acknowledged and dropped, as
                                                  Linux does */
                       LINK_OP_CLOSE,    /**< this process lets go of the socket; data.stream_offset:
-                                           bytes    read by the application (fewer than received: RST, as
-                                           Linux    does); LINK_FLAG_ABORT: RST anyway (SO_LINGER 0). The
-                                           last    process to let go closes the connection. */
+                                           bytes    read by the application (fewer than received: RST,
+                                           as    Linux    does); LINK_FLAG_ABORT: RST anyway (SO_LINGER
+                                           0). The    last    process to let go closes the connection. */
                       LINK_OP_ACCEPTED, /**< the application took the connection `socket` (told by
                                              LINK_EVENT_ACCEPT) off listener option.value (a slot);
                                            this process now holds it */
                       LINK_OP_SET_OPTION, /**< option; no answer: the host has checked the value */
                       LINK_OP_GET_INFO,   /**< write struct tcp_info to data.arena_offset (host
-                                             region,   data.length bytes of room), then LINK_EVENT_REPLY
+                                             region,   data.length bytes of room), then
+                                             LINK_EVENT_REPLY
                                            */
                       LINK_OP_REBIND, /**< later events of this socket go to the channel this came
                                          by */
@@ -152,8 +153,8 @@ struct link_descriptor {
     uint8_t flags;  /**< enum link_flag */
     uint16_t error; /**< errno, 0 = none */
     struct link_socket_name socket;
-    /** BIND, LISTEN, CONNECT, GET_INFO and REPLY: chosen by the host. ACCEPT: 0, 1, 2, … per listener, by
-        which processes that share the listener agree who takes which connection. */
+    /** BIND, LISTEN, CONNECT, GET_INFO and REPLY: chosen by the host. ACCEPT: 0, 1, 2, … per
+       listener, by which processes that share the listener agree who takes which connection. */
     uint32_t request_id;
     union {
         struct {
