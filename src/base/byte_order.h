@@ -1,0 +1,55 @@
+/**
+ * @file byte_order.h
+ * Loads and stores of network-order fields at any alignment.
+ */
+#ifndef PNO_BASE_BYTE_ORDER_H
+#define PNO_BASE_BYTE_ORDER_H
+
+#include <stdint.h>
+#include <string.h>
+
+static inline uint16_t host_to_be16(uint16_t value)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return __builtin_bswap16(value);
+#else
+    return value;
+#endif
+}
+
+static inline uint32_t host_to_be32(uint32_t value)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return __builtin_bswap32(value);
+#else
+    return value;
+#endif
+}
+
+static inline uint16_t load_be16(const void *bytes)
+{
+    uint16_t value;
+    memcpy(&value, bytes, sizeof(value));
+    return host_to_be16(value);
+}
+
+static inline uint32_t load_be32(const void *bytes)
+{
+    uint32_t value;
+    memcpy(&value, bytes, sizeof(value));
+    return host_to_be32(value);
+}
+
+static inline void store_be16(void *bytes, uint16_t value)
+{
+    value = host_to_be16(value);
+    memcpy(bytes, &value, sizeof(value));
+}
+
+static inline void store_be32(void *bytes, uint32_t value)
+{
+    value = host_to_be32(value);
+    memcpy(bytes, &value, sizeof(value));
+}
+
+#endif

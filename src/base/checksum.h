@@ -1,0 +1,53 @@
+/**
+ * @file checksum.h
+ * The Internet checksum (RFC 1071): sums are kept in the machine's byte order, so that a finished
+ * sum is stored with memcpy(), and unfolded between pieces.
+ */
+#ifndef PNO_BASE_CHECKSUM_H
+#define PNO_BASE_CHECKSUM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/**
+ * Add bytes that begin at an even offset of what is summed.
+ * @param sum  what checksum_add() returned for the pieces before, or 0.
+ * @return     the new partial sum, below 2^17.
+ */
+uint32_t checksum_add(uint32_t sum, const void *bytes, size_t length);
+
+/** The same while copying to destination; the two must not overlap. */
+uint32_t checksum_copy(uint32_t sum, void *restrict destination, const void *restrict source,
+                       size_t length);
+
+/** A 64-bit sum of 32-bit or smaller words, folded to below 2^17. */
+static inline uint32_t checksum_fold64(uint64_t sum)
+{
+    sum = (sum >> 32) + (uint32_t)sum;
+    sum = (sum >> 32) + (uint32_t)sum;
+    return (uint32_t)((sum >> 16) + (sum & 0xffff));
+}
+
+/** The sum of a piece, as it counts when the piece begins at an odd offset. */
+static inline uint32_t checksum_shift_odd(uint32_t sum)
+{
+    sum = (sum >> 16) + (sum & 0xffff);
+    sum = (sum >> 16) + (sum & 0xffff);
+    return ((sum & 0xff) << 8) | (sum >> 8);
+}
+
+/** Fold to 16 bits without complement: what hardware offload wants of a pseudo-header. */
+static inline uint16_t checksum_fold(uint32_t sum)
+{
+    sum = (sum >> 16) + (sum & 0xffff);
+    sum = (sum >> 16) + (sum & 0xffff);
+    return (uint16_t)sum;
+}
+
+/** The value to store in the checksum field; over data with its checksum, 0 means right. */
+static inline uint16_t checksum_finish(uint32_t sum)
+{
+    return (uint16_t)~checksum_fold(sum);
+}
+
+#endif
