@@ -80,10 +80,33 @@ error_t cli_parse_default(int key, struct argp_state *state)
     }
 }
 
+enum { OPTION_HELP = 2000 };
+
+/* argp's own --help falls silent with ARGP_NO_ERRS. */
+static error_t parse_help(int key, char *argument, struct argp_state *state)
+{
+    (void)argument;
+    if (key != OPTION_HELP) {
+        return ARGP_ERR_UNKNOWN;
+    }
+    argp_help(state->root_argp, stdout, ARGP_HELP_LONG | ARGP_HELP_USAGE | ARGP_HELP_DOC,
+              state->argv[0]);
+    exit(EXIT_SUCCESS);
+}
+
 void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
 {
+    static const struct argp_option help_options[] = {
+        {"help", OPTION_HELP, NULL, 0, "this help", -1},
+        {0},
+    };
+    static const struct argp help = {.options = help_options, .parser = parse_help};
+    const struct argp_child children[] = {{.argp = &help, .group = -1}, {0}};
+    struct argp with_help = *argp;
+    with_help.children = children;
     /* ARGP_NO_ERRS: argp's own messages take two lines. */
-    error_t error = argp_parse(argp, argc, argv, ARGP_IN_ORDER | ARGP_NO_ERRS, NULL, input);
+    error_t error = argp_parse(&with_help, argc, argv, ARGP_IN_ORDER | ARGP_NO_ERRS | ARGP_NO_HELP,
+                               NULL, input);
     if (error != 0) {
         cli_usage_error(argv[0], "the command line is not understood: %s", strerror(error));
     }

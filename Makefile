@@ -1,0 +1,38 @@
+# Thin wrappers; the build itself is meson's (meson.build), the work scripts/ and bench/.
+BUILD := build
+
+.PHONY: all dependencies demo check bench soak install clean
+
+all: $(BUILD)/build.ninja
+	@ninja -C $(BUILD)
+
+dependencies:
+	@scripts/install-deps.sh
+
+$(BUILD)/build.ninja: | dependencies
+	@meson setup $(BUILD) >$(BUILD).log 2>&1 || { cat $(BUILD).log; rm -f $(BUILD).log; exit 1; }
+	@rm -f $(BUILD).log
+
+# Redis on kernel TCP and on PnO, in turn; a table, and build/demo.json.
+demo: dependencies $(BUILD)/build.ninja
+	@ninja -C $(BUILD) --quiet
+	@/usr/bin/python3 bench/demo.py --build $(BUILD)
+
+# Every test; the last line is 'N passed, N failed, N skipped'.
+check: dependencies
+	@/usr/bin/python3 scripts/check.py --build $(BUILD)
+
+# The benchmarks, with a report in Markdown, JSON and PNG.
+bench: dependencies $(BUILD)/build.ninja
+	@ninja -C $(BUILD) --quiet
+	@/usr/bin/python3 bench/bench.py --build $(BUILD)
+
+# The random tests for longer than `make check` has time: SOAK_MINUTES=60 make soak
+soak: dependencies
+	@/usr/bin/python3 scripts/check.py --build $(BUILD) --soak $${SOAK_MINUTES:-30}
+
+install: all
+	@ninja -C $(BUILD) install
+
+clean:
+	@rm -rf $(BUILD) $(BUILD).log
