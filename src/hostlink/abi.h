@@ -104,8 +104,11 @@ enum link_event { /* engine to host */
                                       */
                   LINK_EVENT_ACCEPT, /**< endpoints: a connection is ready on listener `socket`; its
                                           events come by the same channel from now on */
-                  LINK_EVENT_SLOT_FREE, /**< the engine is done with this slot (host-allocated
-                                           slots) */
+                  LINK_EVENT_SLOT_FREE, /**< the engine is done with this slot, and with the send
+                                           chunks below it that no SENT has freed yet. Told of
+                                           every socket, accepted ones too, to the process that let
+                                           go last (until then it is still told SENT); if that is
+                                           dead, to another of its tenant */
                   LINK_EVENT_URGENT, /**< data.stream_offset: urgent pointer, the byte before it */
                   LINK_EVENT_COUNT
 };
