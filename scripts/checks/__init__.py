@@ -1,0 +1,1 @@
+"""What scripts/check.py runs, a module for each kind of test."""

@@ -1,0 +1,43 @@
+"""The builds: each compiler, and the variants that later sections run.
+
+BUILD              gcc, as shipped
+BUILD/check/clang  clang, address and undefined-behaviour sanitizers, fuzzers
+BUILD/check/tsan   gcc, thread sanitizer, without DPDK (which shows that it is not needed)
+"""
+
+import os
+
+BUILD_TIMEOUT_S = 900
+ERROR = r"error:|ERROR|FAILED:"
+
+CLANG = ("-Dfuzzers=true", "-Db_sanitize=address,undefined", "-Db_lundef=false",
+         "-Doptimization=1")
+TSAN = ("-Dengine=disabled", "-Db_sanitize=thread", "-Db_lundef=false")
+
+
+def clang_folder(options):
+    return os.path.join(options.build, "check", "clang")
+
+
+def tsan_folder(options):
+    return os.path.join(options.build, "check", "tsan")
+
+
+def _build(options, report, name, folder, arguments, environment):
+    if not os.path.exists(os.path.join(folder, "build.ninja")):
+        outcome = report.run(f"configure {name}", ["meson", "setup", folder, options.root, *arguments],
+                             BUILD_TIMEOUT_S, environment)
+        if not outcome.ok:
+            report.fail(f"build: {name}", outcome.why(ERROR), outcome.seconds)
+            return
+    report.check(f"build: {name}",
+                 report.run(f"build {name}", ["ninja", "-C", folder], BUILD_TIMEOUT_S), ERROR)
+
+
+def run(options, report):
+    _build(options, report, "gcc", options.build, (), {"CC": "gcc"})
+    _build(options, report, "clang with sanitizers and fuzzers", clang_folder(options), CLANG,
+           {"CC": "clang"})
+    if not options.soak:
+        _build(options, report, "gcc with the thread sanitizer, without DPDK", tsan_folder(options),
+               TSAN, {"CC": "gcc"})

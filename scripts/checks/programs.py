@@ -1,0 +1,110 @@
+"""Tests that are programs of their own: meson's, the socket comparison, the applications."""
+
+import json
+import os
+import re
+
+from . import build
+from .random_tests import SANITIZERS
+
+MESON_TIMEOUT_S = 600
+SOCKETS_TIMEOUT_S = 300
+APPS_TIMEOUT_S = 900
+RACES = re.compile(r"stress|thread|race")
+
+
+def _meson_tests(report, kind, folder, names=(), environment=None):
+    """Run meson's tests in a build folder and count each."""
+    log = os.path.join(folder, "meson-logs", "testlog.json")
+    if os.path.exists(log):
+        os.unlink(log)
+    outcome = report.run(f"{kind} tests", ["meson", "test", "-C", folder, "--no-rebuild",
+                                           "--print-errorlogs", *names],
+                         MESON_TIMEOUT_S, environment)
+    if not os.path.exists(log):
+        report.fail(f"{kind} tests", outcome.why(), outcome.seconds)
+        return
+    with open(log, encoding="utf-8") as lines:
+        results = [json.loads(line) for line in lines if line.strip()]
+    for result in results:
+        name = f"{kind}: {result['name']}"
+        if result["result"] in ("OK", "EXPECTEDFAIL"):
+            report.ok(name, result["duration"])
+        elif result["result"] == "SKIP":
+            report.skip(name, (result.get("stdout") or "no reason given").strip().splitlines()[-1])
+        else:
+            said = (result.get("stderr") or "") + (result.get("stdout") or "")
+            lines = [line.strip() for line in said.splitlines() if line.strip()]
+            blamed = [line for line in lines if re.search(r"rror|FAIL|not ok|acer", line)]
+            why = (blamed or lines[-1:] or ["no output"])[0]
+            report.fail(name, f"{result['result']}: {why[:200]} ({log})", result["duration"])
+    if not results:
+        report.fail(f"{kind} tests", f"there is none ({outcome.log})", outcome.seconds)
+
+
+def unit(options, report):
+    _meson_tests(report, "unit", options.build)
+    _meson_tests(report, "sanitized", build.clang_folder(options), environment=SANITIZERS)
+
+
+def races(options, report):
+    folder = build.tsan_folder(options)
+    listing = report.run("list of race tests", ["meson", "introspect", folder, "--tests"], 60)
+    try:
+        tests = json.loads(listing.text())
+    except ValueError:
+        report.fail("races", listing.why(), 0)
+        return
+    names = sorted({test["name"] for test in tests if RACES.search(test["name"])})
+    if not names:
+        report.fail("races", f"no test named stress, thread or race in {folder}", 0)
+        return
+    _meson_tests(report, "thread sanitizer", folder, names,
+                 {"TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1"})
+
+
+def _runner(report, kind, argv, timeout_s):
+    """A runner's 'ok NAME (s)', 'not ok NAME: why' and 'skip NAME: why' lines, each a test."""
+    seen = []
+
+    def take(line):
+        match = re.match(r"(ok|not ok|skip) ([^:(]+?)(?: \(([\d.]+)(?: s)?\))?(?:: (.*))?$", line)
+        if not match:
+            return
+        verdict, name, seconds, why = match.groups()
+        seen.append(name)
+        if verdict == "ok":
+            report.ok(f"{kind}: {name}", float(seconds or 0))
+        elif verdict == "skip":
+            report.skip(f"{kind}: {name}", why or "no reason given")
+        else:
+            report.fail(f"{kind}: {name}", why or "no reason given", float(seconds or 0))
+
+    outcome = report.start(kind, argv, timeout_s).wait(take)
+    if not seen or outcome.timed_out or outcome.status not in (0, 1):
+        report.fail(f"{kind}: the runner", outcome.why(), outcome.seconds)
+
+
+def _needs_root(report, name):
+    if os.geteuid() == 0:
+        return False
+    report.skip(name, "needs root (network namespaces)")
+    return True
+
+
+def sockets(options, report):
+    if _needs_root(report, "sockets"):
+        return
+    runner = os.path.join(options.root, "tests/sockets/run_sockets.py")
+    if not os.path.exists(runner):
+        report.fail("sockets", f"{runner} is missing", 0)
+        return
+    _runner(report, "sockets", ["/usr/bin/python3", runner, "--build", options.build],
+            SOCKETS_TIMEOUT_S)
+
+
+def apps(options, report):
+    if _needs_root(report, "apps"):
+        return
+    runner = os.path.join(options.root, "tests/apps/run_apps.py")
+    _runner(report, "apps", ["/usr/bin/python3", runner, "--build", options.build], APPS_TIMEOUT_S)

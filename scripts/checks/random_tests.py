@@ -1,0 +1,70 @@
+"""Tests driven by random numbers: the simulation's seeds and the fuzzers."""
+
+import glob
+import os
+import random
+import time
+
+from . import build
+
+SIMULATION_RUNS = 20_000
+SIMULATION_TIMEOUT_S = 240
+FUZZ_SECONDS = 60
+FUZZ_SPARE_S = 120
+SANITIZERS = {"ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0",
+              "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
+
+
+def simulation(options, report):
+    simulator = os.path.join(options.build, "tests/simulation/pno-simulate")
+    name = f"simulation: {SIMULATION_RUNS} seeds"
+    if not os.path.exists(simulator):
+        report.fail(name, f"{simulator} is missing", 0)
+        return
+    if options.soak:
+        _soak(options, report, simulator)
+        return
+    outcome = report.run(name, [simulator, "--seed", "1", "--runs", str(SIMULATION_RUNS)],
+                         SIMULATION_TIMEOUT_S)
+    report.check(name, outcome, r"^FAIL")
+
+
+def _soak(options, report, simulator):
+    deadline = time.monotonic() + options.soak * 60
+    while time.monotonic() < deadline:
+        seed = random.SystemRandom().randrange(1, 1 << 40)
+        name = f"simulation: {SIMULATION_RUNS} seeds from {seed}"
+        outcome = report.run(name, [simulator, "--seed", str(seed), "--runs", str(SIMULATION_RUNS)],
+                             SIMULATION_TIMEOUT_S)
+        report.check(name, outcome, r"^FAIL")
+
+
+def _fuzzers(options):
+    folder = os.path.join(build.clang_folder(options), "tests", "fuzz")
+    return sorted(path for path in glob.glob(os.path.join(folder, "*"))
+                  if os.path.isfile(path) and os.access(path, os.X_OK))
+
+
+def _start_fuzzer(options, report, path, seconds):
+    base = os.path.join(options.build, "check", "fuzz", os.path.basename(path))
+    corpus = os.path.join(base, "corpus")
+    os.makedirs(corpus, exist_ok=True)
+    return report.start(f"fuzz {os.path.basename(path)}",
+                        [path, f"-max_total_time={seconds}", "-print_final_stats=1",
+                         "-rss_limit_mb=4096", "-timeout=20", f"-artifact_prefix={base}/", corpus],
+                        seconds + FUZZ_SPARE_S, SANITIZERS)
+
+
+def fuzz(options, report):
+    fuzzers = _fuzzers(options)
+    if not fuzzers:
+        report.fail("fuzz", f"no fuzzer in {build.clang_folder(options)}/tests/fuzz", 0)
+        return
+    seconds = int(options.soak * 60) if options.soak else FUZZ_SECONDS
+    width = os.cpu_count() or 1
+    for first in range(0, len(fuzzers), width):
+        group = fuzzers[first:first + width]
+        running = [_start_fuzzer(options, report, path, seconds) for path in group]
+        for path, command in zip(group, running):
+            report.check(f"fuzz: {os.path.basename(path)}, {seconds} s", command.wait(),
+                         r"ERROR: |runtime error|SUMMARY|deadly signal")
