@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "base/interval_set.h"
+#include "base/list.h"
 #include "base/timer_wheel.h"
 #include "core/stack.h"
 
@@ -26,14 +27,21 @@ struct tcp_flow {
     uint16_t remote_port;
 };
 
+struct neighbour;
+
 /** What the stack hangs a connection into. Written by the stack only. */
 struct tcp_links {
     struct tcp_connection *hash_next;
-    struct tcp_connection *output_next; /**< list of connections that want to send */
-    struct tcp_connection *event_next;  /**< list of connections with events */
+    struct neighbour *neighbour; /**< next hop, right while route_generation is the stack's */
+    uint32_t route_generation;
+    uint32_t hash;           /**< of the flow, while in the flow table */
+    struct list_node output; /**< of those that want to send, or wait for their neighbour */
+    struct list_node event;  /**< of those with events */
+    struct tcp_connection *port_next, **port_previous_next; /**< of those with this local port */
     struct timer_wheel_entry timer;
     uint32_t events; /**< enum stack_event_bit, pending */
-    bool in_output, in_events, in_flow_table, owns_port;
+    bool in_use, in_flow_table;
+    bool reuse_address; /**< its port may be bound again with SO_REUSEADDR */
 };
 
 /* ---- What the stack gives TCP ------------------------------------------------------------- */
@@ -167,6 +175,9 @@ struct tcp_listener **tcp_listener_hash_next(struct tcp_listener *listener);
 /** Enter into the listener table. @return 0, -EADDRINUSE, -EADDRNOTAVAIL. */
 int stack_listener_insert(struct stack *stack, struct tcp_listener *listener);
 void stack_listener_remove(struct stack *stack, struct tcp_listener *listener);
+/** The listener that a SYN of this flow goes to, as stack_receive_parse() finds it; NULL: none.
+    TCP asks when a SYN ends a TIME_WAIT (RFC 6191, RFC 1122 §4.2.2.13). */
+struct tcp_listener *stack_listener_find(struct stack *stack, const struct tcp_flow *flow);
 uint32_t *tcp_listener_events(struct tcp_listener *listener); /**< pending bits; stack writes */
 struct tcp_listener **tcp_listener_event_next(struct tcp_listener *listener);
 void *tcp_listener_user(const struct tcp_listener *listener);
