@@ -1,0 +1,47 @@
+"""The list of tests; a test is a function of one argument, the Context that it runs in."""
+
+from . import lab as labs
+from .process import Skip
+
+TESTS = []
+
+
+class Context:
+    """What a test gets: one lab, made when it asks for it, and the folder for its files."""
+
+    def __init__(self, name, folder, shared_folder, options):
+        self.name = name
+        self.folder = folder
+        self.shared_folder = shared_folder
+        self.stack = options.stack
+        self._options = options
+        self.lab = None
+
+    def up(self):
+        """Make the lab. The runner removes it, whatever happens."""
+        self.lab = labs.make(self.stack, self.name, self.folder, self._options.build,
+                             self._options.port)
+        self.lab.up()
+        return self.lab
+
+
+class Test:
+    def __init__(self, function, timeout_s, pno_only, later):
+        self.name = function.__name__
+        self.function = function
+        self.timeout_s = timeout_s
+        self.pno_only = pno_only
+        self.later = later
+
+    def run(self, context):
+        if self.pno_only and context.stack != "pno":
+            raise Skip("about the engine, which this stack lacks")
+        self.function(context)
+
+
+def test(timeout_s=60, pno_only=False, later=False):
+    """Register a test. `later`: belongs to the programs that a later issue makes work."""
+    def register(function):
+        TESTS.append(Test(function, timeout_s, pno_only, later))
+        return function
+    return register

@@ -1,0 +1,178 @@
+"""Many connections: one after the other, all at once; and none at all (idle)."""
+
+import select
+import socket
+import time
+
+from harness import netns
+from harness.lab import HOST_V4
+from harness.process import Failure, cpu_share, require, wait_until
+from harness.registry import test
+from harness.servers import start_redis
+
+CYCLES = 10000
+AT_ONCE = 10000
+CONNECTIONS_PER_BATCH = 500
+
+
+def one_cycle(port, ends_first):
+    """Connect, PING, close: from the client's side, from the server's (QUIT), or by a reset."""
+    with socket.socket() as connection:
+        connection.settimeout(10)
+        connection.connect((HOST_V4, port))
+        connection.sendall(b"PING\r\n")
+        answer = connection.recv(100)
+        require(answer == b"+PONG\r\n", f"PING answered {answer!r}")
+        if ends_first == "server":
+            connection.sendall(b"QUIT\r\n")
+            answer = b""
+            while part := connection.recv(100):
+                answer += part
+            require(answer == b"+OK\r\n", f"QUIT answered {answer!r}")
+        elif ends_first == "reset":
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+
+def wait_connected_clients(client, count, timeout_s=15):
+    wait_until(lambda: int(client.info("clients")["connected_clients"]) == count,
+               f"redis has {count} connections", timeout_s, 0.1)
+
+
+@test(timeout_s=150)
+def connect_close_10000(context):
+    """10,000 connect/close cycles leak neither descriptors, nor arena, nor connections."""
+    lab = context.up()
+    redis = start_redis(lab)
+    with redis.client() as client:
+        with netns.inside(lab.client):
+            for _ in range(50):
+                one_cycle(redis.port, "client")
+        wait_connected_clients(client, 1)
+        descriptors = redis.program.descriptors()
+        before = engine_figures(lab)
+        with netns.inside(lab.client):
+            for turn in range(CYCLES):
+                one_cycle(redis.port, ("client", "server", "client", "reset")[turn % 4])
+        wait_connected_clients(client, 1)
+        require(redis.program.descriptors() == descriptors,
+                f"redis had {descriptors} descriptors and has {redis.program.descriptors()}")
+        wait_same_figures(lab, before)
+        require(client.command("PING") == b"PONG", "no PONG afterwards")
+    redis.program.stop()
+    lab.assert_nothing_left()
+
+
+def engine_figures(lab):
+    """What must be as before once all is closed; nothing for kernel TCP."""
+    if lab.stack != "pno":
+        return None
+    stats = lab.stats()
+    alive = [s for s in lab.sockets() if s["state"] not in ("TIME-WAIT", "LISTEN")]
+    return {"connections": len(alive),
+            "receive bytes": sum(t["receive_bytes_in_use"] for t in stats["tenants"]),
+            "sockets": sum(t["sockets"] for t in stats["tenants"])}
+
+
+def wait_same_figures(lab, before):
+    try:
+        wait_until(lambda: engine_figures(lab) == before, "the engine holds what it held", 10, 0.2)
+    except Failure as failure:
+        raise Failure(f"{failure}: {before} before, {engine_figures(lab)} now") from None
+
+
+@test(timeout_s=150)
+def connections_10000_at_once(context):
+    """10,000 clients at once, each answered, twice; then all gone."""
+    lab = context.up()
+    redis = start_redis(lab)
+    with redis.client(timeout=30) as client:
+        before = engine_figures(lab)
+        connections = []
+        with netns.inside(lab.client):
+            while len(connections) < AT_ONCE:
+                connections += open_batch(redis.port, CONNECTIONS_PER_BATCH)
+        wait_connected_clients(client, AT_ONCE + 1, 30)
+        for turn in range(2):
+            ask_all(connections, turn)
+        if lab.stack == "pno":
+            established = [s for s in lab.sockets() if s["state"] == "ESTABLISHED"]
+            require(len(established) == AT_ONCE + 1, f"pno ss shows {len(established)} connections")
+        for connection in connections:
+            connection.close()
+        wait_connected_clients(client, 1, 30)
+        if lab.stack == "pno":
+            wait_same_figures(lab, before)
+    redis.program.stop()
+    lab.assert_nothing_left()
+
+
+def open_batch(port, count):
+    """Open `count` connections at the same time."""
+    batch = []
+    poller = select.poll()
+    for _ in range(count):
+        connection = socket.socket()
+        connection.setblocking(False)
+        connection.connect_ex((HOST_V4, port))
+        poller.register(connection, select.POLLOUT)
+        batch.append(connection)
+    waiting = {c.fileno(): c for c in batch}
+    deadline = time.monotonic() + 20
+    while waiting:
+        for number, _ in poller.poll(1000):
+            error = waiting[number].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            require(error == 0, f"connecting: errno {error}")
+            poller.unregister(number)
+            del waiting[number]
+        require(time.monotonic() < deadline, f"{len(waiting)} of {count} do not connect")
+    return batch
+
+
+def ask_all(connections, turn):
+    """Send to all, then collect from all."""
+    for number, connection in enumerate(connections):
+        connection.setblocking(True)
+        connection.settimeout(20)
+        connection.sendall(b"ECHO %08d\r\n" % (number + turn))
+    for number, connection in enumerate(connections):
+        wanted = b"$8\r\n%08d\r\n" % (number + turn)
+        got = b""
+        while len(got) < len(wanted):
+            part = connection.recv(100)
+            require(part, f"connection {number} was closed")
+            got += part
+        require(got == wanted, f"connection {number} answered {got!r}")
+
+
+@test()
+def idle(context):
+    """An idle redis with connections, and an idle engine, use under 1 % of a core each."""
+    lab = context.up()
+    redis = start_redis(lab)
+    clients = [redis.client() for _ in range(20)]
+    for client in clients:
+        require(client.command("PING") == b"PONG", "PING")
+    pids = {"redis": redis.pid}
+    if lab.stack == "pno":
+        pids["pnod"] = lab.pnod_pid()
+    time.sleep(0.5)
+    shares = cpu_share(pids.values(), 5.0)
+    for name, pid in pids.items():
+        require(shares[pid] < 0.01, f"idle {name} uses {shares[pid]:.1%} of a core")
+    for client in clients:
+        require(client.command("PING") == b"PONG", "PING after the idle time")
+        client.close()
+
+
+@test(pno_only=True)
+def idle_python_server(context):
+    """A server that blocks in accept, poll or select sleeps too."""
+    lab = context.up()
+    server = lab.start_host("http", ["/usr/bin/python3", "-m", "http.server", "8000", "--directory",
+                                     lab.folder])
+    lab.wait_listening(server, 8000)
+    time.sleep(0.5)
+    pids = {"http.server": server.pid, "pnod": lab.pnod_pid()}
+    shares = cpu_share(pids.values(), 5.0)
+    for name, pid in pids.items():
+        require(shares[pid] < 0.01, f"idle {name} uses {shares[pid]:.1%} of a core")
