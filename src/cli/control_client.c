@@ -19,7 +19,7 @@ static int open_connection(const char *socket_path)
     if (strlen(socket_path) >= sizeof(address.sun_path)) {
         return -ENAMETOOLONG;
     }
-    strcpy(address.sun_path, socket_path);
+    memcpy(address.sun_path, socket_path, strlen(socket_path) + 1);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return -errno;

@@ -51,7 +51,7 @@ bool paths_find_pnod(char path[PATH_MAX])
 
 bool paths_find_libpno(char path[PATH_MAX])
 {
-    static const char *const places[] = {"../hostlib/libpno.so", "../" PNO_LIBDIR "/libpno.so",
+    static const char *const places[] = {"../hostlib/libpno.so", PNO_INSTALLED_LIBPNO,
                                          "../lib/pno/libpno.so", "../lib/libpno.so", NULL};
     return find_relative(path, places, R_OK);
 }

@@ -13,8 +13,6 @@
 #define COMMAND_LINE_MAX 512
 #define COMPLAINT_MAX    256
 
-extern char **environ;
-
 /* Keep the first line, read the rest so that the writer never blocks. */
 static void read_complaint(int fd, char complaint[COMPLAINT_MAX])
 {
@@ -71,13 +69,12 @@ bool tool_run(char *message, size_t message_size, const char *format, ...)
     }
     char split[COMMAND_LINE_MAX];
     memcpy(split, line, (size_t)length + 1);
-    char *words[WORDS_MAX + 1];
+    char *words[WORDS_MAX + 1] = {NULL};
     size_t count = 0;
     char *rest = split;
     for (char *word; count < WORDS_MAX && (word = strsep(&rest, " ")) != NULL;) {
         words[count++] = word;
     }
-    words[count] = NULL;
 
     pid_t pid;
     int complaints = -1;
