@@ -76,7 +76,7 @@ bool tool_run(char *message, size_t message_size, const char *format, ...)
         words[count++] = word;
     }
 
-    pid_t pid;
+    pid_t pid = -1;
     int complaints = -1;
     int error = spawn_with_pipe(words, &pid, &complaints);
     if (error != 0) {
@@ -88,7 +88,7 @@ bool tool_run(char *message, size_t message_size, const char *format, ...)
     char complaint[COMPLAINT_MAX];
     read_complaint(complaints, complaint);
     close(complaints);
-    int status;
+    int status = -1;
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
