@@ -95,9 +95,11 @@ static void catch_signals(void)
     sigaction(SIGHUP, &action, NULL);
 }
 
+/* An engine that takes no connections is dying, or as good as dead. */
 static bool is_up(const struct lab *lab)
 {
-    return lab_engine_pid(lab) != 0 && lab_wire_exists(lab);
+    return lab_engine_pid(lab) != 0 && control_client_probe(lab->socket) == 0 &&
+           lab_wire_exists(lab);
 }
 
 static bool remove_all(struct lab *lab)
