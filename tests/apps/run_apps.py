@@ -14,7 +14,6 @@ import ctypes
 import glob
 import json
 import os
-import re
 import resource
 import select
 import shutil
@@ -32,7 +31,6 @@ from harness.process import CLIENT_CORE, Failure, Skip, tail  # noqa: E402
 from harness.resp import RedisError  # noqa: E402
 
 DESCRIPTORS = 200_000
-NAME_PATTERN = re.compile(r"^pa(\d+)t\d+-(?:host|dpu|client)$")
 
 
 class Interrupted(Exception):
@@ -71,17 +69,6 @@ def check_usable(options):
     if options.stack == "pno" and not os.access(os.path.join(options.build, "src/cli/pno"), os.X_OK):
         return f"no src/cli/pno in {options.build}: build first, or name another with --build"
     return None
-
-
-def sweep_dead_runs(build):
-    """Labs of runs that were killed by SIGKILL: their process id is in their name."""
-    stale = set()
-    for path in glob.glob("/run/netns/pa*"):
-        match = NAME_PATTERN.match(os.path.basename(path))
-        if match and not os.path.exists(f"/proc/{match.group(1)}"):
-            stale.add(os.path.basename(path).rpartition("-")[0])
-    for name in stale:
-        labs.destroy(name, os.path.join(tempfile.gettempdir(), f"{name}-none"), build)
 
 
 def child_main(test, context, result_fd):
@@ -194,7 +181,7 @@ def main():
         return 2
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, hard), hard))
-    sweep_dead_runs(options.build)
+    labs.sweep_dead_runs(options.build)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     shared_folder = tempfile.mkdtemp(prefix="pno-apps-")
@@ -202,7 +189,7 @@ def main():
     try:
         for index, test in enumerate(tests):
             start = time.monotonic()
-            verdict = run_one(test, f"pa{os.getpid()}t{index}", shared_folder, options)
+            verdict = run_one(test, labs.make_name("a", index), shared_folder, options)
             report(test, verdict, time.monotonic() - start)
             failed += verdict["result"] == "not ok"
     except Interrupted as interrupted:

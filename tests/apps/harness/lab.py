@@ -11,6 +11,7 @@ import contextlib
 import glob
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -21,6 +22,7 @@ from .process import (CLIENT_CORE, HOST_CORE, Failure, Program, run, wait_until)
 
 HOST_V4, HOST_V6 = "10.77.0.1", "fd77::1"
 CLIENT_V4, CLIENT_V6 = "10.77.0.2", "fd77::2"
+_NAME = re.compile(r"^(p[abd](\d+)n\d+)-(?:host|dpu|client)$")
 REPOSITORY = os.path.realpath(os.path.join(os.path.dirname(__file__), "../../.."))
 
 
@@ -240,6 +242,22 @@ def destroy(name, folder, build, keep_folder=False):
     if not keep_folder:
         shutil.rmtree(folder, ignore_errors=True)
     return complaint
+
+
+def sweep_dead_runs(build):
+    """Remove labs whose makers were killed by SIGKILL: the maker's process id is in the name."""
+    stale = set()
+    for path in glob.glob("/run/netns/*"):
+        match = _NAME.match(os.path.basename(path))
+        if match and not os.path.exists(f"/proc/{match.group(2)}"):
+            stale.add(match.group(1))
+    for name in stale:
+        destroy(name, os.path.join("/nonexistent", name), build)
+
+
+def make_name(kind, number):
+    """A lab's name: `kind` is a (tests), b (benchmark) or d (demonstration)."""
+    return f"p{kind}{os.getpid()}n{number}"
 
 
 def _pno_lab_down(name, build):
