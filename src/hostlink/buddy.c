@@ -143,7 +143,8 @@ uint32_t buddy_allocate(struct buddy *buddy, unsigned order, uint32_t tag)
 
 bool buddy_is_allocated(const struct buddy *buddy, uint32_t unit)
 {
-    return unit < buddy->frontier && (state_of(buddy, unit) & STATE_ALLOCATED) != 0;
+    /* Not `frontier`, which others may be moving: states beyond it are zero. */
+    return unit < buddy->unit_count && (state_of(buddy, unit) & STATE_ALLOCATED) != 0;
 }
 
 unsigned buddy_order_of(const struct buddy *buddy, uint32_t unit)

@@ -67,19 +67,20 @@ static bool stack_push(struct send_pool_shared *shared, unsigned order, uint32_t
                        uint32_t limit)
 {
     struct buddy_unit *entry = &shared->buddy.units[unit];
+    uint32_t owner = atomic_load_explicit(&entry->tag, memory_order_relaxed);
     _Atomic uint64_t *head = &shared->stacks[order].head;
     uint64_t old = atomic_load_explicit(head, memory_order_relaxed);
-    atomic_store_explicit(&entry->tag, SEND_POOL_OWNER_STACKED, memory_order_relaxed);
-    for (;;) {
-        if (head_count(old) >= limit)
-            return false;
+    while (head_count(old) < limit) {
         atomic_store_explicit(&entry->next, head_unit(old), memory_order_relaxed);
+        atomic_store_explicit(&entry->tag, SEND_POOL_OWNER_STACKED, memory_order_relaxed);
         uint64_t changed = head_after(old, unit, head_count(old) + 1);
         /* Release pairs with the acquire in stack_pop(). */
         if (atomic_compare_exchange_weak_explicit(head, &old, changed, memory_order_release,
                                                   memory_order_relaxed))
             return true;
     }
+    atomic_store_explicit(&entry->tag, owner, memory_order_relaxed);
+    return false;
 }
 
 /** Return the stacked chunks to the buddies, where they merge. The lock is held. */
@@ -92,8 +93,22 @@ static void flush_stacks(struct send_pool_shared *shared)
             uint32_t unit = stack_pop(shared, order);
             if (unit == BUDDY_NONE)
                 break;
+            atomic_store_explicit(&shared->buddy.units[unit].tag, SEND_POOL_OWNER_FLUSHED,
+                                  memory_order_relaxed);
             buddy_free(&shared->buddy, unit);
         }
+    }
+}
+
+/** What the lock's dead owner was taking off the stacks is nobody's: forget it. */
+static void free_flushed(struct send_pool_shared *shared)
+{
+    struct buddy *buddy = &shared->buddy;
+    for (uint32_t unit = 0; unit < buddy->frontier; unit++) {
+        if (buddy_is_allocated(buddy, unit) &&
+            atomic_load_explicit(&buddy->units[unit].tag, memory_order_relaxed) ==
+                SEND_POOL_OWNER_FLUSHED)
+            buddy_free(buddy, unit);
     }
 }
 
@@ -106,6 +121,7 @@ bool send_pool_lock(struct send_pool_shared *shared)
         return false;
     if (error == EOWNERDEAD) {
         buddy_rebuild(&shared->buddy);
+        free_flushed(shared);
         atomic_fetch_add_explicit(&shared->rebuilds, 1, memory_order_relaxed);
         error = pthread_mutex_consistent(&shared->lock);
     }

@@ -10,8 +10,8 @@
  * signal handlers and against SIGKILL at any instruction. Only when a stack is empty or full the
  * buddies behind it are used, under a robust process-shared lock; who finds its owner dead rebuilds
  * them from the truth (see buddy.h). What a killed process had allocated stays allocated until
- * send_pool_reclaim() is told that its owner is gone. (Killed within the two instructions between
- * taking a chunk off a stack and naming its owner, it takes that one chunk along.)
+ * send_pool_reclaim() is told that its owner is gone. (Killed within the few instructions in
+ * which a chunk goes to or comes from a stack, it takes that one chunk along.)
  */
 #ifndef PNO_HOSTLINK_SEND_POOL_H
 #define PNO_HOSTLINK_SEND_POOL_H
@@ -21,11 +21,11 @@
 
 #include "hostlink/chunk_pool.h"
 
-/** Largest owner number; the two above are the pool's own. */
-#define SEND_POOL_OWNER_MAX (UINT32_MAX - 2)
+/** Largest owner number; those above are the pool's own. */
+#define SEND_POOL_OWNER_MAX (UINT32_MAX - 3)
 
 /** No owner in particular: reclaiming leaves such chunks alone. */
-#define SEND_POOL_OWNER_NONE (UINT32_MAX - 1)
+#define SEND_POOL_OWNER_NONE (UINT32_MAX - 2)
 
 struct send_pool_shared;
 

@@ -23,6 +23,9 @@ struct send_pool_stack {
 
 #define SEND_POOL_OWNER_STACKED UINT32_MAX
 
+/** The tag of a chunk on its way from a stack to the buddies, under the lock. */
+#define SEND_POOL_OWNER_FLUSHED (UINT32_MAX - 1)
+
 struct send_pool_shared {
     pthread_mutex_t lock; /**< robust; for everything below but the stacks */
     uint64_t chunks;      /**< arena offset of unit 0 */
