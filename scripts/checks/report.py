@@ -37,8 +37,9 @@ class Outcome:
         return self.status == 0 and not self.timed_out
 
     def text(self):
+        """The whole output, without colours."""
         with open(self.log, encoding="utf-8", errors="replace") as log:
-            return log.read()
+            return re.sub(r"\x1b\[[0-9;]*m", "", log.read())
 
     def why(self, pattern=None):
         """One line: the first that matches, else the last that says something, and the log."""
