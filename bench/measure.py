@@ -117,7 +117,7 @@ class Side:
     def up(self):
         self.lab.up()
         if self.stack == "kernel":
-            steer_receive_processing(self.lab)
+            steer_receive_processing(self.lab.host, HOST_CORE)
         else:
             self.engine_pid = self.lab.pnod_pid()
         self.redis = start_redis(self.lab)
@@ -156,12 +156,12 @@ class Side:
             raise Failure(f"redis on {self.stack} holds no value of {cell.value_bytes} bytes")
 
 
-def steer_receive_processing(lab):
-    """Each end of the kernel's wire does its receive processing on its own core, as two machines
-    would; without this a veth pair does it on the sender's core."""
-    for namespace, core in ((lab.host, HOST_CORE), (lab.client, CLIENT_CORE)):
-        script = f"for q in /sys/class/net/wire/queues/rx-*; do echo {1 << core} >$q/rps_cpus; done"
-        run(["ip", "netns", "exec", namespace, "sh", "-c", script], timeout_s=10)
+def steer_receive_processing(namespace, core):
+    """Receive processing of this end of the kernel's wire happens on `core`; without this (or with
+    None) a veth pair does it on the core that sends."""
+    mask = 0 if core is None else 1 << core
+    script = f"for q in /sys/class/net/wire/queues/rx-*; do echo {mask} >$q/rps_cpus; done"
+    run(["ip", "netns", "exec", namespace, "sh", "-c", script], timeout_s=10)
 
 
 def median_of(runs, field):
