@@ -140,7 +140,7 @@ def main():
     if not os.access(os.path.join(options.build, "src/cli/pno"), os.X_OK):
         print(f"demo: no src/cli/pno in {options.build}; run `make`", file=sys.stderr)
         return 2
-    measure.raise_on_signals()
+    measure.prepare_process()
     labs.sweep_dead_runs(options.build)
     folder = measure.make_folder()
     sides = [measure.Side("d", stack, number, folder, options.build, options.port)
@@ -148,7 +148,6 @@ def main():
     runs = {(cell, stack): [] for cell in CELLS for stack in STACKS}
     status = 0
     try:
-        os.sched_setaffinity(0, {measure.CLIENT_CORE})
         for side in sides:
             side.up()
         measure_all(sides, options, runs)

@@ -21,7 +21,8 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "../tests/apps"))
 
 from harness import lab as labs  # noqa: E402
-from harness.process import (CLIENT_CORE, HOST_CORE, Failure, cpu_seconds, run)  # noqa: E402
+from harness.process import (CLIENT_CORE, HOST_CORE, Failure, allow_many_descriptors,  # noqa: E402
+                             cpu_seconds, run)
 from harness.servers import start_redis  # noqa: E402
 
 CALIBRATION_REQUESTS = 10000
@@ -32,7 +33,11 @@ class Interrupted(Exception):
     """SIGINT, SIGTERM or SIGHUP."""
 
 
-def raise_on_signals():
+def prepare_process():
+    """Room for descriptors, a place on the client's core, and signals that lead to cleaning up."""
+    allow_many_descriptors()
+    os.sched_setaffinity(0, {CLIENT_CORE})
+
     def interrupt(number, _frame):
         raise Interrupted(signal.Signals(number).name)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -14,7 +14,6 @@ import ctypes
 import glob
 import json
 import os
-import resource
 import select
 import shutil
 import signal
@@ -27,10 +26,9 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
 from harness import lab as labs  # noqa: E402
 from harness import registry  # noqa: E402
-from harness.process import CLIENT_CORE, Failure, Skip, tail  # noqa: E402
+from harness.process import (CLIENT_CORE, Failure, Skip, allow_many_descriptors,  # noqa: E402
+                             tail)
 from harness.resp import RedisError  # noqa: E402
-
-DESCRIPTORS = 200_000
 
 
 class Interrupted(Exception):
@@ -179,8 +177,7 @@ def main():
     if problem := check_usable(options):
         print(f"run_apps: {problem}", file=sys.stderr)
         return 2
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, hard), hard))
+    allow_many_descriptors()
     labs.sweep_dead_runs(options.build)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)

@@ -8,7 +8,7 @@ import os
 import socket
 
 from harness.lab import CLIENT_V4, HOST_V4
-from harness.process import require
+from harness.process import need_program, require
 from harness.registry import test
 
 PORT = 8080
@@ -60,6 +60,7 @@ def fetch_all(lab, sums, rounds=3):
 
 @test(later=True)
 def lighttpd_serves(context):
+    need_program("lighttpd")
     lab = context.up()
     folder, sums = make_site(lab)
     config = write_config(lab, "lighttpd.conf", f"""
@@ -75,6 +76,7 @@ server.port = {PORT}
 
 @test(later=True)
 def nginx_serves(context):
+    need_program("nginx")
     lab = context.up()
     folder, sums = make_site(lab)
     config = write_config(lab, "nginx.conf", f"""
@@ -105,6 +107,7 @@ http {{
 @test(later=True)
 def haproxy_proxies(context):
     """haproxy is offloaded on both sides; its server is on kernel TCP."""
+    need_program("haproxy")
     lab = context.up()
     folder, sums = make_site(lab)
     backend = lab.start_client("backend", ["/usr/bin/python3", "-m", "http.server", "8001",
@@ -142,6 +145,7 @@ def read_until(connection, end):
 
 @test(later=True)
 def memcached_set_get(context):
+    need_program("memcached")
     lab = context.up()
     server = lab.start_host("memcached", ["memcached", "-u", "root", "-p", "11211", "-U", "0", "-t",
                                           "4", "-I", "8m", "-m", "256"])

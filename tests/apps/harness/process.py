@@ -1,6 +1,8 @@
 """Programs started by a test, and what /proc says about them."""
 
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -22,6 +24,11 @@ def require(condition, reason):
         raise Failure(reason)
 
 
+def need_program(name):
+    if shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin") is None:
+        raise Skip(f"{name} is not installed")
+
+
 def wait_until(condition, what, timeout_s=10.0, interval_s=0.02):
     """Wait until condition() is true and return its value; fail, naming `what`, at the limit."""
     deadline = time.monotonic() + timeout_s
@@ -41,6 +48,13 @@ def tail(path, lines=12):
             return log.read().decode(errors="replace").splitlines()[-lines:]
     except OSError:
         return []
+
+
+def allow_many_descriptors(wanted=200_000):
+    """Raise the limit for us and what we start; 10,000 connections need as many descriptors."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 class Program:
