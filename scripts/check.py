@@ -26,6 +26,7 @@ SECTIONS = (
     ("simulation", random_tests.simulation),
     ("fuzz", random_tests.fuzz),
     ("races", programs.races),
+    ("cli", programs.cli),
     ("sockets", programs.sockets),
     ("apps", programs.apps),
 )

@@ -8,6 +8,7 @@ from . import build
 from .random_tests import SANITIZERS
 
 MESON_TIMEOUT_S = 600
+CLI_TIMEOUT_S = 240
 SOCKETS_TIMEOUT_S = 300
 APPS_TIMEOUT_S = 900
 RACES = re.compile(r"stress|thread|race")
@@ -90,6 +91,11 @@ def _needs_root(report, name):
         return False
     report.skip(name, "needs root (network namespaces)")
     return True
+
+
+def cli(options, report):
+    runner = os.path.join(options.root, "tests/cli/run_cli.py")
+    _runner(report, "cli", ["/usr/bin/python3", runner, "--build", options.build], CLI_TIMEOUT_S)
 
 
 def sockets(options, report):

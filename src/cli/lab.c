@@ -108,6 +108,11 @@ static bool remove_all(struct lab *lab)
     return lab_wire_remove(lab) && stopped;
 }
 
+static bool go_on(struct lab *lab)
+{
+    return !lab_interrupted || lab_fail(lab, "interrupted, everything is removed again");
+}
+
 /* The steps of `up`, in order; an interrupt counts as a failure of the step it falls in. */
 static bool bring_up(struct lab *lab, enum lab_port port, char **options)
 {
@@ -118,11 +123,8 @@ static bool bring_up(struct lab *lab, enum lab_port port, char **options)
     if (!lab_wire_exists(lab) && (!lab_wire_remove(lab) || !lab_wire_make(lab))) {
         return false;
     }
-    if (!lab_wire_prepare(lab, port) || !lab_engine_start(lab, port, options) ||
-        !lab_wire_finish(lab, port)) {
-        return false;
-    }
-    return !lab_interrupted || lab_fail(lab, "interrupted, everything is removed again");
+    return go_on(lab) && lab_wire_prepare(lab, port) && go_on(lab) &&
+           lab_engine_start(lab, port, options) && lab_wire_finish(lab, port) && go_on(lab);
 }
 
 static int up(struct lab *lab, const char *command, enum lab_port port, char **options)

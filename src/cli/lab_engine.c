@@ -181,12 +181,18 @@ static pid_t spawn_engine(struct lab *lab, enum lab_port port, char **options)
         lab_fail(lab, "cannot open %s: %s", log < 0 ? lab->log : "/dev/null", strerror(errno));
         return -1;
     }
+    /* A signal must not be spent on our handler in the child, or lab_engine_stop()'s would be. */
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
     pid_t pid = fork();
     if (pid == 0) {
         setsid();
         signal(SIGINT, SIG_DFL);
         signal(SIGTERM, SIG_DFL);
         signal(SIGHUP, SIG_DFL);
+        sigprocmask(SIG_SETMASK, &before, NULL);
         dup2(null, STDIN_FILENO);
         dup2(log, STDOUT_FILENO);
         dup2(log, STDERR_FILENO);
@@ -199,6 +205,7 @@ static pid_t spawn_engine(struct lab *lab, enum lab_port port, char **options)
     if (pid < 0) {
         lab_fail(lab, "cannot fork: %s", strerror(errno));
     }
+    sigprocmask(SIG_SETMASK, &before, NULL);
     close(log);
     close(null);
     return pid;

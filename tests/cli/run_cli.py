@@ -1,0 +1,431 @@
+#!/usr/bin/python3
+"""The command line's promises: one-line errors, exit statuses, labs that come and go without a trace.
+
+Prints 'ok NAME (seconds)', 'not ok NAME: why' or 'skip NAME: why' for each test; exit status 0 if none
+failed, else 1. Needs root for the labs, whose names hold this process's id.
+"""
+
+import argparse
+import glob
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+TIMEOUT_S = 60
+PREFIX = f"pc{os.getpid()}"
+TESTS = []
+
+
+class Failure(Exception):
+    """What is wrong, in one line."""
+
+
+def test(function):
+    TESTS.append(function)
+    return function
+
+
+def require(condition, why):
+    if not condition:
+        raise Failure(why)
+
+
+class Cli:
+    """`pno` of one build, and the labs and files that a test makes with it."""
+
+    def __init__(self, build, folder):
+        self.pno = os.path.join(build, "src/cli/pno")
+        self.folder = folder
+        self.count = 0
+
+    def run(self, *arguments, **options):
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PNO_")}
+        environment.update(options.pop("environment", {}))
+        return subprocess.run([self.pno, *arguments], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              timeout=TIMEOUT_S, check=False, env=environment, **options)
+
+    def start(self, *arguments):
+        return subprocess.Popen([self.pno, *arguments], stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def lab(self, name, *arguments):
+        return self.run("lab", "--name", name, *arguments)
+
+    def new_name(self):
+        self.count += 1
+        return f"{PREFIX}n{self.count}"
+
+    def up(self, *arguments):
+        name = self.new_name()
+        done = self.lab(name, "up", *arguments)
+        require(done.returncode == 0, f"up: {done.stderr.strip()}")
+        return name
+
+    def expect(self, done, status, what):
+        require(done.returncode == status,
+                f"{what}: exit status {done.returncode}, not {status}: {done.stderr.strip()}")
+
+
+def one_line(done, what):
+    lines = done.stderr.splitlines()
+    require(len(lines) == 1, f"{what}: {len(lines)} lines on standard error, not 1: {lines}")
+    require(lines[0].startswith("pno"), f"{what}: does not say who speaks: {lines[0]}")
+    return lines[0]
+
+
+def traces():
+    """What labs could leave behind."""
+    links = subprocess.run(["ip", "-o", "link"], stdout=subprocess.PIPE, text=True, check=True)
+    names = {line.split()[1] for line in links.stdout.splitlines()}
+    return {path for path in glob.glob("/run/netns/*") + glob.glob("/run/pno/*")
+            if f"/{PREFIX}" in path} | {f"link {name}" for name in names if "pno" in name}
+
+
+def pid_of(name):
+    with open(f"/run/pno/{name}.pid", encoding="ascii") as text:
+        return int(text.read().split()[0])
+
+
+def alive(pid):
+    """Runs; a zombie that its new parent has not yet noticed does not."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as text:
+            return text.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@test
+def errors_are_one_line_and_a_status(cli):
+    table = [(2, ()), (2, ("frobnicate",)), (2, ("lab",)), (2, ("lab", "sideways")),
+             (2, ("lab", "--bogus", "up")), (2, ("lab", "up", "extra")), (2, ("lab", "--name")),
+             (2, ("lab", "--name", "a/b", "up")), (2, ("lab", "--name", "", "up")),
+             (2, ("lab", "up", "--port", "carrier_pigeon")), (2, ("lab", "exec")),
+             (2, ("lab", "exec", "dpu", "--", "true")), (2, ("lab", "exec", "host")),
+             (2, ("lab", "down", "--", "--poll")), (2, ("run",)), (2, ("run", "--log", "loud")),
+             (2, ("run", "--bogus")), (2, ("ss", "extra")), (2, ("stats", "--bogus")),
+             (2, ("top", "--delay", "fast")),
+             (1, ("ss", "--socket", "/nowhere/x.sock")), (1, ("stats", "--socket", "/etc/passwd")),
+             (1, ("top", "--socket", "/nowhere/x.sock")), (1, ("ss", "--socket", "x" * 200)),
+             (1, ("capture", "--socket", "/nowhere/x.sock")),
+             (1, ("lab", "--name", f"{PREFIX}none", "exec", "host", "--", "true"))]
+    for status, arguments in table:
+        done = cli.run(*arguments)
+        what = "pno " + " ".join(arguments)
+        cli.expect(done, status, what)
+        one_line(done, what)
+        require(done.stdout == "", f"{what}: writes to standard output: {done.stdout[:80]!r}")
+
+
+@test
+def each_command_has_help(cli):
+    for arguments in ((), ("run",), ("lab",), ("ss",), ("stats",), ("top",), ("capture",)):
+        done = cli.run(*arguments, "--help")
+        cli.expect(done, 0, f"pno {arguments} --help")
+        require("Usage: " + " ".join(("pno", *arguments)) in done.stdout, f"{arguments}: no usage")
+        require(done.stderr == "", f"{arguments}: {done.stderr}")
+
+
+@test
+def run_becomes_the_program(cli):
+    for script, status in (("exit 7", 7), ("kill -TERM $$", -signal.SIGTERM), ("true", 0)):
+        done = cli.run("run", "--", "sh", "-c", script)
+        require(done.returncode == status, f"{script}: status {done.returncode}, not {status}")
+    child = cli.start("run", "--", "sh", "-c", "echo $$")
+    said, _ = child.communicate(timeout=TIMEOUT_S)
+    require(said.strip() == str(child.pid), f"process {said.strip()}, not {child.pid}")
+    done = cli.run("run", "printf", "%s|", "a b", "--help", "-x")
+    require(done.stdout == "a b|--help|-x|", f"arguments changed: {done.stdout!r}")
+
+
+@test
+def run_reports_what_it_cannot_run(cli):
+    for program, status in (("/nowhere/program", 127), ("no-such-program", 127), ("/etc", 126),
+                            ("/etc/passwd", 126)):
+        done = cli.run("run", "--", program)
+        cli.expect(done, status, program)
+        last = done.stderr.splitlines()[-1]
+        require(program in last, f"{program} is not named in: {last}")
+
+
+@test
+def run_without_engine_warns_once_and_runs(cli):
+    done = cli.run("run", "--socket", "/nowhere/x.sock", "--", "echo", "served")
+    cli.expect(done, 0, "echo")
+    require(done.stdout == "served\n", f"output {done.stdout!r}")
+    require("kernel TCP" in one_line(done, "run"), done.stderr)
+
+
+@test
+def run_sets_the_environment(cli):
+    done = cli.run("run", "--socket", "/nowhere/x.sock", "--log", "error", "--", "env",
+                   environment={"LD_PRELOAD": "libc.so.6"})
+    lines = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    require(lines.get("PNO_SOCKET") == "/nowhere/x.sock", f"PNO_SOCKET {lines.get('PNO_SOCKET')}")
+    require(lines.get("PNO_LOG") == "error", f"PNO_LOG {lines.get('PNO_LOG')}")
+    preload = lines.get("LD_PRELOAD", "")
+    require(re.fullmatch(r"libc\.so\.6:/\S+/libpno\.so", preload), f"LD_PRELOAD {preload}")
+
+
+@test
+def run_says_why_a_program_stays_with_the_kernel(cli):
+    source, static = os.path.join(cli.folder, "x.c"), os.path.join(cli.folder, "static")
+    with open(source, "w", encoding="ascii") as text:
+        text.write("int main(void) { return 5; }\n")
+    subprocess.run(["gcc", "-static", "-o", static, source], check=True)
+    go_like = os.path.join(cli.folder, "go-like")
+    subprocess.run(["objcopy", "--add-section", ".go.buildinfo=/dev/null", "/bin/true", go_like],
+                   check=True)
+    script = os.path.join(cli.folder, "script")
+    with open(script, "w", encoding="ascii") as text:
+        text.write(f"#! {static} -x\n")
+    os.chmod(script, 0o755)
+    for program, status, word in ((static, 5, "static"), (go_like, 0, "Go"), (script, 5, "static")):
+        done = cli.run("run", "--", program)
+        cli.expect(done, status, program)
+        line = one_line(done, program)
+        require(word in line and "kernel TCP" in line, f"{program}: {line}")
+
+
+@test
+def lab_comes_and_goes_without_a_trace(cli):
+    before = traces()
+    name = cli.up()
+    for end in ("host", "dpu", "client"):
+        require(os.path.exists(f"/run/netns/{name}-{end}"), f"no namespace {name}-{end}")
+    require(oct(os.stat("/run/pno").st_mode & 0o777) == "0o755", "/run/pno is not 0755")
+    status = cli.lab(name, "status")
+    cli.expect(status, 0, "status")
+    require("10.77.0.1/24" in status.stdout and str(pid_of(name)) in status.stdout, status.stdout)
+    pid = pid_of(name)
+    require(os.sched_getaffinity(pid) == {min(1, (os.cpu_count() or 1) - 1)},
+            f"pnod may run on {os.sched_getaffinity(pid)}")
+    cli.expect(cli.lab(name, "down"), 0, "down")
+    require(not alive(pid), "pnod lives on")
+    require(traces() == before, f"left: {traces() - before}")
+    cli.expect(cli.lab(name, "down"), 0, "down again")
+    require(cli.lab(name, "status").returncode == 1, "status of no lab")
+
+
+@test
+def lab_up_twice_is_refused_and_harms_nothing(cli):
+    name = cli.up()
+    pid = pid_of(name)
+    done = cli.lab(name, "up")
+    cli.expect(done, 1, "second up")
+    require("already up" in one_line(done, "second up"), done.stderr)
+    require(pid_of(name) == pid and alive(pid), "pnod was changed")
+    cli.expect(cli.lab(name, "down"), 0, "down")
+
+
+@test
+def labs_live_side_by_side(cli):
+    names = [cli.new_name() for _ in range(3)]
+    children = [cli.start("lab", "--name", name, "up") for name in names]
+    for name, child in zip(names, children):
+        _, said = child.communicate(timeout=TIMEOUT_S)
+        require(child.returncode == 0, f"{name}: {said.strip()}")
+    cli.expect(cli.lab(names[1], "down"), 0, "down of one")
+    for name in (names[0], names[2]):
+        cli.expect(cli.lab(name, "status"), 0, f"status of {name} after another's down")
+        cli.expect(cli.lab(name, "down"), 0, "down")
+
+
+@test
+def interrupted_up_cleans_up(cli):
+    before = traces()
+    for delay_s in (0.005, 0.02, 0.05, 0.1, 0.2):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            name = cli.new_name()
+            child = cli.start("lab", "--name", name, "up")
+            time.sleep(delay_s)
+            child.send_signal(number)
+            _, said = child.communicate(timeout=TIMEOUT_S)
+            if child.returncode == 0:
+                cli.expect(cli.lab(name, "down"), 0, "down of a lab that was faster")
+            else:
+                require(len(said.splitlines()) <= 1, f"{delay_s} s: {said!r}")
+            require(traces() == before, f"{delay_s} s: left {traces() - before}")
+
+
+@test
+def up_after_a_killed_engine_keeps_the_namespaces(cli):
+    name = cli.up()
+    for port in ("af_xdp", "af_packet", "tap", "af_xdp"):
+        inode = os.stat(f"/run/netns/{name}-host").st_ino
+        os.kill(pid_of(name), signal.SIGKILL)
+        done = cli.lab(name, "up", "--port", port)
+        cli.expect(done, 0, f"up with {port} after kill -9")
+        require(os.stat(f"/run/netns/{name}-host").st_ino == inode, "another namespace")
+        reachable(cli, name, port)
+    cli.expect(cli.lab(name, "down"), 0, "down")
+
+
+@test
+def down_ends_nobody_else(cli):
+    before = traces()
+    name = cli.up()
+    with open(f"/run/pno/{name}.pid", encoding="ascii") as text:
+        original = text.read()
+    sleeper = subprocess.Popen(["sleep", "60"])
+    try:
+        with open(f"/run/pno/{name}.pid", "w", encoding="ascii") as text:
+            text.write(f"{sleeper.pid} {original.split()[1]}\n")
+        require(cli.lab(name, "status").returncode == 1, "a stranger's pid is taken for pnod's")
+        os.kill(int(original.split()[0]), signal.SIGKILL)
+        cli.expect(cli.lab(name, "down"), 0, "down")
+        require(sleeper.poll() is None, "down ended a process that is not its pnod")
+        require(traces() == before, f"left: {traces() - before}")
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+
+
+@test
+def exec_enters_the_namespaces(cli):
+    name = cli.up()
+    host = cli.lab(name, "exec", "host", "--", "ls", "/sys/class/net")
+    require(host.stdout.split() == ["lo"], f"host's interfaces: {host.stdout.split()}")
+    client = cli.lab(name, "exec", "client", "--", "ip", "-o", "addr", "show", "dev", "eth0")
+    require("10.77.0.2/24" in client.stdout and "fd77::2/64" in client.stdout, client.stdout)
+    shown = cli.lab(name, "exec", "host", "--", "sh", "-c", "echo $PNO_SOCKET $(command -v pno) $$")
+    require(shown.stdout.split()[:2] == [f"/run/pno/{name}.sock", cli.pno], shown.stdout)
+    cli.expect(cli.lab(name, "exec", "host", "--", "sh", "-c", "exit 9"), 9, "exit 9")
+    cli.expect(cli.lab(name, "exec", "client", "--", "/nowhere/program"), 127, "no program")
+    cli.expect(cli.lab(name, "exec", "host", "--", "pno", "ss"), 0, "pno ss inside")
+    cli.expect(cli.lab(name, "down"), 0, "down")
+
+
+CONNECT = """
+import errno, socket, sys
+for family, address in ((socket.AF_INET, '10.77.0.1'), (socket.AF_INET6, 'fd77::1')):
+    s = socket.socket(family, socket.SOCK_STREAM)
+    s.settimeout(5)
+    sys.stdout.write(errno.errorcode.get(s.connect_ex((address, 9)), '?') + ' ')
+"""
+
+
+def reachable(cli, name, port):
+    """The engine answers the client: a closed port refuses, by IPv4 and IPv6."""
+    done = cli.lab(name, "exec", "client", "--", "/usr/bin/python3", "-c", CONNECT)
+    require(done.stdout.split() == ["ECONNREFUSED"] * 2, f"{port}: {done.stdout} {done.stderr}")
+
+
+@test
+def each_port_reaches_the_client(cli):
+    for port in ("af_xdp", "af_packet", "tap"):
+        name = cli.up("--port", port)
+        reachable(cli, name, port)
+        cli.expect(cli.lab(name, "down"), 0, f"down with {port}")
+
+
+@test
+def failed_up_says_why_and_leaves_nothing(cli):
+    before = traces()
+    name = cli.new_name()
+    done = cli.lab(name, "up", "--", "--no-such-option")
+    cli.expect(done, 1, "up with a bad option for pnod")
+    one_line(done, "up")
+    left = traces() - before - {f"/run/pno/{name}.log"}
+    require(not left, f"left: {left}")
+    cli.expect(cli.lab(name, "down"), 0, "down")
+    require(traces() == before, f"left: {traces() - before}")
+
+
+@test
+def ss_and_stats_show_a_listener(cli):
+    import json
+    name = cli.up()
+    server = subprocess.Popen([cli.pno, "lab", "--name", name, "exec", "host", "--", "pno", "run",
+                               "--", "/usr/bin/python3", "-m", "http.server", "8000"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 10
+        while True:
+            shown = cli.lab(name, "exec", "host", "--", "pno", "ss")
+            cli.expect(shown, 0, "pno ss")
+            lines = [line for line in shown.stdout.splitlines() if line.startswith("LISTEN")]
+            if lines or time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+        require(lines and ":8000" in lines[0] and f"pid={server.pid}" in lines[0],
+                f"pno ss shows no listener: {shown.stdout}")
+        sockets = json.loads(cli.lab(name, "exec", "host", "--", "pno", "ss", "--json").stdout)
+        require(any(s["state"] == "LISTEN" and s["local"]["port"] == 8000
+                    for s in sockets["sockets"]), f"json: {sockets}")
+        stats = json.loads(cli.lab(name, "exec", "host", "--", "pno", "stats", "--json").stdout)
+        require(stats["cores"][0]["drops"] and stats["tenants"], f"stats: {stats}")
+    finally:
+        server.kill()
+        server.wait()
+    cli.expect(cli.lab(name, "down"), 0, "down")
+
+
+@test
+def labs_need_root(cli):
+    nobody = pwd.getpwnam("nobody")
+    done = cli.run("lab", "up", user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[])
+    cli.expect(done, 1, "up as nobody")
+    require("root" in one_line(done, "up as nobody"), done.stderr)
+
+
+def clean_up(cli):
+    """Whatever a failed test left."""
+    for path in glob.glob(f"/run/netns/{PREFIX}*-dpu") + glob.glob(f"/run/pno/{PREFIX}*.pid"):
+        name = re.sub(r"-dpu$|\.pid$", "", os.path.basename(path))
+        cli.lab(name, "down")
+    for path in glob.glob(f"/run/netns/{PREFIX}*"):
+        subprocess.run(["ip", "netns", "del", os.path.basename(path)], check=False)
+    for path in glob.glob(f"/run/pno/{PREFIX}*"):
+        os.unlink(path)
+
+
+def run_test(function, build):
+    name = function.__name__.replace("_", " ")
+    folder = tempfile.mkdtemp(prefix=f"pno-{PREFIX}-")
+    os.chmod(folder, 0o755)
+    cli = Cli(build, folder)
+    start = time.monotonic()
+    try:
+        function(cli)
+        print(f"ok {name} ({time.monotonic() - start:.1f})", flush=True)
+        return True
+    except Failure as failure:
+        why = str(failure)
+    except (OSError, KeyError, ValueError, IndexError, subprocess.SubprocessError) as error:
+        why = f"{type(error).__name__}: {error}"
+    finally:
+        clean_up(cli)
+        shutil.rmtree(folder, ignore_errors=True)
+    print(f"not ok {name}: {' '.join(why.split())[:600]}", flush=True)
+    return False
+
+
+def stop(number, _frame):
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", default="build", metavar="DIR")
+    parser.add_argument("--filter", default="", metavar="WORD")
+    options = parser.parse_args()
+    build = os.path.realpath(options.build)
+    if os.geteuid() != 0:
+        print("skip cli: needs root (network namespaces)")
+        return 0
+    signal.signal(signal.SIGTERM, stop)
+    wanted = [t for t in TESTS if options.filter.replace(" ", "_") in t.__name__]
+    return 0 if all([run_test(function, build) for function in wanted]) and wanted else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
