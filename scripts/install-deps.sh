@@ -4,7 +4,7 @@
 set -eu
 
 packages="
-    gcc libc6-dev meson ninja-build pkg-config
+    make gcc libc6-dev meson ninja-build pkg-config
     libdpdk-dev libjansson-dev libncurses-dev libcmocka-dev
     clang clang-format clang-tidy libclang-rt-14-dev spin binutils
     python3 iproute2 ethtool procps util-linux curl redis-server redis-tools"
