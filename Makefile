@@ -19,16 +19,19 @@ demo: dependencies $(BUILD)/build.ninja
 	@/usr/bin/python3 bench/demo.py --build $(BUILD)
 
 # Every test; the last line is 'N passed, N failed, N skipped'.
-check: dependencies
+check:
+	@scripts/install-deps.sh check
 	@/usr/bin/python3 scripts/check.py --build $(BUILD)
 
 # The benchmarks, with a report in Markdown, JSON and PNG.
-bench: dependencies $(BUILD)/build.ninja
+bench: $(BUILD)/build.ninja
+	@scripts/install-deps.sh bench
 	@ninja -C $(BUILD) --quiet
 	@/usr/bin/python3 bench/bench.py --build $(BUILD)
 
 # The random tests for longer than `make check` has time: SOAK_MINUTES=60 make soak
-soak: dependencies
+soak:
+	@scripts/install-deps.sh check
 	@/usr/bin/python3 scripts/check.py --build $(BUILD) --soak $${SOAK_MINUTES:-30}
 
 install: all

@@ -1,6 +1,9 @@
 #!/bin/sh
 # Install what building, testing and demonstrating PnO needs on Debian 12, and nothing if it is all
 # there. Says in one line what it installs. No installed service is started.
+#   install-deps.sh         for building, and for `make demo`
+#   install-deps.sh check   also the servers that `make check` runs
+#   install-deps.sh bench   also what `make bench` measures and draws with
 set -eu
 
 packages="
@@ -8,6 +11,15 @@ packages="
     libdpdk-dev libjansson-dev libncurses-dev libcmocka-dev
     clang clang-format clang-tidy libclang-rt-14-dev spin binutils
     python3 iproute2 ethtool procps util-linux curl redis-server redis-tools"
+case "${1:-}" in
+check) packages="$packages lighttpd nginx-light haproxy memcached" ;;
+bench) packages="$packages lighttpd nginx-light haproxy memcached wrk gnuplot-nox" ;;
+"") ;;
+*)
+    echo "install-deps: '$1'? Say nothing, 'check' or 'bench'" >&2
+    exit 2
+    ;;
+esac
 
 is_installed() {
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
