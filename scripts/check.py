@@ -25,7 +25,6 @@ SECTIONS = (
     ("unit", programs.unit),
     ("simulation", random_tests.simulation),
     ("fuzz", random_tests.fuzz),
-    ("races", programs.races),
     ("cli", programs.cli),
     ("sockets", programs.sockets),
     ("apps", programs.apps),

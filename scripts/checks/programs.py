@@ -11,7 +11,7 @@ MESON_TIMEOUT_S = 600
 CLI_TIMEOUT_S = 240
 SOCKETS_TIMEOUT_S = 300
 APPS_TIMEOUT_S = 900
-RACES = re.compile(r"stress|thread|race")
+NEED_NO_DPDK = re.compile(r"^(base|core)\b")
 
 
 def _meson_tests(report, kind, folder, names=(), environment=None):
@@ -43,25 +43,20 @@ def _meson_tests(report, kind, folder, names=(), environment=None):
         report.fail(f"{kind} tests", f"there is none ({outcome.log})", outcome.seconds)
 
 
+def _names_of_tests(report, folder):
+    listing = report.run("list of tests", ["meson", "introspect", folder, "--tests"], 60)
+    return [test["name"] for test in json.loads(listing.text())] if listing.ok else []
+
+
 def unit(options, report):
     _meson_tests(report, "unit", options.build)
     _meson_tests(report, "sanitized", build.clang_folder(options), environment=SANITIZERS)
-
-
-def races(options, report):
-    folder = build.tsan_folder(options)
-    listing = report.run("list of race tests", ["meson", "introspect", folder, "--tests"], 60)
-    try:
-        tests = json.loads(listing.text())
-    except ValueError:
-        report.fail("races", listing.why(), 0)
-        return
-    names = sorted({test["name"] for test in tests if RACES.search(test["name"])})
-    if not names:
-        report.fail("races", f"no test named stress, thread or race in {folder}", 0)
-        return
-    _meson_tests(report, "thread sanitizer", folder, names,
-                 {"TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1"})
+    pure = build.pure_folder(options)
+    names = [name for name in _names_of_tests(report, pure) if NEED_NO_DPDK.search(name)]
+    if names:
+        _meson_tests(report, "without DPDK", pure, names)
+    else:
+        report.fail("without DPDK", f"{pure} has no test of base or core", 0)
 
 
 def _runner(report, kind, argv, timeout_s):
