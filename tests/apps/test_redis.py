@@ -3,10 +3,9 @@
 import csv
 import hashlib
 import io
-import os
 import random
 
-from harness.lab import HOST_V4, HOST_V6
+from harness.lab import CLIENT_V4, HOST_V4, HOST_V6
 from harness.process import Failure, require
 from harness.registry import test
 from harness.servers import REDIS_PORT, start_redis
@@ -74,6 +73,16 @@ def redis_values(context):
     """Values of 3 B to 10 MB, read back over another connection and compared."""
     lab = context.up()
     redis = start_redis(lab)
+    compare_values(redis)
+    digest = hashlib.sha256()
+    with redis.client(timeout=30) as client:
+        digest.update(client.command("GET", f"v{VALUE_SIZES[-1]}"))
+    done = lab.run_client(["redis-cli", "-h", HOST_V4, "GET", f"v{VALUE_SIZES[-1]}"], timeout_s=30)
+    require(hashlib.sha256(done.stdout[:-1]).hexdigest() == digest.hexdigest(),
+            "redis-cli got other bytes")
+
+
+def compare_values(redis):
     with redis.client(timeout=30) as writer, redis.client(timeout=30) as reader:
         for size in VALUE_SIZES:
             for turn in range(3):
@@ -82,13 +91,6 @@ def redis_values(context):
                 back = reader.command("GET", f"v{size}")
                 if back != value:
                     raise Failure(describe_difference(size, value, back))
-        digest = hashlib.sha256(reader.command("GET", f"v{VALUE_SIZES[-1]}")).hexdigest()
-    out = os.path.join(lab.folder, "value")
-    with open(out, "wb") as file:
-        file.write(lab.run_client(["redis-cli", "-h", HOST_V4, "GET", f"v{VALUE_SIZES[-1]}"],
-                                  timeout_s=30).stdout[:-1])
-    with open(out, "rb") as file:
-        require(hashlib.sha256(file.read()).hexdigest() == digest, "redis-cli got other bytes")
 
 
 def describe_difference(size, wanted, got):
@@ -208,3 +210,56 @@ def redis_benchmark_1000(context):
 @test(timeout_s=120)
 def redis_benchmark_1000_pipelined(context):
     run_benchmark(context, 1000, 16, 8000)
+
+
+@test(timeout_s=90)
+def redis_clients_offloaded(context):
+    """The other way round: redis-benchmark and redis-cli are offloaded, redis is on kernel TCP."""
+    lab = context.up()
+    redis = start_redis(lab, port=7000, at_client=True)
+    for connections, depth, requests in ((1, 1, 2000), (50, 1, 20000), (50, 16, 50000),
+                                         (500, 1, 10000)):
+        done = lab.run_host(["redis-benchmark", "-h", CLIENT_V4, "-p", "7000", "-t", "set,get",
+                             "-d", "1024", "-c", str(connections), "-P", str(depth), "-n",
+                             str(requests), "--csv"], timeout_s=40)
+        rates = [float(row["rps"]) for row in csv.DictReader(io.StringIO(done.stdout.decode()))]
+        require(len(rates) == 2 and min(rates) > 0, f"{connections} connections: {done.stdout!r}")
+    value = random_bytes(3 << 20, 9)
+    cli = ["redis-cli", "-h", CLIENT_V4, "-p", "7000"]
+    require(lab.run_host([*cli, "-x", "SET", "big"], stdin=value, timeout_s=20).stdout == b"OK\n",
+            "SET of 3 MB by an offloaded redis-cli")
+    require(lab.run_host([*cli, "GET", "big"], timeout_s=20).stdout == value + b"\n",
+            "GET of 3 MB by an offloaded redis-cli differs")
+    lab.assert_nothing_left()
+
+
+def check_port(context, **how):
+    """Values and a short benchmark with the engine set up in some other way."""
+    lab = context.up(**how)
+    redis = start_redis(lab)
+    compare_values(redis)
+    lab.run_client(["redis-benchmark", "-h", HOST_V4, "-t", "set,get", "-c", "200", "-n", "20000",
+                    "--csv"], timeout_s=40)
+    redis.program.stop()
+    lab.assert_nothing_left()
+
+
+@test(timeout_s=90, pno_only=True)
+def redis_over_af_packet(context):
+    check_port(context, port="af_packet")
+
+
+@test(timeout_s=90, pno_only=True)
+def redis_over_af_xdp(context):
+    check_port(context, port="af_xdp")
+
+
+@test(timeout_s=90, pno_only=True)
+def redis_over_tap(context):
+    check_port(context, port="tap")
+
+
+@test(timeout_s=90, pno_only=True)
+def redis_two_engine_cores(context):
+    """Connections are spread over two engine cores, from one port queue."""
+    check_port(context, pnod_options=("--cores", "0,1"))

@@ -101,7 +101,9 @@ class Lab:
 class KernelLab(Lab):
     stack = "kernel"
 
-    def up(self):
+    def up(self, pnod_options=()):
+        if pnod_options:
+            raise Failure("a lab on kernel TCP has no pnod to give options to")
         for namespace in (self.host, self.client):
             _ip("netns", "add", namespace)
             _ip("-n", namespace, "link", "set", "lo", "up")

@@ -17,11 +17,11 @@ class Context:
         self._options = options
         self.lab = None
 
-    def up(self):
-        """Make the lab. The runner removes it, whatever happens."""
+    def up(self, port=None, pnod_options=()):
+        """Make the lab. The runner removes it, whatever happens. Port and options: PnO only."""
         self.lab = labs.make(self.stack, self.name, self.folder, self._options.build,
-                             self._options.port)
-        self.lab.up()
+                             port or self._options.port)
+        self.lab.up(pnod_options)
         return self.lab
 
 
