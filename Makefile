@@ -10,7 +10,7 @@ dependencies:
 	@scripts/install-deps.sh
 
 $(BUILD)/build.ninja: | dependencies
-	@meson setup $(BUILD) >$(BUILD).log 2>&1 || { cat $(BUILD).log; rm -f $(BUILD).log; exit 1; }
+	@meson setup $(BUILD) >$(BUILD).log 2>&1 || { tail -n 4 $(BUILD).log >&2; rm -f $(BUILD).log; exit 1; }
 	@rm -f $(BUILD).log
 
 # Redis on kernel TCP and on PnO, in turn; a table, and build/demo.json.
