@@ -1,0 +1,246 @@
+/*
+ * pno-simulate: two or more stacks in one process, over a bad wire, in virtual time.
+ *
+ * Runs are dealt out to worker processes, so that a trap in the core costs one worker, names its
+ * seed, and lets the others go on.
+ */
+#include <argp.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "world.h"
+
+#define WORKERS_MAX     64
+#define FAILURES_MAX    20
+#define RUN_CPU_SECONDS 20 /**< a run that takes longer hangs in the core */
+
+struct arguments {
+    uint64_t seed, runs;
+    const struct scenario *scenario;
+    unsigned workers;
+    bool trace, list, verbose;
+};
+
+/** Shared by all workers. */
+struct shared {
+    atomic_uint_fast64_t next_run;
+    atomic_uint_fast64_t failures;
+    atomic_uint_fast64_t coverage[sizeof(struct coverage) / sizeof(uint64_t)];
+};
+
+/** What the signal handler needs to name the run that trapped. */
+static volatile uint64_t current_seed;
+static const char *volatile current_scenario;
+static struct shared *shared;
+
+static const struct argp_option options[] = {
+    {"seed", 's', "N", 0, "First seed (1)", 0},
+    {"runs", 'r', "N", 0, "How many runs, with seeds counting up (1)", 0},
+    {"scenario", 'c', "NAME", 0, "Only this scenario; else each seed chooses its own", 0},
+    {"workers", 'j', "N", 0, "Processes (2)", 0},
+    {"trace", 't', NULL, 0, "Print every frame", 0},
+    {"verbose", 'v', NULL, 0, "Print at the end what the runs went through", 0},
+    {"list", 'l', NULL, 0, "List the scenarios", 0},
+    {0},
+};
+
+static uint64_t parse_number(const char *text, struct argp_state *state)
+{
+    char *end;
+    uint64_t number = strtoull(text, &end, 10);
+    if (*text == '\0' || *end != '\0')
+        argp_error(state, "'%s' is not a number", text);
+    return number;
+}
+
+static error_t parse_option(int key, char *text, struct argp_state *state)
+{
+    struct arguments *arguments = state->input;
+    switch (key) {
+    case 's':
+        arguments->seed = parse_number(text, state);
+        return 0;
+    case 'r':
+        arguments->runs = parse_number(text, state);
+        return 0;
+    case 'j':
+        arguments->workers = (unsigned)parse_number(text, state);
+        if (arguments->workers == 0 || arguments->workers > WORKERS_MAX)
+            argp_error(state, "between 1 and %u workers", WORKERS_MAX);
+        return 0;
+    case 'c':
+        arguments->scenario = scenario_by_name(text);
+        if (arguments->scenario == NULL)
+            argp_error(state, "no scenario '%s'; --list shows them", text);
+        return 0;
+    case 't':
+        arguments->trace = true;
+        return 0;
+    case 'v':
+        arguments->verbose = true;
+        return 0;
+    case 'l':
+        arguments->list = true;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static unsigned count_scenarios(void)
+{
+    unsigned count = 0;
+    while (scenario_by_number(count) != NULL)
+        count++;
+    return count;
+}
+
+static void print_scenarios(void)
+{
+    const struct scenario *scenario;
+    for (unsigned i = 0; (scenario = scenario_by_number(i)) != NULL; i++)
+        printf("%-18s %s\n", scenario->name, scenario->what);
+}
+
+static void run_trapped(int signal_number)
+{
+    char line[160];
+    const char *why = signal_number == SIGVTALRM ? "the core hangs" : "a check of the core trapped";
+    int length = snprintf(line, sizeof(line), "FAIL seed=%llu scenario=%s %s (signal %d)\n",
+                          (unsigned long long)current_seed, current_scenario, why, signal_number);
+    if (length > 0 && write(STDOUT_FILENO, line, (size_t)length) < 0)
+        _exit(4);
+    atomic_fetch_add(&shared->failures, 1);
+    _exit(3);
+}
+
+static void catch_traps(void)
+{
+    static const int signals[] = {SIGILL, SIGTRAP, SIGSEGV, SIGBUS, SIGFPE, SIGABRT, SIGVTALRM};
+    struct sigaction action = {.sa_handler = run_trapped};
+    for (unsigned i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+        sigaction(signals[i], &action, NULL);
+}
+
+static void run_one(const struct arguments *arguments, uint64_t seed)
+{
+    const struct itimerval limit = {.it_value = {.tv_sec = RUN_CPU_SECONDS}};
+    const struct scenario *scenario = arguments->scenario;
+    if (scenario == NULL)
+        scenario = scenario_by_number((unsigned)(random_mix(seed) % count_scenarios()));
+    current_seed = seed;
+    current_scenario = scenario->name;
+    if (!arguments->trace)
+        setitimer(ITIMER_VIRTUAL, &limit, NULL);
+    struct world_result result = world_run(seed, scenario, arguments->trace);
+    if (result.failed)
+        atomic_fetch_add(&shared->failures, 1);
+    uint64_t counts[sizeof(struct coverage) / sizeof(uint64_t)];
+    memcpy(counts, &result.coverage, sizeof(counts));
+    for (unsigned i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
+        atomic_fetch_add_explicit(&shared->coverage[i], counts[i], memory_order_relaxed);
+}
+
+static void work(const struct arguments *arguments)
+{
+    catch_traps();
+    for (;;) {
+        uint64_t run = atomic_fetch_add(&shared->next_run, 1);
+        if (run >= arguments->runs || atomic_load(&shared->failures) >= FAILURES_MAX)
+            return;
+        run_one(arguments, arguments->seed + run);
+    }
+}
+
+static bool start_worker(const struct arguments *arguments)
+{
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        work(arguments);
+        fflush(stdout);
+        _exit(0);
+    }
+    return pid > 0;
+}
+
+/** @return false when a worker could not be started or died without saying why. */
+static bool run_workers(const struct arguments *arguments)
+{
+    unsigned running = 0;
+    int status;
+    for (unsigned i = 0; i < arguments->workers; i++)
+        running += start_worker(arguments);
+    if (running == 0)
+        return false;
+    while (running > 0) {
+        if (wait(&status) < 0)
+            return false;
+        running--;
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+            continue;
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 3) {
+            printf("FAIL a worker died with status %#x\n", status);
+            return false;
+        }
+        running += start_worker(arguments); /* one run trapped; the others go on */
+    }
+    return true;
+}
+
+static void print_coverage(void)
+{
+    static const char *const texts[] = {
+#define COVERAGE_TEXT(name, text) text,
+        COVERAGE_LIST(COVERAGE_TEXT)
+#undef COVERAGE_TEXT
+    };
+    for (unsigned i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        printf("%14llu  %s\n", (unsigned long long)shared->coverage[i], texts[i]);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct argp argp = {
+        options,
+        parse_option,
+        NULL,
+        "Run seeded simulations of the TCP/IP core; exit 0 when all hold. A failure prints one "
+        "line with its seed; --seed N --trace shows it again.",
+        NULL,
+        NULL,
+        NULL};
+    struct arguments arguments = {.seed = 1, .runs = 1, .workers = 2};
+    argp_parse(&argp, argc, argv, 0, NULL, &arguments);
+    if (arguments.list) {
+        print_scenarios();
+        return 0;
+    }
+    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED) {
+        perror("pno-simulate: mmap");
+        return 2;
+    }
+    if (arguments.trace)
+        setvbuf(stdout, NULL, _IOLBF, 0); /* nothing is lost when the core traps */
+    bool ok = true;
+    if (arguments.runs == 1)
+        work(&arguments);
+    else
+        ok = run_workers(&arguments);
+    if (arguments.verbose)
+        print_coverage();
+    uint64_t failures = atomic_load(&shared->failures);
+    uint64_t runs = atomic_load(&shared->next_run);
+    printf("%llu runs, %llu failed\n",
+           (unsigned long long)(runs < arguments.runs ? runs : arguments.runs),
+           (unsigned long long)failures);
+    return ok && failures == 0 ? 0 : 1;
+}

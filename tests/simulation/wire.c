@@ -1,0 +1,225 @@
+#include "wire.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "trace.h"
+#include "world.h"
+
+#define HELD_MAX_NS (500 * NS_PER_US)
+
+static bool in_outage(const struct world *world, const struct wire *wire)
+{
+    uint64_t since = world->now_ns - world->start_ns;
+    for (unsigned i = 0; i < wire->settings.outage_count; i++) {
+        if (since >= wire->settings.outages[i].start_ns && since < wire->settings.outages[i].end_ns)
+            return true;
+    }
+    return world->settings.dies && world_healed(world);
+}
+
+static bool is_neighbour_traffic(const struct frame_view *view)
+{
+    return view->kind == FRAME_ARP ||
+           (view->kind == FRAME_ICMPV6 && view->icmp_type >= 133 && view->icmp_type <= 137);
+}
+
+static void deliver(struct world *world, void *context)
+{
+    struct frame *frame = context;
+    world->frames_in_flight--;
+    for (unsigned i = 0; i < world->settings.host_count; i++) {
+        if (i != frame->from)
+            host_receive(world, &world->hosts[i], frame, false);
+    }
+    free(frame);
+}
+
+/** Flip a bit, or cut the end off, so that a checksum or a length tells; else leave it alone. */
+static void corrupt(struct world *world, struct frame *frame, const struct frame_view *view)
+{
+    uint32_t low = view->kind == FRAME_FRAGMENT ? view->l4_offset + 8 : view->l3_offset;
+    if (view->kind == FRAME_ARP || view->packet_end <= low + 4)
+        return;
+    uint32_t at = (uint32_t)random_between(&world->random, low, view->packet_end - 1);
+    uint32_t in_ip = at - view->l3_offset;
+    if (view->is_ipv6 && (in_ip < 4 || in_ip == 7))
+        return; /* nothing covers traffic class, flow label and hop limit */
+    uint8_t bit = (uint8_t)(1u << random_below(&world->random, 8));
+    if (view->kind != FRAME_FRAGMENT && random_chance(&world->random, 100))
+        frame->length = at;
+    else
+        frame->bytes[at] ^= bit;
+    struct frame_view after;
+    frame_parse(frame->bytes, frame->length, &after);
+    if (after.kind == FRAME_TCP && after.checksums_good) {
+        frame->bytes[at] ^= bit;
+        return;
+    }
+    frame->corrupted = true;
+    world->coverage.frames_corrupted++;
+    trace_frame(world, frame->from, "corrupted", frame);
+}
+
+static struct frame *pad(struct world *world, struct frame *frame)
+{
+    uint32_t extra = (uint32_t)random_between(&world->random, 1, 46);
+    struct frame *padded = frame_new(frame->length + extra);
+    padded->from = frame->from;
+    memcpy(padded->bytes, frame->bytes, frame->length);
+    for (uint32_t i = 0; i < extra; i++)
+        padded->bytes[frame->length + i] = (uint8_t)random_next(&world->random);
+    free(frame);
+    return padded;
+}
+
+/** The wire proper: rate, delay, order. Frees the frame when it is lost. */
+static void put_on_wire(struct world *world, struct wire *wire, struct frame *frame)
+{
+    const struct wire_settings *s = &wire->settings;
+    uint64_t depart_ns = world->now_ns;
+    if (s->rate_bytes_per_s != 0) {
+        if (wire->busy_until_ns < world->now_ns)
+            wire->busy_until_ns = world->now_ns;
+        uint64_t queued = (wire->busy_until_ns - world->now_ns) * s->rate_bytes_per_s / NS_PER_S;
+        if (queued > s->buffer_bytes) {
+            world->coverage.frames_queue_full++;
+            trace_frame(world, wire->from, "queue full", frame);
+            free(frame);
+            return;
+        }
+        wire->busy_until_ns += (uint64_t)frame->length * NS_PER_S / s->rate_bytes_per_s;
+        depart_ns = wire->busy_until_ns;
+    }
+    uint64_t arrival_ns = depart_ns + s->delay_ns + random_below(&world->random, s->jitter_ns + 1);
+    if (random_chance(&world->random, s->reorder)) {
+        arrival_ns += random_log_between(&world->random, 1000, s->reorder_delay_ns);
+        world->coverage.frames_reordered++;
+    } else {
+        if (arrival_ns < wire->newest_arrival_ns)
+            arrival_ns = wire->newest_arrival_ns;
+        wire->newest_arrival_ns = arrival_ns;
+    }
+    world->frames_in_flight++;
+    world_schedule(world, arrival_ns, deliver, frame);
+}
+
+static void impair(struct world *world, struct wire *wire, struct frame *frame)
+{
+    const struct wire_settings *s = &wire->settings;
+    struct frame_view view;
+    frame_parse(frame->bytes, frame->length, &view);
+    bool spared = s->spares_neighbours && is_neighbour_traffic(&view);
+    if (!spared && (in_outage(world, wire) || random_chance(&world->random, s->loss))) {
+        world->coverage.frames_lost++;
+        trace_frame(world, wire->from, "lost", frame);
+        free(frame);
+        return;
+    }
+    if (random_chance(&world->random, s->duplicate)) {
+        world->coverage.frames_duplicated++;
+        put_on_wire(world, wire, frame_copy(frame));
+    }
+    if (!spared && random_chance(&world->random, s->corrupt))
+        corrupt(world, frame, &view);
+    if (!frame->corrupted && random_chance(&world->random, s->pad))
+        frame = pad(world, frame);
+    put_on_wire(world, wire, frame);
+}
+
+static void impair_fragmented(struct world *world, struct wire *wire, struct frame *frame)
+{
+    struct frame *list = NULL;
+    if (random_chance(&world->random, wire->settings.fragment)) {
+        uint32_t size = (uint32_t)random_log_between(&world->random, 8, 1000);
+        /* A first fragment must hold the whole TCP header to be let through (RFC 1858). */
+        if (size < 64)
+            size = 64;
+        list = frame_fragment(frame, size, (uint32_t)random_next(&world->random));
+    }
+    if (list == NULL) {
+        impair(world, wire, frame);
+        return;
+    }
+    world->coverage.frames_fragmented++;
+    free(frame);
+    while (list != NULL) {
+        struct frame *next = list->next;
+        list->next = NULL;
+        impair(world, wire, list);
+        list = next;
+    }
+}
+
+static void release_held(struct world *world, struct wire *wire)
+{
+    struct frame *frame = wire->held;
+    wire->held = NULL;
+    if (frame != NULL) {
+        world->frames_in_flight--;
+        impair_fragmented(world, wire, frame);
+    }
+}
+
+static void held_too_long(struct world *world, void *context)
+{
+    struct wire *wire = context;
+    if (wire->held != NULL && world->now_ns >= wire->held_since_ns + HELD_MAX_NS)
+        release_held(world, wire);
+}
+
+static void hold(struct world *world, struct wire *wire, struct frame *frame)
+{
+    wire->held = frame;
+    wire->held_since_ns = world->now_ns;
+    world->frames_in_flight++;
+    world_schedule(world, world->now_ns + HELD_MAX_NS, held_too_long, wire);
+}
+
+static struct frame *join_held(struct world *world, struct wire *wire, struct frame *frame)
+{
+    struct frame *joined = wire->held == NULL ? NULL : frame_join_tcp(wire->held, frame, 3000);
+    if (joined == NULL) {
+        release_held(world, wire);
+        return frame;
+    }
+    world->coverage.frames_joined++;
+    world->frames_in_flight--;
+    free(wire->held);
+    free(frame);
+    wire->held = NULL;
+    return joined;
+}
+
+void wire_send(struct world *world, struct wire *wire, struct frame *frame)
+{
+    frame = join_held(world, wire, frame);
+    struct frame_view view;
+    frame_parse(frame->bytes, frame->length, &view);
+    bool plain_data = view.kind == FRAME_TCP && view.payload_length > 1 &&
+                      (view.flags & (TCP_SYN | TCP_RST | TCP_URG)) == 0;
+    if (plain_data && random_chance(&world->random, wire->settings.join)) {
+        hold(world, wire, frame);
+        return;
+    }
+    if (plain_data && random_chance(&world->random, wire->settings.split)) {
+        uint32_t at = (uint32_t)random_between(&world->random, 1, view.payload_length - 1);
+        struct frame *first, *second;
+        frame_split_tcp(frame, &view, at, &first, &second);
+        free(frame);
+        world->coverage.frames_split++;
+        impair_fragmented(world, wire, first);
+        frame = second;
+    }
+    impair_fragmented(world, wire, frame);
+}
+
+void wire_heal(struct world *world, struct wire *wire)
+{
+    struct wire_settings *s = &wire->settings;
+    s->loss = s->duplicate = s->reorder = s->corrupt = s->split = s->join = s->fragment = 0;
+    s->outage_count = 0;
+    s->spares_neighbours = true;
+    if (!world->settings.dies && s->rate_bytes_per_s != 0 && s->buffer_bytes < 20000)
+        s->buffer_bytes = 20000;
+}

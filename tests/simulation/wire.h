@@ -1,0 +1,46 @@
+/**
+ * @file wire.h
+ * One direction of the network: what leaves a host goes through its wire to all other hosts (they
+ * filter by MAC address). Loses, duplicates, reorders, delays, corrupts, re-cuts and fragments.
+ */
+#ifndef PNO_SIMULATION_WIRE_H
+#define PNO_SIMULATION_WIRE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct world;
+struct frame;
+
+#define WIRE_OUTAGES_MAX 4
+
+/** Chances are in parts per thousand. */
+struct wire_settings {
+    uint64_t delay_ns, jitter_ns;
+    uint64_t reorder_delay_ns; /**< how much a reordered frame is held back at most */
+    uint64_t rate_bytes_per_s; /**< 0 = unlimited */
+    uint32_t buffer_bytes;     /**< before the rate limit; more is dropped */
+    unsigned loss, duplicate, reorder, corrupt, split, join, fragment, pad;
+    bool spares_neighbours; /**< ARP and ND pass unharmed: their failure is an error TCP reports */
+    unsigned outage_count;
+    struct {
+        uint64_t start_ns, end_ns; /**< since the world began */
+    } outages[WIRE_OUTAGES_MAX];
+};
+
+struct wire {
+    struct wire_settings settings;
+    unsigned from; /**< host */
+    uint64_t busy_until_ns;
+    uint64_t newest_arrival_ns;
+    struct frame *held; /**< waits for one it can be joined with */
+    uint64_t held_since_ns;
+};
+
+/** Take over a frame that the wire's host sends. */
+void wire_send(struct world *world, struct wire *wire, struct frame *frame);
+
+/** From now on the wire only delays and limits its rate. */
+void wire_heal(struct world *world, struct wire *wire);
+
+#endif
