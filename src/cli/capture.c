@@ -111,7 +111,7 @@ int command_capture(int argc, char **argv)
     char message[CONTROL_CLIENT_MESSAGE_MAX] = "out of memory";
     json_t *request = json_pack("{s:s, s:s}", "command", "capture", "filter", options.filter);
     int from = request != NULL
-                   ? control_client_open(paths_control_socket(options.socket), request, message)
+                   ? control_client_open(paths_inspected_socket(options.socket), request, message)
                    : -ENOMEM;
     json_decref(request);
     if (from < 0 || read_answer(from, message) != 0) {

@@ -8,6 +8,8 @@
 
 #include "hostlink/abi.h"
 
+#define DEFAULT_LAB_SOCKET "/run/pno/pno.sock"
+
 bool paths_own_folder(char folder[PATH_MAX])
 {
     ssize_t length = readlink("/proc/self/exe", folder, PATH_MAX - 1);
@@ -63,4 +65,14 @@ const char *paths_control_socket(const char *option)
     }
     const char *environment = getenv("PNO_SOCKET");
     return environment != NULL && environment[0] != '\0' ? environment : LINK_SOCKET_PATH_DEFAULT;
+}
+
+const char *paths_inspected_socket(const char *option)
+{
+    const char *path = paths_control_socket(option);
+    if (strcmp(path, LINK_SOCKET_PATH_DEFAULT) == 0 && access(path, F_OK) != 0 &&
+        access(DEFAULT_LAB_SOCKET, F_OK) == 0) {
+        return DEFAULT_LAB_SOCKET;
+    }
+    return path;
 }

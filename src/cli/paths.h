@@ -17,7 +17,11 @@ bool paths_find_pnod(char path[PATH_MAX]);
 /** libpno.so, as an absolute path; false if there is none. */
 bool paths_find_libpno(char path[PATH_MAX]);
 
-/** The control socket: `option` if not NULL, else $PNO_SOCKET, else the default place. */
+/** The socket for a program to be served: `option` if given, else $PNO_SOCKET, else pnod's default.
+ */
 const char *paths_control_socket(const char *option);
+
+/** For a look at an engine: as above, but the default lab's engine if there is no default pnod. */
+const char *paths_inspected_socket(const char *option);
 
 #endif

@@ -133,7 +133,7 @@ int command_ss(int argc, char **argv)
     cli_parse(&ss_argp, argc, argv, &options);
 
     char message[CONTROL_CLIENT_MESSAGE_MAX];
-    json_t *answer = control_client_request(paths_control_socket(options.socket), "ss", message);
+    json_t *answer = control_client_request(paths_inspected_socket(options.socket), "ss", message);
     if (answer == NULL) {
         cli_error(argv[0], "%s", message);
         return CLI_EXIT_FAILURE;

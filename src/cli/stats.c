@@ -94,7 +94,8 @@ int command_stats(int argc, char **argv)
     cli_parse(&stats_argp, argc, argv, &options);
 
     char message[CONTROL_CLIENT_MESSAGE_MAX];
-    json_t *answer = control_client_request(paths_control_socket(options.socket), "stats", message);
+    json_t *answer =
+        control_client_request(paths_inspected_socket(options.socket), "stats", message);
     if (answer == NULL) {
         cli_error(argv[0], "%s", message);
         return CLI_EXIT_FAILURE;

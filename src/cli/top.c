@@ -227,7 +227,7 @@ int command_top(int argc, char **argv)
     struct top_options options = {.interval_s = 1.0};
     cli_parse(&top_argp, argc, argv, &options);
 
-    const char *path = paths_control_socket(options.socket);
+    const char *path = paths_inspected_socket(options.socket);
     char message[CONTROL_CLIENT_MESSAGE_MAX];
     json_t *first = control_client_request(path, "stats", message);
     if (first == NULL) {
