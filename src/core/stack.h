@@ -141,6 +141,10 @@ void stack_receive_segment(struct stack *stack, struct stack_rx *rx, uint64_t no
 unsigned stack_rss_core(const uint8_t secret[32], const uint8_t *frame, uint32_t frame_bytes,
                         unsigned core_count);
 
+/** ARP and neighbour discovery teach every core's stack: with several cores, give such a frame to
+    the stack of each (the one of core_index 0 answers). */
+bool stack_frame_is_for_all_cores(const uint8_t *frame, uint32_t frame_bytes);
+
 /* ---- Transmit ----------------------------------------------------------------------------- */
 
 /** Ethernet 14 + VLAN 4 + IPv6 40 + TCP 60, rounded up. */
@@ -176,6 +180,11 @@ bool stack_transmit(struct stack *stack, uint64_t now_ns, uint32_t gso_bytes_max
 /** Complete a partial checksum in software: header at l4_offset, then payload, as laid out in a
     contiguous frame buffer. */
 void stack_frame_finish_checksum(const struct stack_frame *frame, uint8_t *frame_bytes);
+
+/** The same when payload has been summed already, as by checksum_copy(): frame_bytes need hold the
+    header only. */
+void stack_frame_finish_checksum_sum(const struct stack_frame *frame, uint8_t *frame_bytes,
+                                     uint32_t payload_sum);
 
 /* ---- Time --------------------------------------------------------------------------------- */
 

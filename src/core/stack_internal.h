@@ -41,7 +41,7 @@ struct tcp_links {
     struct timer_wheel_entry timer;
     uint32_t events; /**< enum stack_event_bit, pending */
     bool in_use, in_flow_table;
-    bool reuse_address; /**< its port may be bound again with SO_REUSEADDR */
+    bool reuse_address, reuse_port; /**< its port may be bound again by sockets with the same */
 };
 
 /* ---- What the stack gives TCP ------------------------------------------------------------- */
@@ -160,6 +160,8 @@ enum tcp_icmp_kind {
 /** An ICMP error about a segment of this connection; seq is the one quoted (RFC 5927 checks). */
 void tcp_icmp_arrives(struct stack *stack, struct tcp_connection *connection,
                       enum tcp_icmp_kind kind, int error, uint16_t mtu, seq_t seq, uint64_t now_ns);
+/** Is seq within what the connection has sent and not had acknowledged (RFC 5927 §4.1)? */
+bool tcp_sequence_in_flight(const struct tcp_connection *connection, seq_t seq);
 /** The neighbour could not be resolved: EHOSTUNREACH as Linux reports it. */
 void tcp_neighbour_failed(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
 

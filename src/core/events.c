@@ -1,0 +1,71 @@
+/*
+ * Events for the embedder: merged bits per connection and listener, delivered in the order in which
+ * their owners first had one.
+ */
+#include "base/assert.h"
+#include "core/stack_state.h"
+
+void stack_event_raise(struct stack *stack, struct tcp_connection *connection, uint32_t bits)
+{
+    struct tcp_links *links = connection_links(stack, connection);
+    links->events |= bits;
+    if (!list_contains_node(&links->event))
+        list_push_back(&stack->events, &links->event);
+}
+
+void stack_listener_event_raise(struct stack *stack, struct tcp_listener *listener, uint32_t bits)
+{
+    uint32_t *events = tcp_listener_events(listener);
+    if (*events == 0) {
+        *tcp_listener_event_next(listener) = NULL;
+        *stack->listener_events_last = listener;
+        stack->listener_events_last = tcp_listener_event_next(listener);
+    }
+    *events |= bits;
+}
+
+/** A connection whose end was told at the last call: the embedder no longer looks at it. */
+static void let_go_of_closed(struct stack *stack)
+{
+    struct tcp_connection *connection = stack->closed_delivered;
+    if (connection == NULL)
+        return;
+    stack->closed_delivered = NULL;
+    tcp_closed_delivered(stack, connection);
+}
+
+static bool next_listener_event(struct stack *stack, struct stack_event *event)
+{
+    struct tcp_listener *listener = stack->listener_events;
+    if (listener == NULL)
+        return false;
+    stack->listener_events = *tcp_listener_event_next(listener);
+    if (stack->listener_events == NULL)
+        stack->listener_events_last = &stack->listener_events;
+    *tcp_listener_event_next(listener) = NULL;
+
+    uint32_t *events = tcp_listener_events(listener);
+    *event = (struct stack_event){
+        .listener = listener, .user = tcp_listener_user(listener), .bits = *events};
+    *events = 0;
+    return true;
+}
+
+bool stack_next_event(struct stack *stack, struct stack_event *event)
+{
+    let_go_of_closed(stack);
+    if (next_listener_event(stack, event))
+        return true;
+    if (list_is_empty(&stack->events))
+        return false;
+
+    struct tcp_connection *connection = event_connection(stack, stack->events.next);
+    struct tcp_links *links = connection_links(stack, connection);
+    list_remove(&links->event);
+    *event = (struct stack_event){
+        .connection = connection, .user = tcp_user(connection), .bits = links->events};
+    links->events = 0;
+    if ((event->bits & STACK_EVENT_CLOSED) != 0)
+        stack->closed_delivered = connection;
+    return true;
+}

@@ -1,0 +1,127 @@
+/*
+ * Connections by 4-tuple: chained buckets, at least as many as connections, hashed with a secret
+ * key so that peers cannot choose to collide.
+ */
+#include <errno.h>
+
+#include "base/assert.h"
+#include "core/stack_state.h"
+
+static uint64_t load64(const uint8_t *bytes)
+{
+    uint64_t value;
+    memcpy(&value, bytes, sizeof(value));
+    return value;
+}
+
+static uint32_t load32(const uint8_t *bytes)
+{
+    uint32_t value;
+    memcpy(&value, bytes, sizeof(value));
+    return value;
+}
+
+uint32_t flow_table_hash(const struct stack *stack, const struct tcp_flow *flow)
+{
+    uint64_t words[5];
+    unsigned count = 0;
+    uint64_t ports = (uint64_t)flow->local_port << 16 | flow->remote_port;
+
+    if (ip_address_is_v4(&flow->remote)) {
+        words[count++] =
+            (uint64_t)load32(&flow->local.bytes[12]) << 32 | load32(&flow->remote.bytes[12]);
+    } else {
+        words[count++] = load64(&flow->local.bytes[0]);
+        words[count++] = load64(&flow->local.bytes[8]);
+        words[count++] = load64(&flow->remote.bytes[0]);
+        words[count++] = load64(&flow->remote.bytes[8]);
+    }
+    words[count++] = ports;
+    return (uint32_t)siphash_1_3_words(&stack->table_key, words, count);
+}
+
+/** memcmp() of the same, which compilers do not inline at this size. */
+static bool flow_equal(const struct tcp_flow *a, const struct tcp_flow *b)
+{
+    uint64_t difference = load64(&a->remote.bytes[8]) ^ load64(&b->remote.bytes[8]);
+    difference |= load64(&a->remote.bytes[0]) ^ load64(&b->remote.bytes[0]);
+    difference |= load64(&a->local.bytes[8]) ^ load64(&b->local.bytes[8]);
+    difference |= load64(&a->local.bytes[0]) ^ load64(&b->local.bytes[0]);
+    difference |= (uint64_t)(a->local_port ^ b->local_port);
+    difference |= (uint64_t)(a->remote_port ^ b->remote_port);
+    return difference == 0;
+}
+
+struct tcp_connection *flow_table_find(const struct stack *stack, const struct tcp_flow *flow,
+                                       uint32_t hash)
+{
+    struct tcp_connection *connection = stack->flow_buckets[hash & stack->flow_mask];
+    while (connection != NULL) {
+        const struct tcp_links *links = connection_links(stack, connection);
+        if (links->hash == hash && flow_equal(connection_flow(stack, connection), flow))
+            break;
+        connection = links->hash_next;
+    }
+    return connection;
+}
+
+struct tcp_connection *stack_flow_find(struct stack *stack, const struct tcp_flow *flow)
+{
+    return flow_table_find(stack, flow, flow_table_hash(stack, flow));
+}
+
+int stack_flow_insert(struct stack *stack, struct tcp_connection *connection)
+{
+    struct tcp_links *links = connection_links(stack, connection);
+    const struct tcp_flow *flow = connection_flow(stack, connection);
+    uint32_t hash = flow_table_hash(stack, flow);
+
+    PNO_ASSERT(links->in_use && !links->in_flow_table);
+    if (flow_table_find(stack, flow, hash) != NULL)
+        return -EADDRINUSE;
+
+    struct tcp_connection **bucket = &stack->flow_buckets[hash & stack->flow_mask];
+    links->hash = hash;
+    links->hash_next = *bucket;
+    links->in_flow_table = true;
+    *bucket = connection;
+    ports_connection_enter(stack, connection);
+    return 0;
+}
+
+void stack_flow_remove(struct stack *stack, struct tcp_connection *connection)
+{
+    struct tcp_links *links = connection_links(stack, connection);
+    if (!links->in_flow_table)
+        return;
+
+    struct tcp_connection **link = &stack->flow_buckets[links->hash & stack->flow_mask];
+    while (*link != connection) {
+        PNO_ASSERT(*link != NULL);
+        link = &connection_links(stack, *link)->hash_next;
+    }
+    *link = links->hash_next;
+    links->hash_next = NULL;
+    links->in_flow_table = false;
+    ports_connection_leave(stack, connection);
+}
+
+void flow_table_check(struct stack *stack)
+{
+    uint32_t inserted = 0;
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < stack->connections_fresh; i++)
+        inserted += connection_links(stack, connection_at(stack, i))->in_flow_table;
+    for (uint32_t bucket = 0; bucket <= stack->flow_mask; bucket++) {
+        struct tcp_connection *connection = stack->flow_buckets[bucket];
+        while (connection != NULL) {
+            struct tcp_links *links = connection_links(stack, connection);
+            PNO_ASSERT(links->in_use && links->in_flow_table);
+            PNO_ASSERT((links->hash & stack->flow_mask) == bucket);
+            PNO_ASSERT(links->hash == flow_table_hash(stack, connection_flow(stack, connection)));
+            found++;
+            connection = links->hash_next;
+        }
+    }
+    PNO_ASSERT(found == inserted);
+}

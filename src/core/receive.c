@@ -1,0 +1,212 @@
+/*
+ * Pre-processing of arriving frames: Ethernet, hand-over to ARP and IP, and what IP delivers to:
+ * TCP's header is checked and turned into a segment, and the connection looked up.
+ */
+#include "base/byte_order.h"
+#include "base/checksum.h"
+#include "core/ip/arp.h"
+#include "core/ip/icmp.h"
+#include "core/ip/ip_packet.h"
+#include "core/ip/routes.h"
+#include "core/ip/wire.h"
+#include "core/tcp/options.h"
+
+/* ---- Ethernet ----------------------------------------------------------------------------- */
+
+/** Our own address, broadcast, or an IPv6 multicast one of ours; IP looks closer. */
+static bool is_link_destination(const struct stack *stack, const uint8_t *mac)
+{
+    static const uint8_t broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+    static const uint8_t all_nodes[6] = {0x33, 0x33, 0, 0, 0, 1};
+
+    if (memcmp(mac, stack->config.mac, 6) == 0 || memcmp(mac, broadcast, 6) == 0)
+        return true;
+    if (mac[0] != 0x33 || mac[1] != 0x33)
+        return false;
+    if (memcmp(mac, all_nodes, 6) == 0)
+        return true;
+    for (uint32_t i = stack->own_v4_count; i < stack->own_count; i++)
+        if (mac[2] == 0xff && memcmp(mac + 3, &stack->own[i].bytes[13], 3) == 0)
+            return true;
+    return false;
+}
+
+static bool is_turned_round(const struct stack *stack, const uint8_t *frame)
+{
+    return memcmp(frame, stack->inside_destination_mac, 6) == 0 &&
+           memcmp(frame + 6, stack->inside_source_mac, 6) == 0;
+}
+
+enum stack_rx_verdict stack_receive_parse(struct stack *stack, const uint8_t *frame,
+                                          uint32_t frame_bytes, struct stack_rx_hints hints,
+                                          uint64_t now_ns, struct stack_rx *rx)
+{
+    rx->connection = NULL;
+    rx->listener = NULL;
+    rx->packet = frame;
+    rx->drop = DROP_NONE;
+    stack->counters.frames_in++;
+    stack->counters.bytes_in += frame_bytes;
+    if (frame_bytes < ETHERNET_HEADER_BYTES)
+        return rx_drop(stack, rx, DROP_ETHERNET_SHORT);
+
+    bool turned_round = is_turned_round(stack, frame);
+    if (!turned_round && !is_link_destination(stack, frame))
+        return rx_drop(stack, rx, DROP_ETHERNET_NOT_FOR_US);
+    uint32_t offset = ETHERNET_HEADER_BYTES;
+    uint16_t type = load_be16(frame + 12);
+    if (type == ETHERTYPE_VLAN) {
+        if (frame_bytes < ETHERNET_HEADER_BYTES + VLAN_TAG_BYTES)
+            return rx_drop(stack, rx, DROP_ETHERNET_SHORT);
+        if ((load_be16(frame + 14) & 0x0fff) != 0) /* VLAN 0 is a mere priority */
+            return rx_drop(stack, rx, DROP_VLAN_UNKNOWN);
+        type = load_be16(frame + 16);
+        offset += VLAN_TAG_BYTES;
+    }
+
+    struct ip_packet packet = {.base = frame,
+                               .bytes = frame + offset,
+                               .length = frame_bytes - offset,
+                               .l4_checksum_good = hints.l4_checksum_good || turned_round,
+                               .turned_round = turned_round,
+                               .link_multicast = (frame[0] & 1) != 0,
+                               .link_source = frame + 6};
+    if (type == ETHERTYPE_IPV4)
+        return ipv4_receive(stack, &packet, hints.ip_checksum_good || turned_round, now_ns, rx);
+    if (type == ETHERTYPE_IPV6)
+        return ipv6_receive(stack, &packet, now_ns, rx);
+    if (type == ETHERTYPE_ARP)
+        return arp_receive(stack, packet.bytes, packet.length, now_ns, rx);
+    return rx_drop(stack, rx, DROP_ETHERTYPE_UNKNOWN);
+}
+
+/* ---- What IP delivers to ------------------------------------------------------------------ */
+
+uint32_t ip_pseudo_sum(const struct ip_address *source, const struct ip_address *destination,
+                       uint8_t protocol, uint32_t length)
+{
+    uint32_t words[10];
+    unsigned count = 0;
+    if (ip_address_is_v4(destination)) {
+        memcpy(&words[count++], &source->bytes[12], 4);
+        memcpy(&words[count++], &destination->bytes[12], 4);
+    } else {
+        memcpy(&words[0], source->bytes, 16);
+        memcpy(&words[4], destination->bytes, 16);
+        count = 8;
+    }
+    uint64_t sum = (uint64_t)host_to_be32(length) + host_to_be32(protocol);
+    for (unsigned i = 0; i < count; i++)
+        sum += words[i];
+    return checksum_fold64(sum);
+}
+
+/** Nobody here speaks UDP: the sender is told, as by a host without a socket on that port. */
+static enum stack_rx_verdict udp_receive(struct stack *stack, const struct ip_packet *packet,
+                                         uint64_t now_ns, struct stack_rx *rx)
+{
+    const uint8_t *udp = packet->bytes + packet->header_length;
+    uint32_t length = packet->length - packet->header_length;
+    if (length >= UDP_HEADER_BYTES && load_be16(udp + 4) >= UDP_HEADER_BYTES &&
+        load_be16(udp + 4) <= length)
+        icmp_error_send(stack, packet, packet->is_v4 ? ICMP_UNREACHABLE : ICMPV6_UNREACHABLE,
+                        packet->is_v4 ? ICMP_UNREACHABLE_PORT : ICMPV6_UNREACHABLE_PORT, 0, now_ns);
+    return rx_drop(stack, rx, DROP_IP_PROTOCOL_UNKNOWN);
+}
+
+enum stack_rx_verdict ip_deliver(struct stack *stack, const struct ip_packet *packet,
+                                 uint64_t now_ns, struct stack_rx *rx)
+{
+    if (packet->protocol == IP_PROTOCOL_TCP) {
+        if (packet->link_multicast || ip_address_is_multicast(&packet->destination))
+            return rx_drop(stack, rx, DROP_ETHERNET_NOT_FOR_US); /* RFC 9293 MUST-57 */
+        return tcp_header_parse(stack, packet, rx);
+    }
+    if (packet->is_v4 && packet->protocol == IP_PROTOCOL_ICMP)
+        return icmp_receive(stack, packet, now_ns, rx);
+    if (!packet->is_v4 && packet->protocol == IP_PROTOCOL_ICMPV6)
+        return icmpv6_receive(stack, packet, now_ns, rx);
+    if (packet->protocol == IP_PROTOCOL_UDP)
+        return udp_receive(stack, packet, now_ns, rx);
+    if (!packet->is_v4 && packet->protocol == IP_PROTOCOL_NONE)
+        return STACK_RX_CONSUMED;
+    if (packet->is_v4)
+        icmp_error_send(stack, packet, ICMP_UNREACHABLE, ICMP_UNREACHABLE_PROTOCOL, 0, now_ns);
+    else
+        icmp_error_send(stack, packet, ICMPV6_PARAMETER_PROBLEM, ICMPV6_PARAMETER_NEXT_HEADER,
+                        packet->protocol_offset, now_ns);
+    return rx_drop(stack, rx, DROP_IP_PROTOCOL_UNKNOWN);
+}
+
+/* ---- TCP ---------------------------------------------------------------------------------- */
+
+static void look_up(struct stack *stack, struct stack_rx *rx)
+{
+    const struct tcp_segment *segment = &rx->segment;
+    struct tcp_flow flow = {.local = segment->destination.address,
+                            .remote = segment->source.address,
+                            .local_port = segment->destination.port,
+                            .remote_port = segment->source.port};
+    uint32_t hash = flow_table_hash(stack, &flow);
+    rx->connection = flow_table_find(stack, &flow, hash);
+    if (rx->connection == NULL)
+        rx->listener = listener_table_find(stack, &segment->destination, hash);
+}
+
+enum stack_rx_verdict tcp_header_parse(struct stack *stack, const struct ip_packet *packet,
+                                       struct stack_rx *rx)
+{
+    const uint8_t *header = packet->bytes + packet->header_length;
+    uint32_t length = packet->length - packet->header_length;
+    struct tcp_segment *segment = &rx->segment;
+
+    if (length < TCP_HEADER_BYTES)
+        return rx_drop(stack, rx, DROP_TCP_MALFORMED);
+    uint32_t header_length = (header[12] >> 4) * 4u;
+    if (header_length < TCP_HEADER_BYTES || header_length > length)
+        return rx_drop(stack, rx, DROP_TCP_MALFORMED);
+    if (!packet->l4_checksum_good) {
+        uint32_t sum =
+            ip_pseudo_sum(&packet->source, &packet->destination, IP_PROTOCOL_TCP, length);
+        if (checksum_finish(checksum_add(sum, header, length)) != 0)
+            return rx_drop(stack, rx, DROP_TCP_CHECKSUM);
+    }
+
+    segment->source = (struct ip_endpoint){packet->source, load_be16(header)};
+    segment->destination = (struct ip_endpoint){packet->destination, load_be16(header + 2)};
+    segment->seq = seq_of(load_be32(header + 4));
+    segment->ack = seq_of(load_be32(header + 8));
+    segment->flags = header[13];
+    segment->window = load_be16(header + 14);
+    segment->urgent_pointer = load_be16(header + 18);
+    segment->ecn = packet->traffic_class & 3;
+    segment->ttl = packet->ttl;
+    segment->traffic_class = packet->traffic_class;
+    segment->payload_length = length - header_length;
+    segment->payload_frame_offset = (uint32_t)(header - packet->base) + header_length;
+    segment->payload_refused = false;
+    segment->options = (struct tcp_options){0};
+    if (header_length > TCP_HEADER_BYTES)
+        (void)tcp_options_parse(header + TCP_HEADER_BYTES, header_length - TCP_HEADER_BYTES,
+                                &segment->options);
+    rx->packet = packet->base;
+    stack->counters.segments_in++;
+    look_up(stack, rx);
+    return STACK_RX_TCP;
+}
+
+void stack_receive_segment(struct stack *stack, struct stack_rx *rx, uint64_t now_ns,
+                           struct stack_rx_result *result)
+{
+    *result = (struct stack_rx_result){.connection = rx->connection};
+    if (rx->connection != NULL) {
+        tcp_segment_arrives(stack, rx->connection, &rx->segment, now_ns, result);
+    } else if (rx->listener != NULL) {
+        tcp_listener_segment_arrives(stack, rx->listener, &rx->segment, now_ns, result);
+    } else {
+        tcp_closed_segment_arrives(stack, &rx->segment);
+        result->drop = DROP_TCP_NO_CONNECTION;
+    }
+    if (result->drop != DROP_NONE)
+        stack_drop_count(stack, result->drop);
+}

@@ -1,0 +1,375 @@
+/*
+ * Making a stack, its pools, time, and small services. Memory is carved from the embedder's; pools
+ * hand out what was used before first, and else the next element never touched, so that a large
+ * pool costs memory only for what is in use at once.
+ */
+#include "base/assert.h"
+#include "core/ip/fragments.h"
+#include "core/ip/icmp.h"
+#include "core/ip/neighbour.h"
+#include "core/ip/packets.h"
+#include "core/ip/path_mtu.h"
+#include "core/ip/routes.h"
+#include "core/ip/wire.h"
+#include "core/ports.h"
+#include "core/stack_state.h"
+
+#define CACHE_LINE_BYTES        64
+#define INTERVALS_PER_STACK_MIN 4096
+
+void stack_config_init(struct stack_config *config)
+{
+    *config = (struct stack_config){
+        .mtu = 1500,
+        .connections_max = 65536,
+        .listeners_max = 1024,
+        .fragments_bytes_max = 4u << 20,
+        .local_port_first = 32768,
+        .local_port_last = 60999,
+        .core_count = 1,
+        .tcp =
+            {
+                .receive_buffer_initial = 131072,
+                .receive_buffer_max = 6u << 20,
+                .send_buffer_initial = 87040,
+                .send_buffer_max = 4u << 20,
+                .congestion = TCP_CONGESTION_CUBIC,
+                .syn_retries = 6,
+                .synack_retries = 5,
+                .retries = 15,
+                .orphan_retries = 8,
+                .fin_wait2_timeout_ns = 60 * NS_PER_S,
+                .time_wait_ns = 60 * NS_PER_S,
+                .keepalive_idle_ns = 7200 * NS_PER_S,
+                .keepalive_interval_ns = 75 * NS_PER_S,
+                .keepalive_count = 9,
+                .rto_min_ns = 200 * NS_PER_MS,
+                .delayed_ack_max_ns = 40 * NS_PER_MS,
+                .timestamps = true,
+                .window_scaling = true,
+                .sack = true,
+            },
+    };
+}
+
+static bool config_is_valid(const struct stack_config *config)
+{
+    if (config->mtu < IPV4_MTU_MIN || config->prefix_count > STACK_PREFIXES_MAX ||
+        config->connections_max == 0 || config->connections_max > 1u << 28 ||
+        config->listeners_max == 0 || config->listeners_max > 1u << 20 ||
+        config->local_port_first == 0 || config->local_port_first > config->local_port_last ||
+        config->core_count == 0 || config->core_index >= config->core_count)
+        return false;
+    for (unsigned i = 0; i < config->prefix_count; i++) {
+        const struct stack_prefix *prefix = &config->prefixes[i];
+        unsigned shortest = ip_address_is_v4(&prefix->address) ? 96 : 0;
+        if (prefix->prefix_length > 128 || prefix->prefix_length < shortest ||
+            ip_address_is_any(&prefix->address) || ip_address_is_multicast(&prefix->address) ||
+            ip_address_is_loopback(&prefix->address))
+            return false;
+        if (!ip_address_is_v4(&prefix->address) && config->mtu < IPV6_MTU_MIN)
+            return false;
+    }
+    return true;
+}
+
+/* ---- Memory ------------------------------------------------------------------------------- */
+
+static size_t round_to_line(size_t bytes)
+{
+    return (bytes + CACHE_LINE_BYTES - 1) & ~(size_t)(CACHE_LINE_BYTES - 1);
+}
+
+static uint32_t flow_bucket_count(const struct stack_config *config)
+{
+    uint32_t count = 256;
+    while (count < config->connections_max)
+        count *= 2;
+    return count;
+}
+
+static uint32_t interval_count(const struct stack_config *config)
+{
+    if (config->intervals_max != 0)
+        return config->intervals_max;
+    return config->connections_max / 4 + INTERVALS_PER_STACK_MIN;
+}
+
+/** Where a piece of the stack's memory begins; base NULL just measures. */
+struct carver {
+    uint8_t *base;
+    size_t used;
+};
+
+static void *carve(struct carver *carver, size_t element_bytes, size_t count)
+{
+    size_t offset = carver->used;
+    carver->used += round_to_line(element_bytes * count);
+    return carver->base == NULL ? NULL : carver->base + offset;
+}
+
+/** Lay the stack out; the same walk measures (stack NULL) and makes it. */
+static void lay_out(struct carver *carver, const struct stack_config *config, struct stack *stack)
+{
+    struct stack unused;
+    struct stack *s = stack == NULL ? &unused : stack;
+    uint32_t fragment_count = fragments_count(config);
+
+    (void)carve(carver, sizeof(struct stack), 1);
+    s->connection_stride = round_to_line(tcp_connection_bytes());
+    s->listener_stride = round_to_line(tcp_listener_bytes());
+    s->connections = carve(carver, s->connection_stride, config->connections_max);
+    s->listeners = carve(carver, s->listener_stride, config->listeners_max);
+    s->flow_buckets = carve(carver, sizeof(*s->flow_buckets), flow_bucket_count(config));
+    s->listener_buckets = carve(carver, sizeof(*s->listener_buckets), LISTENER_BUCKETS);
+    s->ports = carve(carver, sizeof(*s->ports), 65536);
+    s->binds_max = config->connections_max + config->listeners_max;
+    s->binds = carve(carver, port_bind_bytes(), s->binds_max);
+    s->neighbours.entries = carve(carver, neighbour_bytes(), NEIGHBOURS_MAX);
+    s->neighbours.buckets = carve(carver, sizeof(*s->neighbours.buckets), NEIGHBOURS_MAX);
+    s->path_mtu = carve(carver, path_mtu_entry_bytes(), PATH_MTU_ENTRIES);
+    s->fragments.datagrams = carve(carver, fragment_datagram_bytes(), fragment_count);
+    s->fragments.buffers = carve(carver, FRAGMENT_BUFFER_BYTES, fragment_count);
+    s->fragments.count = fragment_count;
+    struct interval *intervals = carve(carver, sizeof(struct interval), interval_count(config));
+    for (unsigned i = 0; i < PACKET_CLASS_COUNT; i++) {
+        struct packet_pool *pool = &s->packet_pools[i];
+        size_t bytes = packet_class_bytes(i) * packet_class_count(i);
+        pool->fresh = carve(carver, 1, bytes);
+        pool->fresh_end = pool->fresh == NULL ? NULL : pool->fresh + bytes;
+    }
+    if (stack != NULL)
+        interval_pool_init(&stack->intervals, intervals, interval_count(config));
+}
+
+size_t stack_memory_bytes(const struct stack_config *config)
+{
+    struct carver carver = {0};
+    if (!config_is_valid(config))
+        return 0;
+    lay_out(&carver, config, NULL);
+    return carver.used;
+}
+
+struct stack *stack_create(void *memory, const struct stack_config *config, uint64_t now_ns)
+{
+    struct stack *stack = memory;
+    struct carver carver = {.base = memory};
+
+    if (!config_is_valid(config))
+        return NULL;
+    memset(stack, 0, sizeof(*stack));
+    lay_out(&carver, config, stack);
+    stack->config = *config;
+    stack->secret_key = siphash_key_load(config->secret);
+    stack->table_key = siphash_key_load(config->secret + 16);
+    stack->random_state = config->random_seed;
+    stack->flow_mask = flow_bucket_count(config) - 1;
+    stack->links_offset =
+        (size_t)((uint8_t *)tcp_connection_links(connection_at(stack, 0)) - stack->connections);
+    stack->flow_offset =
+        (size_t)((uint8_t *)tcp_connection_flow(connection_at(stack, 0)) - stack->connections);
+    timer_wheel_init(&stack->timers, now_ns);
+    list_init(&stack->output);
+    list_init(&stack->events);
+    stack->listener_events_last = &stack->listener_events;
+    stack->route_generation = 1; /* 0, in a fresh connection, is never right */
+    stack->ip_identification = stack_random(stack);
+    packets_init(stack);
+    routes_init(stack);
+    neighbours_init(stack);
+    fragments_init(stack);
+    icmp_limit_init(stack, now_ns);
+    return stack;
+}
+
+/* ---- Pools -------------------------------------------------------------------------------- */
+
+struct tcp_connection *stack_connection_alloc(struct stack *stack)
+{
+    struct tcp_connection *connection = stack->connections_free;
+    if (connection != NULL) {
+        stack->connections_free = connection_links(stack, connection)->hash_next;
+        memset(connection, 0, tcp_connection_bytes());
+    } else if (stack->connections_fresh < stack->config.connections_max) {
+        connection = connection_at(stack, stack->connections_fresh++);
+    } else {
+        stack_drop_count(stack, DROP_CONNECTION_LIMIT);
+        return NULL;
+    }
+    connection_links(stack, connection)->in_use = true;
+    stack->counters.connections_now++;
+    return connection;
+}
+
+void stack_connection_free(struct stack *stack, struct tcp_connection *connection)
+{
+    struct tcp_links *links = connection_links(stack, connection);
+
+    PNO_ASSERT(links->in_use);
+    stack_flow_remove(stack, connection);
+    timer_wheel_cancel(&stack->timers, &links->timer);
+    if (list_contains_node(&links->output)) {
+        if (stack->output.next == &links->output)
+            stack->output_turn = 0;
+        list_remove(&links->output);
+    }
+    if (list_contains_node(&links->event))
+        list_remove(&links->event);
+    if (stack->closed_delivered == connection)
+        stack->closed_delivered = NULL;
+    links->in_use = false;
+    links->hash_next = stack->connections_free;
+    stack->connections_free = connection;
+    stack->counters.connections_now--;
+}
+
+struct tcp_listener *stack_listener_alloc(struct stack *stack)
+{
+    struct tcp_listener *listener = stack->listeners_free;
+    if (listener != NULL) {
+        stack->listeners_free = *tcp_listener_hash_next(listener);
+        memset(listener, 0, tcp_listener_bytes());
+    } else if (stack->listeners_fresh < stack->config.listeners_max) {
+        listener = listener_at(stack, stack->listeners_fresh++);
+    }
+    return listener;
+}
+
+void stack_listener_free(struct stack *stack, struct tcp_listener *listener)
+{
+    struct tcp_listener **link = &stack->listener_events;
+    while (*link != NULL) {
+        if (*link == listener)
+            *link = *tcp_listener_event_next(listener);
+        else
+            link = tcp_listener_event_next(*link);
+    }
+    stack->listener_events_last = link;
+    *tcp_listener_hash_next(listener) = stack->listeners_free;
+    stack->listeners_free = listener;
+}
+
+/* ---- Time --------------------------------------------------------------------------------- */
+
+void stack_timer_set(struct stack *stack, struct tcp_connection *connection, uint64_t deadline_ns)
+{
+    struct timer_wheel_entry *timer = &connection_links(stack, connection)->timer;
+    if (timer->previous_next != NULL && timer->deadline_ns == deadline_ns)
+        return;
+    timer_wheel_set(&stack->timers, timer, deadline_ns);
+}
+
+void stack_advance(struct stack *stack, uint64_t now_ns)
+{
+    struct timer_wheel_entry *entry;
+    while ((entry = timer_wheel_expire(&stack->timers, now_ns)) != NULL) {
+        struct tcp_links *links =
+            (struct tcp_links *)(void *)((uint8_t *)entry - offsetof(struct tcp_links, timer));
+        tcp_timer_expired(stack, links_connection(stack, links), now_ns);
+    }
+    if (stack->neighbours.deadline_ns <= now_ns)
+        neighbours_advance(stack, now_ns);
+    if (stack->fragments.deadline_ns <= now_ns)
+        fragments_advance(stack, now_ns);
+}
+
+uint64_t stack_next_deadline(const struct stack *stack)
+{
+    uint64_t deadline_ns = timer_wheel_next_ns(&stack->timers);
+    if (stack->neighbours.deadline_ns < deadline_ns)
+        deadline_ns = stack->neighbours.deadline_ns;
+    if (stack->fragments.deadline_ns < deadline_ns)
+        deadline_ns = stack->fragments.deadline_ns;
+    return deadline_ns;
+}
+
+/* ---- Services ----------------------------------------------------------------------------- */
+
+uint32_t stack_flow_hash(struct stack *stack, const struct tcp_flow *flow, uint32_t purpose)
+{
+    struct {
+        struct tcp_flow flow;
+        uint32_t purpose;
+    } hashed = {*flow, purpose};
+    return (uint32_t)siphash_2_4(&stack->secret_key, &hashed, sizeof(hashed));
+}
+
+uint64_t stack_siphash(struct stack *stack, const void *bytes, uint32_t length)
+{
+    return siphash_2_4(&stack->secret_key, bytes, length);
+}
+
+/** SplitMix64 (Steele, Lea, Flood). */
+uint32_t stack_random(struct stack *stack)
+{
+    uint64_t z = stack->random_state += UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return (uint32_t)((z ^ (z >> 31)) >> 32);
+}
+
+struct interval_pool *stack_interval_pool(struct stack *stack)
+{
+    return &stack->intervals;
+}
+
+const struct stack_config *stack_get_config(const struct stack *stack)
+{
+    return &stack->config;
+}
+
+struct stack_counters *stack_counters(struct stack *stack)
+{
+    return &stack->counters;
+}
+
+const struct stack_counters *stack_get_counters(const struct stack *stack)
+{
+    return &stack->counters;
+}
+
+const char *drop_reason_name(enum drop_reason reason)
+{
+    static const char *const names[DROP_REASON_COUNT] = {
+#define DROP_REASON(name, text) [DROP_##name] = #name,
+#include "core/drop_reasons.def"
+#undef DROP_REASON
+    };
+    return (unsigned)reason < DROP_REASON_COUNT ? names[reason] : "UNKNOWN";
+}
+
+void stack_for_each_connection(struct stack *stack,
+                               bool (*visit)(void *context, struct tcp_connection *connection),
+                               void *context)
+{
+    for (uint32_t i = 0; i < stack->connections_fresh; i++) {
+        struct tcp_connection *connection = connection_at(stack, i);
+        if (connection_links(stack, connection)->in_use && !visit(context, connection))
+            return;
+    }
+}
+
+void stack_check(struct stack *stack)
+{
+    uint32_t in_use = 0;
+    for (uint32_t i = 0; i < stack->connections_fresh; i++) {
+        struct tcp_connection *connection = connection_at(stack, i);
+        const struct tcp_links *links = connection_links(stack, connection);
+        if (!links->in_use) {
+            PNO_ASSERT(!links->in_flow_table && links->timer.previous_next == NULL);
+            PNO_ASSERT(!list_contains_node(&links->output) && !list_contains_node(&links->event));
+            continue;
+        }
+        in_use++;
+        PNO_ASSERT(links->events == 0 || list_contains_node(&links->event));
+        tcp_connection_check(stack, connection);
+    }
+    PNO_ASSERT(in_use == stack->counters.connections_now);
+    flow_table_check(stack);
+    listener_table_check(stack);
+    ports_check(stack);
+    neighbours_check(stack);
+    fragments_check(stack);
+    packets_check(stack);
+}

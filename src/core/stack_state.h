@@ -1,0 +1,195 @@
+/**
+ * @file stack_state.h
+ * The stack's own state, for the files of src/core and src/core/ip; TCP sees stack_internal.h only.
+ * One writer: whichever core runs the stack.
+ */
+#ifndef PNO_CORE_STACK_STATE_H
+#define PNO_CORE_STACK_STATE_H
+
+#include "base/siphash.h"
+#include "core/stack_internal.h"
+
+/** Own addresses: those of the prefixes and the link-local one. */
+#define OWN_ADDRESSES_MAX (STACK_PREFIXES_MAX + 1)
+
+/** Neighbours known at a time; Linux's gc_thresh3. */
+#define NEIGHBOURS_MAX 1024
+/** Packets of the stack's own that wait for one neighbour to be resolved. */
+#define NEIGHBOUR_PACKETS_MAX 16
+
+/** Packets of the stack's own (replies, ICMP, ARP) by size, see ip/packets.h. */
+enum packet_class { PACKET_SMALL, PACKET_MEDIUM, PACKET_LARGE, PACKET_CLASS_COUNT };
+
+#define LISTENER_BUCKETS 1024
+#define PATH_MTU_ENTRIES 1024
+
+/** Segments one connection may send before the next one gets its turn. */
+#define OUTPUT_TURN_SEGMENTS 16
+
+struct packet;
+struct fragment_datagram;
+struct path_mtu_entry;
+struct port_bind;
+
+/** What holds one local port: bound sockets, and connections (whether in a bound socket or not). */
+struct port_slot {
+    struct port_bind *binds;
+    struct tcp_connection *connections;
+};
+
+struct packet_pool {
+    struct packet *free;
+    uint8_t *fresh, *fresh_end;
+    uint32_t bytes; /**< payload bytes a packet of this class holds */
+};
+
+struct packet_queue {
+    struct packet *first, **last_next;
+};
+
+struct neighbour_table {
+    struct neighbour *entries; /**< NEIGHBOURS_MAX */
+    struct neighbour **buckets;
+    struct neighbour *free;
+    uint32_t fresh;
+    uint64_t deadline_ns; /**< when one of them wants attention */
+};
+
+struct fragment_table {
+    struct fragment_datagram *datagrams;
+    uint8_t *buffers;
+    uint32_t count;
+    uint32_t in_use;
+    uint64_t deadline_ns;
+};
+
+/** Tokens for ICMP errors (RFC 4443 §2.4 f, RFC 1812 §4.3.2.8). */
+struct icmp_limit {
+    uint64_t tokens_ns;
+    uint64_t updated_ns;
+};
+
+struct stack {
+    struct stack_config config;
+    struct siphash_key secret_key; /**< what leaves the machine: ISN, cookies, ports */
+    struct siphash_key table_key;  /**< hash tables and RSS */
+    uint64_t random_state;
+    struct stack_counters counters;
+
+    /* Pools: free lists for what was used before, fresh for what was never touched. */
+    uint8_t *connections;
+    struct tcp_connection *connections_free; /**< by links.hash_next */
+    uint32_t connections_fresh;
+    size_t connection_stride, links_offset, flow_offset;
+    uint8_t *listeners;
+    struct tcp_listener *listeners_free; /**< by tcp_listener_hash_next() */
+    uint32_t listeners_fresh;
+    size_t listener_stride;
+    struct interval_pool intervals;
+    struct packet_pool packet_pools[PACKET_CLASS_COUNT];
+
+    /* Tables. */
+    struct tcp_connection **flow_buckets;
+    uint32_t flow_mask;
+    struct tcp_listener **listener_buckets;
+    struct port_slot *ports; /**< 65536 */
+    struct port_bind *binds, *binds_free;
+    uint32_t binds_fresh, binds_max;
+    uint32_t port_counter; /**< RFC 6056 algorithm 3 */
+
+    /* What wants to happen. */
+    struct timer_wheel timers;
+    struct list_node output; /**< struct tcp_links.output */
+    uint32_t output_turn;    /**< segments the first of them has sent in its turn */
+    struct list_node events; /**< struct tcp_links.event */
+    struct tcp_listener *listener_events, **listener_events_last;
+    struct tcp_connection *closed_delivered; /**< told to the embedder; let go at the next call */
+    struct packet_queue packets;
+    struct packet *packet_sent; /**< its bytes are in the last frame given out */
+
+    /* IP. */
+    uint8_t inside_source_mac[6], inside_destination_mac[6]; /**< of frames turned round: secret,
+                                 so that no frame from the wire passes for one */
+    struct ip_address own[OWN_ADDRESSES_MAX];                /**< IPv4 first */
+    uint32_t own_v4_count, own_count;
+    struct ip_address link_local;
+    uint32_t route_generation; /**< changes when a connection's cached neighbour may be wrong */
+    struct neighbour_table neighbours;
+    struct fragment_table fragments;
+    struct path_mtu_entry *path_mtu;
+    bool path_mtu_learnt; /**< false: no need to look */
+    struct icmp_limit icmp_limit;
+    uint32_t ip_identification; /**< of packets that we fragment */
+};
+
+static inline struct tcp_links *connection_links(const struct stack *stack,
+                                                 struct tcp_connection *connection)
+{
+    return (struct tcp_links *)(void *)((uint8_t *)connection + stack->links_offset);
+}
+
+static inline struct tcp_flow *connection_flow(const struct stack *stack,
+                                               struct tcp_connection *connection)
+{
+    return (struct tcp_flow *)(void *)((uint8_t *)connection + stack->flow_offset);
+}
+
+static inline struct tcp_connection *links_connection(const struct stack *stack,
+                                                      const struct tcp_links *links)
+{
+    return (struct tcp_connection *)(void *)((uint8_t *)links - stack->links_offset);
+}
+
+static inline struct tcp_connection *output_connection(const struct stack *stack,
+                                                       struct list_node *node)
+{
+    return links_connection(
+        stack, (struct tcp_links *)(void *)((uint8_t *)node - offsetof(struct tcp_links, output)));
+}
+
+static inline struct tcp_connection *event_connection(const struct stack *stack,
+                                                      struct list_node *node)
+{
+    return links_connection(
+        stack, (struct tcp_links *)(void *)((uint8_t *)node - offsetof(struct tcp_links, event)));
+}
+
+static inline struct tcp_connection *connection_at(const struct stack *stack, uint32_t index)
+{
+    return (struct tcp_connection *)(void *)(stack->connections +
+                                             (size_t)index * stack->connection_stride);
+}
+
+static inline struct tcp_listener *listener_at(const struct stack *stack, uint32_t index)
+{
+    return (struct tcp_listener *)(void *)(stack->listeners +
+                                           (size_t)index * stack->listener_stride);
+}
+
+static inline void stack_drop_count(struct stack *stack, enum drop_reason reason)
+{
+    stack->counters.drops[reason]++;
+}
+
+/** Hash of a flow for tables: keyed, in a core's own direction. */
+uint32_t flow_table_hash(const struct stack *stack, const struct tcp_flow *flow);
+struct tcp_connection *flow_table_find(const struct stack *stack, const struct tcp_flow *flow,
+                                       uint32_t hash);
+void flow_table_check(struct stack *stack);
+
+/** The listener for a segment to this endpoint: most specific first; hash spreads over a
+    reuse-port group. */
+struct tcp_listener *listener_table_find(const struct stack *stack,
+                                         const struct ip_endpoint *destination, uint32_t hash);
+void listener_table_check(struct stack *stack);
+
+/** Keep the port's list of connections; called as a connection enters and leaves the flow table. */
+void ports_connection_enter(struct stack *stack, struct tcp_connection *connection);
+void ports_connection_leave(struct stack *stack, struct tcp_connection *connection);
+void ports_check(struct stack *stack);
+
+/** The flow's core, the same for both directions. */
+unsigned rss_flow_core(const struct siphash_key *key, const struct ip_endpoint *a,
+                       const struct ip_endpoint *b, unsigned core_count);
+
+#endif

@@ -1,0 +1,261 @@
+/*
+ * What goes out: first the stack's own packets, then the segments of the connections that want to
+ * send, a few from each in turn. A connection whose next hop is being resolved leaves the line and
+ * waits there, with nothing built; see ip/neighbour.h.
+ */
+#include "base/byte_order.h"
+#include "base/checksum.h"
+#include "core/ip/ip_packet.h"
+#include "core/ip/neighbour.h"
+#include "core/ip/packets.h"
+#include "core/ip/routes.h"
+#include "core/ip/wire.h"
+#include "core/stack_state.h"
+
+#define TTL_DEFAULT         64
+#define TCP_CHECKSUM_OFFSET 16
+
+/** Segments that one connection may lose at once to a neighbour that does not answer. */
+#define DISCARDS_MAX 4096
+
+void stack_output_mark(struct stack *stack, struct tcp_connection *connection)
+{
+    struct list_node *node = &connection_links(stack, connection)->output;
+    if (!list_contains_node(node))
+        list_push_back(&stack->output, node);
+}
+
+/* ---- Headers ------------------------------------------------------------------------------ */
+
+static uint32_t load_word(const void *bytes)
+{
+    uint32_t word;
+    memcpy(&word, bytes, 4);
+    return word;
+}
+
+/** IPv4 header for one segment; @return the sum of the two addresses, for TCP's checksum. */
+static uint64_t write_ipv4(uint8_t *to, const struct tcp_flow *flow, uint8_t traffic_class,
+                           uint8_t ttl, uint32_t l4_bytes)
+{
+    uint32_t local = load_word(&flow->local.bytes[12]);
+    uint32_t remote = load_word(&flow->remote.bytes[12]);
+    uint64_t addresses = (uint64_t)local + remote;
+
+    store_be32(to, 0x45000000u | (uint32_t)traffic_class << 16 | (IPV4_HEADER_BYTES + l4_bytes));
+    store_be32(to + 4, IPV4_FLAG_DF); /* identification 0: atomic (RFC 6864 §4.1) */
+    store_be32(to + 8, (uint32_t)ttl << 24 | IP_PROTOCOL_TCP << 16);
+    memcpy(to + 12, &local, 4);
+    memcpy(to + 16, &remote, 4);
+    uint64_t sum = addresses + load_word(to) + load_word(to + 4) + load_word(to + 8);
+    uint16_t checksum = checksum_finish(checksum_fold64(sum));
+    memcpy(to + 10, &checksum, 2);
+    return addresses;
+}
+
+static uint64_t write_ipv6(uint8_t *to, const struct tcp_flow *flow, uint8_t traffic_class,
+                           uint8_t ttl, uint32_t flow_label, uint32_t l4_bytes)
+{
+    store_be32(to, 6u << 28 | (uint32_t)traffic_class << 20 | flow_label);
+    store_be32(to + 4, l4_bytes << 16 | IP_PROTOCOL_TCP << 8 | ttl);
+    memcpy(to + 8, flow->local.bytes, 16);
+    memcpy(to + 24, flow->remote.bytes, 16);
+    uint64_t sum = 0;
+    for (unsigned offset = 8; offset < IPV6_HEADER_BYTES; offset += 4)
+        sum += load_word(to + offset);
+    return sum;
+}
+
+static void write_tcp(uint8_t *to, const struct tcp_flow *flow, const struct tcp_output *output,
+                      uint64_t address_sum, uint32_t l4_bytes)
+{
+    uint32_t header_bytes = TCP_HEADER_BYTES + output->options_length;
+    store_be32(to, (uint32_t)flow->local_port << 16 | flow->remote_port);
+    store_be32(to + 4, output->seq.value);
+    store_be32(to + 8, output->ack.value);
+    store_be32(to + 12, header_bytes << 26 | (uint32_t)output->flags << 16 | output->window);
+    store_be16(to + 18, output->urgent_pointer);
+    memcpy(to + TCP_HEADER_BYTES, output->options, output->options_length);
+    uint64_t sum = address_sum + host_to_be32(IP_PROTOCOL_TCP) + host_to_be32(l4_bytes);
+    uint16_t partial = checksum_fold(checksum_fold64(sum));
+    memcpy(to + TCP_CHECKSUM_OFFSET, &partial, 2);
+}
+
+static void build_frame(const struct stack *stack, struct tcp_connection *connection,
+                        const struct neighbour *neighbour, const struct tcp_output *output,
+                        struct stack_frame *frame)
+{
+    const struct tcp_flow *flow = connection_flow(stack, connection);
+    const struct tcp_options_set *options = tcp_connection_options(connection);
+    uint32_t tcp_bytes = TCP_HEADER_BYTES + output->options_length;
+    uint32_t l4_bytes = tcp_bytes + output->payload_length;
+    uint8_t ttl = options->ttl != 0 ? options->ttl : TTL_DEFAULT;
+    uint8_t traffic_class = (uint8_t)((options->traffic_class & 0xfc) | output->ecn);
+    uint8_t *ip = frame->header + ETHERNET_HEADER_BYTES;
+    uint64_t address_sum;
+    uint32_t ip_bytes;
+
+    frame->is_ipv6 = !ip_address_is_v4(&flow->remote);
+    frame->turn_round = neighbour == NULL;
+    memcpy(frame->header, neighbour == NULL ? stack->inside_destination_mac : neighbour->mac, 6);
+    memcpy(frame->header + 6, neighbour == NULL ? stack->inside_source_mac : stack->config.mac, 6);
+    store_be16(frame->header + 12, frame->is_ipv6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4);
+    if (frame->is_ipv6) {
+        uint32_t label = connection_links(stack, connection)->hash & 0xfffff; /* RFC 6437 */
+        address_sum = write_ipv6(ip, flow, traffic_class, ttl, label, l4_bytes);
+        ip_bytes = IPV6_HEADER_BYTES;
+    } else {
+        address_sum = write_ipv4(ip, flow, traffic_class, ttl, l4_bytes);
+        ip_bytes = IPV4_HEADER_BYTES;
+    }
+    write_tcp(ip + ip_bytes, flow, output, address_sum, l4_bytes);
+
+    frame->l3_offset = ETHERNET_HEADER_BYTES;
+    frame->l4_offset = (uint16_t)(ETHERNET_HEADER_BYTES + ip_bytes);
+    frame->header_length = (uint16_t)(ETHERNET_HEADER_BYTES + ip_bytes + tcp_bytes);
+    frame->l4_checksum_partial = true;
+    frame->payload_length = output->payload_length;
+    frame->connection = output->payload_length > 0 ? connection : NULL;
+    frame->stream_offset = output->stream_offset;
+    frame->gso_size = output->gso_size;
+}
+
+/* ---- Replies without a connection --------------------------------------------------------- */
+
+void stack_reply_queue(struct stack *stack, const struct tcp_reply *reply)
+{
+    const struct tcp_flow *flow = &reply->flow;
+    uint32_t header_bytes = ip_header_bytes(&flow->remote);
+    uint32_t length = TCP_HEADER_BYTES + reply->options_length;
+    struct packet *packet = packet_alloc(stack, header_bytes + length);
+    if (packet == NULL)
+        return;
+
+    uint8_t ttl = reply->ttl != 0 ? reply->ttl : TTL_DEFAULT;
+    packet->destination = flow->remote;
+    (void)ip_header_write(packet->bytes, &flow->local, &flow->remote, IP_PROTOCOL_TCP, ttl,
+                          reply->traffic_class, length, true);
+    struct tcp_output output = {.seq = reply->seq,
+                                .ack = reply->ack,
+                                .flags = reply->flags,
+                                .window = reply->window,
+                                .options_length = reply->options_length};
+    memcpy(output.options, reply->options, reply->options_length);
+    uint8_t *tcp = packet->bytes + header_bytes;
+    write_tcp(tcp, flow, &output, 0, length);
+    store_be16(tcp + TCP_CHECKSUM_OFFSET, 0);
+    uint32_t sum = ip_pseudo_sum(&flow->local, &flow->remote, IP_PROTOCOL_TCP, length);
+    uint16_t checksum = checksum_finish(checksum_add(sum, tcp, length));
+    memcpy(tcp + TCP_CHECKSUM_OFFSET, &checksum, 2);
+    stack->counters.segments_out++;
+    packet_send(stack, packet);
+}
+
+/* ---- Connections -------------------------------------------------------------------------- */
+
+/** The connection's next hop: remembered, as long as no route or neighbour went away. */
+static enum neighbour_verdict next_hop(struct stack *stack, struct tcp_connection *connection,
+                                       uint64_t now_ns, struct neighbour **neighbour)
+{
+    struct tcp_links *links = connection_links(stack, connection);
+    if (links->route_generation == stack->route_generation) {
+        *neighbour = links->neighbour;
+        return neighbour_use(stack, *neighbour, now_ns);
+    }
+    enum neighbour_verdict verdict =
+        neighbour_for(stack, &connection_flow(stack, connection)->remote, now_ns, neighbour);
+    if (verdict != NEIGHBOUR_DEAD || *neighbour != NULL) {
+        links->neighbour = *neighbour;
+        links->route_generation = stack->route_generation;
+    }
+    return verdict;
+}
+
+static void leave_output(struct stack *stack, struct tcp_connection *connection)
+{
+    struct list_node *node = &connection_links(stack, connection)->output;
+    stack->output_turn = 0;
+    if (list_contains_node(node))
+        list_remove(node);
+}
+
+/** Nobody there: what it has to say is lost on the way, and its timers will notice. */
+static void discard_output(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+{
+    struct tcp_output output;
+    for (unsigned i = 0; i < DISCARDS_MAX && tcp_output_next(stack, connection, now_ns, 0, &output);
+         i++)
+        stack_drop_count(stack, DROP_NEIGHBOUR_UNREACHABLE);
+    leave_output(stack, connection);
+}
+
+static bool connections_transmit(struct stack *stack, uint64_t now_ns, uint32_t gso_bytes_max,
+                                 struct stack_frame *frame)
+{
+    while (!list_is_empty(&stack->output)) {
+        struct list_node *node = stack->output.next;
+        struct tcp_connection *connection = output_connection(stack, node);
+        struct neighbour *neighbour;
+        struct tcp_output output;
+
+        switch (next_hop(stack, connection, now_ns, &neighbour)) {
+        case NEIGHBOUR_WAIT:
+            leave_output(stack, connection);
+            list_push_back(&neighbour->waiting, node);
+            continue;
+        case NEIGHBOUR_DEAD:
+            discard_output(stack, connection, now_ns);
+            continue;
+        case NEIGHBOUR_READY:
+            break;
+        }
+        if (!tcp_output_next(stack, connection, now_ns, gso_bytes_max, &output)) {
+            leave_output(stack, connection);
+            continue;
+        }
+        build_frame(stack, connection, neighbour, &output, frame);
+        stack->counters.segments_out++;
+        if (++stack->output_turn >= OUTPUT_TURN_SEGMENTS && list_contains_node(node)) {
+            leave_output(stack, connection);
+            list_push_back(&stack->output, node);
+        }
+        return true;
+    }
+    return false;
+}
+
+bool stack_transmit(struct stack *stack, uint64_t now_ns, uint32_t gso_bytes_max,
+                    struct stack_frame *frame)
+{
+    frame->payload_length = 0;
+    frame->connection = NULL;
+    frame->payload = NULL;
+    frame->stream_offset = 0;
+    frame->gso_size = 0;
+    frame->turn_round = false;
+    frame->l4_checksum_partial = false;
+    if (!packets_transmit(stack, now_ns, frame) &&
+        !connections_transmit(stack, now_ns, gso_bytes_max, frame) &&
+        !packets_transmit(stack, now_ns, frame)) /* a connection may have had to ask for its
+                                                    neighbour */
+        return false;
+    stack->counters.frames_out++;
+    stack->counters.bytes_out += frame->header_length + frame->payload_length;
+    return true;
+}
+
+void stack_frame_finish_checksum_sum(const struct stack_frame *frame, uint8_t *frame_bytes,
+                                     uint32_t payload_sum)
+{
+    uint8_t *l4 = frame_bytes + frame->l4_offset;
+    uint32_t sum = checksum_add(payload_sum, l4, (size_t)frame->header_length - frame->l4_offset);
+    uint16_t checksum = checksum_finish(sum);
+    memcpy(l4 + TCP_CHECKSUM_OFFSET, &checksum, 2);
+}
+
+void stack_frame_finish_checksum(const struct stack_frame *frame, uint8_t *frame_bytes)
+{
+    uint32_t payload_sum =
+        checksum_add(0, frame_bytes + frame->header_length, frame->payload_length);
+    stack_frame_finish_checksum_sum(frame, frame_bytes, payload_sum);
+}
