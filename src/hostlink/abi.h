@@ -59,58 +59,78 @@ struct link_socket_name {
 
 /* ---- Descriptors -------------------------------------------------------------------------- */
 
-enum link_operation { /* host to engine */
-                      LINK_OP_NONE = 0,
-                      LINK_OP_BIND,    /**< endpoints.local, .flags; answered by LINK_EVENT_REPLY */
-                      LINK_OP_LISTEN,  /**< value = backlog; answered by LINK_EVENT_REPLY */
-                      LINK_OP_CONNECT, /**< endpoints; then LINK_EVENT_ESTABLISHED or _ERROR */
-                      LINK_OP_SEND,    /**< data: stream offset, place in the arena, length */
-                      LINK_OP_CONSUMED, /**< data.stream_offset: the application has read up to here
-                                         */
-                      LINK_OP_SHUTDOWN_WRITE, /**< data.stream_offset: FIN follows this many bytes
-                                               */
-                      LINK_OP_SHUTDOWN_READ,  /**< later payload is acknowledged and dropped, as
-                                                 Linux does */
-                      LINK_OP_CLOSE,    /**< this process lets go of the socket; data.stream_offset:
-                                           bytes    read by the application (fewer than received: RST,
-                                           as    Linux    does); LINK_FLAG_ABORT: RST anyway (SO_LINGER
-                                           0). The    last    process to let go closes the connection. */
-                      LINK_OP_ACCEPTED, /**< the application took the connection `socket` (told by
-                                             LINK_EVENT_ACCEPT) off listener option.value (a slot);
-                                           this process now holds it */
-                      LINK_OP_SET_OPTION, /**< option; no answer: the host has checked the value */
-                      LINK_OP_GET_INFO,   /**< write struct tcp_info to data.arena_offset (host
-                                             region,   data.length bytes of room), then
-                                             LINK_EVENT_REPLY
-                                           */
-                      LINK_OP_REBIND, /**< later events of this socket go to the channel this came
-                                         by */
-                      LINK_OP_COUNT
+/** Host to engine. */
+enum link_operation {
+    LINK_OP_NONE = 0,
+    /** endpoints.local, flags; answered by LINK_EVENT_REPLY. */
+    LINK_OP_BIND,
+    /** option.value = backlog; answered by LINK_EVENT_REPLY. */
+    LINK_OP_LISTEN,
+    /** endpoints; then LINK_EVENT_ESTABLISHED or LINK_EVENT_ERROR. */
+    LINK_OP_CONNECT,
+    /** data: stream offset, place in the arena, length. */
+    LINK_OP_SEND,
+    /** data.stream_offset: the application has read up to here. */
+    LINK_OP_CONSUMED,
+    /** data.stream_offset: FIN follows this many bytes. */
+    LINK_OP_SHUTDOWN_WRITE,
+    /** Later payload is acknowledged and dropped, as Linux does. */
+    LINK_OP_SHUTDOWN_READ,
+    /**
+     * This process lets go of the socket. data.stream_offset: bytes read by the application (fewer
+     * than received: RST, as Linux does); LINK_FLAG_ABORT: RST anyway (SO_LINGER 0). The last
+     * process to let go closes the connection.
+     */
+    LINK_OP_CLOSE,
+    /**
+     * The application took the connection `socket` (told by LINK_EVENT_ACCEPT) off the listener
+     * option.value (a slot); this process now holds it.
+     */
+    LINK_OP_ACCEPTED,
+    /** option; no answer: the host has checked the value. */
+    LINK_OP_SET_OPTION,
+    /** Write struct tcp_info to data.arena_offset (host region, data.length bytes of room), then
+        answer by LINK_EVENT_REPLY. */
+    LINK_OP_GET_INFO,
+    /** Later events of this socket go to the channel this came by. */
+    LINK_OP_REBIND,
+    LINK_OP_COUNT
 };
 
-enum link_event { /* engine to host */
-                  LINK_EVENT_NONE = 0,
-                  LINK_EVENT_REPLY, /**< to request_id; error; BIND: endpoints.local* as bound */
-                  LINK_EVENT_ESTABLISHED, /**< endpoints: connected */
-                  LINK_EVENT_DATA, /**< data: these payload bytes lie in the receive region. In
-                                      stream order without gaps; may repeat bytes told before (to be
-                                        skipped). They stay until CONSUMED passes them. */
-                  LINK_EVENT_FIN,  /**< data.stream_offset: the peer's stream ends here */
-                  LINK_EVENT_SENT, /**< data.stream_offset: acknowledged by the peer up to here, the
-                                        chunks below may be reused; data.length: how many bytes may
-                                      be outstanding beyond it (send buffer, auto-tuned) */
-                  LINK_EVENT_ERROR,  /**< error: ECONNRESET, ETIMEDOUT, ECONNREFUSED, …;
-                                        LINK_FLAG_FATAL:  the connection is gone (else a soft error)
-                                      */
-                  LINK_EVENT_ACCEPT, /**< endpoints: a connection is ready on listener `socket`; its
-                                          events come by the same channel from now on */
-                  LINK_EVENT_SLOT_FREE, /**< the engine is done with this slot, and with the send
-                                           chunks below it that no SENT has freed yet. Told of
-                                           every socket, accepted ones too, to the process that let
-                                           go last (until then it is still told SENT); if that is
-                                           dead, to another of its tenant */
-                  LINK_EVENT_URGENT, /**< data.stream_offset: urgent pointer, the byte before it */
-                  LINK_EVENT_COUNT
+/** Engine to host. */
+enum link_event {
+    LINK_EVENT_NONE = 0,
+    /** To request_id; error; BIND: endpoints.local and local_port as bound. */
+    LINK_EVENT_REPLY,
+    /** endpoints: connected. */
+    LINK_EVENT_ESTABLISHED,
+    /**
+     * data: these payload bytes lie in the receive region. In stream order without gaps; may repeat
+     * bytes told before (to be skipped). They stay until CONSUMED passes them.
+     */
+    LINK_EVENT_DATA,
+    /** data.stream_offset: the peer's stream ends here. */
+    LINK_EVENT_FIN,
+    /**
+     * data.stream_offset: acknowledged by the peer up to here, the chunks below may be reused;
+     * data.length: how many bytes may be outstanding beyond it (send buffer, auto-tuned).
+     */
+    LINK_EVENT_SENT,
+    /** error: ECONNRESET, ETIMEDOUT, ECONNREFUSED, …; LINK_FLAG_FATAL: the connection is gone (else
+        a soft error). */
+    LINK_EVENT_ERROR,
+    /** endpoints: a connection is ready on listener `socket`; its events come by the same channel
+        from now on. */
+    LINK_EVENT_ACCEPT,
+    /**
+     * The engine is done with this slot, and with the send chunks below it that no SENT has freed
+     * yet. Told of every socket, accepted ones too, to the process that let go last (until then it
+     * is still told SENT); if that is dead, to another of its tenant.
+     */
+    LINK_EVENT_SLOT_FREE,
+    /** data.stream_offset: urgent pointer, the byte before it. */
+    LINK_EVENT_URGENT,
+    LINK_EVENT_COUNT
 };
 
 enum link_flag {
