@@ -110,6 +110,21 @@ static void cascade(struct timer_wheel *wheel)
     }
 }
 
+/** At the range's last tick, all that is set is what insert() cut back to that tick. */
+static void cross_range(struct timer_wheel *wheel)
+{
+    struct timer_wheel_entry **head = &wheel->slots[0][SLOT_MASK];
+    struct timer_wheel_entry *entry = *head;
+    *head = NULL;
+    wheel->occupied[0] = 0;
+    wheel->now_ticks = (wheel->now_ticks | RANGE_MASK) + 1;
+    while (entry != NULL) {
+        struct timer_wheel_entry *next = entry->next;
+        insert(wheel, entry);
+        entry = next;
+    }
+}
+
 struct timer_wheel_entry *timer_wheel_expire(struct timer_wheel *wheel, uint64_t now_ns)
 {
     uint64_t target = now_ns >> TIMER_WHEEL_TICK_SHIFT;
@@ -128,9 +143,8 @@ struct timer_wheel_entry *timer_wheel_expire(struct timer_wheel *wheel, uint64_t
         uint64_t ticks;
         unsigned level;
         if (!next_occupied(wheel, &ticks, &level) || ticks > target) {
-            /* An empty stretch; only the range's own end can need care, see insert(). */
             if ((wheel->now_ticks ^ target) > RANGE_MASK) {
-                wheel->now_ticks = (wheel->now_ticks | RANGE_MASK) + 1;
+                cross_range(wheel);
                 continue;
             }
             wheel->now_ticks = target;

@@ -1,0 +1,104 @@
+#include "base/checksum.h"
+#include "test_support.h"
+
+/** RFC 1071 §4.1, word by word in network order. */
+static uint16_t naive_checksum(const uint8_t *bytes, size_t length)
+{
+    uint32_t sum = 0;
+    for (size_t i = 0; i < length; i += 2) {
+        sum += (uint32_t)bytes[i] << 8;
+        if (i + 1 < length)
+            sum += bytes[i + 1];
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    return (uint16_t)~sum;
+}
+
+static uint16_t as_network(uint16_t stored)
+{
+    uint8_t bytes[2];
+    memcpy(bytes, &stored, 2);
+    return (uint16_t)(bytes[0] << 8 | bytes[1]);
+}
+
+static void known_header_has_its_checksum(void **state)
+{
+    (void)state;
+    const uint8_t header[20] = {0x45, 0x00, 0x00, 0x73, 0x00, 0x00, 0x40, 0x00, 0x40, 0x11,
+                                0x00, 0x00, 0xc0, 0xa8, 0x00, 0x01, 0xc0, 0xa8, 0x00, 0xc7};
+    assert_int_equal(as_network(checksum_finish(checksum_add(0, header, 20))), 0xb861);
+}
+
+static void equals_the_naive_sum_for_any_length_and_alignment(void **state)
+{
+    (void)state;
+    static uint8_t buffer[70000];
+    struct test_random random = {1};
+    for (int run = 0; run < 20000; run++) {
+        size_t offset = test_random_below(&random, 64);
+        size_t length = test_random_below(&random, run % 100 == 0 ? 65536 : 300);
+        test_random_fill(&random, buffer + offset, length < 300 ? length : 300);
+        uint16_t got = checksum_finish(checksum_add(0, buffer + offset, length));
+        assert_int_equal(as_network(got), naive_checksum(buffer + offset, length));
+    }
+}
+
+static void all_ones_do_not_overflow(void **state)
+{
+    (void)state;
+    static uint8_t buffer[65536];
+    memset(buffer, 0xff, sizeof(buffer));
+    uint32_t sum = 0xffffffff;
+    for (int i = 0; i < 10; i++)
+        sum = checksum_add(sum, buffer, sizeof(buffer));
+    assert_int_equal(checksum_finish(sum), 0);
+}
+
+static void pieces_add_up(void **state)
+{
+    (void)state;
+    uint8_t buffer[512];
+    struct test_random random = {2};
+    for (int run = 0; run < 5000; run++) {
+        size_t length = 1 + test_random_below(&random, sizeof(buffer));
+        size_t cut = test_random_below(&random, (uint32_t)length);
+        test_random_fill(&random, buffer, length);
+        uint32_t first = checksum_add(0, buffer, cut);
+        uint32_t second = checksum_add(0, buffer + cut, length - cut);
+        if (cut % 2 != 0)
+            second = checksum_shift_odd(second);
+        assert_int_equal(as_network(checksum_finish(first + second)),
+                         naive_checksum(buffer, length));
+    }
+}
+
+static void copy_copies_and_sums(void **state)
+{
+    (void)state;
+    uint8_t source[512];
+    uint8_t destination[520];
+    struct test_random random = {3};
+    for (int run = 0; run < 5000; run++) {
+        size_t length = test_random_below(&random, sizeof(source));
+        uint32_t before = test_random_next(&random) >> 15;
+        test_random_fill(&random, source, sizeof(source));
+        memset(destination, 0xa5, sizeof(destination));
+        uint32_t sum = checksum_copy(before, destination, source, length);
+        assert_memory_equal(destination, source, length);
+        assert_int_equal(destination[length], 0xa5);
+        assert_int_equal(checksum_finish(sum),
+                         checksum_finish(checksum_add(before, source, length)));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(known_header_has_its_checksum),
+        cmocka_unit_test(equals_the_naive_sum_for_any_length_and_alignment),
+        cmocka_unit_test(all_ones_do_not_overflow),
+        cmocka_unit_test(pieces_add_up),
+        cmocka_unit_test(copy_copies_and_sums),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,145 @@
+#include "base/timer_wheel.h"
+#include "test_support.h"
+
+#define TIMERS 200
+
+static struct timer_wheel wheel;
+static struct timer_wheel_entry entries[TIMERS];
+
+static int reset(void **state)
+{
+    (void)state;
+    memset(entries, 0, sizeof(entries));
+    timer_wheel_init(&wheel, 0);
+    return 0;
+}
+
+static void empty_wheel_has_no_deadline(void **state)
+{
+    (void)state;
+    assert_int_equal(timer_wheel_next_ns(&wheel), TIME_NEVER);
+    assert_null(timer_wheel_expire(&wheel, UINT64_C(1) << 61));
+}
+
+static void entry_is_due_at_its_deadline_and_not_before(void **state)
+{
+    (void)state;
+    const uint64_t deadlines[] = {1, 16383, 16384, 99999, 1 * NS_PER_S, 7200 * NS_PER_S};
+    for (unsigned i = 0; i < sizeof(deadlines) / sizeof(deadlines[0]); i++) {
+        timer_wheel_init(&wheel, 0);
+        timer_wheel_set(&wheel, &entries[0], deadlines[i]);
+        assert_null(timer_wheel_expire(&wheel, deadlines[i] - 1));
+        assert_ptr_equal(timer_wheel_expire(&wheel, deadlines[i]), &entries[0]);
+        assert_null(timer_wheel_expire(&wheel, deadlines[i]));
+    }
+}
+
+static void past_deadline_is_due_at_once(void **state)
+{
+    (void)state;
+    assert_null(timer_wheel_expire(&wheel, 10 * NS_PER_S));
+    timer_wheel_set(&wheel, &entries[0], 3);
+    assert_int_equal(timer_wheel_next_ns(&wheel), 3);
+    assert_ptr_equal(timer_wheel_expire(&wheel, 10 * NS_PER_S), &entries[0]);
+}
+
+static void setting_again_moves_and_never_cancels(void **state)
+{
+    (void)state;
+    timer_wheel_set(&wheel, &entries[0], 1 * NS_PER_S);
+    timer_wheel_set(&wheel, &entries[0], 2 * NS_PER_S);
+    assert_null(timer_wheel_expire(&wheel, 1 * NS_PER_S));
+    timer_wheel_set(&wheel, &entries[0], TIME_NEVER);
+    assert_null(timer_wheel_expire(&wheel, 3 * NS_PER_S));
+    assert_int_equal(timer_wheel_next_ns(&wheel), TIME_NEVER);
+    timer_wheel_cancel(&wheel, &entries[0]); /* of one not set: nothing */
+}
+
+static void deadline_beyond_the_range_is_kept(void **state)
+{
+    (void)state;
+    uint64_t far_ns = (UINT64_C(1) << 63) + 5;
+    timer_wheel_set(&wheel, &entries[0], far_ns);
+    assert_null(timer_wheel_expire(&wheel, UINT64_C(1) << 62));
+    assert_null(timer_wheel_expire(&wheel, far_ns - 1));
+    assert_ptr_equal(timer_wheel_expire(&wheel, far_ns), &entries[0]);
+}
+
+/** The earliest deadline of those set, by looking at all. */
+static uint64_t earliest(void)
+{
+    uint64_t earliest_ns = TIME_NEVER;
+    for (int i = 0; i < TIMERS; i++)
+        if (entries[i].previous_next != NULL && entries[i].deadline_ns < earliest_ns)
+            earliest_ns = entries[i].deadline_ns;
+    return earliest_ns;
+}
+
+static void behaves_like_a_sorted_list(void **state)
+{
+    (void)state;
+    struct test_random random = {4};
+    uint64_t now_ns = 0;
+    for (int step = 0; step < 100000; step++) {
+        struct timer_wheel_entry *entry = &entries[test_random_below(&random, TIMERS)];
+        uint64_t ahead_ns = test_random_next(&random) >> test_random_below(&random, 32);
+        switch (test_random_below(&random, 4)) {
+        case 0:
+            timer_wheel_cancel(&wheel, entry);
+            break;
+        case 1:
+            timer_wheel_set(&wheel, entry, now_ns + ahead_ns * test_random_below(&random, 5000));
+            break;
+        case 2:
+            timer_wheel_set(&wheel, entry, now_ns + ahead_ns);
+            break;
+        default: {
+            uint64_t expected_ns = earliest();
+            uint64_t next_ns = timer_wheel_next_ns(&wheel);
+            assert_true(next_ns <= expected_ns);
+            now_ns +=
+                test_random_below(&random, 2) != 0 && next_ns != TIME_NEVER && next_ns > now_ns
+                    ? next_ns - now_ns
+                    : ahead_ns;
+            while (expected_ns <= now_ns) {
+                struct timer_wheel_entry *due = timer_wheel_expire(&wheel, now_ns);
+                assert_non_null(due);
+                assert_true(due->deadline_ns <= now_ns);
+                assert_null(due->previous_next);
+                expected_ns = earliest();
+            }
+            assert_null(timer_wheel_expire(&wheel, now_ns));
+            assert_true(timer_wheel_next_ns(&wheel) > now_ns);
+        }
+        }
+    }
+}
+
+static void waiting_for_the_next_deadline_makes_progress(void **state)
+{
+    (void)state;
+    struct test_random random = {5};
+    for (int i = 0; i < TIMERS; i++)
+        timer_wheel_set(&wheel, &entries[i], (uint64_t)test_random_next(&random) << 10);
+    int expired = 0;
+    for (int step = 0; step < TIMERS * (TIMER_WHEEL_LEVELS + 1) && expired < TIMERS; step++) {
+        uint64_t now_ns = timer_wheel_next_ns(&wheel);
+        while (timer_wheel_expire(&wheel, now_ns) != NULL)
+            expired++;
+    }
+    assert_int_equal(expired, TIMERS);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(empty_wheel_has_no_deadline, reset),
+        cmocka_unit_test_setup(entry_is_due_at_its_deadline_and_not_before, reset),
+        cmocka_unit_test_setup(past_deadline_is_due_at_once, reset),
+        cmocka_unit_test_setup(setting_again_moves_and_never_cancels, reset),
+        cmocka_unit_test_setup(deadline_beyond_the_range_is_kept, reset),
+        cmocka_unit_test_setup(behaves_like_a_sorted_list, reset),
+        cmocka_unit_test_setup(waiting_for_the_next_deadline_makes_progress, reset),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
