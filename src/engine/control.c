@@ -1,0 +1,458 @@
+#include "engine/control.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "engine/control_json.h"
+#include "engine/engine_core.h"
+#include "engine/socket.h"
+
+#define CONNECTIONS_MAX             8192
+#define TENANTS_MAX                 1024
+#define REQUEST_BYTES_MAX           4096
+#define SOCKET_MODE                 0666 /* as anybody may use the kernel's TCP */
+#define SEND_BUFFER_TOLD            87040
+#define CAPABILITY_NET_BIND_SERVICE 10
+
+enum connection_kind { CONNECTION_NEW, CONNECTION_JSON, CONNECTION_PROCESS };
+
+struct control_connection {
+    int fd;
+    enum connection_kind kind;
+    struct process *process;
+    struct link_control_reader reader;
+    union {
+        uint8_t first;
+        struct link_hello hello;
+        struct link_request request;
+        char text[REQUEST_BYTES_MAX];
+    } input;
+    char *output; /**< an answer being written; NULL: none */
+    size_t output_bytes, output_sent;
+    LIST_ENTRY(control_connection) link;
+};
+
+/* ---- Connections
+ * --------------------------------------------------------------------------------- */
+
+static void sweep_tenants(struct control *control)
+{
+    struct tenant *tenant, *next;
+    for (tenant = LIST_FIRST(&control->tenants); tenant != NULL; tenant = next) {
+        next = LIST_NEXT(tenant, link);
+        /* Acquire pairs with the release in socket_free(): the core is done with its sockets. */
+        if (!LIST_EMPTY(&tenant->processes) ||
+            atomic_load_explicit(&tenant->sockets_live, memory_order_acquire) != 0)
+            continue;
+        LIST_REMOVE(tenant, link);
+        control->tenant_count--;
+        log_info("tenant %u ended", tenant->id);
+        tenant_destroy(tenant);
+    }
+}
+
+static void drop_connection(struct control *control, struct control_connection *connection)
+{
+    if (connection->process != NULL) {
+        log_info("process %u (%s, pid %d) left tenant %u", connection->process->id,
+                 connection->process->program, (int)connection->process->pid,
+                 connection->process->tenant->id);
+        process_destroy(connection->process);
+    }
+    link_control_reader_discard(&connection->reader);
+    (void)close(connection->fd);
+    LIST_REMOVE(connection, link);
+    control->connection_count--;
+    free(connection->output);
+    free(connection);
+}
+
+static void expect(struct control_connection *connection, size_t bytes)
+{
+    link_control_reader_discard(&connection->reader);
+    link_control_reader_init(&connection->reader, (uint8_t *)&connection->input, bytes);
+}
+
+static void accept_connection(struct control *control)
+{
+    int fd = accept4(control->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0)
+        return;
+    struct control_connection *connection = NULL;
+    if (control->connection_count < CONNECTIONS_MAX)
+        connection = calloc(1, sizeof(*connection));
+    if (connection == NULL) {
+        (void)close(fd);
+        return;
+    }
+    connection->fd = fd;
+    link_control_reader_init(&connection->reader, &connection->input.first, 1);
+    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP, .data = {.ptr = connection}};
+    if (epoll_ctl(control->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
+        (void)close(fd);
+        free(connection);
+        return;
+    }
+    LIST_INSERT_HEAD(&control->connections, connection, link);
+    control->connection_count++;
+}
+
+/* ---- Hello
+ * --------------------------------------------------------------------------------------- */
+
+/** Does the peer have CAP_NET_BIND_SERVICE? Asked of /proc, for it joins under its own rights. */
+static bool may_bind_low_ports(pid_t pid)
+{
+    char path[64];
+    char line[256];
+    unsigned long long effective = 0;
+    (void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return false;
+    while (fgets(line, sizeof(line), file) != NULL)
+        if (strncmp(line, "CapEff:", 7) == 0)
+            effective = strtoull(line + 7, NULL, 16);
+    (void)fclose(file);
+    return (effective >> CAPABILITY_NET_BIND_SERVICE & 1) != 0;
+}
+
+static int send_refusal(struct control_connection *connection, int error, const char *why)
+{
+    struct link_hello_reply reply = {
+        .magic = LINK_MAGIC,
+        .abi_version = LINK_ABI_VERSION,
+        .error = (uint16_t)-error,
+    };
+    (void)snprintf(reply.message, sizeof(reply.message), "%s", why);
+    (void)link_control_send(connection->fd, &reply, sizeof(reply), NULL, 0, 0);
+    log_warning("an application was refused: %s", why);
+    return error;
+}
+
+static void fill_reply(const struct control *control, const struct process *process,
+                       struct link_hello_reply *reply)
+{
+    const struct tenant *tenant = process->tenant;
+    const struct engine_options *options = &control->engine->options;
+    *reply = (struct link_hello_reply){
+        .magic = LINK_MAGIC,
+        .abi_version = LINK_ABI_VERSION,
+        .process_id = process->id,
+        .engine_cores = control->engine->core_count,
+        .arena_bytes = tenant->layout.arena_bytes,
+        .window_bytes = tenant->layout.window_bytes,
+        .receive_region_offset = tenant->layout.receive_region,
+        .receive_region_bytes = tenant->layout.sizes.receive_region_bytes,
+        .host_region_offset = tenant->layout.host_region,
+        .host_region_bytes = tenant->layout.sizes.host_region_bytes,
+        .slots = tenant->slots,
+        .host_slots = TENANT_HOST_SLOTS,
+        .send_buffer_initial = SEND_BUFFER_TOLD,
+        .address_count = options->address_count,
+        .gateway_v4 = options->has_gateway_v4,
+        .gateway_v6 = options->has_gateway_v6,
+    };
+    memcpy(reply->tenant_token, tenant->token, sizeof(reply->tenant_token));
+    for (unsigned i = 0; i < options->address_count; i++) {
+        reply->addresses[i].address = options->addresses[i].address;
+        reply->addresses[i].prefix_length = options->addresses[i].prefix_length;
+    }
+}
+
+static int send_welcome(const struct control *control, struct control_connection *connection)
+{
+    const struct tenant *tenant = connection->process->tenant;
+    struct link_hello_reply reply;
+    int descriptors[2 + LINK_CORES_MAX] = {tenant->arena_fd, tenant->window_fd};
+    for (unsigned i = 0; i < control->engine->core_count; i++)
+        descriptors[2 + i] = tenant->doorbells[i];
+    fill_reply(control, connection->process, &reply);
+    return link_control_send(connection->fd, &reply, sizeof(reply), descriptors,
+                             2 + control->engine->core_count, 0);
+}
+
+static int find_family(struct control *control, const struct link_hello *hello,
+                       struct tenant **tenant, struct process **parent)
+{
+    LIST_FOREACH(*tenant, &control->tenants, link)
+    {
+        if (memcmp((*tenant)->token, hello->tenant_token, sizeof(hello->tenant_token)) != 0)
+            continue;
+        LIST_FOREACH(*parent, &(*tenant)->processes, link)
+        {
+            if ((*parent)->id == hello->parent_process)
+                return 0;
+        }
+    }
+    return -ESRCH;
+}
+
+static int join(struct control *control, struct control_connection *connection)
+{
+    struct link_hello *hello = &connection->input.hello;
+    struct ucred peer = {0};
+    socklen_t length = sizeof(peer);
+    (void)getsockopt(connection->fd, SOL_SOCKET, SO_PEERCRED, &peer, &length);
+    hello->program[LINK_PROGRAM_MAX - 1] = '\0';
+    struct tenant *tenant = NULL;
+    struct process *parent = NULL;
+    int result;
+    if (hello->kind == LINK_HELLO_FORK) {
+        result = find_family(control, hello, &tenant, &parent);
+        if (result != 0)
+            return send_refusal(connection, result, "fork: no such tenant or parent process");
+    } else if (hello->kind != LINK_HELLO_TENANT) {
+        return send_refusal(connection, -EPROTO, "unknown kind of hello");
+    } else if (control->tenant_count == TENANTS_MAX) {
+        return send_refusal(connection, -EUSERS, "too many applications");
+    } else {
+        result = tenant_create(control->engine, ++control->next_tenant_id, &tenant);
+        if (result != 0)
+            return send_refusal(connection, result, "no memory for another application");
+        tenant->may_bind_low_ports = may_bind_low_ports(peer.pid);
+        LIST_INSERT_HEAD(&control->tenants, tenant, link);
+        control->tenant_count++;
+    }
+    result = process_create(tenant, parent, ++control->next_process_id, peer.pid, hello->program,
+                            &connection->process);
+    if (result != 0)
+        return send_refusal(connection, result, "too many processes in this application");
+    log_info("process %u (%s, pid %d) joined tenant %u", connection->process->id,
+             connection->process->program, (int)peer.pid, tenant->id);
+    connection->kind = CONNECTION_PROCESS;
+    expect(connection, sizeof(struct link_request));
+    return send_welcome(control, connection);
+}
+
+/** @return 0: go on reading; negative: drop the connection. */
+static int receive_hello(struct control *control, struct control_connection *connection)
+{
+    struct link_hello *hello = &connection->input.hello;
+    if (connection->reader.wanted == 1) {
+        if (connection->input.first == '{') {
+            connection->kind = CONNECTION_JSON;
+            connection->reader.wanted = REQUEST_BYTES_MAX;
+        } else {
+            connection->reader.wanted = offsetof(struct link_hello, pid);
+        }
+        return 0;
+    }
+    if (hello->magic != LINK_MAGIC)
+        return -EPROTO;
+    if (hello->abi_version != LINK_ABI_VERSION) {
+        char why[112];
+        (void)snprintf(why, sizeof(why),
+                       "libpno.so speaks link version %u, pnod %u: install matching versions",
+                       hello->abi_version, LINK_ABI_VERSION);
+        return send_refusal(connection, -EPROTONOSUPPORT, why);
+    }
+    if (connection->reader.wanted < sizeof(*hello)) {
+        connection->reader.wanted = sizeof(*hello);
+        return 0;
+    }
+    return join(control, connection);
+}
+
+/* ---- Requests
+ * ------------------------------------------------------------------------------------ */
+
+static int receive_request(struct control_connection *connection)
+{
+    struct link_request request = connection->input.request;
+    struct link_channel_reply reply = {.magic = LINK_MAGIC};
+    struct channel *channel = NULL;
+    if (request.magic != LINK_MAGIC || request.type != LINK_REQUEST_CHANNEL)
+        return -EPROTO;
+    expect(connection, sizeof(struct link_request));
+    int result = channel_create(connection->process, &channel, &reply);
+    reply.error = (uint32_t)-result;
+    return link_control_send(connection->fd, &reply, sizeof(reply),
+                             result == 0 ? &channel->doorbell_fd : NULL, result == 0 ? 1 : 0, 0);
+}
+
+/** @return 0: more is to be written; negative: done, or the reader is gone. */
+static int write_answer(struct control_connection *connection)
+{
+    while (connection->output_sent < connection->output_bytes) {
+        ssize_t sent = send(connection->fd, connection->output + connection->output_sent,
+                            connection->output_bytes - connection->output_sent, MSG_NOSIGNAL);
+        if (sent < 0)
+            return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+        connection->output_sent += (size_t)sent;
+    }
+    return -ESHUTDOWN;
+}
+
+static int receive_json(struct control *control, struct control_connection *connection)
+{
+    size_t received = connection->reader.received;
+    const char *end = memchr(connection->input.text, '\n', received);
+    if (end == NULL)
+        return -EMSGSIZE;
+    connection->output = control_json_answer(control, connection->input.text,
+                                             (size_t)(end - connection->input.text));
+    if (connection->output == NULL)
+        return -ENOMEM;
+    connection->output_bytes = strlen(connection->output);
+    int result = write_answer(connection);
+    if (result == 0) {
+        struct epoll_event event = {.events = EPOLLOUT, .data = {.ptr = connection}};
+        (void)epoll_ctl(control->epoll_fd, EPOLL_CTL_MOD, connection->fd, &event);
+    }
+    return result;
+}
+
+/** @return 0, or negative: drop the connection. */
+static int serve(struct control *control, struct control_connection *connection)
+{
+    if (connection->output != NULL)
+        return write_answer(connection);
+    for (;;) {
+        int result = link_control_reader_step(&connection->reader, connection->fd);
+        /* Who asks may close his half right after: the request still counts. */
+        if (connection->kind == CONNECTION_JSON &&
+            memchr(connection->input.text, '\n', connection->reader.received) != NULL)
+            return receive_json(control, connection);
+        if (result <= 0)
+            return result;
+        result = connection->kind == CONNECTION_NEW ? receive_hello(control, connection)
+                                                    : receive_request(connection);
+        if (result < 0)
+            return result;
+    }
+}
+
+/* ---- The loop
+ * ------------------------------------------------------------------------------------ */
+
+static void cut_off_hopeless(struct control *control)
+{
+    struct control_connection *connection, *next;
+    for (connection = LIST_FIRST(&control->connections); connection != NULL; connection = next) {
+        next = LIST_NEXT(connection, link);
+        const struct process *process = connection->process;
+        if (process == NULL ||
+            !atomic_load_explicit(&process->tenant->hopeless, memory_order_acquire))
+            continue;
+        log_warning("tenant %u is cut off: %d invalid descriptors in its rings",
+                    process->tenant->id, TENANT_GARBAGE_MAX);
+        drop_connection(control, connection);
+    }
+}
+
+static int watch(struct control *control, int fd, void *what)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data = {.ptr = what}};
+    return epoll_ctl(control->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
+}
+
+static int open_descriptors(struct control *control)
+{
+    sigset_t signals;
+    (void)sigemptyset(&signals);
+    (void)sigaddset(&signals, SIGTERM);
+    (void)sigaddset(&signals, SIGINT);
+    (void)sigprocmask(SIG_BLOCK, &signals, NULL);
+    control->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    control->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    control->engine->control_event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (control->signal_fd < 0 || control->epoll_fd < 0 || control->engine->control_event_fd < 0)
+        return -errno;
+    int result = watch(control, control->signal_fd, &control->signal_fd);
+    if (result == 0)
+        result = watch(control, control->listener.fd, &control->listener);
+    if (result == 0)
+        result = watch(control, control->engine->control_event_fd, control->engine);
+    return result;
+}
+
+int control_open(struct control *control, struct engine *engine, char *problem,
+                 size_t problem_bytes)
+{
+    *control = (struct control){.engine = engine, .epoll_fd = -1, .signal_fd = -1};
+    LIST_INIT(&control->tenants);
+    LIST_INIT(&control->connections);
+    const char *path = engine->options.socket_path;
+    int result = link_control_listen(&control->listener, path, SOCKET_MODE);
+    if (result == -EADDRINUSE)
+        (void)snprintf(problem, problem_bytes,
+                       "--socket %s: another pnod serves it already (stop it, or choose another)",
+                       path);
+    else if (result != 0)
+        (void)snprintf(problem, problem_bytes, "--socket %s: %s", path, strerror(-result));
+    if (result != 0)
+        return result;
+    result = open_descriptors(control);
+    if (result != 0)
+        (void)snprintf(problem, problem_bytes, "cannot watch the control socket: %s",
+                       strerror(-result));
+    return result;
+}
+
+static bool handle(struct control *control, const struct epoll_event *event)
+{
+    void *what = event->data.ptr;
+    if (what == &control->signal_fd)
+        return false;
+    if (what == &control->listener) {
+        accept_connection(control);
+    } else if (what == control->engine) {
+        eventfd_t count;
+        (void)eventfd_read(control->engine->control_event_fd, &count);
+        /* Connections may be dropped, so this is the last event looked at this time. */
+        cut_off_hopeless(control);
+    } else if (serve(control, what) < 0) {
+        drop_connection(control, what);
+    }
+    return true;
+}
+
+void control_run(struct control *control)
+{
+    struct epoll_event event;
+    bool running = true;
+    while (running) {
+        if (epoll_wait(control->epoll_fd, &event, 1, -1) != 1)
+            continue;
+        running = handle(control, &event);
+        sweep_tenants(control);
+    }
+}
+
+static void abort_connections(struct engine_core *core, void *context)
+{
+    struct tenant_core *tenant;
+    struct engine_socket *socket;
+    (void)context;
+    LIST_FOREACH(tenant, &core->tenants, link)
+    {
+        LIST_FOREACH(socket, &tenant->sockets, tenant_link)
+        {
+            if (socket->connection != NULL)
+                tcp_abort(core->stack, socket->connection, core->now_ns);
+        }
+    }
+    engine_core_settle(core);
+}
+
+void control_close(struct control *control)
+{
+    for (unsigned i = 0; i < control->engine->core_count; i++)
+        engine_core_call(control->engine->cores[i], abort_connections, NULL);
+    while (!LIST_EMPTY(&control->connections))
+        drop_connection(control, LIST_FIRST(&control->connections));
+    sweep_tenants(control);
+    link_control_unlisten(&control->listener);
+    (void)close(control->epoll_fd);
+    (void)close(control->signal_fd);
+}

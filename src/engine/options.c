@@ -1,0 +1,373 @@
+#include "engine/options.h"
+
+#include <argp.h>
+#include <arpa/inet.h>
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/config.h"
+
+#define CONNECTIONS_DEFAULT 262144
+#define CONNECTIONS_MAX     4194304
+#define ARENA_MIB_DEFAULT   1024
+#define SPIN_US_DEFAULT     20
+
+void engine_options_init(struct engine_options *options)
+{
+    *options = (struct engine_options){
+        .socket_path = LINK_SOCKET_PATH_DEFAULT,
+        .mtu = 1500,
+        .spin_us = SPIN_US_DEFAULT,
+        .arena_mib = ARENA_MIB_DEFAULT,
+        .connections_max = CONNECTIONS_DEFAULT,
+        .dma = "memcpy",
+        .log_level = LOG_LEVEL_INFO,
+    };
+}
+
+/* ---- Values ------------------------------------------------------------------------------- */
+
+struct problem {
+    char *text;
+    size_t bytes;
+};
+
+static int refuse(struct problem *problem, const char *name, const char *value, const char *why)
+{
+    (void)snprintf(problem->text, problem->bytes, "--%s %s: %s", name, value, why);
+    return -EINVAL;
+}
+
+static int parse_number(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *number)
+{
+    char *end;
+    errno = 0;
+    unsigned long long parsed = strtoull(text, &end, 10);
+    if (errno != 0 || end == text || *end != '\0' || text[0] == '-')
+        return -EINVAL;
+    if (parsed < minimum || parsed > maximum)
+        return -ERANGE;
+    *number = parsed;
+    return 0;
+}
+
+static int parse_ip(const char *text, struct ip_address *address)
+{
+    uint8_t bytes[16];
+    if (inet_pton(AF_INET, text, bytes) == 1) {
+        *address = ip_address_from_v4(bytes);
+        return 0;
+    }
+    if (inet_pton(AF_INET6, text, bytes) == 1) {
+        *address = ip_address_from_v6(bytes);
+        return 0;
+    }
+    return -EINVAL;
+}
+
+static int set_address(struct engine_options *options, const char *value, struct problem *problem)
+{
+    static const char name[] = "addr";
+    char text[64];
+    if (strlen(value) >= sizeof(text))
+        return refuse(problem, name, value, "not an address");
+    memcpy(text, value, strlen(value) + 1);
+    char *slash = strchr(text, '/');
+    if (slash == NULL)
+        return refuse(problem, name, value, "prefix length missing (ADDRESS/LENGTH)");
+    *slash = '\0';
+    struct stack_prefix prefix;
+    if (parse_ip(text, &prefix.address) != 0)
+        return refuse(problem, name, value, "not an IPv4 or IPv6 address");
+    if (ip_address_is_any(&prefix.address) || ip_address_is_multicast(&prefix.address) ||
+        ip_address_is_loopback(&prefix.address))
+        return refuse(problem, name, value, "must be a unicast address, not loopback");
+    bool v4 = ip_address_is_v4(&prefix.address);
+    uint64_t length;
+    if (parse_number(slash + 1, 1, v4 ? 32 : 128, &length) != 0)
+        return refuse(problem, name, value, "prefix length out of range");
+    prefix.prefix_length = (unsigned)length + (v4 ? 96 : 0);
+    if (options->address_count == STACK_PREFIXES_MAX ||
+        options->address_count == LINK_ADDRESSES_MAX)
+        return refuse(problem, name, value, "too many addresses");
+    options->addresses[options->address_count++] = prefix;
+    return 0;
+}
+
+static int set_gateway(struct engine_options *options, const char *value, struct problem *problem)
+{
+    struct ip_address address;
+    if (parse_ip(value, &address) != 0)
+        return refuse(problem, "gateway", value, "not an IPv4 or IPv6 address");
+    bool v4 = ip_address_is_v4(&address);
+    if (v4 ? options->has_gateway_v4 : options->has_gateway_v6)
+        return refuse(problem, "gateway", value, "one gateway per family");
+    if (v4) {
+        options->has_gateway_v4 = true;
+        options->gateway_v4 = address;
+    } else {
+        options->has_gateway_v6 = true;
+        options->gateway_v6 = address;
+    }
+    return 0;
+}
+
+static int add_cpu(struct engine_options *options, uint64_t cpu)
+{
+    for (unsigned i = 0; i < options->core_count; i++)
+        if (options->cpus[i] == cpu)
+            return 0;
+    if (options->core_count == LINK_CORES_MAX)
+        return -EINVAL;
+    options->cpus[options->core_count++] = (unsigned)cpu;
+    return 0;
+}
+
+/** "1", "1,3" or "2-5". */
+static int set_cores(struct engine_options *options, const char *value, struct problem *problem)
+{
+    const char *rest = value;
+    while (*rest != '\0') {
+        char *end;
+        unsigned long first = strtoul(rest, &end, 10);
+        unsigned long last = first;
+        if (end == rest)
+            return refuse(problem, "cores", value, "not a list of CPUs");
+        rest = end;
+        if (*rest == '-') {
+            last = strtoul(rest + 1, &end, 10);
+            if (end == rest + 1)
+                return refuse(problem, "cores", value, "not a list of CPUs");
+            rest = end;
+        }
+        if (last < first || last >= CPU_SETSIZE)
+            return refuse(problem, "cores", value, "not a list of CPUs");
+        for (unsigned long cpu = first; cpu <= last; cpu++)
+            if (add_cpu(options, cpu) != 0)
+                return refuse(problem, "cores", value, "at most 8 cores");
+        if (*rest == ',')
+            rest++;
+        else if (*rest != '\0')
+            return refuse(problem, "cores", value, "not a list of CPUs");
+    }
+    return options->core_count > 0 ? 0 : refuse(problem, "cores", value, "empty");
+}
+
+static int set_mac(struct engine_options *options, const char *value, struct problem *problem)
+{
+    unsigned octets[6];
+    int used = 0;
+    if (sscanf(value, "%2x:%2x:%2x:%2x:%2x:%2x%n", &octets[0], &octets[1], &octets[2], &octets[3],
+               &octets[4], &octets[5], &used) != 6 ||
+        value[used] != '\0')
+        return refuse(problem, "mac", value, "not a MAC address (xx:xx:xx:xx:xx:xx)");
+    if ((octets[0] & 1) != 0)
+        return refuse(problem, "mac", value, "is a multicast address");
+    for (unsigned i = 0; i < 6; i++)
+        options->mac[i] = (uint8_t)octets[i];
+    options->has_mac = true;
+    return 0;
+}
+
+static int set_text(char *target, const char *name, const char *value, struct problem *problem)
+{
+    if (strlen(value) >= OPTIONS_TEXT_MAX)
+        return refuse(problem, name, value, "too long");
+    memcpy(target, value, strlen(value) + 1);
+    return 0;
+}
+
+static int set_number(uint64_t minimum, uint64_t maximum, const char *name, const char *value,
+                      uint64_t *number, struct problem *problem)
+{
+    if (parse_number(value, minimum, maximum, number) == 0)
+        return 0;
+    char why[80];
+    (void)snprintf(why, sizeof(why), "must be a number from %llu to %llu",
+                   (unsigned long long)minimum, (unsigned long long)maximum);
+    return refuse(problem, name, value, why);
+}
+
+static int set_switch(bool *target, const char *name, const char *value, struct problem *problem)
+{
+    if (strcmp(value, "1") == 0 || strcmp(value, "true") == 0)
+        *target = true;
+    else if (strcmp(value, "0") == 0 || strcmp(value, "false") == 0)
+        *target = false;
+    else
+        return refuse(problem, name, value, "must be true or false");
+    return 0;
+}
+
+static int set_numeric_option(struct engine_options *options, const char *name, const char *value,
+                              struct problem *problem)
+{
+    uint64_t number;
+    int result;
+    if (strcmp(name, "mtu") == 0) {
+        result = set_number(1280, 9000, name, value, &number, problem);
+        if (result == 0)
+            options->mtu = (uint16_t)number;
+    } else if (strcmp(name, "spin-us") == 0) {
+        result = set_number(0, 1000000, name, value, &number, problem);
+        if (result == 0)
+            options->spin_us = (uint32_t)number;
+    } else if (strcmp(name, "arena-mb") == 0) {
+        result = set_number(8, 1048576, name, value, &number, problem);
+        if (result == 0)
+            options->arena_mib = (uint32_t)number;
+    } else if (strcmp(name, "connections") == 0) {
+        result = set_number(16, CONNECTIONS_MAX, name, value, &number, problem);
+        if (result == 0)
+            options->connections_max = (uint32_t)number;
+    } else {
+        return -ENOENT;
+    }
+    return result;
+}
+
+int engine_options_set(struct engine_options *options, const char *name, const char *value,
+                       char *problem_text, size_t problem_bytes)
+{
+    struct problem problem = {problem_text, problem_bytes};
+    if (strcmp(name, "port") == 0)
+        return set_text(options->port, name, value, &problem);
+    if (strcmp(name, "socket") == 0)
+        return set_text(options->socket_path, name, value, &problem);
+    if (strcmp(name, "addr") == 0)
+        return set_address(options, value, &problem);
+    if (strcmp(name, "gateway") == 0)
+        return set_gateway(options, value, &problem);
+    if (strcmp(name, "cores") == 0)
+        return set_cores(options, value, &problem);
+    if (strcmp(name, "mac") == 0)
+        return set_mac(options, value, &problem);
+    if (strcmp(name, "poll") == 0)
+        return set_switch(&options->poll, name, value, &problem);
+    if (strcmp(name, "huge") == 0)
+        return set_switch(&options->huge, name, value, &problem);
+    if (strcmp(name, "dma") == 0) {
+        if (strcmp(value, "memcpy") != 0)
+            return refuse(&problem, name, value, "unknown backend (there is: memcpy)");
+        return set_text(options->dma, name, value, &problem);
+    }
+    if (strcmp(name, "log") == 0)
+        return log_level_parse(value, &options->log_level)
+                   ? 0
+                   : refuse(&problem, name, value, "must be error, warning, info or debug");
+    return set_numeric_option(options, name, value, &problem);
+}
+
+/* ---- Command line ------------------------------------------------------------------------- */
+
+enum option_key {
+    KEY_CONFIG = 'c',
+    KEY_PORT = 'p',
+    KEY_ADDR = 'a',
+    KEY_GATEWAY = 'g',
+    KEY_CORES = 'l',
+    KEY_SOCKET = 's',
+    KEY_MTU = 0x100,
+    KEY_MAC,
+    KEY_POLL,
+    KEY_SPIN,
+    KEY_HUGE,
+    KEY_ARENA,
+    KEY_CONNECTIONS,
+    KEY_DMA,
+    KEY_LOG,
+};
+
+static const struct argp_option option_table[] = {
+    {"config", KEY_CONFIG, "FILE", 0, "Read settings from a JSON file (keys as the options here)",
+     0},
+    {"port", KEY_PORT, "DEVARGS", 0,
+     "DPDK device, e.g. net_af_xdp0,iface=eth1 or net_af_packet0,iface=eth1 or a PCI address", 0},
+    {"addr", KEY_ADDR, "ADDR/LEN", 0, "An address of the engine with its prefix (repeatable)", 0},
+    {"gateway", KEY_GATEWAY, "ADDR", 0, "Default gateway, one per family", 0},
+    {"cores", KEY_CORES, "LIST", 0, "CPUs to run on, e.g. 1 or 2-5 (default: the first allowed)",
+     0},
+    {"socket", KEY_SOCKET, "PATH", 0, "Control socket (default " LINK_SOCKET_PATH_DEFAULT ")", 0},
+    {"mtu", KEY_MTU, "BYTES", 0, "IP bytes per packet (default 1500)", 0},
+    {"mac", KEY_MAC, "MAC", 0, "MAC address (default: the port's)", 0},
+    {"poll", KEY_POLL, NULL, 0, "Never sleep", 0},
+    {"spin-us", KEY_SPIN, "US", 0, "Look around this long before sleeping (default 20)", 0},
+    {"huge", KEY_HUGE, NULL, 0, "Use huge pages", 0},
+    {"arena-mb", KEY_ARENA, "MIB", 0, "Shared memory per application (default 1024)", 0},
+    {"connections", KEY_CONNECTIONS, "N", 0, "Connections per core (default 262144)", 0},
+    {"dma", KEY_DMA, "BACKEND", 0, "How host memory is reached (memcpy)", 0},
+    {"log", KEY_LOG, "LEVEL", 0, "error, warning, info or debug", 0},
+    {NULL, 0, NULL, 0, NULL, 0},
+};
+
+static const char *option_name(int key)
+{
+    for (const struct argp_option *option = option_table; option->name != NULL; option++)
+        if (option->key == key)
+            return option->name;
+    return NULL;
+}
+
+/** One line on standard error, and out. */
+static void fail(const char *text)
+{
+    log_error("%s (try --help)", text);
+    exit(EXIT_FAILURE);
+}
+
+static error_t parse_option(int key, char *argument, struct argp_state *state)
+{
+    struct engine_options *options = state->input;
+    char problem[OPTIONS_TEXT_MAX * 2];
+    if (key == ARGP_KEY_ARG) {
+        (void)snprintf(problem, sizeof(problem), "%s: arguments are not expected", argument);
+        fail(problem);
+    }
+    if (key == KEY_CONFIG) {
+        if (config_load(options, argument, problem, sizeof(problem)) != 0)
+            fail(problem);
+        return 0;
+    }
+    const char *name = option_name(key);
+    if (name == NULL)
+        return ARGP_ERR_UNKNOWN;
+    const char *value = argument != NULL ? argument : "1";
+    if (engine_options_set(options, name, value, problem, sizeof(problem)) != 0)
+        fail(problem);
+    return 0;
+}
+
+static void use_first_allowed_cpu(struct engine_options *options)
+{
+    cpu_set_t allowed;
+    CPU_ZERO(&allowed);
+    (void)sched_getaffinity(0, sizeof(allowed), &allowed);
+    for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (CPU_ISSET(cpu, &allowed)) {
+            options->cpus[0] = cpu;
+            options->core_count = 1;
+            return;
+        }
+    }
+}
+
+void engine_options_parse(struct engine_options *options, int argc, char **argv)
+{
+    static const struct argp parser = {
+        .options = option_table,
+        .parser = parse_option,
+        .doc = "pnod — the PnO engine: serves offloaded programs' TCP over a DPDK port.",
+    };
+    engine_options_init(options);
+    if (argp_parse(&parser, argc, argv, 0, NULL, options) != 0)
+        exit(EXIT_FAILURE);
+    if (options->port[0] == '\0')
+        fail("no port given: --port DEVARGS, e.g. --port net_af_xdp0,iface=eth1");
+    if (options->address_count == 0)
+        fail("no address given: --addr ADDRESS/LENGTH");
+    if (options->core_count == 0)
+        use_first_allowed_cpu(options);
+}

@@ -1,0 +1,497 @@
+#include "engine/pipeline/host_operations.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "engine/engine_core.h"
+#include "engine/pipeline/notify.h"
+#include "engine/pipeline/socket_options.h"
+#include "engine/pipeline/tcp_info.h"
+#include "engine/socket.h"
+
+/** Bytes one SEND may tell of. */
+#define SEND_BYTES_MAX (UINT64_C(1) << 30)
+
+/** Ports below need CAP_NET_BIND_SERVICE (Linux's ip_unprivileged_port_start). */
+#define LOW_PORTS_END 1024
+
+/** Linux caps the back-log of listen() at somaxconn; the host library has applied it. */
+#define BACKLOG_MAX 1048576
+
+/* ---- Replies -------------------------------------------------------------------------------- */
+
+static void reply(struct channel_core *channel, const struct link_descriptor *request, int error,
+                  const struct ip_endpoint *local)
+{
+    struct link_descriptor answer = {
+        .type = LINK_EVENT_REPLY,
+        .error = (uint16_t)-error,
+        .socket = request->socket,
+        .request_id = request->request_id,
+    };
+    if (local != NULL) {
+        answer.endpoints.local = local->address;
+        answer.endpoints.local_port = local->port;
+    }
+    notify_reply(channel, &answer);
+}
+
+static void garbage(struct channel_core *channel)
+{
+    tenant_count_garbage(channel->tenant);
+}
+
+/* ---- Listeners on several cores -------------------------------------------------------------- */
+
+/**
+ * Core 0 decides about ports and listeners; what it did is repeated on the others by message. The
+ * messages to a core keep their order, and come before word of a process's death.
+ */
+struct replica_message {
+    struct core_message message;
+    struct channel *channel;
+    struct link_descriptor descriptor;
+    struct socket_setup setup;
+    struct ip_endpoint local;
+    struct accept_counter *accept_counter;
+};
+
+static int listen_here(struct engine_socket *socket, struct accept_counter *counter,
+                       uint32_t backlog);
+
+static void run_replica(struct engine_core *core, struct core_message *message)
+{
+    struct replica_message *replica = (struct replica_message *)message;
+    struct channel_core *channel = &replica->channel->cores[core->index];
+    struct tenant_core *tenant = channel->tenant;
+    if (replica->descriptor.type != LINK_OP_LISTEN) {
+        host_operations_apply(channel, &replica->descriptor);
+    } else if (tenant->slots[replica->descriptor.socket.slot].socket == NULL) {
+        struct engine_socket *socket = socket_create_with_setup(tenant, replica->descriptor.socket);
+        if (socket != NULL) {
+            *socket->setup = replica->setup;
+            socket->setup->port_bound = false;
+            socket->local = replica->local;
+            (void)socket_hold(socket, channel->process, channel);
+            (void)listen_here(socket, replica->accept_counter,
+                              (uint32_t)replica->descriptor.option.value);
+        }
+    } else {
+        host_operations_apply(channel, &replica->descriptor);
+    }
+    free(replica);
+}
+
+static void replicate(struct channel_core *channel, const struct engine_socket *socket,
+                      const struct link_descriptor *descriptor)
+{
+    struct engine_core *core = channel->tenant->core;
+    if (core->index != 0)
+        return;
+    for (unsigned i = 1; i < core->engine->core_count; i++) {
+        struct replica_message *replica = calloc(1, sizeof(*replica));
+        if (replica == NULL)
+            return; /* this core alone then serves the listener's connections of that core's flows:
+                       they are refused there, as without memory they must be */
+        replica->message.run = run_replica;
+        replica->channel = channel->channel;
+        memcpy((void *)&replica->descriptor, descriptor, sizeof(*descriptor));
+        if (socket != NULL && socket->setup != NULL) {
+            replica->setup = *socket->setup;
+            replica->local = socket->local;
+            replica->accept_counter = socket->accept_counter;
+        }
+        engine_core_send(core->engine->cores[i], &replica->message);
+    }
+}
+
+/* ---- Bind, listen, connect ------------------------------------------------------------------- */
+
+/** The socket that the host names, made if the slot is unused. NULL: garbage or no room. */
+static struct engine_socket *find_or_create(struct channel_core *channel,
+                                            const struct link_descriptor *descriptor)
+{
+    struct tenant_core *tenant = channel->tenant;
+    struct engine_socket *socket = tenant_find_socket(tenant, descriptor->socket);
+    if (socket != NULL)
+        return socket_find_holder(socket, channel->process) != NULL ? socket : NULL;
+    if (descriptor->socket.slot >= TENANT_HOST_SLOTS)
+        return NULL;
+    const struct slot_entry *entry = &tenant->slots[descriptor->socket.slot];
+    if (entry->socket != NULL || entry->incarnation == descriptor->socket.incarnation)
+        return NULL; /* still in use, or a late word about one that is gone */
+    socket = socket_create_with_setup(tenant, descriptor->socket);
+    if (socket == NULL)
+        return NULL;
+    if (socket_hold(socket, channel->process, channel) == NULL) {
+        socket_free(socket);
+        return NULL;
+    }
+    return socket;
+}
+
+static int bind_socket(struct engine_socket *socket, const struct link_descriptor *descriptor)
+{
+    struct socket_setup *setup = socket->setup;
+    uint8_t flags = descriptor->flags;
+    if (socket->kind != SOCKET_NEW || setup == NULL)
+        return -EINVAL;
+    struct ip_endpoint local = {descriptor->endpoints.local, descriptor->endpoints.local_port};
+    if (local.port > 0 && local.port < LOW_PORTS_END && !socket->tenant->tenant->may_bind_low_ports)
+        return -EACCES;
+    int result =
+        stack_port_bind(socket_core(socket)->stack, &local, (flags & LINK_FLAG_IPV6) != 0,
+                        (flags & LINK_FLAG_V6ONLY) != 0, (flags & LINK_FLAG_REUSEADDR) != 0,
+                        (flags & LINK_FLAG_REUSEPORT) != 0);
+    if (result != 0)
+        return result;
+    socket->kind = SOCKET_BOUND;
+    socket->local = local;
+    setup->bind_flags = flags;
+    setup->port_bound = true;
+    return 0;
+}
+
+static void apply_bind(struct channel_core *channel, const struct link_descriptor *descriptor)
+{
+    struct engine_socket *socket = find_or_create(channel, descriptor);
+    int result = socket != NULL ? bind_socket(socket, descriptor) : -ENOBUFS;
+    reply(channel, descriptor, result, result == 0 ? &socket->local : NULL);
+}
+
+static int listen_here(struct engine_socket *socket, struct accept_counter *counter,
+                       uint32_t backlog)
+{
+    struct engine_core *core = socket_core(socket);
+    const struct socket_setup *setup = socket->setup;
+    struct tcp_listen_request request = {
+        .local = socket->local,
+        .is_ipv6 = (setup->bind_flags & LINK_FLAG_IPV6) != 0,
+        .v6only = (setup->bind_flags & LINK_FLAG_V6ONLY) != 0,
+        .reuse_port = (setup->bind_flags & LINK_FLAG_REUSEPORT) != 0,
+        .backlog = backlog,
+        .user = socket,
+    };
+    int result = tcp_listen(core->stack, &request, &socket->listener);
+    if (result != 0)
+        return result;
+    socket->kind = SOCKET_LISTENER;
+    socket->accept_counter = counter;
+    *tcp_listener_options(socket->listener) = setup->options;
+    tcp_listener_set_defer_accept(socket->listener, setup->defer_accept_ns);
+    return 0;
+}
+
+static int listen_socket(struct channel_core *channel, struct engine_socket *socket,
+                         const struct link_descriptor *descriptor)
+{
+    struct engine_core *core = channel->tenant->core;
+    int64_t wanted = descriptor->option.value;
+    uint32_t backlog = wanted < 0 || wanted > BACKLOG_MAX ? BACKLOG_MAX : (uint32_t)wanted;
+    if (socket->kind == SOCKET_LISTENER) {
+        tcp_listener_set_backlog(socket->listener, backlog);
+        replicate(channel, socket, descriptor);
+        return 0;
+    }
+    if (core->index != 0 || socket->kind != SOCKET_BOUND)
+        return -EINVAL;
+    struct accept_counter *counter = calloc(1, sizeof(*counter));
+    if (counter == NULL)
+        return -ENOMEM;
+    /* Each core's replica drops one reference when it closes. */
+    atomic_init(&counter->references, core->engine->core_count);
+    int result = listen_here(socket, counter, backlog);
+    if (result != 0) {
+        free(counter);
+        return result;
+    }
+    replicate(channel, socket, descriptor);
+    return 0;
+}
+
+static void apply_listen(struct channel_core *channel, const struct link_descriptor *descriptor)
+{
+    struct engine_socket *socket = tenant_find_socket(channel->tenant, descriptor->socket);
+    if (socket == NULL || socket_find_holder(socket, channel->process) == NULL)
+        reply(channel, descriptor, -EINVAL, NULL);
+    else
+        reply(channel, descriptor, listen_socket(channel, socket, descriptor), &socket->local);
+}
+
+static void apply_connect(struct channel_core *channel, const struct link_descriptor *descriptor)
+{
+    struct engine_core *core = channel->tenant->core;
+    struct engine_socket *socket = find_or_create(channel, descriptor);
+    if (socket == NULL || (socket->kind != SOCKET_NEW && socket->kind != SOCKET_BOUND)) {
+        garbage(channel);
+        return;
+    }
+    struct socket_setup *setup = socket->setup;
+    struct tcp_connect_request request = {
+        .local = {descriptor->endpoints.local, descriptor->endpoints.local_port},
+        .remote = {descriptor->endpoints.remote, descriptor->endpoints.remote_port},
+        .reuse_address = (setup->bind_flags & LINK_FLAG_REUSEADDR) != 0,
+        .options = &setup->options,
+        .user = socket,
+    };
+    if (socket->kind == SOCKET_BOUND)
+        request.local = socket->local;
+    socket->kind = SOCKET_CONNECTION;
+    socket->local = request.local;
+    socket->remote = request.remote;
+    int result = tcp_connect(core->stack, &request, core->now_ns, &socket->connection);
+    if (result != 0) {
+        socket->connection = NULL;
+        socket->error = (uint16_t)-result;
+        notify_socket(socket, DIRTY_ERROR);
+    } else {
+        /* A bound port stays this socket's as long as it lives; the rest has done its service. */
+        tcp_endpoints(socket->connection, &socket->local, &socket->remote);
+        if (!setup->port_bound)
+            socket_drop_setup(socket);
+    }
+    if (descriptor->request_id != 0)
+        reply(channel, descriptor, result, &socket->local);
+}
+
+/* ---- Payload --------------------------------------------------------------------------------- */
+
+static bool in_host_region(const struct tenant_core *tenant, uint64_t offset, uint64_t bytes)
+{
+    const struct link_layout *layout = &tenant->tenant->layout;
+    uint64_t region_bytes = layout->sizes.host_region_bytes;
+    return offset >= layout->host_region && bytes <= region_bytes &&
+           offset - layout->host_region <= region_bytes - bytes;
+}
+
+static void apply_send(struct channel_core *channel, struct engine_socket *socket,
+                       const struct link_descriptor *descriptor)
+{
+    struct engine_core *core = channel->tenant->core;
+    uint64_t bytes = descriptor->data.length;
+    if (bytes == 0 || bytes > SEND_BYTES_MAX ||
+        descriptor->data.stream_offset > UINT64_MAX - SEND_BYTES_MAX ||
+        !in_host_region(channel->tenant, descriptor->data.arena_offset, bytes)) {
+        garbage(channel);
+        return;
+    }
+    if (descriptor->data.consumed != 0)
+        socket_consumed(socket, descriptor->data.consumed);
+    if (socket->connection == NULL)
+        return; /* it died while the descriptor was under way */
+    int64_t grown = tx_buffer_add(&socket->tx, &core->tx_extents, descriptor->data.stream_offset,
+                                  descriptor->data.arena_offset, bytes);
+    if (grown < 0) {
+        garbage(channel);
+        if (grown == -ENOBUFS)
+            tcp_abort(core->stack, socket->connection, core->now_ns);
+        return;
+    }
+    if (grown == 0)
+        return;
+    bool more = (descriptor->flags & LINK_FLAG_MORE) != 0;
+    if (tcp_send(core->stack, socket->connection, (uint64_t)grown, more, core->now_ns) == 0 &&
+        (descriptor->flags & LINK_FLAG_URGENT) != 0)
+        tcp_send_urgent(core->stack, socket->connection, core->now_ns);
+    socket_shutdown_if_due(socket);
+}
+
+static void apply_shutdown_write(struct engine_socket *socket,
+                                 const struct link_descriptor *descriptor)
+{
+    socket->shutdown_wanted = true;
+    socket->shutdown_at = descriptor->data.stream_offset;
+    socket_shutdown_if_due(socket);
+}
+
+static void apply_shutdown_read(struct engine_socket *socket)
+{
+    if (socket->connection == NULL || socket->shutdown_read)
+        return;
+    socket->shutdown_read = true;
+    tcp_shutdown_read(socket_core(socket)->stack, socket->connection);
+}
+
+/* ---- The rest ---------------------------------------------------------------------------------
+ */
+
+static void apply_close(struct channel_core *channel, struct engine_socket *socket,
+                        const struct link_descriptor *descriptor)
+{
+    struct socket_close how = {
+        .has_read_offset = true,
+        .read_offset = descriptor->data.stream_offset,
+        .abort = (descriptor->flags & LINK_FLAG_ABORT) != 0,
+    };
+    if (socket->kind == SOCKET_LISTENER)
+        replicate(channel, socket, descriptor);
+    socket_let_go(socket, channel->process, &how);
+}
+
+static void apply_accepted(struct channel_core *channel, struct engine_socket *socket,
+                           const struct link_descriptor *descriptor)
+{
+    if (!socket->in_unaccepted ||
+        (int64_t)socket->listener_socket->name.slot != descriptor->option.value) {
+        garbage(channel);
+        return;
+    }
+    socket_accepted(socket, channel->process, channel);
+}
+
+static void apply_set_option(struct channel_core *channel, struct engine_socket *socket,
+                             const struct link_descriptor *descriptor)
+{
+    if (!socket_options_set(socket, descriptor->option.option, descriptor->option.value))
+        garbage(channel);
+    else if (socket->kind == SOCKET_LISTENER)
+        replicate(channel, socket, descriptor);
+}
+
+static void apply_get_info(struct channel_core *channel, struct engine_socket *socket,
+                           const struct link_descriptor *descriptor)
+{
+    int result = -EINVAL;
+    if (socket != NULL && descriptor->data.length <= UINT32_MAX &&
+        in_host_region(channel->tenant, descriptor->data.arena_offset, descriptor->data.length))
+        result = tcp_info_write(socket, descriptor->data.arena_offset,
+                                (uint32_t)descriptor->data.length);
+    else
+        garbage(channel);
+    reply(channel, descriptor, result, NULL);
+}
+
+static void apply_rebind(struct channel_core *channel, struct engine_socket *socket)
+{
+    struct socket_holder *holder = socket_find_holder(socket, channel->process);
+    if (holder != NULL)
+        notify_move(holder, channel);
+}
+
+/** Operations on a socket that this process holds. */
+static void apply_to_socket(struct channel_core *channel, struct engine_socket *socket,
+                            const struct link_descriptor *descriptor)
+{
+    switch (descriptor->type) {
+    case LINK_OP_SEND:
+        apply_send(channel, socket, descriptor);
+        break;
+    case LINK_OP_CONSUMED:
+        socket_consumed(socket, descriptor->data.stream_offset);
+        break;
+    case LINK_OP_SHUTDOWN_WRITE:
+        apply_shutdown_write(socket, descriptor);
+        break;
+    case LINK_OP_SHUTDOWN_READ:
+        apply_shutdown_read(socket);
+        break;
+    case LINK_OP_CLOSE:
+        apply_close(channel, socket, descriptor);
+        break;
+    case LINK_OP_ACCEPTED:
+        apply_accepted(channel, socket, descriptor);
+        break;
+    case LINK_OP_SET_OPTION:
+        apply_set_option(channel, socket, descriptor);
+        break;
+    case LINK_OP_REBIND:
+        apply_rebind(channel, socket);
+        break;
+    default:
+        garbage(channel);
+        break;
+    }
+}
+
+void host_operations_apply(struct channel_core *channel, const struct link_descriptor *descriptor)
+{
+    struct engine_socket *socket;
+    channel->tenant->core->counters.operations++;
+    switch (descriptor->type) {
+    case LINK_OP_BIND:
+        apply_bind(channel, descriptor);
+        return;
+    case LINK_OP_LISTEN:
+        apply_listen(channel, descriptor);
+        return;
+    case LINK_OP_CONNECT:
+        apply_connect(channel, descriptor);
+        return;
+    case LINK_OP_SET_OPTION:
+        socket = find_or_create(channel, descriptor);
+        break;
+    default:
+        socket = tenant_find_socket(channel->tenant, descriptor->socket);
+        if (socket != NULL && socket_find_holder(socket, channel->process) == NULL)
+            socket = NULL;
+        break;
+    }
+    if (descriptor->type == LINK_OP_GET_INFO)
+        apply_get_info(channel, socket, descriptor);
+    else if (socket != NULL)
+        apply_to_socket(channel, socket, descriptor);
+    else if (descriptor->type == LINK_OP_NONE || descriptor->type >= LINK_OP_COUNT)
+        garbage(channel);
+}
+
+/* ---- Rings -------------------------------------------------------------------------------------
+ */
+
+static void report_credit(struct channel_core *channel)
+{
+    link_consumer_report(&channel->to_engine);
+    if (link_take_armed_for_room(&channel->to_host.feedback->armed))
+        (void)eventfd_write(channel->channel->doorbell_fd, 1);
+}
+
+static bool take_from(struct channel_core *channel)
+{
+    struct link_descriptor descriptor;
+    unsigned taken = 0;
+    if (link_consumer_empty(&channel->to_engine))
+        return false;
+    /* Three of the operations want an answer; without room for it they wait in the ring. */
+    while (taken < CHANNEL_OPERATIONS_BURST && notify_reply_room(channel) &&
+           link_consumer_pop(&channel->to_engine, &descriptor)) {
+        host_operations_apply(channel, &descriptor);
+        taken++;
+    }
+    if (channel->to_engine.consumed - channel->to_engine.reported >= TENANT_RING_SLOTS / 4)
+        report_credit(channel);
+    return taken > 0;
+}
+
+bool host_operations_run(struct engine_core *core)
+{
+    struct channel_core *channel;
+    bool any = false;
+    TAILQ_FOREACH(channel, &core->channels, link)
+    {
+        if (take_from(channel))
+            any = true;
+    }
+    return any;
+}
+
+bool host_operations_are_idle(const struct engine_core *core)
+{
+    const struct channel_core *channel;
+    TAILQ_FOREACH(channel, &core->channels, link)
+    {
+        if (!link_consumer_empty(&channel->to_engine) && notify_reply_room(channel))
+            return false;
+    }
+    return true;
+}
+
+void host_operations_report(struct engine_core *core)
+{
+    struct channel_core *channel;
+    TAILQ_FOREACH(channel, &core->channels, link)
+    {
+        if (channel->to_engine.consumed != channel->to_engine.reported)
+            report_credit(channel);
+    }
+}

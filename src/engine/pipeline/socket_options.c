@@ -1,0 +1,138 @@
+#include "engine/pipeline/socket_options.h"
+
+#include "base/time_units.h"
+#include "engine/engine_core.h"
+#include "engine/socket.h"
+#include "hostlink/abi.h"
+
+/** The values an option may have; those of Linux, as far as they matter to the stack. */
+struct option_range {
+    int64_t minimum, maximum;
+};
+
+static const struct option_range ranges[LINK_OPTION_COUNT] = {
+    [LINK_OPTION_NODELAY] = {0, 1},
+    [LINK_OPTION_CORK] = {0, 1},
+    [LINK_OPTION_KEEPALIVE] = {0, 1},
+    [LINK_OPTION_KEEPALIVE_IDLE_S] = {1, 32767},
+    [LINK_OPTION_KEEPALIVE_INTERVAL_S] = {1, 32767},
+    [LINK_OPTION_KEEPALIVE_COUNT] = {1, 127},
+    [LINK_OPTION_USER_TIMEOUT_MS] = {0, INT32_MAX},
+    [LINK_OPTION_RECEIVE_BUFFER] = {0, INT32_MAX},
+    [LINK_OPTION_SEND_BUFFER] = {0, INT32_MAX},
+    [LINK_OPTION_MAXSEG] = {0, 32767},
+    [LINK_OPTION_QUICKACK] = {0, 1},
+    [LINK_OPTION_CONGESTION] = {LINK_CONGESTION_CUBIC, LINK_CONGESTION_RENO},
+    [LINK_OPTION_LINGER2_S] = {-1, INT32_MAX},
+    [LINK_OPTION_SYNCNT] = {1, 127},
+    [LINK_OPTION_WINDOW_CLAMP] = {0, INT32_MAX},
+    [LINK_OPTION_NOTSENT_LOWAT] = {0, UINT32_MAX},
+    [LINK_OPTION_DEFER_ACCEPT_S] = {0, INT32_MAX},
+    [LINK_OPTION_TOS] = {0, 255},
+    [LINK_OPTION_TTL] = {1, 255},
+};
+
+static void change_timing(struct tcp_options_set *options, uint32_t option, uint64_t value)
+{
+    switch (option) {
+    case LINK_OPTION_KEEPALIVE_IDLE_S:
+        options->keepalive_idle_ns = value * NS_PER_S;
+        break;
+    case LINK_OPTION_KEEPALIVE_INTERVAL_S:
+        options->keepalive_interval_ns = value * NS_PER_S;
+        break;
+    case LINK_OPTION_KEEPALIVE_COUNT:
+        options->keepalive_count = (uint8_t)value;
+        break;
+    case LINK_OPTION_USER_TIMEOUT_MS:
+        options->user_timeout_ns = value * NS_PER_MS;
+        break;
+    case LINK_OPTION_LINGER2_S:
+        options->linger2_ns = (int64_t)value < 0 ? UINT64_MAX : value * NS_PER_S;
+        break;
+    case LINK_OPTION_SYNCNT:
+        options->syn_retries = (uint8_t)value;
+        break;
+    default:
+        break;
+    }
+}
+
+static void change(struct tcp_options_set *options, uint32_t option, uint64_t value)
+{
+    switch (option) {
+    case LINK_OPTION_NODELAY:
+        options->nodelay = value != 0;
+        break;
+    case LINK_OPTION_CORK:
+        options->cork = value != 0;
+        break;
+    case LINK_OPTION_KEEPALIVE:
+        options->keepalive = value != 0;
+        break;
+    case LINK_OPTION_RECEIVE_BUFFER:
+        options->receive_buffer = (uint32_t)value;
+        break;
+    case LINK_OPTION_SEND_BUFFER:
+        options->send_buffer = (uint32_t)value;
+        break;
+    case LINK_OPTION_MAXSEG:
+        options->maxseg = (uint16_t)value;
+        break;
+    case LINK_OPTION_QUICKACK:
+        options->quickack = value != 0;
+        break;
+    case LINK_OPTION_CONGESTION:
+        options->congestion =
+            value == LINK_CONGESTION_RENO ? TCP_CONGESTION_NEWRENO : TCP_CONGESTION_CUBIC;
+        break;
+    case LINK_OPTION_WINDOW_CLAMP:
+        options->window_clamp = (uint32_t)value;
+        break;
+    case LINK_OPTION_TOS:
+        options->traffic_class = (uint8_t)value;
+        break;
+    case LINK_OPTION_TTL:
+        options->ttl = (uint8_t)value;
+        break;
+    default:
+        change_timing(options, option, value);
+        break;
+    }
+}
+
+static bool set_defer_accept(struct engine_socket *socket, uint64_t value_s)
+{
+    if (socket->listener != NULL)
+        tcp_listener_set_defer_accept(socket->listener, value_s * NS_PER_S);
+    else if (socket->setup != NULL)
+        socket->setup->defer_accept_ns = value_s * NS_PER_S;
+    return true;
+}
+
+bool socket_options_set(struct engine_socket *socket, uint32_t option, int64_t value)
+{
+    if (option == 0 || option >= LINK_OPTION_COUNT || value < ranges[option].minimum ||
+        value > ranges[option].maximum)
+        return false;
+    /* TCP_NOTSENT_LOWAT is about when the application is told it may write: the host's business. */
+    if (option == LINK_OPTION_NOTSENT_LOWAT)
+        return true;
+    if (option == LINK_OPTION_DEFER_ACCEPT_S)
+        return set_defer_accept(socket, (uint64_t)value);
+    /* Every window must fit what is kept free for it. */
+    int64_t buffer_max = (int64_t)(socket->tenant->receive_reserve_bytes / 2);
+    if (option == LINK_OPTION_RECEIVE_BUFFER && value > buffer_max)
+        value = buffer_max;
+    struct engine_core *core = socket_core(socket);
+    if (socket->listener != NULL) {
+        change(tcp_listener_options(socket->listener), option, (uint64_t)value);
+    } else if (socket->connection != NULL) {
+        struct tcp_options_set options = *tcp_get_options(socket->connection);
+        change(&options, option, (uint64_t)value);
+        tcp_set_options(core->stack, socket->connection, &options, core->now_ns);
+    } else if (socket->setup != NULL) {
+        change(&socket->setup->options, option, (uint64_t)value);
+    }
+    return true;
+}

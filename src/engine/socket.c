@@ -1,0 +1,401 @@
+#include "engine/socket.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+
+#include "base/assert.h"
+#include "engine/engine_core.h"
+#include "engine/pipeline/notify.h"
+
+static struct rx_memory rx_memory(struct engine_socket *socket)
+{
+    return (struct rx_memory){.chunks = &socket_core(socket)->rx_chunks,
+                              .pool = &socket->tenant->receive_pool};
+}
+
+/* ---- Making and freeing --------------------------------------------------------------------- */
+
+struct engine_socket *socket_create(struct tenant_core *tenant, struct link_socket_name name)
+{
+    struct engine_socket *socket = object_pool_take(&tenant->core->sockets);
+    if (socket == NULL)
+        return NULL;
+    *socket = (struct engine_socket){.tenant = tenant, .name = name};
+    TAILQ_INIT(&socket->unaccepted);
+    LIST_INSERT_HEAD(&tenant->sockets, socket, tenant_link);
+    tenant->slots[name.slot].socket = socket;
+    tenant->slots[name.slot].incarnation = name.incarnation;
+    tenant->socket_count++;
+    (void)atomic_fetch_add_explicit(&tenant->tenant->sockets_live, 1, memory_order_relaxed);
+    return socket;
+}
+
+struct engine_socket *socket_create_with_setup(struct tenant_core *tenant,
+                                               struct link_socket_name name)
+{
+    struct engine_core *core = tenant->core;
+    struct socket_setup *setup = object_pool_take(&core->setups);
+    if (setup == NULL)
+        return NULL;
+    struct engine_socket *socket = socket_create(tenant, name);
+    if (socket == NULL) {
+        object_pool_give(&core->setups, setup);
+        return NULL;
+    }
+    *setup = (struct socket_setup){0};
+    struct stack_config defaults;
+    stack_config_init(&defaults);
+    tcp_options_set_init(&setup->options, &defaults.tcp);
+    socket->setup = setup;
+    return socket;
+}
+
+void socket_drop_setup(struct engine_socket *socket)
+{
+    struct socket_setup *setup = socket->setup;
+    struct engine_core *core = socket_core(socket);
+    if (setup == NULL)
+        return;
+    if (setup->port_bound)
+        stack_port_release(core->stack, &socket->local, (setup->bind_flags & LINK_FLAG_IPV6) != 0,
+                           (setup->bind_flags & LINK_FLAG_V6ONLY) != 0);
+    object_pool_give(&core->setups, setup);
+    socket->setup = NULL;
+}
+
+static void remove_holder(struct engine_socket *socket, struct socket_holder *holder)
+{
+    struct socket_holder **place = &socket->holders;
+    while (*place != holder)
+        place = &(*place)->next;
+    *place = holder->next;
+    notify_forget(holder);
+    LIST_REMOVE(holder, process_link);
+    if (holder == &socket->first_holder)
+        holder->socket = NULL;
+    else
+        object_pool_give(&socket_core(socket)->holders, holder);
+}
+
+static void leave_listener(struct engine_socket *socket)
+{
+    if (!socket->in_unaccepted)
+        return;
+    TAILQ_REMOVE(&socket->listener_socket->unaccepted, socket, unaccepted_link);
+    socket->in_unaccepted = false;
+    socket->listener_socket = NULL;
+}
+
+void socket_free(struct engine_socket *socket)
+{
+    struct tenant_core *tenant = socket->tenant;
+    struct engine_core *core = tenant->core;
+    PNO_ASSERT(socket->connection == NULL && socket->listener == NULL);
+    PNO_ASSERT(socket->copies_in_flight == 0);
+    while (socket->holders != NULL)
+        remove_holder(socket, socket->holders);
+    leave_listener(socket);
+    struct rx_memory memory = rx_memory(socket);
+    rx_buffer_release(&socket->rx, &memory);
+    tx_buffer_release(&socket->tx, &core->tx_extents);
+    socket_drop_setup(socket);
+    LIST_REMOVE(socket, tenant_link);
+    tenant_free_slot(tenant, socket->name.slot);
+    object_pool_give(&core->sockets, socket);
+    tenant->socket_count--;
+    /* The last one lets the control thread take down a tenant without processes. */
+    if (atomic_fetch_sub_explicit(&tenant->tenant->sockets_live, 1, memory_order_release) == 1)
+        (void)eventfd_write(core->engine->control_event_fd, 1);
+}
+
+/* ---- Holders -------------------------------------------------------------------------------- */
+
+struct socket_holder *socket_find_holder(struct engine_socket *socket,
+                                         const struct process_core *process)
+{
+    struct socket_holder *holder = socket->holders;
+    while (holder != NULL && (holder->process != process || holder->released))
+        holder = holder->next;
+    return holder;
+}
+
+struct socket_holder *socket_hold(struct engine_socket *socket, struct process_core *process,
+                                  struct channel_core *channel)
+{
+    struct socket_holder *holder = socket_find_holder(socket, process);
+    if (holder != NULL)
+        return holder;
+    holder = socket->first_holder.socket == NULL ? &socket->first_holder
+                                                 : object_pool_take(&socket_core(socket)->holders);
+    if (holder == NULL)
+        return NULL;
+    *holder = (struct socket_holder){
+        .socket = socket,
+        .process = process,
+        .channel = channel != NULL ? channel : process->channel,
+        .next = socket->holders,
+        .told_data = socket->rx.consumed,
+    };
+    socket->holders = holder;
+    LIST_INSERT_HEAD(&process->holders, holder, process_link);
+    return holder;
+}
+
+/** All that a newcomer has to know of the socket. */
+static uint16_t everything_to_tell(const struct engine_socket *socket)
+{
+    if (socket->kind != SOCKET_CONNECTION)
+        return 0;
+    uint16_t dirty = 0;
+    if (socket->in_unaccepted)
+        dirty |= DIRTY_ACCEPT;
+    else if (socket->established)
+        dirty |= DIRTY_ESTABLISHED;
+    if (socket->urgent_offset > socket->rx.consumed)
+        dirty |= DIRTY_URGENT;
+    if (socket->received > socket->rx.consumed)
+        dirty |= DIRTY_DATA;
+    if (socket->fin)
+        dirty |= DIRTY_FIN;
+    if (socket->established)
+        dirty |= DIRTY_SENT;
+    if (socket->error != 0)
+        dirty |= DIRTY_ERROR;
+    return dirty;
+}
+
+void socket_copy_holders(struct process_core *parent, struct process_core *child)
+{
+    struct socket_holder *held;
+    LIST_FOREACH(held, &parent->holders, process_link)
+    {
+        if (held->released)
+            continue;
+        struct socket_holder *holder = socket_hold(held->socket, child, NULL);
+        if (holder != NULL)
+            notify_holder(holder, everything_to_tell(held->socket));
+    }
+}
+
+/* ---- Letting go ----------------------------------------------------------------------------- */
+
+/** Another process of the tenant that can be told when the dead one's send chunks are free. */
+static struct process_core *find_heir(struct engine_socket *socket)
+{
+    struct process_core *process;
+    LIST_FOREACH(process, &socket->tenant->processes, link)
+    {
+        if (process->channel != NULL)
+            return process;
+    }
+    return NULL;
+}
+
+static void close_listener(struct engine_socket *socket)
+{
+    struct engine_core *core = socket_core(socket);
+    struct engine_socket *announced;
+    while ((announced = TAILQ_FIRST(&socket->unaccepted)) != NULL) {
+        leave_listener(announced);
+        while (announced->holders != NULL)
+            remove_holder(announced, announced->holders);
+        announced->orphan = true;
+        if (announced->connection != NULL)
+            tcp_abort(core->stack, announced->connection, core->now_ns);
+        socket_finish_if_orphan(announced);
+    }
+    tcp_listener_close(core->stack, socket->listener, core->now_ns);
+    socket->listener = NULL;
+    if (atomic_fetch_sub_explicit(&socket->accept_counter->references, 1, memory_order_acq_rel) ==
+        1)
+        free(socket->accept_counter);
+    socket->accept_counter = NULL;
+}
+
+static void close_connection(struct engine_socket *socket, const struct socket_close *how)
+{
+    struct engine_core *core = socket_core(socket);
+    struct tcp_connection *connection = socket->connection;
+    if (connection == NULL)
+        return;
+    if (how->abort) {
+        tcp_abort(core->stack, connection, core->now_ns);
+        return;
+    }
+    if (how->has_read_offset)
+        socket_consumed(socket, how->read_offset);
+    tcp_close(core->stack, connection, core->now_ns);
+}
+
+/** Nobody holds the socket any more. */
+static void orphan_socket(struct engine_socket *socket, const struct socket_close *how)
+{
+    socket->orphan = true;
+    if (socket->kind == SOCKET_LISTENER)
+        close_listener(socket);
+    else if (socket->kind == SOCKET_CONNECTION)
+        close_connection(socket, how);
+    socket_finish_if_orphan(socket);
+}
+
+static bool is_held(const struct engine_socket *socket)
+{
+    for (const struct socket_holder *holder = socket->holders; holder != NULL;
+         holder = holder->next)
+        if (!holder->released)
+            return true;
+    return false;
+}
+
+/** Who lets go of a listener cannot take what it announced either. */
+static void leave_unaccepted(struct engine_socket *listener, struct process_core *process)
+{
+    struct engine_socket *announced;
+    TAILQ_FOREACH(announced, &listener->unaccepted, unaccepted_link)
+    {
+        struct socket_holder *holder = socket_find_holder(announced, process);
+        if (holder != NULL)
+            remove_holder(announced, holder);
+    }
+}
+
+void socket_let_go(struct engine_socket *socket, struct process_core *process,
+                   const struct socket_close *how)
+{
+    struct socket_holder *holder = socket_find_holder(socket, process);
+    if (holder == NULL)
+        return;
+    /* Whoever goes last stays on the list, to learn when its send chunks are free. */
+    holder->released = true;
+    bool last = !is_held(socket);
+    if (last)
+        holder->dirty &= DIRTY_SENT | DIRTY_SLOT_FREE;
+    else
+        remove_holder(socket, holder);
+    if (socket->kind == SOCKET_LISTENER && !last)
+        leave_unaccepted(socket, process);
+    if (last)
+        orphan_socket(socket, how);
+}
+
+static void let_go_dead(struct socket_holder *holder)
+{
+    static const struct socket_close as_exit = {0};
+    struct engine_socket *socket = holder->socket;
+    struct process_core *process = holder->process;
+    bool was_released = holder->released;
+    remove_holder(socket, holder);
+    if (!was_released && is_held(socket)) {
+        if (socket->kind == SOCKET_LISTENER)
+            leave_unaccepted(socket, process);
+        return;
+    }
+    if (socket->in_unaccepted)
+        return; /* its listener, held by the same process, takes it along */
+    struct process_core *heir = find_heir(socket);
+    struct socket_holder *told = heir != NULL ? socket_hold(socket, heir, NULL) : NULL;
+    if (told != NULL)
+        told->released = true;
+    socket->farewell = false;
+    if (was_released)
+        socket_finish_if_orphan(socket);
+    else
+        orphan_socket(socket, &as_exit);
+}
+
+void socket_let_go_all(struct engine_core *core, struct process_core *process)
+{
+    /* From now on nobody is told anything here. */
+    struct socket_holder *holder;
+    LIST_FOREACH(holder, &process->holders, process_link)
+    {
+        notify_forget(holder);
+        holder->channel = NULL;
+    }
+    process->channel = NULL;
+    while ((holder = LIST_FIRST(&process->holders)) != NULL)
+        let_go_dead(holder);
+    struct channel *channel;
+    LIST_FOREACH(channel, &process->process->channels, link)
+    {
+        struct channel_core *part = &channel->cores[core->index];
+        notify_forget_channel(part);
+        TAILQ_REMOVE(&core->channels, part, link);
+    }
+}
+
+/* ---- What happens to a socket ---------------------------------------------------------------- */
+
+void socket_accepted(struct engine_socket *socket, struct process_core *process,
+                     struct channel_core *channel)
+{
+    struct engine_socket *listener = socket->listener_socket;
+    struct socket_holder *next;
+    for (struct socket_holder *holder = socket->holders; holder != NULL; holder = next) {
+        next = holder->next;
+        if (holder->process != process)
+            remove_holder(socket, holder);
+        else
+            notify_move(holder, channel);
+    }
+    leave_listener(socket);
+    tcp_listener_taken(listener->listener);
+}
+
+void socket_connection_gone(struct engine_socket *socket)
+{
+    struct engine_core *core = socket_core(socket);
+    struct tcp_connection *connection = socket->connection;
+    if (connection == NULL)
+        return;
+    socket->received = tcp_received_offset(connection);
+    socket->acked = tcp_acked_offset(connection);
+    tcp_set_user(connection, NULL);
+    socket->connection = NULL;
+    tx_buffer_release(&socket->tx, &core->tx_extents);
+    notify_socket(socket, DIRTY_SENT);
+    socket_finish_if_orphan(socket);
+}
+
+void socket_finish_if_orphan(struct engine_socket *socket)
+{
+    if (!socket->orphan || socket->connection != NULL || socket->copies_in_flight > 0)
+        return;
+    struct socket_holder *holder = socket->holders;
+    if (holder != NULL && holder->channel != NULL) {
+        if (!socket->farewell) {
+            socket->farewell = true;
+            notify_holder(holder, DIRTY_SLOT_FREE);
+        }
+        if (holder->dirty != 0)
+            return; /* freed by whoever tells it */
+    }
+    socket_free(socket);
+}
+
+void socket_consumed(struct engine_socket *socket, uint64_t offset)
+{
+    struct engine_core *core = socket_core(socket);
+    if (offset > socket->received)
+        offset = socket->received;
+    if (offset <= socket->rx.consumed)
+        return;
+    struct rx_memory memory = rx_memory(socket);
+    bool all = offset == socket->received && socket->copies_in_flight == 0 &&
+               (socket->connection == NULL || (tcp_received_offset(socket->connection) == offset &&
+                                               !tcp_has_out_of_order(socket->connection)));
+    rx_buffer_consume(&socket->rx, &memory, offset, all);
+    if (socket->connection != NULL)
+        tcp_consumed(core->stack, socket->connection, offset, core->now_ns);
+}
+
+void socket_shutdown_if_due(struct engine_socket *socket)
+{
+    struct engine_core *core = socket_core(socket);
+    if (!socket->shutdown_wanted || socket->connection == NULL ||
+        socket->tx.end < socket->shutdown_at)
+        return;
+    socket->shutdown_wanted = false;
+    tcp_shutdown_write(core->stack, socket->connection, core->now_ns);
+}

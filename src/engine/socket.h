@@ -1,0 +1,159 @@
+/**
+ * @file socket.h
+ * A socket as the engine knows it: the link's name for a TCP connection, a listener or a bound
+ * port, who holds it, and where its payload lies. No protocol state: that is the stack's.
+ */
+#ifndef PNO_ENGINE_SOCKET_H
+#define PNO_ENGINE_SOCKET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "core/stack.h"
+#include "engine/rx_buffer.h"
+#include "engine/tenant.h"
+#include "engine/tx_buffer.h"
+
+enum socket_kind {
+    SOCKET_NEW,   /**< named by the host, nothing more */
+    SOCKET_BOUND, /**< holds a port */
+    SOCKET_LISTENER,
+    SOCKET_CONNECTION, /**< connection is NULL once the stack is done with it */
+};
+
+/** What a holder has yet to be told. Order of telling is this order. */
+enum dirty_bit {
+    DIRTY_ACCEPT = 1 << 0,
+    DIRTY_ESTABLISHED = 1 << 1,
+    DIRTY_URGENT = 1 << 2,
+    DIRTY_DATA = 1 << 3,
+    DIRTY_FIN = 1 << 4,
+    DIRTY_SENT = 1 << 5,
+    DIRTY_SOFT_ERROR = 1 << 6,
+    DIRTY_ERROR = 1 << 7,
+    DIRTY_SLOT_FREE = 1 << 8,
+};
+
+enum holder_queue { HOLDER_QUIET, HOLDER_LAZY, HOLDER_PENDING };
+
+/** One process's hold on a socket, and what it has been told. */
+struct socket_holder {
+    struct engine_socket *socket;
+    struct process_core *process;
+    struct channel_core *channel; /**< where it is told; NULL: it has none yet */
+    struct socket_holder *next;   /**< of the same socket */
+    LIST_ENTRY(socket_holder) process_link;
+    TAILQ_ENTRY(socket_holder) queue_link;
+    uint64_t told_data; /**< payload told up to here */
+    uint64_t told_sent; /**< acknowledged offset told last */
+    uint16_t dirty;     /**< enum dirty_bit */
+    uint8_t queue;      /**< enum holder_queue */
+    bool released;      /**< the process has let go; it is told SENT and SLOT_FREE only */
+};
+
+/** What a host-allocated socket carries until it is connected or listening. */
+struct socket_setup {
+    struct tcp_options_set options;
+    uint64_t defer_accept_ns;
+    uint8_t bind_flags; /**< enum link_flag */
+    bool port_bound;    /**< stack_port_bind() holds `local` */
+};
+
+/** Shared by a listener's replicas on all cores. */
+struct accept_counter {
+    _Atomic uint32_t next;
+    _Atomic uint32_t references;
+};
+
+struct engine_socket {
+    struct tenant_core *tenant;
+    struct tcp_connection *connection;
+    struct tcp_listener *listener;
+    struct link_socket_name name;
+    uint8_t kind; /**< enum socket_kind */
+    bool established, fin, shutdown_wanted, shutdown_read;
+    bool orphan;         /**< nobody holds it any more */
+    bool farewell;       /**< its last holder is being told SLOT_FREE */
+    bool in_unaccepted;  /**< announced, nobody has taken it yet */
+    bool news_held_back; /**< a holder waits for copies in flight to be told */
+    uint16_t error;      /**< errno of the last ERROR */
+    uint16_t soft_error;
+    uint16_t copies_in_flight; /**< asynchronous DMA; the socket is not freed before it is 0 */
+    uint32_t accept_sequence;
+    uint32_t send_limit; /**< bytes that may be outstanding */
+    struct socket_holder *holders;
+    struct socket_holder first_holder; /**< the usual one; free when its socket is NULL */
+    struct rx_buffer rx;
+    struct tx_buffer tx;
+    uint64_t received, acked, shutdown_at, urgent_offset;
+    struct ip_endpoint local, remote;
+    struct socket_setup *setup;             /**< host-allocated sockets before use; else NULL */
+    struct accept_counter *accept_counter;  /**< listeners */
+    struct engine_socket *listener_socket;  /**< while in_unaccepted */
+    TAILQ_HEAD(, engine_socket) unaccepted; /**< listeners: announced connections */
+    TAILQ_ENTRY(engine_socket) unaccepted_link;
+    LIST_ENTRY(engine_socket) tenant_link;
+};
+
+/** @return NULL when there is no room for another. Its slot entry then points to it. */
+struct engine_socket *socket_create(struct tenant_core *tenant, struct link_socket_name name);
+
+/** As socket_create(), with room for options and a port; for sockets that the host allocates. */
+struct engine_socket *socket_create_with_setup(struct tenant_core *tenant,
+                                               struct link_socket_name name);
+
+void socket_drop_setup(struct engine_socket *socket);
+
+/**
+ * A holder for the process, if it has none.
+ * @param channel  where it is told; NULL: the process's first channel, as soon as there is one.
+ * @return NULL when there is no room.
+ */
+struct socket_holder *socket_hold(struct engine_socket *socket, struct process_core *process,
+                                  struct channel_core *channel);
+struct socket_holder *socket_find_holder(struct engine_socket *socket,
+                                         const struct process_core *process);
+
+/** Give a fork's child holds on all that its parent holds; it will be told everything again. */
+void socket_copy_holders(struct process_core *parent, struct process_core *child);
+
+/** How a process lets go of a socket. */
+struct socket_close {
+    bool has_read_offset;
+    uint64_t read_offset; /**< the application has read up to here */
+    bool abort;
+};
+
+/** The process lets go; the last one closes the connection or listener as Linux would. */
+void socket_let_go(struct engine_socket *socket, struct process_core *process,
+                   const struct socket_close *how);
+
+/** The process has died: let go of everything it holds, and take its channels away. */
+void socket_let_go_all(struct engine_core *core, struct process_core *process);
+
+/** A connection that the listener has announced was taken by this process. */
+void socket_accepted(struct engine_socket *socket, struct process_core *process,
+                     struct channel_core *channel);
+
+/** The stack is done with the connection: keep what the holders still want to know. */
+void socket_connection_gone(struct engine_socket *socket);
+
+/** If nobody holds the socket and the stack is done with it: tell, then free. */
+void socket_finish_if_orphan(struct engine_socket *socket);
+
+/** Give everything back. Its last holder knows, or nobody can. */
+void socket_free(struct engine_socket *socket);
+
+/** The application has read up to `offset`. */
+void socket_consumed(struct engine_socket *socket, uint64_t offset);
+
+/** FIN, if everything before shutdown_at has been handed to the stack. */
+void socket_shutdown_if_due(struct engine_socket *socket);
+
+static inline struct engine_core *socket_core(const struct engine_socket *socket)
+{
+    return socket->tenant->core;
+}
+
+#endif
