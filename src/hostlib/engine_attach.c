@@ -1,0 +1,296 @@
+#include "hostlib/engine_attach.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "hostlib/fd_table.h"
+#include "hostlib/socket.h"
+#include "hostlink/control.h"
+#include "hostlink/region.h"
+
+#define ENGINE_TIMEOUT_MS 5000
+
+/* Descriptors of a hello reply: arena, window, a doorbell per core. */
+#define HELLO_DESCRIPTORS_MAX (2 + LINK_CORES_MAX)
+
+/* A control connection with what its hello and channel replies brought. */
+struct attachment {
+    int control_fd;
+    int arena_fd, window_fd;
+    int engine_doorbell_fd[LINK_CORES_MAX];
+    int doorbell_fd;
+    struct link_hello_reply hello;
+    struct link_channel_reply channel;
+};
+
+/* Between prepare and parent or child. */
+static struct attachment for_child;
+static bool for_child_made;
+
+static void close_fd(int *fd)
+{
+    fd_close_internal(*fd);
+    *fd = -1;
+}
+
+static void attachment_close(struct attachment *attachment)
+{
+    close_fd(&attachment->control_fd);
+    close_fd(&attachment->arena_fd);
+    close_fd(&attachment->window_fd);
+    close_fd(&attachment->doorbell_fd);
+    for (unsigned core = 0; core < LINK_CORES_MAX; core++)
+        close_fd(&attachment->engine_doorbell_fd[core]);
+}
+
+static void name_program(char name[LINK_PROGRAM_MAX])
+{
+    strncpy(name, program_invocation_short_name, LINK_PROGRAM_MAX - 1);
+    name[LINK_PROGRAM_MAX - 1] = '\0';
+}
+
+static int say_hello(struct attachment *attachment, struct link_hello *hello)
+{
+    hello->magic = LINK_MAGIC;
+    hello->abi_version = LINK_ABI_VERSION;
+    hello->pid = (uint32_t)getpid();
+    name_program(hello->program);
+    struct link_hello_reply *reply = &attachment->hello;
+    int descriptors[HELLO_DESCRIPTORS_MAX];
+    unsigned count = 0;
+    int error = link_control_send(attachment->control_fd, hello, sizeof(*hello), NULL, 0,
+                                  ENGINE_TIMEOUT_MS);
+    if (error == 0)
+        error = link_control_receive(attachment->control_fd, reply, sizeof(*reply), descriptors,
+                                     HELLO_DESCRIPTORS_MAX, &count, ENGINE_TIMEOUT_MS);
+    if (error < 0)
+        return error;
+    for (unsigned i = 0; i < count; i++) {
+        int fd = fd_make_internal(descriptors[i]);
+        if (i == 0)
+            attachment->arena_fd = fd;
+        else if (i == 1)
+            attachment->window_fd = fd;
+        else
+            attachment->engine_doorbell_fd[i - 2] = fd;
+        if (fd < 0)
+            error = fd;
+    }
+    reply->message[sizeof(reply->message) - 1] = '\0';
+    if (reply->magic != LINK_MAGIC || reply->abi_version != LINK_ABI_VERSION)
+        return -EPROTO;
+    if (reply->error != 0) {
+        log_warning("pnod refuses: %s", reply->message);
+        return -(int)reply->error;
+    }
+    if (error == 0 && (reply->engine_cores == 0 || reply->engine_cores > LINK_CORES_MAX ||
+                       count != 2 + reply->engine_cores))
+        return -EPROTO;
+    return error;
+}
+
+static int request_channel(struct attachment *attachment)
+{
+    struct link_request request = {.magic = LINK_MAGIC, .type = LINK_REQUEST_CHANNEL};
+    struct link_channel_reply *reply = &attachment->channel;
+    unsigned count = 0;
+    int doorbell = -1;
+    int error = link_control_send(attachment->control_fd, &request, sizeof(request), NULL, 0,
+                                  ENGINE_TIMEOUT_MS);
+    if (error == 0)
+        error = link_control_receive(attachment->control_fd, reply, sizeof(*reply), &doorbell, 1,
+                                     &count, ENGINE_TIMEOUT_MS);
+    if (error < 0)
+        return error;
+    if (count == 1)
+        attachment->doorbell_fd = fd_make_internal(doorbell);
+    if (reply->magic != LINK_MAGIC)
+        return -EPROTO;
+    if (reply->error != 0)
+        return -(int)reply->error;
+    return attachment->doorbell_fd < 0 ? -EPROTO : 0;
+}
+
+static int attachment_make(struct attachment *attachment, struct link_hello *hello)
+{
+    *attachment =
+        (struct attachment){.control_fd = -1, .arena_fd = -1, .window_fd = -1, .doorbell_fd = -1};
+    for (unsigned core = 0; core < LINK_CORES_MAX; core++)
+        attachment->engine_doorbell_fd[core] = -1;
+    const char *path = getenv("PNO_SOCKET");
+    if (path == NULL || path[0] == '\0')
+        path = LINK_SOCKET_PATH_DEFAULT;
+    int fd = link_control_connect(path);
+    if (fd < 0) {
+        log_info("no pnod at %s (%s): sockets stay with the kernel", path, strerror(-fd));
+        return fd;
+    }
+    attachment->control_fd = fd_make_internal(fd);
+    int error = attachment->control_fd < 0 ? attachment->control_fd : say_hello(attachment, hello);
+    if (error == 0)
+        error = request_channel(attachment);
+    if (error < 0) {
+        log_warning("cannot attach to pnod at %s: %s", path, strerror(-error));
+        attachment_close(attachment);
+    }
+    return error;
+}
+
+/* Rings, feedback and doorbells of a channel: a process has one. */
+static void use_channel(struct engine_link *link, const struct attachment *attachment)
+{
+    const struct link_channel_reply *channel = &attachment->channel;
+    for (unsigned core = 0; core < link->hello.engine_cores; core++) {
+        struct link_descriptor *to_engine =
+            (void *)(link->window + channel->core[core].to_engine_ring);
+        struct link_descriptor *to_host = (void *)(link->arena + channel->core[core].to_host_ring);
+        struct link_feedback *of_engine =
+            (void *)(link->arena + channel->core[core].to_engine_feedback);
+        struct link_feedback *of_host =
+            (void *)(link->window + channel->core[core].to_host_feedback);
+        link_producer_init(&link->producers[core], to_engine, of_engine, channel->ring_slots);
+        link_consumer_init(&link->consumers[core], to_host, of_host, channel->ring_slots);
+        link->armed[core] = &of_host->armed;
+        link->engine_doorbell_fd[core] = attachment->engine_doorbell_fd[core];
+    }
+    link->control_fd = attachment->control_fd;
+    link->doorbell_fd = attachment->doorbell_fd;
+}
+
+static void register_descriptors(struct engine_link *link)
+{
+    fd_register_internal(&link->control_fd);
+    fd_register_internal(&link->doorbell_fd);
+    for (unsigned core = 0; core < link->hello.engine_cores; core++)
+        fd_register_internal(&link->engine_doorbell_fd[core]);
+}
+
+static uint64_t align(uint64_t offset)
+{
+    return (offset + 63) & ~(uint64_t)63;
+}
+
+/* Divide the host region: slot book-keeping, claims, socket blocks, and the rest is send chunks. */
+static int lay_out_host_region(struct engine_link *link)
+{
+    const struct link_hello_reply *hello = &link->hello;
+    uint64_t offset = align(hello->host_region_offset);
+    uint64_t end = hello->host_region_offset + hello->host_region_bytes;
+    link->shared = (void *)(link->arena + offset);
+    offset = align(offset + sizeof(*link->shared));
+    link->incarnations = (void *)(link->arena + offset);
+    offset = align(offset + hello->host_slots * sizeof(uint32_t));
+    link->free_slots = (void *)(link->arena + offset);
+    offset = align(offset + hello->host_slots * sizeof(uint32_t));
+    link->claims = (void *)(link->arena + offset);
+    offset = align(offset + hello->slots * sizeof(uint32_t));
+    link->blocks = link->arena + offset;
+    offset = align(offset + hello->slots * sizeof(struct socket_block));
+    if (offset >= end)
+        return -ENOSPC;
+    link->send_memory.arena = link->arena;
+    return send_pool_create(&link->send_memory.pool, link->arena, offset, end - offset);
+}
+
+static int map_memories(struct engine_link *link, struct attachment *attachment)
+{
+    const struct link_hello_reply *hello = &link->hello;
+    int error = link_region_map(attachment->arena_fd, hello->arena_bytes, &link->arena);
+    if (error == 0)
+        error = link_region_map(attachment->window_fd, hello->window_bytes, &link->window);
+    if (error < 0)
+        return error;
+    close_fd(&attachment->arena_fd);
+    close_fd(&attachment->window_fd);
+    link->header = (void *)link->arena;
+    void *slots = mmap(NULL, hello->slots * sizeof(*link->slots), PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (slots == MAP_FAILED)
+        return -ENOMEM;
+    link->slots = slots;
+    return lay_out_host_region(link);
+}
+
+struct engine_link *engine_attach_tenant(void)
+{
+    struct link_hello hello = {.kind = LINK_HELLO_TENANT};
+    struct attachment attachment;
+    if (attachment_make(&attachment, &hello) < 0)
+        return NULL;
+    struct engine_link *link = calloc(1, sizeof(*link));
+    if (link == NULL) {
+        attachment_close(&attachment);
+        return NULL;
+    }
+    link->hello = attachment.hello;
+    int error = map_memories(link, &attachment);
+    if (error < 0) {
+        log_warning("cannot map pnod's memory: %s", strerror(-error));
+        attachment_close(&attachment);
+        free(link);
+        return NULL;
+    }
+    use_channel(link, &attachment);
+    register_descriptors(link);
+    return link;
+}
+
+bool engine_attach_is_alive(int control_fd)
+{
+    char byte;
+    int saved_errno = errno;
+    long result = syscall(SYS_recvfrom, control_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, NULL, NULL);
+    bool alive = result > 0 || (result < 0 && (errno == EAGAIN || errno == EINTR));
+    errno = saved_errno;
+    return alive;
+}
+
+void engine_attach_close_descriptors(struct engine_link *link)
+{
+    fd_unregister_internal(&link->control_fd);
+    fd_unregister_internal(&link->doorbell_fd);
+    close_fd(&link->control_fd);
+    close_fd(&link->doorbell_fd);
+    for (unsigned core = 0; core < link->hello.engine_cores; core++) {
+        fd_unregister_internal(&link->engine_doorbell_fd[core]);
+        close_fd(&link->engine_doorbell_fd[core]);
+    }
+}
+
+void engine_attach_fork_prepare(struct engine_link *link)
+{
+    struct link_hello hello = {.kind = LINK_HELLO_FORK, .parent_process = link->hello.process_id};
+    memcpy(hello.tenant_token, link->hello.tenant_token, sizeof(hello.tenant_token));
+    for_child_made = attachment_make(&for_child, &hello) == 0;
+    if (for_child_made) {
+        close_fd(&for_child.arena_fd);
+        close_fd(&for_child.window_fd);
+    }
+}
+
+void engine_attach_fork_parent(void)
+{
+    if (for_child_made)
+        attachment_close(&for_child);
+    for_child_made = false;
+}
+
+bool engine_attach_fork_child(struct engine_link *link)
+{
+    close_fd(&link->control_fd);
+    close_fd(&link->doorbell_fd);
+    for (unsigned core = 0; core < link->hello.engine_cores; core++)
+        close_fd(&link->engine_doorbell_fd[core]);
+    if (!for_child_made)
+        return false;
+    for_child_made = false;
+    link->hello.process_id = for_child.hello.process_id;
+    use_channel(link, &for_child);
+    return true;
+}

@@ -1,0 +1,33 @@
+/**
+ * @file engine_attach.h
+ * Making and unmaking a link: the control connection's hello, the mappings, the channel. Nothing
+ * here runs while data flows.
+ */
+#ifndef PNO_HOSTLIB_ENGINE_ATTACH_H
+#define PNO_HOSTLIB_ENGINE_ATTACH_H
+
+#include <stdbool.h>
+
+#include "hostlib/engine_link.h"
+
+/** Connect to PNO_SOCKET as a new tenant. @return NULL: no engine, or it refuses (logged). */
+struct engine_link *engine_attach_tenant(void);
+
+/** Whether the control connection is still open at the other end. */
+bool engine_attach_is_alive(int control_fd);
+
+/** Close the link's descriptors; its memory stays. */
+void engine_attach_close_descriptors(struct engine_link *link);
+
+/**
+ * Around fork(): prepare makes the child's own connection and channel, in the parent; then exactly
+ * one of the others runs.
+ */
+void engine_attach_fork_prepare(struct engine_link *link);
+void engine_attach_fork_parent(void);
+
+/** The child's connection takes the place of the parent's.
+    @return false: there is none (the engine refused): the child has no link. */
+bool engine_attach_fork_child(struct engine_link *link);
+
+#endif

@@ -1,0 +1,327 @@
+#include "hostlib/engine_link.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "hostlib/engine_attach.h"
+#include "hostlib/fd_table.h"
+#include "hostlib/send_queue.h"
+#include "hostlib/socket.h"
+#include "hostlib/socket_events.h"
+#include "hostlib/waiter.h"
+
+/* How often a process without an engine looks for one, and a busy one whether its still lives. */
+#define ATTACH_RETRY_NS NS_PER_S
+#define ALIVE_CHECK_NS  (2 * NS_PER_MS)
+
+/* Looks at a full ring, yielding in between, until the engine is asked whether it lives. */
+#define FULL_RING_LOOKS 64
+
+/* Looks at the ring for an answer before sleeping: an engine that is awake answers within µs. */
+#define REPLY_SPINS 2000
+
+struct engine_link *_Atomic engine_link_present;
+
+static struct lock attach_lock;
+static uint64_t attach_tried_ns;
+
+struct engine_link *engine_link_attach(void)
+{
+    struct engine_link *link = engine_link_current();
+    if (link != NULL) {
+        engine_link_check_alive(link, waiter_now_ns());
+        link = engine_link_current();
+        if (link != NULL)
+            return link;
+    }
+    lock_acquire(&attach_lock);
+    link = engine_link_current();
+    uint64_t now_ns = waiter_now_ns();
+    if (link == NULL && (attach_tried_ns == 0 || now_ns - attach_tried_ns > ATTACH_RETRY_NS)) {
+        attach_tried_ns = now_ns;
+        int saved_errno = errno;
+        link = engine_attach_tenant();
+        errno = saved_errno;
+        atomic_store_explicit(&engine_link_present, link, memory_order_release);
+    }
+    lock_release(&attach_lock);
+    return link;
+}
+
+static void ring_engine(struct engine_link *link, unsigned core)
+{
+    uint64_t one = 1;
+    int saved_errno = errno;
+    (void)!syscall(SYS_write, link->engine_doorbell_fd[core], &one, sizeof(one));
+    errno = saved_errno;
+}
+
+/* produce_lock held; gives up when the engine is dead. */
+static bool wait_for_room(struct engine_link *link, unsigned core)
+{
+    for (unsigned looks = 1; link_producer_room(&link->producers[core], 1) == 0; looks++) {
+        if (atomic_load_explicit(&link->dead, memory_order_relaxed))
+            return false;
+        if (link_take_armed(&link->header->engine[core].armed))
+            ring_engine(link, core);
+        sched_yield();
+        if (looks % FULL_RING_LOOKS == 0 && !engine_attach_is_alive(link->control_fd))
+            return false;
+    }
+    return true;
+}
+
+void engine_link_push(struct engine_link *link, unsigned core,
+                      const struct link_descriptor *descriptor)
+{
+    if (atomic_load_explicit(&link->dead, memory_order_relaxed))
+        return;
+    lock_acquire(&link->produce_lock);
+    bool pushed = link_producer_push(&link->producers[core], descriptor);
+    if (!pushed && wait_for_room(link, core))
+        pushed = link_producer_push(&link->producers[core], descriptor);
+    lock_release(&link->produce_lock);
+    if (pushed && link_take_armed(&link->header->engine[core].armed))
+        ring_engine(link, core);
+}
+
+static void forget_reply(struct engine_link *link, struct pending_reply *reply)
+{
+    lock_acquire(&link->reply_lock);
+    for (struct pending_reply **place = &link->replies; *place != NULL; place = &(*place)->next) {
+        if (*place == reply) {
+            *place = reply->next;
+            break;
+        }
+    }
+    lock_release(&link->reply_lock);
+}
+
+static bool reply_came(struct engine_link *link, struct pending_reply *reply)
+{
+    engine_link_poll(link);
+    return atomic_load_explicit(&reply->done, memory_order_acquire) ||
+           atomic_load_explicit(&link->dead, memory_order_relaxed);
+}
+
+int engine_link_call(struct engine_link *link, unsigned core, struct link_descriptor *descriptor,
+                     struct link_descriptor *answer)
+{
+    struct pending_reply reply = {0};
+    lock_acquire(&link->reply_lock);
+    reply.request_id = descriptor->request_id = ++link->next_request_id;
+    reply.next = link->replies;
+    link->replies = &reply;
+    lock_release(&link->reply_lock);
+    engine_link_push(link, core, descriptor);
+
+    bool came = false;
+    for (int i = 0; i < REPLY_SPINS && !(came = reply_came(link, &reply)); i++)
+        __builtin_ia32_pause();
+    if (!came) {
+        struct waiter waiter;
+        struct wait_node node;
+        struct pollfd pollfds[WAITER_POLLFDS];
+        sigset_t all;
+        sigfillset(&all);
+        waiter_begin(&waiter, NULL);
+        waiter_watch(&waiter, &node, &link->reply_waiters);
+        while (!reply_came(link, &reply))
+            waiter_sleep(&waiter, pollfds, 0, TIME_NEVER, &all);
+        waiter_end(&waiter);
+    }
+    forget_reply(link, &reply);
+    if (!atomic_load_explicit(&reply.done, memory_order_acquire))
+        return -ECONNRESET;
+    *answer = reply.answer;
+    return 0;
+}
+
+void engine_link_reply_arrived(struct engine_link *link, const struct link_descriptor *descriptor)
+{
+    lock_acquire(&link->reply_lock);
+    for (struct pending_reply *reply = link->replies; reply != NULL; reply = reply->next) {
+        if (reply->request_id == descriptor->request_id) {
+            memcpy((void *)&reply->answer, descriptor, sizeof(reply->answer));
+            atomic_store_explicit(&reply->done, true, memory_order_release);
+        }
+    }
+    lock_release(&link->reply_lock);
+    wait_queue_wake(&link->reply_waiters, false);
+}
+
+bool engine_link_drain(struct engine_link *link)
+{
+    bool any = false;
+    lock_acquire(&link->consume_lock);
+    for (unsigned core = 0; core < link->hello.engine_cores; core++) {
+        struct link_consumer *consumer = &link->consumers[core];
+        struct link_descriptor descriptor;
+        uint32_t before = consumer->consumed;
+        /* One lap at most, so that a fast engine can't hold us here for ever. */
+        while (consumer->consumed - before <= consumer->mask &&
+               link_consumer_pop(consumer, &descriptor))
+            socket_events_apply(link, core, &descriptor);
+        if (consumer->consumed == before)
+            continue;
+        any = true;
+        link_consumer_report(consumer);
+        if (link_take_armed_for_room(&link->header->engine[core].armed))
+            ring_engine(link, core);
+    }
+    lock_release(&link->consume_lock);
+    return any;
+}
+
+bool engine_link_arm(struct engine_link *link)
+{
+    for (unsigned core = 0; core < link->hello.engine_cores; core++)
+        link_arm(link->armed[core]);
+    if (engine_link_empty(link) && !atomic_load_explicit(&link->dead, memory_order_acquire))
+        return true;
+    engine_link_disarm(link, false);
+    return false;
+}
+
+void engine_link_disarm(struct engine_link *link, bool rung)
+{
+    for (unsigned core = 0; core < link->hello.engine_cores; core++)
+        link_disarm(link->armed[core]);
+    if (rung) {
+        uint64_t count;
+        int saved_errno = errno;
+        (void)!syscall(SYS_read, link->doorbell_fd, &count, sizeof(count));
+        errno = saved_errno;
+    }
+}
+
+/* unread_lock held. */
+static void unlist(struct socket *socket)
+{
+    *socket->unread_link = socket->unread_next;
+    if (socket->unread_next != NULL)
+        socket->unread_next->unread_link = socket->unread_link;
+    atomic_store_explicit(&socket->unread_listed, false, memory_order_relaxed);
+}
+
+void engine_link_flush(struct engine_link *link)
+{
+    while (__atomic_load_n(&link->unread_first, __ATOMIC_RELAXED) != NULL) {
+        lock_acquire(&link->unread_lock);
+        struct socket *socket = link->unread_first;
+        if (socket != NULL) {
+            unlist(socket);
+            /* Without references left it is about to be closed, which tells as much. */
+            if (!file_hold_living(&socket->file))
+                socket = NULL;
+        }
+        lock_release(&link->unread_lock);
+        if (socket == NULL)
+            continue;
+        socket_lock(socket);
+        socket_tell_consumed(socket);
+        socket_unlock(socket);
+        file_put(&socket->file);
+    }
+}
+
+void engine_link_list_unread(struct engine_link *link, struct socket *socket)
+{
+    lock_acquire(&link->unread_lock);
+    if (!atomic_load_explicit(&socket->unread_listed, memory_order_relaxed)) {
+        socket->unread_next = link->unread_first;
+        socket->unread_link = &link->unread_first;
+        if (socket->unread_next != NULL)
+            socket->unread_next->unread_link = &socket->unread_next;
+        link->unread_first = socket;
+        atomic_store_explicit(&socket->unread_listed, true, memory_order_relaxed);
+    }
+    lock_release(&link->unread_lock);
+}
+
+void engine_link_unlist_unread(struct engine_link *link, struct socket *socket)
+{
+    if (!atomic_load_explicit(&socket->unread_listed, memory_order_relaxed))
+        return;
+    lock_acquire(&link->unread_lock);
+    if (atomic_load_explicit(&socket->unread_listed, memory_order_relaxed))
+        unlist(socket);
+    lock_release(&link->unread_lock);
+}
+
+void engine_link_died(struct engine_link *link)
+{
+    if (atomic_exchange_explicit(&link->dead, true, memory_order_acq_rel))
+        return;
+    struct engine_link *expected = link;
+    atomic_compare_exchange_strong(&engine_link_present, &expected, NULL);
+    log_info("the engine is gone: its connections are reset, new ones use the kernel");
+    lock_acquire(&link->consume_lock);
+    /* What it said last still counts. */
+    for (unsigned core = 0; core < link->hello.engine_cores; core++) {
+        struct link_descriptor descriptor;
+        uint32_t left = link->consumers[core].mask + 1;
+        while (left-- > 0 && link_consumer_pop(&link->consumers[core], &descriptor))
+            socket_events_apply(link, core, &descriptor);
+    }
+    for (uint32_t slot = 0; slot < link->hello.slots; slot++) {
+        struct socket *socket = atomic_load_explicit(&link->slots[slot], memory_order_acquire);
+        if (socket != NULL)
+            socket_events_engine_died(socket);
+    }
+    lock_release(&link->consume_lock);
+    waiter_wake_all();
+    /* Memory and object stay: unread payload lies there, and other threads may be looking. */
+    engine_attach_close_descriptors(link);
+}
+
+void engine_link_check_alive(struct engine_link *link, uint64_t now_ns)
+{
+    if (now_ns - link->checked_alive_ns < ALIVE_CHECK_NS)
+        return;
+    link->checked_alive_ns = now_ns;
+    if (!engine_attach_is_alive(link->control_fd))
+        engine_link_died(link);
+}
+
+bool engine_link_slot_allocate(struct engine_link *link, struct link_socket_name *name)
+{
+    bool found = true;
+    lock_acquire_shared(&link->shared->lock);
+    struct host_slots *slots = link->shared;
+    if (slots->free_count > 0)
+        name->slot = link->free_slots[--slots->free_count];
+    else if (slots->next_fresh < link->hello.host_slots)
+        name->slot = slots->next_fresh++;
+    else
+        found = false;
+    if (found)
+        name->incarnation = ++link->incarnations[name->slot];
+    lock_release_shared(&link->shared->lock);
+    return found;
+}
+
+void engine_link_slot_free(struct engine_link *link, const struct link_socket_name *name)
+{
+    struct socket_block *block =
+        (struct socket_block *)(void *)(link->blocks + name->slot * sizeof(struct socket_block));
+    if (block->incarnation == name->incarnation)
+        send_queue_free(&block->send, &link->send_memory);
+    if (name->slot >= link->hello.host_slots)
+        return;
+    lock_acquire_shared(&link->shared->lock);
+    /* Every engine core may say so; the first word counts. */
+    if (link->incarnations[name->slot] == name->incarnation &&
+        link->shared->free_count < link->hello.host_slots) {
+        link->incarnations[name->slot]++;
+        link->free_slots[link->shared->free_count++] = name->slot;
+    }
+    lock_release_shared(&link->shared->lock);
+}

@@ -1,0 +1,148 @@
+/**
+ * @file engine_link.h
+ * The process's link to the engine: attached when the first TCP socket needs it, one channel of
+ * rings, pushed to by any thread, drained by whoever looks for events. What the events do to
+ * sockets is in socket_events.c; who sleeps on the doorbell in waiter.c.
+ *
+ * A dead engine's link stays mapped, since unread payload lies in its arena; a new one is attached
+ * when a restarted engine is found.
+ */
+#ifndef PNO_HOSTLIB_ENGINE_LINK_H
+#define PNO_HOSTLIB_ENGINE_LINK_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "hostlib/lock.h"
+#include "hostlib/send_queue.h"
+#include "hostlib/waiter.h"
+#include "hostlink/abi.h"
+#include "hostlink/ring.h"
+
+struct socket;
+
+/** Host slots not in use; in the arena, since all processes of the tenant allocate from it. */
+struct host_slots {
+    struct lock lock;
+    uint32_t free_count; /**< of engine_link.free_slots */
+    uint32_t next_fresh;
+};
+
+struct engine_link {
+    int control_fd;
+    int doorbell_fd;                        /**< ours: read by us */
+    int engine_doorbell_fd[LINK_CORES_MAX]; /**< the engine's: written by us */
+    uint8_t *arena;
+    uint8_t *window;
+    struct link_arena_header *header;
+    struct link_hello_reply hello;
+    _Atomic bool dead;
+
+    struct lock consume_lock; /**< consumers, and so the order of events */
+    struct link_consumer consumers[LINK_CORES_MAX];
+    struct lock produce_lock; /**< producers */
+    struct link_producer producers[LINK_CORES_MAX];
+    _Atomic uint32_t *armed[LINK_CORES_MAX]; /**< ours, in the window: written by us */
+
+    struct socket *_Atomic *slots; /**< by slot; NULL: not ours */
+
+    /* In the host region, inherited by forked processes. */
+    struct host_slots *shared;
+    uint32_t *incarnations;   /**< by host slot */
+    uint32_t *free_slots;     /**< stack */
+    _Atomic uint32_t *claims; /**< by slot: the incarnation that some process accepted */
+    uint8_t *blocks;          /**< by slot: struct socket_block */
+    struct send_memory send_memory;
+
+    struct lock reply_lock;
+    struct pending_reply *replies;
+    uint32_t next_request_id;
+    struct wait_queue reply_waiters;
+
+    struct lock unread_lock;
+    struct socket *unread_first; /**< sockets with bytes read but not told */
+    uint64_t checked_alive_ns;
+};
+
+/** An operation that awaits LINK_EVENT_REPLY. */
+struct pending_reply {
+    struct pending_reply *next;
+    uint32_t request_id;
+    _Atomic bool done;
+    struct link_descriptor answer;
+};
+
+/** The link of the living engine, attaching if there is none yet (at most once a second).
+    @return NULL: no engine. */
+struct engine_link *engine_link_attach(void);
+
+extern struct engine_link *_Atomic engine_link_present;
+
+/** The link if there is a living one; never attaches. */
+static inline struct engine_link *engine_link_current(void)
+{
+    return atomic_load_explicit(&engine_link_present, memory_order_acquire);
+}
+
+/** Push one operation to an engine core, waiting for room if need be, and ring if it sleeps. Lost
+    without a word when the engine is dead. */
+void engine_link_push(struct engine_link *link, unsigned core,
+                      const struct link_descriptor *descriptor);
+
+/**
+ * Push an operation and wait for its answer (not interruptible: engines answer at once).
+ * @return 0 and *answer, whose error the caller looks at; -ECONNRESET: the engine died.
+ */
+int engine_link_call(struct engine_link *link, unsigned core, struct link_descriptor *descriptor,
+                     struct link_descriptor *answer);
+
+/** Apply all events that have come. @return whether there were any. */
+bool engine_link_drain(struct engine_link *link);
+
+/** True when no event is waiting. A hint unless armed. */
+static inline bool engine_link_empty(const struct engine_link *link)
+{
+    for (unsigned core = 0; core < link->hello.engine_cores; core++) {
+        if (!link_consumer_empty(&link->consumers[core]))
+            return false;
+    }
+    return true;
+}
+
+/** Drain if there is anything to drain. */
+static inline void engine_link_poll(struct engine_link *link)
+{
+    if (!engine_link_empty(link))
+        engine_link_drain(link);
+}
+
+/** Before sleeping on the doorbell. @return false: events are there, nothing is armed. */
+bool engine_link_arm(struct engine_link *link);
+
+/** After sleeping. @param rung  the doorbell was readable: reset it. */
+void engine_link_disarm(struct engine_link *link, bool rung);
+
+/** Tell the engine what has been read since it was last told. */
+void engine_link_flush(struct engine_link *link);
+
+/** List a socket whose reading is to be told by engine_link_flush(). */
+void engine_link_list_unread(struct engine_link *link, struct socket *socket);
+void engine_link_unlist_unread(struct engine_link *link, struct socket *socket);
+
+/** LINK_EVENT_REPLY. */
+void engine_link_reply_arrived(struct engine_link *link, const struct link_descriptor *descriptor);
+
+/** The control connection ended: reset every socket, wake everybody. Idempotent. */
+void engine_link_died(struct engine_link *link);
+
+/** For programs that never sleep: look at intervals whether the engine lives. */
+void engine_link_check_alive(struct engine_link *link, uint64_t now_ns);
+
+/** Take a host slot and its next incarnation. @return false: none free. */
+bool engine_link_slot_allocate(struct engine_link *link, struct link_socket_name *name);
+
+/** The engine is done with a socket: free what chunks it left, and its slot if that is ours. */
+void engine_link_slot_free(struct engine_link *link, const struct link_socket_name *name);
+
+#endif

@@ -1,0 +1,516 @@
+#include "hostlib/epoll.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "hostlib/engine_link.h"
+#include "hostlib/real.h"
+#include "hostlib/socket.h"
+
+/* While offloaded sockets keep a thread busy, the kernel's descriptors are looked at so often. */
+#define KERNEL_LOOK_NS (100 * NS_PER_US)
+
+#define ALWAYS_REPORTED ((uint32_t)(EPOLLERR | EPOLLHUP))
+#define MODE_BITS       ((uint32_t)(EPOLLET | EPOLLONESHOT | EPOLLWAKEUP | EPOLLEXCLUSIVE))
+#define EXCLUSIVE_OK                                                                               \
+    ((uint32_t)(EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE))
+
+struct epoll_item {
+    struct epoll_item *next_of_socket, **link_of_socket;
+    struct epoll_item *ready_next, **ready_link; /* ready_link NULL: not on the list */
+    struct epoll_set *set;
+    struct socket *socket;
+    int fd;
+    uint32_t events; /* what is asked for, with ALWAYS_REPORTED and MODE_BITS */
+    epoll_data_t data;
+    bool in_kernel; /* the kernel's set has it too (not offloaded, or a listener on both stacks) */
+};
+
+struct epoll_set {
+    struct file file; /* first */
+    int fd;           /* the descriptor last used for it */
+    int kernel_count; /* descriptors added to the kernel's set; closed ones may stay counted */
+    int native_waiters;
+    int kick_fd; /* makes a thread that waits in the kernel alone come back; -1: none */
+    uint32_t by_fd_count;
+    struct epoll_item **by_fd;
+    struct epoll_item *ready_first, **ready_end;
+    struct wait_queue waiters;
+    uint64_t kernel_looked_ns;
+};
+
+/* Guards all sets' items and lists. Taken after a socket's lock. */
+static struct lock epoll_lock;
+
+/* Marks the kick descriptor's event in the kernel's set. */
+static char kick_mark;
+
+void epoll_register(int fd)
+{
+    struct epoll_set *set = calloc(1, sizeof(*set));
+    if (set == NULL)
+        return;
+    set->file.kind = FILE_EPOLL;
+    set->file.references = 1;
+    set->fd = fd;
+    set->kick_fd = -1;
+    set->ready_end = &set->ready_first;
+    if (!fd_set_file(fd, &set->file))
+        free(set);
+}
+
+/* ---- Items; epoll_lock held ---------------------------------------------------------------- */
+
+static void make_ready(struct epoll_item *item)
+{
+    struct epoll_set *set = item->set;
+    if (item->ready_link != NULL)
+        return;
+    item->ready_next = NULL;
+    item->ready_link = set->ready_end;
+    *set->ready_end = item;
+    set->ready_end = &item->ready_next;
+}
+
+static void make_unready(struct epoll_item *item)
+{
+    if (item->ready_link == NULL)
+        return;
+    *item->ready_link = item->ready_next;
+    if (item->ready_next != NULL)
+        item->ready_next->ready_link = item->ready_link;
+    else
+        item->set->ready_end = item->ready_link;
+    item->ready_link = NULL;
+}
+
+static struct epoll_item *find_item(struct epoll_set *set, int fd, const struct socket *socket)
+{
+    if ((uint32_t)fd >= set->by_fd_count)
+        return NULL;
+    struct epoll_item *item = set->by_fd[fd];
+    return item != NULL && item->socket == socket ? item : NULL;
+}
+
+static void free_item(struct epoll_item *item)
+{
+    make_unready(item);
+    *item->link_of_socket = item->next_of_socket;
+    if (item->next_of_socket != NULL)
+        item->next_of_socket->link_of_socket = item->link_of_socket;
+    if (item->set->by_fd[item->fd] == item)
+        item->set->by_fd[item->fd] = NULL;
+    free(item);
+}
+
+static struct epoll_item *new_item(struct epoll_set *set, int fd, struct socket *socket)
+{
+    if ((uint32_t)fd >= set->by_fd_count) {
+        uint32_t count = set->by_fd_count == 0 ? 64 : set->by_fd_count;
+        while (count <= (uint32_t)fd)
+            count *= 2;
+        struct epoll_item **wider = realloc(set->by_fd, count * sizeof(struct epoll_item *));
+        if (wider == NULL)
+            return NULL;
+        memset(wider + set->by_fd_count, 0,
+               (count - set->by_fd_count) * sizeof(struct epoll_item *));
+        set->by_fd = wider;
+        set->by_fd_count = count;
+    }
+    struct epoll_item *item = calloc(1, sizeof(*item));
+    if (item == NULL)
+        return NULL;
+    item->set = set;
+    item->socket = socket;
+    item->fd = fd;
+    item->next_of_socket = socket->items;
+    item->link_of_socket = &socket->items;
+    if (item->next_of_socket != NULL)
+        item->next_of_socket->link_of_socket = &item->next_of_socket;
+    socket->items = item;
+    set->by_fd[fd] = item; /* an item there belongs to a socket that lives on under other numbers */
+    return item;
+}
+
+static void look_and_make_ready(struct epoll_item *item)
+{
+    if (!socket_is_offloaded(item->socket))
+        return;
+    if (socket_poll(item->socket) & item->events & ~MODE_BITS) {
+        make_ready(item);
+        wait_queue_wake(&item->set->waiters, true);
+    }
+}
+
+/* Whether the kernel's set should have the socket too. */
+static bool belongs_in_kernel(const struct socket *socket)
+{
+    return !socket_is_offloaded(socket) ||
+           (socket->state == SOCKET_LISTENING && socket->also_kernel);
+}
+
+static int place_in_kernel(struct epoll_item *item, int epoll_fd, int operation)
+{
+    struct epoll_event event = {.events = item->events, .data = item->data};
+    if (REAL(epoll_ctl)(epoll_fd, operation, item->fd, &event) < 0)
+        return -errno;
+    if (operation == EPOLL_CTL_ADD)
+        item->set->kernel_count++;
+    if (operation == EPOLL_CTL_DEL)
+        item->set->kernel_count--;
+    item->in_kernel = operation != EPOLL_CTL_DEL;
+    return 0;
+}
+
+/* A thread that waits in the kernel alone would not see offloaded sockets: make it come back. */
+static void kick_native_waiters(struct epoll_set *set)
+{
+    if (set->native_waiters == 0 || set->kick_fd >= 0)
+        return;
+    int fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fd < 0)
+        return;
+    set->kick_fd = fd_make_internal(fd);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = &kick_mark};
+    REAL(epoll_ctl)(set->fd, EPOLL_CTL_ADD, set->kick_fd, &event);
+}
+
+/* ---- epoll_ctl ----------------------------------------------------------------------------- */
+
+static int add_item(struct epoll_set *set, int epoll_fd, int fd, struct socket *socket,
+                    const struct epoll_event *event)
+{
+    if (find_item(set, fd, socket) != NULL)
+        return -EEXIST;
+    if ((event->events & EPOLLEXCLUSIVE) && (event->events & ~EXCLUSIVE_OK))
+        return -EINVAL;
+    struct epoll_item *item = new_item(set, fd, socket);
+    if (item == NULL)
+        return -ENOMEM;
+    item->events = event->events | ALWAYS_REPORTED;
+    item->data = event->data;
+    if (belongs_in_kernel(socket)) {
+        int error = place_in_kernel(item, epoll_fd, EPOLL_CTL_ADD);
+        if (error < 0) {
+            free_item(item);
+            return error;
+        }
+    }
+    kick_native_waiters(set);
+    look_and_make_ready(item);
+    return 0;
+}
+
+static int modify_item(struct epoll_set *set, int epoll_fd, int fd, struct socket *socket,
+                       const struct epoll_event *event)
+{
+    struct epoll_item *item = find_item(set, fd, socket);
+    if (item == NULL)
+        return -ENOENT;
+    if ((event->events & EPOLLEXCLUSIVE) || (item->events & EPOLLEXCLUSIVE))
+        return -EINVAL;
+    item->events = event->events | ALWAYS_REPORTED;
+    item->data = event->data;
+    if (item->in_kernel) {
+        int error = place_in_kernel(item, epoll_fd, EPOLL_CTL_MOD);
+        if (error < 0)
+            return error;
+    }
+    look_and_make_ready(item);
+    return 0;
+}
+
+static int remove_item(struct epoll_set *set, int epoll_fd, int fd, struct socket *socket)
+{
+    struct epoll_item *item = find_item(set, fd, socket);
+    if (item == NULL)
+        return -ENOENT;
+    if (item->in_kernel)
+        (void)place_in_kernel(item, epoll_fd, EPOLL_CTL_DEL);
+    free_item(item);
+    return 0;
+}
+
+int epoll_control(struct epoll_set *set, int epoll_fd, int operation, int fd, struct socket *socket,
+                  struct epoll_event *event)
+{
+    int result;
+    if (event == NULL && operation != EPOLL_CTL_DEL)
+        return -EFAULT;
+    lock_acquire(&epoll_lock);
+    set->fd = epoll_fd;
+    if (operation == EPOLL_CTL_ADD)
+        result = add_item(set, epoll_fd, fd, socket, event);
+    else if (operation == EPOLL_CTL_MOD)
+        result = modify_item(set, epoll_fd, fd, socket, event);
+    else if (operation == EPOLL_CTL_DEL)
+        result = remove_item(set, epoll_fd, fd, socket);
+    else
+        result = -EINVAL;
+    lock_release(&epoll_lock);
+    return result;
+}
+
+void epoll_count_kernel(struct epoll_set *set, int change)
+{
+    lock_acquire(&epoll_lock);
+    set->kernel_count += change;
+    lock_release(&epoll_lock);
+}
+
+/* ---- Events -------------------------------------------------------------------------------- */
+
+/* Source: Linux fs/eventpoll.c, ep_poll_callback(). */
+void epoll_socket_event(struct socket *socket, uint32_t key)
+{
+    lock_acquire(&epoll_lock);
+    for (struct epoll_item *item = socket->items; item != NULL; item = item->next_of_socket) {
+        if ((item->events & ~MODE_BITS) == 0 || (key & item->events) == 0)
+            continue;
+        make_ready(item);
+        wait_queue_wake(&item->set->waiters, true);
+    }
+    lock_release(&epoll_lock);
+}
+
+void epoll_socket_moved(struct socket *socket)
+{
+    if (socket->items == NULL)
+        return;
+    lock_acquire(&epoll_lock);
+    bool wanted = belongs_in_kernel(socket);
+    for (struct epoll_item *item = socket->items; item != NULL; item = item->next_of_socket) {
+        if (item->in_kernel != wanted)
+            (void)place_in_kernel(item, item->set->fd, wanted ? EPOLL_CTL_ADD : EPOLL_CTL_DEL);
+        if (socket_is_offloaded(socket)) {
+            kick_native_waiters(item->set);
+            look_and_make_ready(item);
+        }
+    }
+    lock_release(&epoll_lock);
+}
+
+void epoll_forget_socket(struct socket *socket)
+{
+    lock_acquire(&epoll_lock);
+    while (socket->items != NULL)
+        free_item(socket->items);
+    lock_release(&epoll_lock);
+}
+
+bool epoll_is_ready(struct epoll_set *set)
+{
+    bool ready = false;
+    lock_acquire(&epoll_lock);
+    for (struct epoll_item *item = set->ready_first; item != NULL && !ready;
+         item = item->ready_next)
+        ready = (socket_poll(item->socket) & item->events & ~MODE_BITS) != 0;
+    lock_release(&epoll_lock);
+    return ready;
+}
+
+struct wait_queue *epoll_waiters(struct epoll_set *set)
+{
+    return &set->waiters;
+}
+
+void epoll_destroy(struct epoll_set *set)
+{
+    lock_acquire(&epoll_lock);
+    for (uint32_t fd = 0; fd < set->by_fd_count; fd++) {
+        if (set->by_fd[fd] != NULL)
+            free_item(set->by_fd[fd]);
+    }
+    lock_release(&epoll_lock);
+    fd_close_internal(set->kick_fd);
+    free(set->by_fd);
+    /* fd_get_shared() of another thread may look at references once more: the object itself is
+       small and stays. */
+}
+
+void epoll_fork_child(void)
+{
+    lock_reset(&epoll_lock);
+}
+
+/* ---- epoll_wait ---------------------------------------------------------------------------- */
+
+/* Source: Linux fs/eventpoll.c, ep_send_events(). Level-triggered items go to the end of the list,
+   so that all get their turn when there are more than max. */
+static int collect(struct epoll_set *set, struct epoll_event *events, int max)
+{
+    int count = 0;
+    if (__atomic_load_n(&set->ready_first, __ATOMIC_RELAXED) == NULL)
+        return 0;
+    lock_acquire(&epoll_lock);
+    struct epoll_item *pending = set->ready_first;
+    struct epoll_item **pending_end = set->ready_end;
+    set->ready_first = NULL;
+    set->ready_end = &set->ready_first;
+    if (pending != NULL)
+        pending->ready_link = &pending;
+    struct epoll_item *again = NULL, **again_end = &again;
+    while (pending != NULL && count < max) {
+        struct epoll_item *item = pending;
+        pending = item->ready_next;
+        item->ready_link = NULL;
+        uint32_t mask = socket_is_offloaded(item->socket)
+                            ? socket_poll(item->socket) & item->events & ~MODE_BITS
+                            : 0;
+        if (mask == 0)
+            continue;
+        events[count++] = (struct epoll_event){.events = mask, .data = item->data};
+        if (item->events & EPOLLONESHOT) {
+            item->events &= MODE_BITS;
+        } else if ((item->events & EPOLLET) == 0) {
+            item->ready_next = NULL;
+            item->ready_link = again_end;
+            *again_end = item;
+            again_end = &item->ready_next;
+        }
+    }
+    /* What was not looked at stays in front. */
+    if (pending != NULL) {
+        pending->ready_link = &set->ready_first;
+        set->ready_first = pending;
+        set->ready_end = pending_end;
+    }
+    if (again != NULL) {
+        again->ready_link = set->ready_end;
+        *set->ready_end = again;
+        set->ready_end = again_end;
+    }
+    lock_release(&epoll_lock);
+    return count;
+}
+
+/* Take the kernel's events without waiting; the kick's own is none of the application's. */
+static int collect_kernel(struct epoll_set *set, int epoll_fd, struct epoll_event *events, int max)
+{
+    int count = REAL(epoll_wait)(epoll_fd, events, max, 0);
+    if (count < 0)
+        return -errno;
+    for (int i = 0; i < count; i++) {
+        if (events[i].data.ptr != &kick_mark)
+            continue;
+        events[i] = events[--count];
+        lock_acquire(&epoll_lock);
+        if (set->kick_fd >= 0 && set->native_waiters == 0) {
+            REAL(epoll_ctl)(epoll_fd, EPOLL_CTL_DEL, set->kick_fd, NULL);
+            fd_close_internal(set->kick_fd);
+            set->kick_fd = -1;
+        }
+        lock_release(&epoll_lock);
+        break;
+    }
+    return count;
+}
+
+/* Both kinds of events, neither starving the other. */
+static int collect_both(struct epoll_set *set, int epoll_fd, struct epoll_event *events, int max)
+{
+    struct engine_link *link = engine_link_current();
+    if (link != NULL)
+        engine_link_poll(link);
+    int count = 0;
+    if (set->kernel_count > 0 || set->kick_fd >= 0) {
+        uint64_t now_ns = waiter_now_ns();
+        if (now_ns - set->kernel_looked_ns >= KERNEL_LOOK_NS) {
+            set->kernel_looked_ns = now_ns;
+            count = collect_kernel(set, epoll_fd, events, max > 1 ? max / 2 : 1);
+            if (count < 0)
+                return count;
+            if (link != NULL)
+                engine_link_check_alive(link, now_ns);
+        }
+    }
+    return count + (count < max ? collect(set, events + count, max - count) : 0);
+}
+
+/* No offloaded sockets and no link: the kernel alone serves the call; see kick_native_waiters().
+   @return -EAGAIN: kicked, look again. */
+static int wait_natively(struct epoll_set *set, int epoll_fd, struct epoll_event *events, int max,
+                         const struct timespec *timeout, const sigset_t *mask)
+{
+    lock_acquire(&epoll_lock);
+    set->fd = epoll_fd;
+    set->native_waiters++;
+    lock_release(&epoll_lock);
+    int count;
+    if (REAL(epoll_pwait2) != NULL) {
+        count = REAL(epoll_pwait2)(epoll_fd, events, max, timeout, mask);
+    } else {
+        int timeout_ms = -1;
+        if (timeout != NULL)
+            timeout_ms = (int)(timeout->tv_sec * 1000 + (timeout->tv_nsec + 999999) / 1000000);
+        count = REAL(epoll_pwait)(epoll_fd, events, max, timeout_ms, mask);
+    }
+    int error = errno;
+    lock_acquire(&epoll_lock);
+    set->native_waiters--;
+    lock_release(&epoll_lock);
+    if (count < 0)
+        return -error;
+    for (int i = 0; i < count; i++) {
+        if (events[i].data.ptr == &kick_mark) {
+            events[i] = events[--count];
+            if (count == 0)
+                return -EAGAIN;
+            break;
+        }
+    }
+    return count;
+}
+
+static int wait_for_both(struct epoll_set *set, int epoll_fd, struct epoll_event *events, int max,
+                         uint64_t deadline_ns, const sigset_t *mask)
+{
+    struct waiter waiter;
+    struct wait_node node;
+    struct pollfd pollfds[WAITER_POLLFDS + 1];
+    int result;
+    waiter_begin(&waiter, &set->file);
+    waiter_watch(&waiter, &node, &set->waiters);
+    for (;;) {
+        result = collect_both(set, epoll_fd, events, max);
+        if (result != 0)
+            break;
+        /* Even a set without kernel descriptors may be given some by another thread. */
+        pollfds[WAITER_POLLFDS] = (struct pollfd){.fd = epoll_fd, .events = POLLIN};
+        result = waiter_sleep(&waiter, pollfds, 1, deadline_ns, mask);
+        if (result == -ETIMEDOUT)
+            result = collect(set, events, max);
+        else if (result == 0 && pollfds[WAITER_POLLFDS].revents != 0)
+            result = collect_kernel(set, epoll_fd, events, max);
+        else if (result == 0)
+            continue;
+        if (result != 0 || deadline_ns == 0 ||
+            (deadline_ns != TIME_NEVER && waiter_now_ns() >= deadline_ns))
+            break;
+    }
+    waiter_end(&waiter);
+    return result;
+}
+
+int epoll_wait_for_events(struct epoll_set *set, int epoll_fd, struct epoll_event *events,
+                          int max_events, const struct timespec *timeout, const sigset_t *mask)
+{
+    if (max_events <= 0)
+        return -EINVAL;
+    uint64_t deadline_ns = waiter_deadline_ns(timeout);
+    while (engine_link_current() == NULL &&
+           __atomic_load_n(&set->ready_first, __ATOMIC_RELAXED) == NULL) {
+        int result = wait_natively(set, epoll_fd, events, max_events, timeout, mask);
+        if (result != -EAGAIN)
+            return result;
+    }
+    int result = collect_both(set, epoll_fd, events, max_events);
+    if (result == 0 && deadline_ns == 0)
+        return collect_kernel(set, epoll_fd, events, max_events);
+    return result != 0 ? result
+                       : wait_for_both(set, epoll_fd, events, max_events, deadline_ns, mask);
+}

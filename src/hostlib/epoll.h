@@ -1,0 +1,57 @@
+/**
+ * @file epoll.h
+ * epoll sets that hold offloaded sockets beside kernel descriptors. The application's real epoll
+ * descriptor holds the kernel's descriptors only, so that it works on in forked children and under
+ * poll(); what is ready among offloaded sockets is on our own list, as in Linux's fs/eventpoll.c,
+ * whose rules for level, edge and one-shot triggering are followed.
+ */
+#ifndef PNO_HOSTLIB_EPOLL_H
+#define PNO_HOSTLIB_EPOLL_H
+
+#include <signal.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+
+#include "hostlib/fd_table.h"
+#include "hostlib/waiter.h"
+
+struct socket;
+struct epoll_set;
+
+/** Know an epoll descriptor just made. Without memory it simply stays the kernel's alone. */
+void epoll_register(int fd);
+
+/** Last reference gone. */
+void epoll_destroy(struct epoll_set *set);
+
+/** epoll_ctl() for a descriptor that is a TCP socket of ours. @return 0 or negative errno. */
+int epoll_control(struct epoll_set *set, int epoll_fd, int operation, int fd, struct socket *socket,
+                  struct epoll_event *event);
+
+/** A kernel descriptor was added or removed by the kernel's epoll_ctl(). */
+void epoll_count_kernel(struct epoll_set *set, int change);
+
+/** epoll_wait() and its family. @return events, or negative errno. */
+int epoll_wait_for_events(struct epoll_set *set, int epoll_fd, struct epoll_event *events,
+                          int max_events, const struct timespec *timeout, const sigset_t *mask);
+
+/** Something happened to a socket in some set; socket's lock held. key: EPOLL* bits; all ones wakes
+    whatever is waited for. */
+void epoll_socket_event(struct socket *socket, uint32_t key);
+
+/** The socket went over from the kernel to the engine or back: register it where it belongs. */
+void epoll_socket_moved(struct socket *socket);
+
+/** The socket's last descriptor is gone: it leaves all sets. */
+void epoll_forget_socket(struct socket *socket);
+
+/** For poll(): whether an offloaded socket in the set is ready. */
+bool epoll_is_ready(struct epoll_set *set);
+
+/** The queue to wait on for that. */
+struct wait_queue *epoll_waiters(struct epoll_set *set);
+
+/** In a forked child. */
+void epoll_fork_child(void);
+
+#endif

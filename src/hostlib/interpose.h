@@ -1,0 +1,65 @@
+/**
+ * @file interpose.h
+ * What the definitions that replace libc's share: finding the object behind a descriptor, and
+ * turning our negative errno into libc's convention.
+ */
+#ifndef PNO_HOSTLIB_INTERPOSE_H
+#define PNO_HOSTLIB_INTERPOSE_H
+
+#include <errno.h>
+
+#include "hostlib/fd_table.h"
+#include "hostlib/real.h"
+#include "hostlib/socket.h"
+
+/* libc has these for fortified programs, but declares them nowhere. */
+ssize_t __read_chk(int fd, void *buffer, size_t count, size_t buffer_length);
+ssize_t __recv_chk(int fd, void *buffer, size_t count, size_t buffer_length, int flags);
+ssize_t __recvfrom_chk(int fd, void *buffer, size_t count, size_t buffer_length, int flags,
+                       struct sockaddr *address, socklen_t *length);
+int __poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms, size_t fds_bytes);
+int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
+                const sigset_t *mask, size_t fds_bytes);
+
+/** The TCP socket behind fd whoever serves it, with a reference to give back; NULL: none of ours.
+    A socket found to be the kernel's for good is forgotten here. */
+static inline struct socket *interpose_socket(int fd)
+{
+    struct file *file = fd_get(fd);
+    if (__builtin_expect(file == NULL, 1))
+        return NULL;
+    struct socket *socket = (struct socket *)file;
+    if (file->kind == FILE_SOCKET && socket->state != SOCKET_KERNEL)
+        return socket;
+    if (file->kind == FILE_SOCKET)
+        fd_clear_if(fd, file);
+    file_put(file);
+    return NULL;
+}
+
+/** As above, but only if the engine serves it. */
+static inline struct socket *interpose_offloaded(int fd)
+{
+    struct socket *socket = interpose_socket(fd);
+    if (__builtin_expect(socket == NULL, 1) || socket_is_offloaded(socket))
+        return socket;
+    file_put(&socket->file);
+    return NULL;
+}
+
+/** End a call on `socket`: give back the reference, set errno. */
+static inline ssize_t interpose_end(struct socket *socket, ssize_t result)
+{
+    file_put(&socket->file);
+    if (result >= 0)
+        return result;
+    errno = (int)-result;
+    return -1;
+}
+
+static inline int interpose_end_int(struct socket *socket, int result)
+{
+    return (int)interpose_end(socket, result);
+}
+
+#endif

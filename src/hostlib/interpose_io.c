@@ -1,0 +1,350 @@
+/* Reading and writing. */
+#include <fcntl.h>
+#include <limits.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sendfile.h>
+
+#include "hostlib/interpose.h"
+
+/* How much one splice() moves between a socket and a pipe. */
+#define SPLICE_BYTES_MAX (64u << 10)
+
+/* Linux's limit on one read or write. */
+#define IO_BYTES_MAX ((size_t)0x7ffff000)
+
+static size_t clamp(size_t count)
+{
+    return count < IO_BYTES_MAX ? count : IO_BYTES_MAX;
+}
+
+static ssize_t receive_buffer(struct socket *socket, void *buffer, size_t count, int flags)
+{
+    struct iovec vector = {.iov_base = buffer, .iov_len = clamp(count)};
+    return interpose_end(socket, socket_receive(socket, &vector, 1, flags, NULL));
+}
+
+static ssize_t send_buffer(struct socket *socket, const void *buffer, size_t count, int flags)
+{
+    struct iovec vector = {.iov_base = (void *)(uintptr_t)buffer, .iov_len = clamp(count)};
+    return interpose_end(socket, socket_send(socket, &vector, 1, flags));
+}
+
+/* @return 0; negative errno as Linux's import_iovec(). */
+static int check_vector(const struct iovec *vector, size_t count)
+{
+    size_t total = 0;
+    if (count > IOV_MAX)
+        return -EINVAL;
+    for (size_t i = 0; i < count; i++) {
+        if (vector[i].iov_len > (size_t)SSIZE_MAX - total)
+            return -EINVAL;
+        total += vector[i].iov_len;
+    }
+    return 0;
+}
+
+static size_t vector_bytes(const struct iovec *vector, int count)
+{
+    size_t total = 0;
+    for (int i = 0; i < count; i++)
+        total += vector[i].iov_len;
+    return total;
+}
+
+PNO_EXPORT ssize_t read(int fd, void *buffer, size_t count)
+{
+    struct socket *socket = interpose_offloaded(fd);
+    if (socket == NULL)
+        return REAL(read)(fd, buffer, count);
+    if (count == 0)
+        return interpose_end(socket, 0);
+    return receive_buffer(socket, buffer, count, 0);
+}
+
+PNO_EXPORT ssize_t __read_chk(int fd, void *buffer, size_t count, size_t buffer_length)
+{
+    if (fd_peek(fd) == NULL || count > buffer_length)
+        return REAL(__read_chk)(fd, buffer, count, buffer_length);
+    return read(fd, buffer, count);
+}
+
+PNO_EXPORT ssize_t write(int fd, const void *buffer, size_t count)
+{
+    struct socket *socket = interpose_offloaded(fd);
+    if (socket == NULL)
+        return REAL(write)(fd, buffer, count);
+    return send_buffer(socket, buffer, count, 0);
+}
+
+static ssize_t read_vector(struct socket *socket, const struct iovec *vector, int count, int flags)
+{
+    int error = count < 0 ? -EINVAL : check_vector(vector, (size_t)count);
+    if (error < 0 || vector_bytes(vector, count) == 0)
+        return interpose_end(socket, error);
+    return interpose_end(socket, socket_receive(socket, vector, (size_t)count, flags, NULL));
+}
+
+static ssize_t write_vector(struct socket *socket, const struct iovec *vector, int count, int flags)
+{
+    int error = count < 0 ? -EINVAL : check_vector(vector, (size_t)count);
+    if (error < 0)
+        return interpose_end(socket, error);
+    return interpose_end(socket, socket_send(socket, vector, (size_t)count, flags));
+}
+
+PNO_EXPORT ssize_t readv(int fd, const struct iovec *vector, int count)
+{
+    struct socket *socket = interpose_offloaded(fd);
+    if (socket == NULL)
+        return REAL(readv)(fd, vector, count);
+    return read_vector(socket, vector, count, 0);
+}
+
+PNO_EXPORT ssize_t writev(int fd, const struct iovec *vector, int count)
+{
+    struct socket *socket = interpose_offloaded(fd);
+    if (socket == NULL)
+        return REAL(writev)(fd, vector, count);
+    return write_vector(socket, vector, count, 0);
+}
+
+/* With offset -1 these are readv() and writev(); with any other the kernel's placeholder says
+   ESPIPE. */
+static bool is_streaming(off64_t offset, int flags)
+{
+    return offset == -1 && (flags & ~(RWF_NOWAIT | RWF_HIPRI)) == 0;
+}
+
+PNO_EXPORT ssize_t preadv2(int fd, const struct iovec *vector, int count, off_t offset, int flags)
+{
+    struct socket *socket = is_streaming(offset, flags) ? interpose_offloaded(fd) : NULL;
+    if (socket == NULL)
+        return REAL(preadv2)(fd, vector, count, offset, flags);
+    return read_vector(socket, vector, count, flags & RWF_NOWAIT ? MSG_DONTWAIT : 0);
+}
+
+PNO_EXPORT ssize_t pwritev2(int fd, const struct iovec *vector, int count, off_t offset, int flags)
+{
+    struct socket *socket = is_streaming(offset, flags) ? interpose_offloaded(fd) : NULL;
+    if (socket == NULL)
+        return REAL(pwritev2)(fd, vector, count, offset, flags);
+    return write_vector(socket, vector, count, flags & RWF_NOWAIT ? MSG_DONTWAIT : 0);
+}
+
+PNO_EXPORT ssize_t preadv64v2(int fd, const struct iovec *vector, int count, off64_t offset,
+                              int flags)
+{
+    return preadv2(fd, vector, count, offset, flags);
+}
+
+PNO_EXPORT ssize_t pwritev64v2(int fd, const struct iovec *vector, int count, off64_t offset,
+                               int flags)
+{
+    return pwritev2(fd, vector, count, offset, flags);
+}
+
+PNO_EXPORT ssize_t recv(int fd, void *buffer, size_t count, int flags)
+{
+    struct socket *socket = interpose_offloaded(fd);
+    if (socket == NULL)
+        return REAL(recv)(fd, buffer, count, flags);
+    return receive_buffer(socket, buffer, count, flags);
+}
+
+PNO_EXPORT ssize_t __recv_chk(int fd, void *buffer, size_t count, size_t buffer_length, int flags)
+{
+    if (fd_peek(fd) == NULL || count > buffer_length)
+        return REAL(__recv_chk)(fd, buffer, count, buffer_length, flags);
+    return recv(fd, buffer, count, flags);
+}
+
+/* TCP leaves the sender's address alone: its length becomes 0. */
+PNO_EXPORT ssize_t recvfrom(int fd, void *buffer, size_t count, int flags, struct sockaddr *address,
+                            socklen_t *length)
+{
+    struct socket *socket = interpose_offloaded(fd);
+    if (socket == NULL)
+        return REAL(recvfrom)(fd, buffer, count, flags, address, length);
+    ssize_t result = receive_buffer(socket, buffer, count, flags);
+    if (result >= 0 && address != NULL && length != NULL)
+        *length = 0;
+    return result;
+}
+
+PNO_EXPORT ssize_t __recvfrom_chk(int fd, void *buffer, size_t count, size_t buffer_length,
+                                  int flags, struct sockaddr *address, socklen_t *length)
+{
+    if (fd_peek(fd) == NULL || count > buffer_length)
+        return REAL(__recvfrom_chk)(fd, buffer, count, buffer_length, flags, address, length);
+    return recvfrom(fd, buffer, count, flags, address, length);
+}
+
+static ssize_t receive_message(struct socket *socket, struct msghdr *message, int flags)
+{
+    int error = check_vector(message->msg_iov, message->msg_iovlen);
+    if (message->msg_iovlen > IOV_MAX)
+        return -EMSGSIZE;
+    if (error < 0)
+        return error;
+    int result_flags = 0;
+    ssize_t result =
+        socket_receive(socket, message->msg_iov, message->msg_iovlen, flags, &result_flags);
+    if (result < 0)
+        return result;
+    message->msg_flags = result_flags | (flags & MSG_CMSG_CLOEXEC);
+    message->msg_controllen = 0;
+    if (message->msg_name != NULL)
+        message->msg_namelen = 0;
+    return result;
+}
+
+static ssize_t send_message(struct socket *socket, const struct msghdr *message, int flags)
+{
+    if (message->msg_iovlen > IOV_MAX)
+        return -EMSGSIZE;
+    int error = check_vector(message->msg_iov, message->msg_iovlen);
+    return error < 0 ? error : socket_send(socket, message->msg_iov, message->msg_iovlen, flags);
+}
+
+PNO_EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+    struct socket *socket = interpose_offloaded(fd);
+    if (socket == NULL)
+        return REAL(recvmsg)(fd, message, flags);
+    return interpose_end(socket, receive_message(socket, message, flags));
+}
+
+/* Source: Linux net/socket.c, do_recvmmsg(): blocks for the first, for the rest only without
+   MSG_WAITFORONE; the timeout is looked at after each message. */
+PNO_EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
+                        struct timespec *timeout)
+{
+    struct socket *socket = interpose_offloaded(fd);
+    if (socket == NULL)
+        return REAL(recvmmsg)(fd, messages, count, flags, timeout);
+    uint64_t deadline_ns = waiter_deadline_ns(timeout);
+    unsigned done = 0;
+    ssize_t result = 0;
+    while (done < count) {
+        result = receive_message(socket, &messages[done].msg_hdr, flags & ~MSG_WAITFORONE);
+        if (result < 0)
+            break;
+        messages[done++].msg_len = (unsigned)result;
+        if (flags & MSG_WAITFORONE)
+            flags |= MSG_DONTWAIT;
+        if (deadline_ns != TIME_NEVER && waiter_now_ns() >= deadline_ns)
+            break;
+        if (result == 0)
+            break;
+    }
+    return interpose_end_int(socket, done > 0 ? (int)done : (int)result);
+}
+
+PNO_EXPORT ssize_t send(int fd, const void *buffer, size_t count, int flags)
+{
+    struct socket *socket = interpose_offloaded(fd);
+    if (socket == NULL)
+        return REAL(send)(fd, buffer, count, flags);
+    return send_buffer(socket, buffer, count, flags);
+}
+
+/* TCP ignores the address of a connected socket. */
+PNO_EXPORT ssize_t sendto(int fd, const void *buffer, size_t count, int flags,
+                          const struct sockaddr *address, socklen_t length)
+{
+    struct socket *socket = interpose_offloaded(fd);
+    if (socket == NULL)
+        return REAL(sendto)(fd, buffer, count, flags, address, length);
+    return send_buffer(socket, buffer, count, flags);
+}
+
+PNO_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    struct socket *socket = interpose_offloaded(fd);
+    if (socket == NULL)
+        return REAL(sendmsg)(fd, message, flags);
+    return interpose_end(socket, send_message(socket, message, flags));
+}
+
+PNO_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
+{
+    struct socket *socket = interpose_offloaded(fd);
+    if (socket == NULL)
+        return REAL(sendmmsg)(fd, messages, count, flags);
+    unsigned done = 0;
+    ssize_t result = 0;
+    while (done < count) {
+        result = send_message(socket, &messages[done].msg_hdr, flags);
+        if (result < 0)
+            break;
+        messages[done].msg_len = (unsigned)result;
+        if ((size_t)result <
+            vector_bytes(messages[done].msg_hdr.msg_iov, (int)messages[done].msg_hdr.msg_iovlen)) {
+            done++;
+            break;
+        }
+        done++;
+    }
+    return interpose_end_int(socket, done > 0 ? (int)done : (int)result);
+}
+
+PNO_EXPORT ssize_t sendfile64(int out_fd, int in_fd, off64_t *offset, size_t count)
+{
+    struct socket *socket = interpose_offloaded(out_fd);
+    if (socket == NULL)
+        return REAL(sendfile64)(out_fd, in_fd, offset, count);
+    if (offset != NULL && *offset < 0)
+        return interpose_end(socket, -EINVAL);
+    /* sendfile() raises no SIGPIPE less than write() does. */
+    return interpose_end(socket, socket_send_from_fd(socket, in_fd, offset, clamp(count), 0));
+}
+
+PNO_EXPORT ssize_t sendfile(int out_fd, int in_fd, off_t *offset, size_t count)
+{
+    return sendfile64(out_fd, in_fd, offset, count);
+}
+
+/* From a socket into a pipe: look, write what the pipe takes, then consume as much. */
+static ssize_t splice_out(struct socket *socket, int pipe_fd, size_t count, unsigned flags)
+{
+    size_t room = count < SPLICE_BYTES_MAX ? count : SPLICE_BYTES_MAX;
+    void *bytes = malloc(room);
+    if (bytes == NULL)
+        return -ENOMEM;
+    struct iovec vector = {.iov_base = bytes, .iov_len = room};
+    int receive_flags = flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0;
+    ssize_t result = socket_receive(socket, &vector, 1, MSG_PEEK | receive_flags, NULL);
+    if (result > 0) {
+        result = REAL(write)(pipe_fd, bytes, (size_t)result);
+        if (result < 0) {
+            result = -errno;
+        } else if (result > 0) {
+            vector.iov_len = (size_t)result;
+            result = socket_receive(socket, &vector, 1, MSG_TRUNC | MSG_DONTWAIT, NULL);
+        }
+    }
+    free(bytes);
+    return result;
+}
+
+PNO_EXPORT ssize_t splice(int in_fd, off64_t *in_offset, int out_fd, off64_t *out_offset,
+                          size_t count, unsigned flags)
+{
+    struct socket *socket = interpose_offloaded(out_fd);
+    if (socket != NULL) {
+        if (in_offset != NULL || out_offset != NULL)
+            return interpose_end(socket, -ESPIPE);
+        int send_flags =
+            (flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0) | (flags & SPLICE_F_MORE ? MSG_MORE : 0);
+        return interpose_end(socket,
+                             socket_send_from_fd(socket, in_fd, NULL, clamp(count), send_flags));
+    }
+    socket = interpose_offloaded(in_fd);
+    if (socket == NULL)
+        return REAL(splice)(in_fd, in_offset, out_fd, out_offset, count, flags);
+    if (in_offset != NULL || out_offset != NULL)
+        return interpose_end(socket, -ESPIPE);
+    return interpose_end(socket, splice_out(socket, out_fd, count, flags));
+}

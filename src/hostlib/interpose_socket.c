@@ -1,0 +1,126 @@
+/* Sockets: making, naming, opening, ending, options. */
+#include "hostlib/epoll.h"
+#include "hostlib/interpose.h"
+
+static bool is_tcp(int domain, int type, int protocol)
+{
+    return (domain == AF_INET || domain == AF_INET6) &&
+           (type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) == SOCK_STREAM &&
+           (protocol == 0 || protocol == IPPROTO_TCP);
+}
+
+PNO_EXPORT int socket(int domain, int type, int protocol)
+{
+    int fd = REAL(socket)(domain, type, protocol);
+    if (fd < 0)
+        return fd;
+    /* Whatever was known of this number is gone (closed behind our back). */
+    fd_set_file(fd, NULL);
+    if (!is_tcp(domain, type, protocol))
+        return fd;
+    struct socket *socket = socket_create(domain == AF_INET6);
+    if (socket == NULL)
+        return fd;
+    atomic_store_explicit(&socket->nonblocking, (type & SOCK_NONBLOCK) != 0, memory_order_relaxed);
+    if (!fd_set_file(fd, &socket->file))
+        file_put(&socket->file);
+    return fd;
+}
+
+PNO_EXPORT int bind(int fd, const struct sockaddr *address, socklen_t length)
+{
+    struct socket *socket = interpose_socket(fd);
+    if (socket == NULL)
+        return REAL(bind)(fd, address, length);
+    int result = socket_bind(socket, fd, address, length);
+    epoll_socket_moved(socket);
+    return interpose_end_int(socket, result);
+}
+
+PNO_EXPORT int listen(int fd, int backlog)
+{
+    struct socket *socket = interpose_socket(fd);
+    if (socket == NULL)
+        return REAL(listen)(fd, backlog);
+    int result = socket_listen(socket, fd, backlog);
+    epoll_socket_moved(socket);
+    return interpose_end_int(socket, result);
+}
+
+PNO_EXPORT int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)
+{
+    struct socket *socket = interpose_offloaded(fd);
+    if (socket == NULL)
+        return REAL(accept4)(fd, address, length, flags);
+    return interpose_end_int(socket, socket_accept(socket, fd, address, length, flags));
+}
+
+PNO_EXPORT int accept(int fd, struct sockaddr *address, socklen_t *length)
+{
+    struct socket *socket = interpose_offloaded(fd);
+    if (socket == NULL)
+        return REAL(accept)(fd, address, length);
+    return interpose_end_int(socket, socket_accept(socket, fd, address, length, 0));
+}
+
+PNO_EXPORT int connect(int fd, const struct sockaddr *address, socklen_t length)
+{
+    struct socket *socket = interpose_socket(fd);
+    if (socket == NULL)
+        return REAL(connect)(fd, address, length);
+    int result = socket_connect(socket, fd, address, length);
+    epoll_socket_moved(socket);
+    return interpose_end_int(socket, result);
+}
+
+PNO_EXPORT int shutdown(int fd, int how)
+{
+    struct socket *socket = interpose_offloaded(fd);
+    if (socket == NULL)
+        return REAL(shutdown)(fd, how);
+    int result;
+    if (socket->state == SOCKET_LISTENING && socket->also_kernel)
+        (void)REAL(shutdown)(fd, how);
+    result = socket_shutdown(socket, how);
+    return interpose_end_int(socket, result);
+}
+
+PNO_EXPORT int getsockname(int fd, struct sockaddr *address, socklen_t *length)
+{
+    struct socket *socket = interpose_offloaded(fd);
+    if (socket == NULL)
+        return REAL(getsockname)(fd, address, length);
+    return interpose_end_int(socket, socket_getsockname(socket, address, length));
+}
+
+PNO_EXPORT int getpeername(int fd, struct sockaddr *address, socklen_t *length)
+{
+    struct socket *socket = interpose_offloaded(fd);
+    if (socket == NULL)
+        return REAL(getpeername)(fd, address, length);
+    return interpose_end_int(socket, socket_getpeername(socket, address, length));
+}
+
+PNO_EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen_t length)
+{
+    struct socket *socket = interpose_socket(fd);
+    if (socket == NULL)
+        return REAL(setsockopt)(fd, level, name, value, length);
+    return interpose_end_int(socket, socket_setsockopt(socket, fd, level, name, value, length));
+}
+
+PNO_EXPORT int getsockopt(int fd, int level, int name, void *value, socklen_t *length)
+{
+    struct socket *socket = interpose_offloaded(fd);
+    if (socket == NULL)
+        return REAL(getsockopt)(fd, level, name, value, length);
+    return interpose_end_int(socket, socket_getsockopt(socket, fd, level, name, value, length));
+}
+
+PNO_EXPORT int sockatmark(int fd)
+{
+    struct socket *socket = interpose_offloaded(fd);
+    if (socket == NULL)
+        return REAL(sockatmark)(fd);
+    return interpose_end_int(socket, socket_is_at_mark(socket));
+}

@@ -1,0 +1,14 @@
+/**
+ * @file placeholder.h
+ * The kernel descriptors that stand for accepted connections: duplicates of one unconnected TCP
+ * socket per family, the cheapest thing that is a socket to fstat() and to the kernel.
+ */
+#ifndef PNO_HOSTLIB_PLACEHOLDER_H
+#define PNO_HOSTLIB_PLACEHOLDER_H
+
+#include <stdbool.h>
+
+/** The lowest free descriptor, as Linux's accept() would return. @return negative errno: EMFILE. */
+int placeholder_open(bool is_v6, bool close_on_exec);
+
+#endif

@@ -1,0 +1,167 @@
+#include "hostlib/poll.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hostlib/epoll.h"
+#include "hostlib/real.h"
+#include "hostlib/socket.h"
+
+/* Up to so many descriptors no memory is allocated. */
+#define ON_STACK 32
+
+/* One entry of the application's array that is (also) ours. */
+struct watched {
+    nfds_t index;
+    struct file *file;
+    struct wait_node node;
+};
+
+/* A call under way. */
+struct polling {
+    struct pollfd *fds;
+    nfds_t count;
+    struct pollfd *kernel; /* WAITER_POLLFDS, then a copy of fds for the kernel */
+    struct watched *watched;
+    nfds_t watched_count;
+};
+
+static bool needs_us(struct file *file)
+{
+    return (file->kind == FILE_SOCKET && socket_is_offloaded((struct socket *)file)) ||
+           file->kind == FILE_EPOLL;
+}
+
+bool poll_has_offloaded(const struct pollfd *fds, nfds_t count)
+{
+    for (nfds_t i = 0; i < count; i++) {
+        struct file *file = fd_peek(fds[i].fd);
+        if (file != NULL && needs_us(file))
+            return true;
+    }
+    return false;
+}
+
+static struct wait_queue *queue_of(struct file *file)
+{
+    return file->kind == FILE_SOCKET ? &((struct socket *)file)->waiters
+                                     : epoll_waiters((struct epoll_set *)file);
+}
+
+/* The kernel watches the rest, and of listeners on both stacks its half. */
+static void watch_all(struct polling *polling)
+{
+    for (nfds_t i = 0; i < polling->count; i++) {
+        struct pollfd *kernel = &polling->kernel[WAITER_POLLFDS + i];
+        *kernel = (struct pollfd){.fd = polling->fds[i].fd, .events = polling->fds[i].events};
+        struct file *file = fd_get(polling->fds[i].fd);
+        if (file == NULL)
+            continue;
+        if (!needs_us(file)) {
+            file_put(file);
+            continue;
+        }
+        if (file->kind == FILE_SOCKET) {
+            struct socket *socket = (struct socket *)file;
+            if (socket->state != SOCKET_LISTENING || !socket->also_kernel)
+                kernel->fd = -1;
+        }
+        polling->watched[polling->watched_count++] = (struct watched){.index = i, .file = file};
+    }
+}
+
+static short ready_events(const struct watched *watched, short wanted)
+{
+    const int always = POLLERR | POLLHUP;
+    uint32_t mask;
+    if (watched->file->kind == FILE_SOCKET)
+        mask = socket_poll((struct socket *)watched->file);
+    else
+        mask = epoll_is_ready((struct epoll_set *)watched->file) ? POLLIN | POLLRDNORM : 0;
+    /* EPOLL* and POLL* bits are the same numbers. */
+    return (short)(mask & (uint32_t)(wanted | always));
+}
+
+/* Merge what both stacks say into the application's array. @return how many entries are ready. */
+static int gather(struct polling *polling)
+{
+    int ready = 0;
+    for (nfds_t i = 0; i < polling->count; i++)
+        polling->fds[i].revents = polling->kernel[WAITER_POLLFDS + i].revents;
+    for (nfds_t i = 0; i < polling->watched_count; i++) {
+        struct pollfd *entry = &polling->fds[polling->watched[i].index];
+        entry->revents =
+            (short)(entry->revents | ready_events(&polling->watched[i], entry->events));
+    }
+    for (nfds_t i = 0; i < polling->count; i++)
+        ready += polling->fds[i].revents != 0;
+    return ready;
+}
+
+static int look_once(struct polling *polling)
+{
+    struct engine_link *link = engine_link_current();
+    if (link != NULL)
+        engine_link_poll(link);
+    struct timespec none = {0};
+    struct pollfd *kernel = polling->kernel + WAITER_POLLFDS;
+    if (polling->watched_count < polling->count &&
+        REAL(ppoll)(kernel, polling->count, &none, NULL) < 0 && errno != EINTR)
+        return -errno;
+    return gather(polling);
+}
+
+static int sleep_until_ready(struct polling *polling, uint64_t deadline_ns, const sigset_t *mask)
+{
+    struct waiter waiter;
+    int result = 0;
+    waiter_begin(&waiter, NULL);
+    for (nfds_t i = 0; i < polling->watched_count; i++)
+        waiter_watch(&waiter, &polling->watched[i].node, queue_of(polling->watched[i].file));
+    for (;;) {
+        struct engine_link *link = engine_link_current();
+        if (link != NULL)
+            engine_link_poll(link);
+        for (nfds_t i = 0; i < polling->count; i++)
+            polling->kernel[WAITER_POLLFDS + i].revents = 0;
+        if ((result = gather(polling)) != 0)
+            break;
+        result = waiter_sleep(&waiter, polling->kernel, polling->count, deadline_ns, mask);
+        if (result == -EINTR)
+            break;
+        int slept = result;
+        if (slept == 0 && link != NULL)
+            engine_link_poll(link);
+        if ((result = gather(polling)) != 0 || slept == -ETIMEDOUT)
+            break;
+    }
+    waiter_end(&waiter);
+    return result;
+}
+
+int poll_wait(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
+              const sigset_t *mask)
+{
+    struct pollfd few_kernel[WAITER_POLLFDS + ON_STACK];
+    struct watched few_watched[ON_STACK];
+    struct polling polling = {.fds = fds, .count = count};
+    polling.kernel =
+        count <= ON_STACK ? few_kernel : malloc((WAITER_POLLFDS + count) * sizeof(struct pollfd));
+    polling.watched = count <= ON_STACK ? few_watched : malloc(count * sizeof(struct watched));
+    int result = -ENOMEM;
+    if (polling.kernel != NULL && polling.watched != NULL) {
+        uint64_t deadline_ns = waiter_deadline_ns(timeout);
+        watch_all(&polling);
+        result = look_once(&polling);
+        if (result == 0 && deadline_ns != 0)
+            result = sleep_until_ready(&polling, deadline_ns, mask);
+        for (nfds_t i = 0; i < polling.watched_count; i++)
+            file_put(polling.watched[i].file);
+    }
+    if (polling.kernel != few_kernel)
+        free(polling.kernel);
+    if (polling.watched != few_watched)
+        free(polling.watched);
+    return result;
+}

@@ -1,0 +1,294 @@
+#include "hostlib/socket.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+
+#include "base/assert.h"
+#include "hostlib/epoll.h"
+
+/* Objects are carved from slabs that are never unmapped: a thread may look at an object that
+   another has just freed (fd_get_shared). */
+#define SLAB_BYTES (256u << 10)
+
+static struct lock slab_lock;
+static struct socket *free_sockets; /* chained by accept_next */
+
+static bool refill(void)
+{
+    char *slab = mmap(NULL, SLAB_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (slab == MAP_FAILED)
+        return false;
+    for (size_t i = 0; i < SLAB_BYTES / sizeof(struct socket); i++) {
+        struct socket *socket = (struct socket *)(void *)(slab + i * sizeof(struct socket));
+        socket->accept_next = free_sockets;
+        free_sockets = socket;
+    }
+    return true;
+}
+
+struct socket *socket_create(bool is_v6)
+{
+    lock_acquire(&slab_lock);
+    struct socket *socket = NULL;
+    if (free_sockets != NULL || refill()) {
+        socket = free_sockets;
+        free_sockets = socket->accept_next;
+    }
+    lock_release(&slab_lock);
+    if (socket == NULL)
+        return NULL;
+    memset((void *)socket, 0, sizeof(*socket));
+    socket->file.kind = FILE_SOCKET;
+    socket->is_v6 = is_v6;
+    socket->state = SOCKET_FRESH;
+    socket->shadow_fd = -1;
+    socket->options.receive_timeout_ns = TIME_NEVER;
+    socket->options.send_timeout_ns = TIME_NEVER;
+    socket->options.receive_low_water = 1;
+    atomic_store_explicit(&socket->file.references, 1, memory_order_release);
+    return socket;
+}
+
+void socket_free(struct socket *socket)
+{
+    fd_close_internal(socket->shadow_fd);
+    receive_queue_free(&socket->receive);
+    lock_acquire(&slab_lock);
+    socket->accept_next = free_sockets;
+    free_sockets = socket;
+    lock_release(&slab_lock);
+}
+
+void socket_destroy(struct socket *socket)
+{
+    epoll_forget_socket(socket);
+    if (socket->link == NULL)
+        socket_free(socket);
+    else
+        socket_close(socket);
+}
+
+void socket_lock(struct socket *socket)
+{
+    lock_acquire(&socket->lock);
+    if (socket->shared && socket->block != NULL)
+        lock_acquire_shared(&socket->block->lock);
+}
+
+void socket_unlock(struct socket *socket)
+{
+    if (socket->shared && socket->block != NULL)
+        lock_release_shared(&socket->block->lock);
+    lock_release(&socket->lock);
+}
+
+void socket_attach_block(struct socket *socket)
+{
+    struct engine_link *link = socket->link;
+    struct socket_block *block =
+        (struct socket_block *)(void *)(link->blocks +
+                                        socket->name.slot * sizeof(struct socket_block));
+    if (block->send.first_chunk != 0)
+        send_queue_free(&block->send, &link->send_memory);
+    memset((void *)block, 0, sizeof(*block));
+    block->incarnation = socket->name.incarnation;
+    socket->block = block;
+}
+
+int socket_take_slot(struct socket *socket, struct engine_link *link)
+{
+    if (socket->link != NULL)
+        return 0;
+    if (!engine_link_slot_allocate(link, &socket->name))
+        return -ENOBUFS;
+    socket->link = link;
+    socket->send_limit = link->hello.send_buffer_initial;
+    socket_attach_block(socket);
+    atomic_store_explicit(&link->slots[socket->name.slot], socket, memory_order_release);
+    return 0;
+}
+
+void socket_release_slot(struct socket *socket)
+{
+    struct engine_link *link = socket->link;
+    struct socket *expected = socket;
+    if (socket->shared && socket->block != NULL &&
+        (atomic_load_explicit(&socket->block->lock.word, memory_order_relaxed) & ~LOCK_CONTENDED) ==
+            lock_self())
+        lock_release_shared(&socket->block->lock);
+    atomic_compare_exchange_strong(&link->slots[socket->name.slot], &expected, NULL);
+    socket->block = NULL;
+    socket->link = NULL;
+}
+
+static bool is_writable(const struct socket *socket)
+{
+    uint64_t outstanding = send_queue_outstanding(&socket->block->send);
+    return outstanding <= socket->send_limit && socket->send_limit - outstanding >= outstanding / 2;
+}
+
+static bool is_readable(const struct socket *socket)
+{
+    uint64_t unread = socket->receive.end_offset - socket->block->read_offset;
+    return unread > 0 && unread >= (uint64_t)socket->options.receive_low_water;
+}
+
+/* Source: Linux net/ipv4/tcp.c, tcp_poll(). */
+static uint32_t compute_readiness(const struct socket *socket)
+{
+    uint32_t mask = socket->error != 0 ? EPOLLERR : 0;
+    bool receive_shut = socket_receive_is_shut(socket);
+    bool send_shut = socket_send_is_shut(socket);
+    switch (socket->state) {
+    case SOCKET_LISTENING:
+        return socket->accept_first != NULL ? EPOLLIN | EPOLLRDNORM : 0;
+    case SOCKET_FRESH:
+    case SOCKET_KERNEL:
+    case SOCKET_BOUND:
+        return mask | EPOLLOUT | EPOLLWRNORM | EPOLLHUP;
+    case SOCKET_CONNECTING:
+        return mask;
+    case SOCKET_CONNECTED:
+    case SOCKET_CLOSED:
+        break;
+    }
+    if (socket->state == SOCKET_CLOSED || (receive_shut && send_shut))
+        mask |= EPOLLHUP;
+    if (receive_shut)
+        mask |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
+    if (socket->block == NULL)
+        return mask | EPOLLOUT | EPOLLWRNORM;
+    if (is_readable(socket))
+        mask |= EPOLLIN | EPOLLRDNORM;
+    if (send_shut || is_writable(socket))
+        mask |= EPOLLOUT | EPOLLWRNORM;
+    if (socket->urgent_offset > socket->block->read_offset)
+        mask |= EPOLLPRI;
+    return mask;
+}
+
+static void update(struct socket *socket)
+{
+    atomic_store_explicit(&socket->readiness, compute_readiness(socket), memory_order_seq_cst);
+}
+
+void socket_changed(struct socket *socket, uint32_t events)
+{
+    update(socket);
+    if (events == 0)
+        return;
+    if (socket->items != NULL)
+        epoll_socket_event(socket, events);
+    wait_queue_wake(&socket->waiters, false);
+}
+
+void socket_state_changed(struct socket *socket)
+{
+    update(socket);
+    if (socket->items != NULL)
+        epoll_socket_event(socket, UINT32_MAX);
+    wait_queue_wake(&socket->waiters, false);
+}
+
+uint32_t socket_poll(struct socket *socket)
+{
+    uint32_t mask = atomic_load_explicit(&socket->readiness, memory_order_acquire);
+    if ((mask & EPOLLOUT) == 0 && socket->state >= SOCKET_CONNECTED) {
+        atomic_store_explicit(&socket->wants_space, true, memory_order_seq_cst);
+        mask = atomic_load_explicit(&socket->readiness, memory_order_seq_cst);
+    }
+    return mask;
+}
+
+void socket_fail(struct socket *socket, int error)
+{
+    if (socket->state == SOCKET_CLOSED || socket->state == SOCKET_LISTENING)
+        return;
+    if (error != 0)
+        socket->error = error;
+    socket->state = SOCKET_CLOSED;
+    /* Linux purges the write queue; the engine reads no chunk of a dead connection. */
+    if (socket->block != NULL) {
+        send_queue_free(&socket->block->send, &socket->link->send_memory);
+        socket->block->send.acked_offset = socket->block->send.end_offset;
+    }
+    socket_state_changed(socket);
+}
+
+int socket_take_error(struct socket *socket)
+{
+    int error = socket->error;
+    if (error != 0) {
+        socket->error = 0;
+        update(socket);
+    }
+    return -error;
+}
+
+uint64_t socket_deadline_ns(uint64_t timeout_ns)
+{
+    return timeout_ns == TIME_NEVER ? TIME_NEVER : waiter_now_ns() + timeout_ns;
+}
+
+/* What a blocking call waits for: readiness bits, or bytes beyond a stream offset. */
+struct awaited {
+    uint32_t readiness;
+    uint64_t known_offset;
+    bool bytes;
+};
+
+static bool has_come(struct socket *socket, const struct awaited *awaited)
+{
+    if (socket->link != NULL)
+        engine_link_poll(socket->link);
+    if (!awaited->bytes)
+        return (socket_poll(socket) & awaited->readiness) != 0;
+    socket_lock(socket);
+    bool come = socket->receive.end_offset > awaited->known_offset || socket->error != 0 ||
+                socket_receive_is_shut(socket) || socket->state < SOCKET_CONNECTING;
+    socket_unlock(socket);
+    return come;
+}
+
+static int wait_for(struct socket *socket, const struct awaited *awaited, int kernel_fd,
+                    uint64_t deadline_ns, bool interrupted_restarts)
+{
+    struct waiter waiter;
+    struct wait_node node;
+    struct pollfd pollfds[WAITER_POLLFDS + 1];
+    int result = 0;
+    waiter_begin(&waiter, &socket->file);
+    waiter_watch(&waiter, &node, &socket->waiters);
+    while (!has_come(socket, awaited)) {
+        nfds_t kernel_count = 0;
+        if (kernel_fd >= 0)
+            pollfds[WAITER_POLLFDS + kernel_count++] =
+                (struct pollfd){.fd = kernel_fd, .events = POLLIN};
+        result = waiter_sleep(&waiter, pollfds, kernel_count, deadline_ns, NULL);
+        if (result == -EINTR && interrupted_restarts && waiter_signals_restart()) {
+            result = 0;
+            continue;
+        }
+        if (result < 0)
+            break;
+        if (kernel_count > 0 && pollfds[WAITER_POLLFDS].revents != 0)
+            break;
+    }
+    waiter_end(&waiter);
+    return result;
+}
+
+int socket_wait(struct socket *socket, uint32_t wanted, int kernel_fd, uint64_t deadline_ns,
+                bool interrupted_restarts)
+{
+    struct awaited awaited = {.readiness = wanted};
+    return wait_for(socket, &awaited, kernel_fd, deadline_ns, interrupted_restarts);
+}
+
+int socket_wait_for_bytes(struct socket *socket, uint64_t known, uint64_t deadline_ns)
+{
+    struct awaited awaited = {.known_offset = known, .bytes = true};
+    return wait_for(socket, &awaited, -1, deadline_ns, deadline_ns == TIME_NEVER);
+}

@@ -1,0 +1,273 @@
+/**
+ * @file socket.h
+ * A TCP socket as the application's calls see it: Linux's states, errors and readiness over the
+ * link's cumulative events. One object per open file description; descriptors, epoll items and the
+ * link's slot table refer to it.
+ *
+ * It starts as a kernel socket and stays one (SOCKET_KERNEL) unless its addresses are the engine's.
+ * What can change at any moment is guarded by its lock; readiness is one atomic word, recomputed
+ * with every change, so that poll and epoll look at it without locking.
+ *
+ * Functions return 0 or more, or a negative errno.
+ */
+#ifndef PNO_HOSTLIB_SOCKET_H
+#define PNO_HOSTLIB_SOCKET_H
+
+#include <netinet/in.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "base/ip_address.h"
+#include "hostlib/engine_link.h"
+#include "hostlib/fd_table.h"
+#include "hostlib/lock.h"
+#include "hostlib/receive_queue.h"
+#include "hostlib/send_queue.h"
+#include "hostlib/waiter.h"
+#include "hostlink/abi.h"
+
+enum socket_state {
+    SOCKET_FRESH,     /**< nobody knows yet which stack will have it: all calls go to the kernel */
+    SOCKET_KERNEL,    /**< the kernel has it for good: entries in the table are cleared as found */
+    SOCKET_BOUND,     /**< bound in the engine (on the wildcard address in the kernel too) */
+    SOCKET_LISTENING, /**< likewise */
+    SOCKET_CONNECTING,
+    SOCKET_CONNECTED, /**< with or without FINs sent and received */
+    SOCKET_CLOSED,    /**< was connected or failed to: Linux's TCP_CLOSE */
+};
+
+/** Where option values of a socket are kept that has no kernel socket of its own. */
+struct socket_options {
+    int32_t values[LINK_OPTION_COUNT];
+    uint32_t set; /**< bit per link_option: given by the application */
+    struct linger linger;
+    uint64_t receive_timeout_ns; /**< TIME_NEVER: none */
+    uint64_t send_timeout_ns;
+    int32_t receive_low_water;
+    bool reuse_address, reuse_port, v6only, oob_inline;
+};
+
+/** Shared by the processes that share the socket after fork; in the arena's host region. */
+struct socket_block {
+    struct lock lock;
+    uint32_t incarnation;
+    uint64_t read_offset;   /**< the application has read up to here */
+    uint64_t consumed_told; /**< ... and the engine knows of this much */
+    struct send_queue_shared send;
+    _Atomic uint32_t shut; /**< SHUT_DONE_*, by whichever process */
+};
+
+#define SHUT_DONE_READ  1u
+#define SHUT_DONE_WRITE 2u
+
+struct epoll_item;
+
+struct socket {
+    struct file file; /**< first: a struct file * of kind FILE_SOCKET is a struct socket * */
+    struct lock lock;
+
+    _Atomic uint32_t readiness; /**< EPOLL* bits as Linux's tcp_poll() would give */
+    _Atomic bool wants_space;   /**< Linux's SOCK_NOSPACE: somebody saw it not writable */
+    _Atomic bool nonblocking;
+    bool shared;      /**< held at a fork: block->lock counts too */
+    bool is_v6;       /**< the application's socket is AF_INET6 */
+    bool is_accepted; /**< its descriptors are placeholders, not kernel sockets */
+    bool also_kernel; /**< bound to the wildcard address in the kernel as well */
+    bool peer_fin;
+    _Atomic bool unread_listed;
+    _Atomic bool lingers; /**< close() waits for acknowledgements */
+    bool detached; /**< closed by the application; lives on until its chunks are acknowledged */
+    bool connect_reported; /**< a connect() has returned the outcome */
+    bool connect_asked;    /**< the engine has not yet answered LINK_OP_CONNECT */
+    uint8_t core;
+    enum socket_state state;
+    int error;     /**< SO_ERROR: positive errno */
+    int shadow_fd; /**< accepted: a kernel socket for rare options, -1 until needed */
+
+    struct engine_link *link; /**< NULL: none of the engine's business */
+    struct link_socket_name name;
+    struct socket_block *block;
+    struct receive_queue receive;
+    uint64_t send_limit;    /**< bytes that may be outstanding */
+    uint64_t fin_offset;    /**< valid with peer_fin */
+    uint64_t urgent_offset; /**< stream offset after the urgent byte, 0: none */
+
+    struct ip_endpoint local, remote;
+    struct wait_queue waiters;
+    struct epoll_item *items; /**< guarded by the epoll lock */
+
+    struct socket *accept_next; /**< listener: queue head's chain */
+    struct socket *accept_first, *accept_last;
+    struct socket *listener_of; /**< not yet accepted: only then */
+    int32_t backlog;
+
+    struct socket *unread_next; /**< guarded by link->unread_lock, with the next two */
+    struct socket **unread_link;
+    struct socket_options options;
+};
+
+/* ---- Life (socket.c) ---- */
+
+/** A new object with one reference, state FRESH. NULL: no memory. */
+struct socket *socket_create(bool is_v6);
+
+/** Last reference gone: tell the engine, free. Called by file_destroy(). */
+void socket_destroy(struct socket *socket);
+
+/** Give the object back to the allocator. */
+void socket_free(struct socket *socket);
+
+void socket_lock(struct socket *socket);
+void socket_unlock(struct socket *socket);
+
+/** Give the socket its slot's shared block, freeing what an earlier incarnation left there. */
+void socket_attach_block(struct socket *socket);
+
+/** Drop the slot and the block: nothing of it is needed any more. */
+void socket_release_slot(struct socket *socket);
+
+/** Take a host slot at the engine for a socket that has none. @return 0; -ENOBUFS. */
+int socket_take_slot(struct socket *socket, struct engine_link *link);
+
+/**
+ * Recompute readiness, and tell waiters and epoll sets. Lock held.
+ * @param events  what happened, as Linux passes it to the wait queue; 0: wake nobody.
+ */
+void socket_changed(struct socket *socket, uint32_t events);
+
+/** As socket_changed(), but everybody is woken, whatever they wait for (Linux's sk_state_change).
+ */
+void socket_state_changed(struct socket *socket);
+
+/** Readiness for a poller, noting like Linux's tcp_poll() that somebody waits for space. */
+uint32_t socket_poll(struct socket *socket);
+
+/** The connection is gone. Lock held. */
+void socket_fail(struct socket *socket, int error);
+
+/** Take SO_ERROR and clear it: a negative errno or 0. Lock held. */
+int socket_take_error(struct socket *socket);
+
+static inline bool socket_is_offloaded(const struct socket *socket)
+{
+    return socket->state >= SOCKET_BOUND;
+}
+
+/** Linux's sk_shutdown bits. */
+static inline bool socket_receive_is_shut(const struct socket *socket)
+{
+    return socket->state == SOCKET_CLOSED || socket->peer_fin ||
+           (socket->block != NULL &&
+            (atomic_load_explicit(&socket->block->shut, memory_order_relaxed) & SHUT_DONE_READ));
+}
+
+static inline bool socket_send_is_shut(const struct socket *socket)
+{
+    return socket->state == SOCKET_CLOSED ||
+           (socket->block != NULL &&
+            (atomic_load_explicit(&socket->block->shut, memory_order_relaxed) & SHUT_DONE_WRITE));
+}
+
+/** An operation on this socket, to be filled in further. */
+static inline struct link_descriptor socket_operation(const struct socket *socket, uint8_t type)
+{
+    return (struct link_descriptor){.type = type, .socket = socket->name};
+}
+
+static inline void socket_push(const struct socket *socket,
+                               const struct link_descriptor *descriptor)
+{
+    engine_link_push(socket->link, socket->core, descriptor);
+}
+
+/**
+ * Sleep until one of the EPOLL* bits in `wanted` is ready.
+ * @param kernel_fd    also wake when this is readable, or -1.
+ * @param interrupted_restarts  the call would be restarted by SA_RESTART (no timeout set).
+ * @return 0; -EINTR; -ETIMEDOUT.
+ */
+int socket_wait(struct socket *socket, uint32_t wanted, int kernel_fd, uint64_t deadline_ns,
+                bool interrupted_restarts);
+
+/** Sleep until bytes beyond stream offset `known` have come, or no more will; else as above. */
+int socket_wait_for_bytes(struct socket *socket, uint64_t known, uint64_t deadline_ns);
+
+/** Deadline for a blocking call: now + timeout. */
+uint64_t socket_deadline_ns(uint64_t timeout_ns);
+
+/* ---- Names (socket_names.c) ---- */
+
+/** @return 0; -EINVAL, -EAFNOSUPPORT as the kernel's bind and connect give. */
+int socket_endpoint_parse(const struct sockaddr *address, socklen_t length, bool is_v6,
+                          struct ip_endpoint *endpoint);
+void socket_endpoint_write(const struct ip_endpoint *endpoint, bool is_v6, struct sockaddr *address,
+                           socklen_t *length);
+int socket_getsockname(struct socket *socket, struct sockaddr *address, socklen_t *length);
+int socket_getpeername(struct socket *socket, struct sockaddr *address, socklen_t *length);
+
+/* ---- Passive and active open (socket_listen.c, socket_connect.c) ---- */
+
+/** The calls take the application's descriptor too, since its kernel socket plays a part. */
+int socket_bind(struct socket *socket, int fd, const struct sockaddr *address, socklen_t length);
+int socket_listen(struct socket *socket, int fd, int backlog);
+int socket_accept(struct socket *socket, int fd, struct sockaddr *address, socklen_t *length,
+                  int flags);
+int socket_connect(struct socket *socket, int fd, const struct sockaddr *address, socklen_t length);
+
+/** LINK_EVENT_ACCEPT: queue the connection on the listener. */
+void socket_accept_arrived(struct socket *listener, unsigned core,
+                           const struct link_descriptor *descriptor);
+
+/** Free connections in the queue of a listener that goes away. Lock held. */
+void socket_accept_discard(struct socket *listener);
+
+/* ---- Data (socket_receive.c, socket_send.c) ---- */
+
+/**
+ * Linux's tcp_recvmsg(). `vector` is left as it was. flags: MSG_*; result_flags may be NULL.
+ * @return bytes; 0: end of stream.
+ */
+ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t count, int flags,
+                       int *result_flags);
+
+/** Bytes that can be read now (FIONREAD). */
+int socket_unread_bytes(struct socket *socket);
+
+/** Whether the next byte to read is the urgent one (SIOCATMARK). */
+int socket_is_at_mark(struct socket *socket);
+
+/** Tell the engine what was read. Lock held. */
+void socket_tell_consumed(struct socket *socket);
+
+/** Linux's tcp_sendmsg(); raises SIGPIPE as it does. */
+ssize_t socket_send(struct socket *socket, const struct iovec *vector, size_t count, int flags);
+
+/** Send up to `count` bytes read from a kernel descriptor (sendfile, splice into a socket).
+    @param offset  position to read at, advanced; NULL: the descriptor's own position. */
+ssize_t socket_send_from_fd(struct socket *socket, int in_fd, off_t *offset, size_t count,
+                            int flags);
+
+/** Bytes not yet acknowledged by the peer (SIOCOUTQ). */
+int socket_unacknowledged_bytes(struct socket *socket);
+
+/* ---- The end (socket_close.c) ---- */
+
+int socket_shutdown(struct socket *socket, int how);
+/** The last descriptor is gone: LINK_OP_CLOSE, lingering if so asked. */
+void socket_close(struct socket *socket);
+
+/* ---- Options (socket_options.c) ---- */
+
+int socket_setsockopt(struct socket *socket, int fd, int level, int name, const void *value,
+                      socklen_t length);
+int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *value,
+                      socklen_t *length);
+
+/** Give a socket that has just got its slot the options set so far. */
+void socket_options_replay(struct socket *socket);
+
+#endif

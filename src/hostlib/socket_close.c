@@ -1,0 +1,113 @@
+/* The end of a socket. Source: Linux net/ipv4/tcp.c, tcp_close() and tcp_shutdown(); af_inet.c,
+   inet_shutdown(). */
+#include <errno.h>
+#include <sys/epoll.h>
+
+#include "hostlib/socket.h"
+
+static void stop_listening(struct socket *socket)
+{
+    struct link_descriptor operation = socket_operation(socket, LINK_OP_CLOSE);
+    socket_push(socket, &operation);
+    socket_accept_discard(socket);
+    socket_release_slot(socket);
+    socket->state = SOCKET_FRESH;
+    socket->also_kernel = false;
+    socket_state_changed(socket);
+}
+
+static int shut_down_locked(struct socket *socket, int how)
+{
+    switch (socket->state) {
+    case SOCKET_CONNECTED:
+        break;
+    case SOCKET_LISTENING:
+        if (how != SHUT_WR)
+            stop_listening(socket);
+        return 0;
+    case SOCKET_CONNECTING:
+        return -ENOTCONN;
+    default:
+        return -ENOTCONN;
+    }
+    if (how != SHUT_WR) {
+        atomic_fetch_or(&socket->block->shut, SHUT_DONE_READ);
+        struct link_descriptor operation = socket_operation(socket, LINK_OP_SHUTDOWN_READ);
+        socket_push(socket, &operation);
+    }
+    if (how != SHUT_RD &&
+        (atomic_fetch_or(&socket->block->shut, SHUT_DONE_WRITE) & SHUT_DONE_WRITE) == 0) {
+        struct link_descriptor operation = socket_operation(socket, LINK_OP_SHUTDOWN_WRITE);
+        operation.data.stream_offset = socket->block->send.end_offset;
+        socket_push(socket, &operation);
+    }
+    socket_state_changed(socket);
+    return 0;
+}
+
+int socket_shutdown(struct socket *socket, int how)
+{
+    if (how < SHUT_RD || how > SHUT_RDWR)
+        return -EINVAL;
+    engine_link_poll(socket->link);
+    socket_lock(socket);
+    int result = shut_down_locked(socket, how);
+    socket_unlock(socket);
+    return result;
+}
+
+/* SO_LINGER with a time: wait until the peer has everything. */
+static void linger(struct socket *socket)
+{
+    uint64_t deadline_ns =
+        waiter_now_ns() + (uint64_t)(unsigned)socket->options.linger.l_linger * NS_PER_S;
+    struct waiter waiter;
+    struct wait_node node;
+    struct pollfd pollfds[WAITER_POLLFDS];
+    waiter_begin(&waiter, NULL);
+    waiter_watch(&waiter, &node, &socket->waiters);
+    for (;;) {
+        engine_link_poll(socket->link);
+        if (socket->state != SOCKET_CONNECTED || send_queue_outstanding(&socket->block->send) == 0)
+            break;
+        atomic_store_explicit(&socket->lingers, true, memory_order_seq_cst);
+        if (waiter_sleep(&waiter, pollfds, 0, deadline_ns, NULL) < 0)
+            break;
+    }
+    waiter_end(&waiter);
+}
+
+void socket_close(struct socket *socket)
+{
+    struct engine_link *link = socket->link;
+    bool aborts = socket->options.linger.l_onoff != 0 && socket->options.linger.l_linger == 0;
+    bool lingers =
+        socket->options.linger.l_onoff != 0 && !aborts && socket->state == SOCKET_CONNECTED;
+    if (lingers) {
+        (void)socket_shutdown(socket, SHUT_WR);
+        linger(socket);
+    }
+    /* Under consume_lock no event can be looking at the object while it goes. */
+    lock_acquire(&link->consume_lock);
+    engine_link_unlist_unread(link, socket);
+    socket_lock(socket);
+    if (socket->state == SOCKET_LISTENING)
+        socket_accept_discard(socket);
+    struct link_descriptor operation = socket_operation(socket, LINK_OP_CLOSE);
+    operation.flags = aborts ? LINK_FLAG_ABORT : 0;
+    operation.data.stream_offset = socket->block != NULL ? socket->block->read_offset : 0;
+    socket_push(socket, &operation);
+    bool in_flight = socket->block != NULL && send_queue_outstanding(&socket->block->send) > 0;
+    bool lives_on =
+        in_flight && !aborts && !atomic_load_explicit(&link->dead, memory_order_relaxed);
+    socket->detached = true;
+    if (!lives_on) {
+        if (socket->block != NULL && !socket->shared)
+            send_queue_free(&socket->block->send, &link->send_memory);
+        socket_release_slot(socket);
+    }
+    socket_unlock(socket);
+    lock_release(&link->consume_lock);
+    if (!lives_on)
+        socket_free(socket);
+}

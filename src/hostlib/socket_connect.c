@@ -1,0 +1,168 @@
+/* Active open. Source: Linux net/ipv4/af_inet.c, __inet_stream_connect(). */
+#include <errno.h>
+#include <sys/epoll.h>
+
+#include "hostlib/policy.h"
+#include "hostlib/real.h"
+#include "hostlib/socket.h"
+
+static int connect_kernel(struct socket *socket, int fd, const struct sockaddr *address,
+                          socklen_t length)
+{
+    socket->state = SOCKET_KERNEL;
+    return REAL(connect)(fd, address, length) < 0 ? -errno : 0;
+}
+
+static void let_go(struct socket *socket, uint8_t flags)
+{
+    struct link_descriptor operation = socket_operation(socket, LINK_OP_CLOSE);
+    operation.flags = flags;
+    socket_push(socket, &operation);
+    socket_release_slot(socket);
+}
+
+/* Back to a socket that can connect again. Lock held. */
+static void become_fresh(struct socket *socket, uint8_t flags)
+{
+    struct engine_link *link = socket->link;
+    if (socket->block != NULL)
+        send_queue_free(&socket->block->send, &link->send_memory);
+    let_go(socket, flags);
+    receive_queue_free(&socket->receive);
+    socket->receive.end_offset = 0;
+    socket->peer_fin = false;
+    socket->error = 0;
+    socket->connect_reported = false;
+    socket->state = SOCKET_FRESH;
+    socket->local = socket->remote = (struct ip_endpoint){0};
+    socket_changed(socket, 0);
+}
+
+/* The engine answers at once with the local endpoint, or with what Linux's connect() would say. */
+static int start(struct socket *socket, const struct ip_endpoint *remote)
+{
+    struct link_descriptor operation = socket_operation(socket, LINK_OP_CONNECT);
+    struct link_descriptor answer;
+    socket_options_replay(socket);
+    socket_lock(socket);
+    if (socket->state == SOCKET_BOUND) {
+        operation.endpoints.local = socket->local.address;
+        operation.endpoints.local_port = socket->local.port;
+    }
+    socket->state = SOCKET_CONNECTING;
+    socket->connect_reported = false;
+    socket->remote = *remote;
+    socket_changed(socket, 0);
+    socket_unlock(socket);
+    operation.endpoints.remote = remote->address;
+    operation.endpoints.remote_port = remote->port;
+    if (socket->is_v6)
+        operation.flags |= LINK_FLAG_IPV6;
+    int error = engine_link_call(socket->link, socket->core, &operation, &answer);
+    if (error == 0)
+        error = -(int)answer.error;
+    socket_lock(socket);
+    if (error < 0) {
+        become_fresh(socket, 0);
+    } else if (socket->state == SOCKET_CONNECTING || socket->state == SOCKET_CONNECTED) {
+        socket->local.address = answer.endpoints.local;
+        socket->local.port = answer.endpoints.local_port;
+    }
+    socket_unlock(socket);
+    return error;
+}
+
+/* The attempt is over, or goes on and this call may not wait. */
+static int outcome(struct socket *socket, int while_going_on)
+{
+    int result;
+    socket_lock(socket);
+    if (socket->state == SOCKET_CONNECTING) {
+        result = while_going_on;
+    } else if (socket->state == SOCKET_CONNECTED || socket->peer_fin) {
+        socket->connect_reported = true;
+        result = 0;
+    } else {
+        result = socket_take_error(socket);
+        if (result == 0)
+            result = -ECONNABORTED;
+        become_fresh(socket, 0);
+    }
+    socket_unlock(socket);
+    return result;
+}
+
+static int wait_for_outcome(struct socket *socket, int while_going_on)
+{
+    if (atomic_load_explicit(&socket->nonblocking, memory_order_relaxed)) {
+        engine_link_poll(socket->link);
+        return outcome(socket, while_going_on);
+    }
+    uint64_t deadline_ns = socket_deadline_ns(socket->options.send_timeout_ns);
+    int result = socket_wait(socket, EPOLLOUT | EPOLLERR | EPOLLHUP, -1, deadline_ns,
+                             deadline_ns == TIME_NEVER);
+    if (result == -EINTR)
+        return result;
+    return outcome(socket, while_going_on);
+}
+
+/* connect(AF_UNSPEC): Linux's tcp_disconnect(). */
+static int disconnect(struct socket *socket, int fd, const struct sockaddr *address,
+                      socklen_t length)
+{
+    if (socket->link == NULL)
+        return REAL(connect)(fd, address, length) < 0 ? -errno : 0;
+    socket_lock(socket);
+    if (socket->state == SOCKET_LISTENING)
+        socket_accept_discard(socket);
+    become_fresh(socket, LINK_FLAG_ABORT);
+    socket_state_changed(socket);
+    socket_unlock(socket);
+    return 0;
+}
+
+static int connect_first(struct socket *socket, int fd, const struct sockaddr *address,
+                         socklen_t length)
+{
+    struct ip_endpoint remote;
+    bool bound_to_engine = socket->state == SOCKET_BOUND && !socket->also_kernel;
+    int error = socket_endpoint_parse(address, length, socket->is_v6, &remote);
+    if (error < 0 && bound_to_engine)
+        return error;
+    struct engine_link *link = NULL;
+    if (error == 0 && !policy_is_kernels(&remote.address))
+        link = socket->link != NULL ? socket->link : engine_link_attach();
+    if (link != NULL && policy_is_reachable(link, &remote.address)) {
+        error = socket_take_slot(socket, link);
+        if (error == 0)
+            error = start(socket, &remote);
+        return error < 0 ? error : wait_for_outcome(socket, -EINPROGRESS);
+    }
+    if (bound_to_engine)
+        return -ENETUNREACH;
+    if (socket->link != NULL)
+        let_go(socket, 0);
+    return connect_kernel(socket, fd, address, length);
+}
+
+int socket_connect(struct socket *socket, int fd, const struct sockaddr *address, socklen_t length)
+{
+    if (address != NULL && length >= sizeof(address->sa_family) && address->sa_family == AF_UNSPEC)
+        return disconnect(socket, fd, address, length);
+    if (socket->link != NULL)
+        engine_link_poll(socket->link);
+    switch (socket->state) {
+    case SOCKET_FRESH:
+    case SOCKET_KERNEL:
+    case SOCKET_BOUND:
+        return connect_first(socket, fd, address, length);
+    case SOCKET_LISTENING:
+        return -EISCONN;
+    case SOCKET_CONNECTING:
+        return wait_for_outcome(socket, -EALREADY);
+    case SOCKET_CONNECTED:
+    case SOCKET_CLOSED:
+        break;
+    }
+    return socket->connect_reported ? -EISCONN : outcome(socket, -EALREADY);
+}

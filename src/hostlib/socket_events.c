@@ -1,0 +1,191 @@
+#include "hostlib/socket_events.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+
+#include "hostlib/socket.h"
+
+static void on_established(struct socket *socket, const struct link_descriptor *descriptor)
+{
+    if (socket->state != SOCKET_CONNECTING)
+        return;
+    socket->local.address = descriptor->endpoints.local;
+    socket->local.port = descriptor->endpoints.local_port;
+    socket->state = SOCKET_CONNECTED;
+    socket_state_changed(socket);
+}
+
+static void on_data(struct socket *socket, const struct link_descriptor *descriptor)
+{
+    const struct link_hello_reply *hello = &socket->link->hello;
+    struct receive_extent extent = {
+        .stream_offset = descriptor->data.stream_offset,
+        .arena_offset = descriptor->data.arena_offset,
+        .length = descriptor->data.length,
+    };
+    if (extent.arena_offset > hello->arena_bytes ||
+        extent.length > hello->arena_bytes - extent.arena_offset)
+        return;
+    if (!receive_queue_append(&socket->receive, extent) || socket->block == NULL)
+        return;
+    if (socket->receive.end_offset - socket->block->read_offset >=
+        (uint64_t)socket->options.receive_low_water)
+        socket_changed(socket, EPOLLIN | EPOLLRDNORM);
+}
+
+static void on_fin(struct socket *socket, const struct link_descriptor *descriptor)
+{
+    if (socket->peer_fin)
+        return;
+    socket->peer_fin = true;
+    socket->fin_offset = descriptor->data.stream_offset;
+    socket_state_changed(socket);
+}
+
+static void on_sent(struct socket *socket, const struct link_descriptor *descriptor)
+{
+    if (socket->state == SOCKET_CLOSED)
+        return;
+    if (descriptor->data.length != 0)
+        socket->send_limit = descriptor->data.length;
+    if (socket->block == NULL)
+        return;
+    send_queue_acknowledge(&socket->block->send, &socket->link->send_memory,
+                           descriptor->data.stream_offset);
+    socket_changed(socket, 0);
+    if (atomic_load_explicit(&socket->lingers, memory_order_relaxed))
+        wait_queue_wake(&socket->waiters, false);
+    if ((atomic_load_explicit(&socket->readiness, memory_order_relaxed) & EPOLLOUT) &&
+        atomic_load_explicit(&socket->wants_space, memory_order_relaxed)) {
+        atomic_store_explicit(&socket->wants_space, false, memory_order_relaxed);
+        socket_changed(socket, EPOLLOUT | EPOLLWRNORM);
+    }
+}
+
+static void on_error(struct socket *socket, const struct link_descriptor *descriptor)
+{
+    int error = descriptor->error;
+    /* Source: Linux tcp_reset(): a reset after the peer's FIN is EPIPE. */
+    if (error == ECONNRESET && socket->peer_fin && !socket_send_is_shut(socket))
+        error = EPIPE;
+    if (descriptor->flags & LINK_FLAG_FATAL) {
+        socket_fail(socket, error);
+    } else {
+        socket->error = error;
+        socket_changed(socket, EPOLLERR);
+    }
+}
+
+static void on_urgent(struct socket *socket, const struct link_descriptor *descriptor)
+{
+    socket->urgent_offset = descriptor->data.stream_offset;
+    socket_changed(socket, EPOLLPRI);
+}
+
+/* Whether the object can go: closed by the application, and nothing of it in flight. */
+static bool is_finished(const struct socket *socket)
+{
+    return socket->detached && socket->block != NULL &&
+           send_queue_outstanding(&socket->block->send) == 0 && socket->is_accepted;
+}
+
+static void apply_to_socket(struct socket *socket, unsigned core,
+                            const struct link_descriptor *descriptor)
+{
+    if (descriptor->type == LINK_EVENT_ACCEPT) {
+        /* Any core may announce connections; the listener itself is the first core's. */
+        socket_accept_arrived(socket, core, descriptor);
+        return;
+    }
+    socket->core = (uint8_t)core;
+    switch ((enum link_event)descriptor->type) {
+    case LINK_EVENT_ESTABLISHED:
+        on_established(socket, descriptor);
+        break;
+    case LINK_EVENT_DATA:
+        on_data(socket, descriptor);
+        break;
+    case LINK_EVENT_FIN:
+        on_fin(socket, descriptor);
+        break;
+    case LINK_EVENT_SENT:
+        on_sent(socket, descriptor);
+        break;
+    case LINK_EVENT_ERROR:
+        on_error(socket, descriptor);
+        break;
+    case LINK_EVENT_URGENT:
+        on_urgent(socket, descriptor);
+        break;
+    default: /* a newer engine's events would have another ABI version */
+        break;
+    }
+}
+
+/* The slot's last user is gone at the engine too. */
+static void on_slot_free(struct engine_link *link, struct socket *socket,
+                         const struct link_socket_name *name)
+{
+    if (socket != NULL) {
+        socket_lock(socket);
+        if (!socket->detached) {
+            /* Still ours to close; closing sends nothing then. */
+            socket_fail(socket, 0);
+            socket_unlock(socket);
+            return;
+        }
+        send_queue_free(&socket->block->send, &link->send_memory);
+        socket_unlock(socket);
+        socket_release_slot(socket);
+        socket_free(socket);
+    }
+    engine_link_slot_free(link, name);
+}
+
+void socket_events_apply(struct engine_link *link, unsigned core,
+                         const struct link_descriptor *descriptor)
+{
+    if (descriptor->type == LINK_EVENT_REPLY) {
+        engine_link_reply_arrived(link, descriptor);
+        return;
+    }
+    uint32_t slot = descriptor->socket.slot;
+    if (slot >= link->hello.slots)
+        return;
+    struct socket *socket = atomic_load_explicit(&link->slots[slot], memory_order_acquire);
+    if (socket != NULL && socket->name.incarnation != descriptor->socket.incarnation)
+        return;
+    if (descriptor->type == LINK_EVENT_SLOT_FREE) {
+        on_slot_free(link, socket, &descriptor->socket);
+        return;
+    }
+    if (socket == NULL)
+        return;
+    socket_lock(socket);
+    apply_to_socket(socket, core, descriptor);
+    bool finished = is_finished(socket);
+    socket_unlock(socket);
+    if (finished) {
+        socket_release_slot(socket);
+        socket_free(socket);
+    }
+}
+
+void socket_events_engine_died(struct socket *socket)
+{
+    socket_lock(socket);
+    if (socket->detached) {
+        socket_unlock(socket);
+        socket_release_slot(socket);
+        socket_free(socket);
+        return;
+    }
+    if (socket->state == SOCKET_LISTENING) {
+        socket_accept_discard(socket);
+        socket_changed(socket, 0);
+    } else if (socket->state == SOCKET_CONNECTED || socket->state == SOCKET_CONNECTING) {
+        socket_fail(socket, ECONNRESET);
+    }
+    wait_queue_wake(&socket->waiters, false);
+    socket_unlock(socket);
+}

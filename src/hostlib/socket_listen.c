@@ -1,0 +1,391 @@
+/* Passive open: bind, listen, accept, on the engine's stack and, for the wildcard address, on the
+   kernel's beside it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "hostlib/placeholder.h"
+#include "hostlib/policy.h"
+#include "hostlib/real.h"
+#include "hostlib/socket.h"
+
+/* Ports that the engine may choose and the kernel refuse before port 0 fails. */
+#define PORT_TRIES 32
+
+/* net.core.somaxconn, if it can't be read. */
+#define BACKLOG_MAX_DEFAULT 4096
+
+static int real_bind(int fd, const struct sockaddr *address, socklen_t length)
+{
+    return REAL(bind)(fd, address, length) < 0 ? -errno : 0;
+}
+
+static int engine_bind(struct socket *socket, struct ip_endpoint *endpoint)
+{
+    struct link_descriptor operation = socket_operation(socket, LINK_OP_BIND);
+    struct link_descriptor answer;
+    operation.endpoints.local = endpoint->address;
+    operation.endpoints.local_port = endpoint->port;
+    if (socket->options.reuse_address)
+        operation.flags |= LINK_FLAG_REUSEADDR;
+    if (socket->options.reuse_port)
+        operation.flags |= LINK_FLAG_REUSEPORT;
+    if (socket->options.v6only)
+        operation.flags |= LINK_FLAG_V6ONLY;
+    if (socket->is_v6)
+        operation.flags |= LINK_FLAG_IPV6;
+    int error = engine_link_call(socket->link, socket->core, &operation, &answer);
+    if (error < 0)
+        return error;
+    if (answer.error != 0)
+        return -(int)answer.error;
+    endpoint->port = answer.endpoints.local_port;
+    return 0;
+}
+
+/* Let go of the slot; the engine's SLOT_FREE gives it back. */
+static void engine_unbind(struct socket *socket)
+{
+    struct link_descriptor operation = socket_operation(socket, LINK_OP_CLOSE);
+    socket_push(socket, &operation);
+    socket_release_slot(socket);
+}
+
+static void set_bound(struct socket *socket, const struct ip_endpoint *endpoint, bool also_kernel)
+{
+    socket_lock(socket);
+    socket->local = *endpoint;
+    socket->also_kernel = also_kernel;
+    socket->state = SOCKET_BOUND;
+    socket_changed(socket, 0);
+    socket_unlock(socket);
+    socket_options_replay(socket);
+}
+
+/* The engine first, since its binding can be undone and a kernel socket's can't. */
+static int bind_wildcard(struct socket *socket, int fd, const struct ip_endpoint *wanted,
+                         struct engine_link *link)
+{
+    int error = -EADDRINUSE;
+    for (int i = 0; i < PORT_TRIES; i++) {
+        struct ip_endpoint endpoint = *wanted;
+        error = socket_take_slot(socket, link);
+        if (error < 0)
+            return error;
+        error = engine_bind(socket, &endpoint);
+        if (error == 0) {
+            struct sockaddr_storage name;
+            socklen_t length = sizeof(name);
+            socket_endpoint_write(&endpoint, socket->is_v6, (struct sockaddr *)&name, &length);
+            error = real_bind(fd, (struct sockaddr *)&name, length);
+        }
+        if (error == 0) {
+            set_bound(socket, &endpoint, true);
+            return 0;
+        }
+        engine_unbind(socket);
+        if (error != -EADDRINUSE || wanted->port != 0)
+            break;
+    }
+    return error;
+}
+
+static bool may_use_port(uint16_t port)
+{
+    unsigned first = 1024;
+    if (port == 0 || port >= first || geteuid() == 0)
+        return true;
+    FILE *file = fopen("/proc/sys/net/ipv4/ip_unprivileged_port_start", "re");
+    if (file != NULL) {
+        if (fscanf(file, "%u", &first) != 1)
+            first = 1024;
+        (void)fclose(file);
+    }
+    return port >= first;
+}
+
+static int bind_engine_address(struct socket *socket, const struct ip_endpoint *wanted,
+                               struct engine_link *link)
+{
+    struct ip_endpoint endpoint = *wanted;
+    if (!may_use_port(wanted->port))
+        return -EACCES;
+    int error = socket_take_slot(socket, link);
+    if (error < 0)
+        return error;
+    error = engine_bind(socket, &endpoint);
+    if (error < 0) {
+        engine_unbind(socket);
+        return error;
+    }
+    set_bound(socket, &endpoint, false);
+    return 0;
+}
+
+static int bind_kernel(struct socket *socket, int fd, const struct sockaddr *address,
+                       socklen_t length)
+{
+    int error = real_bind(fd, address, length);
+    if (error == 0)
+        socket->state = SOCKET_KERNEL;
+    return error;
+}
+
+int socket_bind(struct socket *socket, int fd, const struct sockaddr *address, socklen_t length)
+{
+    struct ip_endpoint endpoint;
+    if (socket->state != SOCKET_FRESH)
+        return -EINVAL;
+    if (socket_endpoint_parse(address, length, socket->is_v6, &endpoint) < 0)
+        return bind_kernel(socket, fd, address, length);
+    bool any = ip_address_is_any(&endpoint.address);
+    if (ip_address_is_loopback(&endpoint.address) && !policy_offloads_loopback())
+        return bind_kernel(socket, fd, address, length);
+    struct engine_link *link = engine_link_attach();
+    if (link == NULL)
+        return bind_kernel(socket, fd, address, length);
+    if (any)
+        return bind_wildcard(socket, fd, &endpoint, link);
+    if (policy_is_local(link, &endpoint.address))
+        return bind_engine_address(socket, &endpoint, link);
+    return bind_kernel(socket, fd, address, length);
+}
+
+/* ---- listen ------------------------------------------------------------------------------- */
+
+static int backlog_max(void)
+{
+    static _Atomic int cached;
+    int limit = atomic_load_explicit(&cached, memory_order_relaxed);
+    if (limit != 0)
+        return limit;
+    FILE *file = fopen("/proc/sys/net/core/somaxconn", "re");
+    if (file == NULL || fscanf(file, "%d", &limit) != 1 || limit <= 0)
+        limit = BACKLOG_MAX_DEFAULT;
+    if (file != NULL)
+        (void)fclose(file);
+    atomic_store_explicit(&cached, limit, memory_order_relaxed);
+    return limit;
+}
+
+/* The kernel's half never blocks: we poll both queues. */
+static int kernel_listen(int fd, int backlog)
+{
+    int flags = (int)syscall(SYS_fcntl, fd, F_GETFL);
+    if (flags < 0 || syscall(SYS_fcntl, fd, F_SETFL, flags | O_NONBLOCK) < 0)
+        return -errno;
+    return REAL(listen)(fd, backlog) < 0 ? -errno : 0;
+}
+
+static int engine_listen(struct socket *socket, int backlog)
+{
+    struct link_descriptor operation = socket_operation(socket, LINK_OP_LISTEN);
+    struct link_descriptor answer;
+    operation.option.value = (unsigned)backlog > (unsigned)backlog_max() ? backlog_max() : backlog;
+    int error = engine_link_call(socket->link, socket->core, &operation, &answer);
+    return error < 0 ? error : -(int)answer.error;
+}
+
+/* Listening without an address binds to an ephemeral port of the wildcard address. */
+static int bind_implicitly(struct socket *socket, int fd)
+{
+    struct ip_endpoint any = {0};
+    if (!socket->is_v6)
+        any.address = ip_address_from_v4(&(uint32_t){0});
+    struct engine_link *link = engine_link_attach();
+    if (link == NULL) {
+        socket->state = SOCKET_KERNEL;
+        return 0;
+    }
+    return bind_wildcard(socket, fd, &any, link);
+}
+
+int socket_listen(struct socket *socket, int fd, int backlog)
+{
+    int error = 0;
+    if (socket->state == SOCKET_FRESH)
+        error = bind_implicitly(socket, fd);
+    if (error < 0)
+        return error;
+    if (socket->state == SOCKET_KERNEL)
+        return REAL(listen)(fd, backlog) < 0 ? -errno : 0;
+    if (socket->state != SOCKET_BOUND && socket->state != SOCKET_LISTENING)
+        return -EINVAL;
+    if (socket->also_kernel)
+        error = kernel_listen(fd, backlog);
+    if (error == 0)
+        error = engine_listen(socket, backlog);
+    if (error == -ECONNRESET && socket->also_kernel)
+        error = 0; /* the engine died: the kernel's half goes on */
+    if (error < 0)
+        return error;
+    socket_lock(socket);
+    bool was_listening = socket->state == SOCKET_LISTENING;
+    socket->state = SOCKET_LISTENING;
+    socket->backlog = backlog;
+    if (was_listening)
+        socket_changed(socket, 0);
+    else
+        socket_state_changed(socket);
+    socket_unlock(socket);
+    return 0;
+}
+
+/* ---- accept ------------------------------------------------------------------------------- */
+
+void socket_accept_arrived(struct socket *listener, unsigned core,
+                           const struct link_descriptor *descriptor)
+{
+    struct engine_link *link = listener->link;
+    uint32_t slot = descriptor->endpoints.accept_slot;
+    if (listener->state != SOCKET_LISTENING || slot >= link->hello.slots)
+        return;
+    struct socket *before = atomic_load_explicit(&link->slots[slot], memory_order_acquire);
+    if (before != NULL) {
+        if (before->name.incarnation == descriptor->accept_incarnation || !before->detached)
+            return;
+        socket_release_slot(before);
+        socket_free(before);
+    }
+    struct socket *socket = socket_create(listener->is_v6);
+    if (socket == NULL)
+        return;
+    socket->link = link;
+    socket->name.slot = slot;
+    socket->name.incarnation = descriptor->accept_incarnation;
+    socket->core = (uint8_t)core;
+    socket->is_accepted = true;
+    socket->connect_reported = true;
+    socket->state = SOCKET_CONNECTED;
+    socket->send_limit = link->hello.send_buffer_initial;
+    socket->local.address = descriptor->endpoints.local;
+    socket->local.port = descriptor->endpoints.local_port;
+    socket->remote.address = descriptor->endpoints.remote;
+    socket->remote.port = descriptor->endpoints.remote_port;
+    socket->options = listener->options;
+    if (listener->accept_last != NULL)
+        listener->accept_last->accept_next = socket;
+    else
+        listener->accept_first = socket;
+    listener->accept_last = socket;
+    atomic_store_explicit(&link->slots[slot], socket, memory_order_release);
+    socket_changed(listener, EPOLLIN | EPOLLRDNORM);
+}
+
+static struct socket *pop_queue(struct socket *listener)
+{
+    struct socket *socket = listener->accept_first;
+    if (socket == NULL)
+        return NULL;
+    listener->accept_first = socket->accept_next;
+    if (listener->accept_first == NULL)
+        listener->accept_last = NULL;
+    socket->accept_next = NULL;
+    return socket;
+}
+
+void socket_accept_discard(struct socket *listener)
+{
+    struct socket *socket;
+    while ((socket = pop_queue(listener)) != NULL) {
+        socket_release_slot(socket);
+        socket_free(socket);
+    }
+}
+
+/* Take a connection off the queue for this process, if no other process that shares the listener
+   was faster. */
+static struct socket *take_connection(struct socket *listener)
+{
+    struct socket *socket;
+    socket_lock(listener);
+    while ((socket = pop_queue(listener)) != NULL) {
+        _Atomic uint32_t *claim = &socket->link->claims[socket->name.slot];
+        if (!listener->shared ||
+            atomic_exchange_explicit(claim, socket->name.incarnation, memory_order_acq_rel) !=
+                socket->name.incarnation)
+            break;
+        socket_release_slot(socket);
+        socket_free(socket);
+    }
+    socket_changed(listener, 0);
+    socket_unlock(listener);
+    return socket;
+}
+
+static void begin_accepted(struct socket *socket, const struct socket *listener, bool nonblocking)
+{
+    socket_lock(socket);
+    if (!atomic_load_explicit(&socket->link->dead, memory_order_relaxed)) {
+        struct link_descriptor operation = socket_operation(socket, LINK_OP_ACCEPTED);
+        operation.option.value = listener->name.slot;
+        socket_push(socket, &operation);
+    }
+    socket_attach_block(socket);
+    atomic_store_explicit(&socket->nonblocking, nonblocking, memory_order_relaxed);
+    socket_changed(socket, 0);
+    socket_unlock(socket);
+}
+
+/* @return a descriptor; -EAGAIN; or why none can be made (then the connection stays queued). */
+static int accept_offloaded(struct socket *listener, struct sockaddr *address, socklen_t *length,
+                            int flags)
+{
+    engine_link_poll(listener->link);
+    if (listener->accept_first == NULL)
+        return -EAGAIN;
+    int fd = placeholder_open(listener->is_v6, (flags & SOCK_CLOEXEC) != 0);
+    if (fd < 0)
+        return fd;
+    struct socket *socket = take_connection(listener);
+    if (socket == NULL) {
+        syscall(SYS_close, fd);
+        return -EAGAIN;
+    }
+    begin_accepted(socket, listener, (flags & SOCK_NONBLOCK) != 0);
+    if (address != NULL)
+        socket_endpoint_write(&socket->remote, socket->is_v6, address, length);
+    if (!fd_set_file(fd, &socket->file)) {
+        file_put(&socket->file);
+        syscall(SYS_close, fd);
+        return -EMFILE;
+    }
+    return fd;
+}
+
+static int accept_once(struct socket *listener, int fd, struct sockaddr *address, socklen_t *length,
+                       int flags)
+{
+    int result = accept_offloaded(listener, address, length, flags);
+    if (result != -EAGAIN || !listener->also_kernel)
+        return result;
+    result = REAL(accept4)(fd, address, length, flags);
+    return result < 0 ? -errno : result;
+}
+
+int socket_accept(struct socket *socket, int fd, struct sockaddr *address, socklen_t *length,
+                  int flags)
+{
+    if ((flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != 0 || socket->state != SOCKET_LISTENING)
+        return -EINVAL;
+    if (address != NULL && length == NULL)
+        return -EFAULT;
+    if (address != NULL && (int)*length < 0)
+        return -EINVAL;
+    uint64_t deadline_ns = socket_deadline_ns(socket->options.receive_timeout_ns);
+    for (;;) {
+        int result = accept_once(socket, fd, address, length, flags);
+        if (result != -EAGAIN || atomic_load_explicit(&socket->nonblocking, memory_order_relaxed))
+            return result;
+        result = socket_wait(socket, EPOLLIN, socket->also_kernel ? fd : -1, deadline_ns,
+                             deadline_ns == TIME_NEVER);
+        if (socket->state != SOCKET_LISTENING)
+            return -EINVAL;
+        if (result < 0)
+            return result == -ETIMEDOUT ? -EAGAIN : result;
+    }
+}

@@ -1,0 +1,385 @@
+/*
+ * Socket options. A socket made by socket() has its kernel socket: the kernel checks and keeps
+ * every value, and we pass on what means something to the engine. An accepted one has only a
+ * placeholder; common options are kept here, for the rest it gets a kernel socket of its own (the
+ * shadow).
+ */
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "hostlib/real.h"
+#include "hostlib/socket.h"
+
+/* More than any struct tcp_info so far. */
+#define TCP_INFO_BYTES_MAX 512
+
+struct known_option {
+    int level, name;
+    uint8_t link_option;
+    bool fast;               /* an accepted socket needs no shadow to check it */
+    int32_t lowest, highest; /* fast ones: outside is EINVAL */
+    bool truth;              /* any value but 0 is 1 */
+};
+
+static const struct known_option known_options[] = {
+    {IPPROTO_TCP, TCP_NODELAY, LINK_OPTION_NODELAY, true, INT32_MIN, INT32_MAX, true},
+    {SOL_SOCKET, SO_KEEPALIVE, LINK_OPTION_KEEPALIVE, true, INT32_MIN, INT32_MAX, true},
+    {IPPROTO_TCP, TCP_KEEPIDLE, LINK_OPTION_KEEPALIVE_IDLE_S, true, 1, 32767, false},
+    {IPPROTO_TCP, TCP_KEEPINTVL, LINK_OPTION_KEEPALIVE_INTERVAL_S, true, 1, 32767, false},
+    {IPPROTO_TCP, TCP_KEEPCNT, LINK_OPTION_KEEPALIVE_COUNT, true, 1, 127, false},
+    {IPPROTO_TCP, TCP_CORK, LINK_OPTION_CORK, true, INT32_MIN, INT32_MAX, true},
+    {IPPROTO_TCP, TCP_QUICKACK, LINK_OPTION_QUICKACK, true, INT32_MIN, INT32_MAX, true},
+    {IPPROTO_TCP, TCP_USER_TIMEOUT, LINK_OPTION_USER_TIMEOUT_MS, false, 0, 0, false},
+    {SOL_SOCKET, SO_RCVBUF, LINK_OPTION_RECEIVE_BUFFER, false, 0, 0, false},
+    {SOL_SOCKET, SO_RCVBUFFORCE, LINK_OPTION_RECEIVE_BUFFER, false, 0, 0, false},
+    {SOL_SOCKET, SO_SNDBUF, LINK_OPTION_SEND_BUFFER, false, 0, 0, false},
+    {SOL_SOCKET, SO_SNDBUFFORCE, LINK_OPTION_SEND_BUFFER, false, 0, 0, false},
+    {IPPROTO_TCP, TCP_MAXSEG, LINK_OPTION_MAXSEG, false, 0, 0, false},
+    {IPPROTO_TCP, TCP_LINGER2, LINK_OPTION_LINGER2_S, false, 0, 0, false},
+    {IPPROTO_TCP, TCP_SYNCNT, LINK_OPTION_SYNCNT, false, 0, 0, false},
+    {IPPROTO_TCP, TCP_WINDOW_CLAMP, LINK_OPTION_WINDOW_CLAMP, false, 0, 0, false},
+    {IPPROTO_TCP, TCP_NOTSENT_LOWAT, LINK_OPTION_NOTSENT_LOWAT, false, 0, 0, false},
+    {IPPROTO_TCP, TCP_DEFER_ACCEPT, LINK_OPTION_DEFER_ACCEPT_S, false, 0, 0, false},
+    {IPPROTO_IP, IP_TOS, LINK_OPTION_TOS, false, 0, 0, false},
+    {IPPROTO_IPV6, IPV6_TCLASS, LINK_OPTION_TOS, false, 0, 0, false},
+    {IPPROTO_IP, IP_TTL, LINK_OPTION_TTL, false, 0, 0, false},
+    {IPPROTO_IPV6, IPV6_UNICAST_HOPS, LINK_OPTION_TTL, false, 0, 0, false},
+};
+
+static const char *const congestion_names[] = {
+    [LINK_CONGESTION_CUBIC] = "cubic",
+    [LINK_CONGESTION_RENO] = "reno",
+};
+
+static const struct known_option *find_known(int level, int name)
+{
+    for (size_t i = 0; i < sizeof(known_options) / sizeof(known_options[0]); i++) {
+        if (known_options[i].level == level && known_options[i].name == name)
+            return &known_options[i];
+    }
+    return NULL;
+}
+
+static void push_option(struct socket *socket, unsigned link_option)
+{
+    struct link_descriptor operation = socket_operation(socket, LINK_OP_SET_OPTION);
+    int32_t value = socket->options.values[link_option];
+    /* The kernel doubles buffer sizes to allow for its overhead; the engine counts payload. */
+    if (link_option == LINK_OPTION_RECEIVE_BUFFER || link_option == LINK_OPTION_SEND_BUFFER)
+        value /= 2;
+    operation.option.option = link_option;
+    operation.option.value = value;
+    socket_push(socket, &operation);
+}
+
+static void note(struct socket *socket, unsigned link_option, int32_t value)
+{
+    socket_lock(socket);
+    socket->options.values[link_option] = value;
+    socket->options.set |= 1u << link_option;
+    if (socket->link != NULL)
+        push_option(socket, link_option);
+    socket_unlock(socket);
+}
+
+void socket_options_replay(struct socket *socket)
+{
+    for (unsigned option = 1; option < LINK_OPTION_COUNT; option++) {
+        if (socket->options.set & (1u << option))
+            push_option(socket, option);
+    }
+}
+
+/* The kernel socket that keeps the options nobody here knows. */
+static int option_fd(struct socket *socket, int fd)
+{
+    if (!socket->is_accepted)
+        return fd;
+    if (socket->shadow_fd >= 0)
+        return socket->shadow_fd;
+    int shadow =
+        (int)syscall(SYS_socket, socket->is_v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (shadow < 0)
+        return -errno;
+    socket->shadow_fd = fd_make_internal(shadow);
+    return socket->shadow_fd;
+}
+
+/* ---- setsockopt ---------------------------------------------------------------------------- */
+
+static int set_fast(struct socket *socket, const struct known_option *known, const void *value,
+                    socklen_t length)
+{
+    int32_t number;
+    if (length < sizeof(number))
+        return -EINVAL;
+    if (value == NULL)
+        return -EFAULT;
+    memcpy(&number, value, sizeof(number));
+    if (number < known->lowest || number > known->highest)
+        return -EINVAL;
+    note(socket, known->link_option, known->truth ? number != 0 : number);
+    return 0;
+}
+
+static int set_congestion(struct socket *socket, const void *value, socklen_t length)
+{
+    char name[16] = "";
+    if (length < 1)
+        return -EINVAL;
+    memcpy(name, value, length < sizeof(name) - 1 ? length : sizeof(name) - 1);
+    for (int i = 0; i < (int)(sizeof(congestion_names) / sizeof(congestion_names[0])); i++) {
+        if (strcmp(name, congestion_names[i]) == 0) {
+            note(socket, LINK_OPTION_CONGESTION, i);
+            return 0;
+        }
+    }
+    return -ENOENT;
+}
+
+static uint64_t timeout_ns(const void *value, socklen_t length)
+{
+    struct timeval timeout;
+    if (length < sizeof(timeout))
+        return TIME_NEVER;
+    memcpy(&timeout, value, sizeof(timeout));
+    if (timeout.tv_sec == 0 && timeout.tv_usec == 0)
+        return TIME_NEVER;
+    if (timeout.tv_sec < 0)
+        return 1;
+    if ((uint64_t)timeout.tv_sec > INT32_MAX)
+        return TIME_NEVER;
+    return (uint64_t)timeout.tv_sec * NS_PER_S + (uint64_t)timeout.tv_usec * NS_PER_US;
+}
+
+/* What the kernel has accepted and we must act on ourselves. */
+static void note_own(struct socket *socket, int kernel_fd, int name, const void *value,
+                     socklen_t length)
+{
+    struct socket_options *options = &socket->options;
+    int32_t number = 0;
+    if (length >= sizeof(number))
+        memcpy(&number, value, sizeof(number));
+    switch (name) {
+    case SO_REUSEADDR:
+        options->reuse_address = number != 0;
+        break;
+    case SO_REUSEPORT:
+        options->reuse_port = number != 0;
+        break;
+    case SO_OOBINLINE:
+        options->oob_inline = number != 0;
+        break;
+    case SO_LINGER:
+        memcpy(&options->linger, value, sizeof(options->linger));
+        break;
+    case SO_RCVTIMEO:
+        options->receive_timeout_ns = timeout_ns(value, length);
+        break;
+    case SO_SNDTIMEO:
+        options->send_timeout_ns = timeout_ns(value, length);
+        break;
+    case SO_RCVLOWAT: {
+        socklen_t number_length = sizeof(number);
+        REAL(getsockopt)(kernel_fd, SOL_SOCKET, SO_RCVLOWAT, &number, &number_length);
+        socket_lock(socket);
+        options->receive_low_water = number > 0 ? number : 1;
+        if (socket->link != NULL)
+            socket_changed(socket, 0);
+        socket_unlock(socket);
+        break;
+    }
+    default:
+        break;
+    }
+}
+
+int socket_setsockopt(struct socket *socket, int fd, int level, int name, const void *value,
+                      socklen_t length)
+{
+    const struct known_option *known = find_known(level, name);
+    bool offloaded = socket_is_offloaded(socket);
+    if (known != NULL && known->fast && socket->is_accepted)
+        return set_fast(socket, known, value, length);
+    if (offloaded && level == IPPROTO_TCP && name == TCP_CONGESTION)
+        return set_congestion(socket, value, length);
+    int kernel_fd = option_fd(socket, fd);
+    if (kernel_fd < 0)
+        return kernel_fd;
+    if (REAL(setsockopt)(kernel_fd, level, name, value, length) < 0)
+        return -errno;
+    if (known != NULL) {
+        int32_t number = 0;
+        socklen_t number_length = sizeof(number);
+        int read_name = name == SO_RCVBUFFORCE && level == SOL_SOCKET   ? SO_RCVBUF
+                        : name == SO_SNDBUFFORCE && level == SOL_SOCKET ? SO_SNDBUF
+                                                                        : name;
+        /* As the kernel understood it: clamped, doubled, made a truth value. */
+        if (REAL(getsockopt)(kernel_fd, level, read_name, &number, &number_length) == 0)
+            note(socket, known->link_option, number);
+    } else if (level == SOL_SOCKET) {
+        note_own(socket, kernel_fd, name, value, length);
+    } else if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY && length >= sizeof(int)) {
+        int number;
+        memcpy(&number, value, sizeof(number));
+        socket->options.v6only = number != 0;
+    } else if (level == IPPROTO_TCP && name == TCP_CONGESTION) {
+        (void)set_congestion(socket, value, length);
+    }
+    return 0;
+}
+
+/* ---- getsockopt ---------------------------------------------------------------------------- */
+
+static int give(const void *result, size_t result_length, void *value, socklen_t *length)
+{
+    if ((int)*length < 0)
+        return -EINVAL;
+    if (*length > result_length)
+        *length = (socklen_t)result_length;
+    memcpy(value, result, *length);
+    return 0;
+}
+
+static int give_number(int32_t number, void *value, socklen_t *length)
+{
+    return give(&number, sizeof(number), value, length);
+}
+
+/* Have the engine write its struct tcp_info into a chunk of ours. */
+static int fetch_info(struct socket *socket, uint8_t info[TCP_INFO_BYTES_MAX])
+{
+    struct engine_link *link = socket->link;
+    struct chunk chunk;
+    memset(info, 0, TCP_INFO_BYTES_MAX);
+    info[0] = TCP_CLOSE;
+    if (socket->state != SOCKET_LISTENING && socket->state != SOCKET_CONNECTING &&
+        socket->state != SOCKET_CONNECTED)
+        return 0;
+    if (!send_pool_allocate(&link->send_memory.pool, TCP_INFO_BYTES_MAX, SEND_POOL_OWNER_NONE,
+                            &chunk))
+        return -ENOBUFS;
+    memset(link->arena + chunk.offset, 0, TCP_INFO_BYTES_MAX);
+    struct link_descriptor operation = socket_operation(socket, LINK_OP_GET_INFO);
+    struct link_descriptor answer;
+    operation.data.arena_offset = chunk.offset;
+    operation.data.length = TCP_INFO_BYTES_MAX;
+    int error = engine_link_call(link, socket->core, &operation, &answer);
+    if (error == 0 && answer.error == 0)
+        memcpy(info, link->arena + chunk.offset, TCP_INFO_BYTES_MAX);
+    send_pool_free(&link->send_memory.pool, chunk.offset);
+    return 0;
+}
+
+static int get_info(struct socket *socket, int fd, void *value, socklen_t *length)
+{
+    uint8_t info[TCP_INFO_BYTES_MAX];
+    /* The kernel knows how long its structure is. */
+    socklen_t kernel_length = *length;
+    if (REAL(getsockopt)(fd, IPPROTO_TCP, TCP_INFO, value, &kernel_length) < 0)
+        return -errno;
+    int error = fetch_info(socket, info);
+    if (error < 0)
+        return error;
+    *length = kernel_length;
+    memcpy(value, info, kernel_length < TCP_INFO_BYTES_MAX ? kernel_length : TCP_INFO_BYTES_MAX);
+    return 0;
+}
+
+static int get_maxseg(struct socket *socket, int fd, void *value, socklen_t *length)
+{
+    struct tcp_info info;
+    uint8_t bytes[TCP_INFO_BYTES_MAX];
+    if (socket->state != SOCKET_CONNECTED)
+        return REAL(getsockopt)(fd, IPPROTO_TCP, TCP_MAXSEG, value, length) < 0 ? -errno : 0;
+    int error = fetch_info(socket, bytes);
+    if (error < 0)
+        return error;
+    memcpy(&info, bytes, sizeof(info));
+    return give_number((int32_t)info.tcpi_snd_mss, value, length);
+}
+
+static int get_error(struct socket *socket, void *value, socklen_t *length)
+{
+    if (socket->link != NULL)
+        engine_link_poll(socket->link);
+    socket_lock(socket);
+    int error = -socket_take_error(socket);
+    socket_unlock(socket);
+    return give_number(error, value, length);
+}
+
+static int get_timeout(uint64_t ns, void *value, socklen_t *length)
+{
+    struct timeval timeout = {0};
+    if (ns != TIME_NEVER) {
+        timeout.tv_sec = (time_t)(ns / NS_PER_S);
+        timeout.tv_usec = (suseconds_t)(ns % NS_PER_S / NS_PER_US);
+    }
+    return give(&timeout, sizeof(timeout), value, length);
+}
+
+/* Options that an accepted socket inherited or was given, and whose state is ours.
+   @return 1: not one of them. */
+static int get_own(struct socket *socket, int level, int name, void *value, socklen_t *length)
+{
+    const struct socket_options *options = &socket->options;
+    const struct known_option *known = find_known(level, name);
+    if (known != NULL && (options->set & (1u << known->link_option)))
+        return give_number(options->values[known->link_option], value, length);
+    if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY)
+        return give_number(options->v6only, value, length);
+    if (level != SOL_SOCKET)
+        return 1;
+    switch (name) {
+    case SO_LINGER:
+        return give(&options->linger, sizeof(options->linger), value, length);
+    case SO_RCVTIMEO:
+        return get_timeout(options->receive_timeout_ns, value, length);
+    case SO_SNDTIMEO:
+        return get_timeout(options->send_timeout_ns, value, length);
+    case SO_RCVLOWAT:
+        return give_number(options->receive_low_water, value, length);
+    case SO_REUSEADDR:
+        return give_number(options->reuse_address, value, length);
+    case SO_REUSEPORT:
+        return give_number(options->reuse_port, value, length);
+    case SO_OOBINLINE:
+        return give_number(options->oob_inline, value, length);
+    default:
+        return 1;
+    }
+}
+
+int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *value,
+                      socklen_t *length)
+{
+    if (value == NULL || length == NULL)
+        return -EFAULT;
+    if (level == SOL_SOCKET && name == SO_ERROR)
+        return get_error(socket, value, length);
+    if (level == SOL_SOCKET && name == SO_ACCEPTCONN)
+        return give_number(socket->state == SOCKET_LISTENING, value, length);
+    if (level == IPPROTO_TCP && name == TCP_INFO)
+        return get_info(socket, fd, value, length);
+    if (level == IPPROTO_TCP && name == TCP_MAXSEG)
+        return get_maxseg(socket, fd, value, length);
+    if (level == IPPROTO_TCP && name == TCP_CONGESTION) {
+        char text[16] = "";
+        bool set = socket->options.set & (1u << LINK_OPTION_CONGESTION);
+        int index = set ? socket->options.values[LINK_OPTION_CONGESTION] : LINK_CONGESTION_CUBIC;
+        strcpy(text, congestion_names[index]);
+        return give(text, sizeof(text), value, length);
+    }
+    if (socket->is_accepted) {
+        int result = get_own(socket, level, name, value, length);
+        if (result <= 0)
+            return result;
+        if (socket->shadow_fd >= 0)
+            fd = socket->shadow_fd;
+    }
+    return REAL(getsockopt)(fd, level, name, value, length) < 0 ? -errno : 0;
+}

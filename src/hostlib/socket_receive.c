@@ -1,0 +1,232 @@
+/* Reading. Source: Linux net/ipv4/tcp.c, tcp_recvmsg_locked(). */
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "hostlib/socket.h"
+
+/* Reading is told to the engine when so much has gathered, with the next write, or before sleep. */
+#define TELL_BYTES 8192
+
+/* Where in a vector of buffers the next byte goes. */
+struct cursor {
+    const struct iovec *vector;
+    size_t count;
+    size_t within;
+};
+
+static void copy_out(struct cursor *cursor, const uint8_t *from, size_t length, bool discard)
+{
+    while (length > 0) {
+        size_t room = cursor->vector->iov_len - cursor->within;
+        size_t part = length < room ? length : room;
+        if (part > 0 && !discard)
+            memcpy((uint8_t *)cursor->vector->iov_base + cursor->within, from, part);
+        from += part;
+        length -= part;
+        cursor->within += part;
+        if (cursor->within == cursor->vector->iov_len) {
+            cursor->vector++;
+            cursor->count--;
+            cursor->within = 0;
+        }
+    }
+}
+
+void socket_tell_consumed(struct socket *socket)
+{
+    struct socket_block *block = socket->block;
+    if (block == NULL || block->read_offset == block->consumed_told ||
+        socket->state == SOCKET_CLOSED)
+        return;
+    block->consumed_told = block->read_offset;
+    struct link_descriptor operation = socket_operation(socket, LINK_OP_CONSUMED);
+    operation.data.stream_offset = block->read_offset;
+    socket_push(socket, &operation);
+}
+
+static uint64_t tell_threshold(const struct socket *socket)
+{
+    if (socket->options.set & (1u << LINK_OPTION_RECEIVE_BUFFER)) {
+        uint64_t quarter = (uint64_t)socket->options.values[LINK_OPTION_RECEIVE_BUFFER] / 4;
+        return quarter < TELL_BYTES ? quarter : TELL_BYTES;
+    }
+    return TELL_BYTES;
+}
+
+static void advance(struct socket *socket, uint64_t offset)
+{
+    struct socket_block *block = socket->block;
+    block->read_offset = offset;
+    receive_queue_forget(&socket->receive, offset);
+    if (offset - block->consumed_told >= tell_threshold(socket)) {
+        socket_tell_consumed(socket);
+    } else if (!atomic_load_explicit(&socket->unread_listed, memory_order_relaxed)) {
+        engine_link_list_unread(socket->link, socket);
+    }
+    socket_changed(socket, 0);
+}
+
+/* Bytes up to the urgent one; all there are, if there is none or it counts as any other. */
+static uint64_t up_to_urgent(const struct socket *socket, uint64_t from, uint64_t length)
+{
+    if (socket->urgent_offset == 0 || socket->options.oob_inline)
+        return length;
+    uint64_t mark = socket->urgent_offset - 1;
+    return mark > from && mark - from < length ? mark - from : length;
+}
+
+/* Copy what is there, at most `wanted` bytes. *at is the stream offset to go on from. */
+static size_t copy_available(struct socket *socket, struct cursor *cursor, size_t wanted,
+                             uint64_t *at, bool discard)
+{
+    size_t copied = 0;
+    while (copied < wanted) {
+        uint64_t arena_offset;
+        uint64_t length = receive_queue_at(&socket->receive, *at, &arena_offset);
+        if (length == 0)
+            break;
+        if (socket->urgent_offset == *at + 1 && !socket->options.oob_inline) {
+            if (copied > 0)
+                break;
+            (*at)++; /* the urgent byte is read by MSG_OOB alone */
+            continue;
+        }
+        length = up_to_urgent(socket, *at, length);
+        size_t part = length < wanted - copied ? (size_t)length : wanted - copied;
+        copy_out(cursor, socket->link->arena + arena_offset, part, discard);
+        copied += part;
+        *at += part;
+    }
+    return copied;
+}
+
+/* Why nothing more can come right now: 0 end of stream, -EAGAIN: it may still come. Lock held. */
+static int why_empty(struct socket *socket)
+{
+    if (socket->peer_fin && socket->error == 0)
+        return 0;
+    if (socket->error != 0)
+        return socket_take_error(socket);
+    if (socket_receive_is_shut(socket))
+        return 0;
+    if (socket->state == SOCKET_FRESH || socket->state == SOCKET_BOUND)
+        return -ENOTCONN;
+    return -EAGAIN;
+}
+
+/* MSG_OOB: the urgent byte alone. Source: tcp_recv_urg(). */
+static ssize_t receive_urgent(struct socket *socket, const struct iovec *vector, size_t count,
+                              int flags, int *result_flags)
+{
+    ssize_t result = -EINVAL;
+    engine_link_poll(socket->link);
+    socket_lock(socket);
+    if (socket->urgent_offset != 0 && !socket->options.oob_inline && socket->block != NULL &&
+        socket->urgent_offset > socket->block->read_offset) {
+        uint64_t arena_offset;
+        if (receive_queue_at(&socket->receive, socket->urgent_offset - 1, &arena_offset) == 0) {
+            result = -EAGAIN;
+        } else {
+            struct cursor cursor = {.vector = vector, .count = count};
+            while (cursor.count > 0 && cursor.vector->iov_len == 0) {
+                cursor.vector++;
+                cursor.count--;
+            }
+            result = cursor.count > 0 ? 1 : 0;
+            if (cursor.count > 0)
+                copy_out(&cursor, socket->link->arena + arena_offset, 1, false);
+            if (result_flags != NULL)
+                *result_flags |= MSG_OOB;
+            if ((flags & MSG_PEEK) == 0 && socket->urgent_offset - 1 == socket->block->read_offset)
+                advance(socket, socket->urgent_offset);
+        }
+    }
+    socket_unlock(socket);
+    return result;
+}
+
+static size_t vector_bytes(const struct iovec *vector, size_t count)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; i++)
+        bytes += vector[i].iov_len;
+    return bytes;
+}
+
+ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t count, int flags,
+                       int *result_flags)
+{
+    if (flags & MSG_ERRQUEUE)
+        return -EAGAIN;
+    if (socket->state == SOCKET_LISTENING)
+        return -ENOTCONN;
+    if (flags & MSG_OOB)
+        return receive_urgent(socket, vector, count, flags, result_flags);
+    struct cursor cursor = {.vector = vector, .count = count};
+    size_t wanted = vector_bytes(vector, count);
+    size_t low_water = (size_t)socket->options.receive_low_water;
+    size_t target = (flags & MSG_WAITALL) || low_water > wanted ? wanted : low_water;
+    bool nonblocking =
+        (flags & MSG_DONTWAIT) || atomic_load_explicit(&socket->nonblocking, memory_order_relaxed);
+    uint64_t deadline_ns = 0;
+    uint64_t peeked = 0;
+    size_t copied = 0;
+    ssize_t result = 0;
+    if (socket->block != NULL && socket->receive.end_offset == socket->block->read_offset)
+        engine_link_poll(socket->link);
+    for (;;) {
+        socket_lock(socket);
+        if (socket->block != NULL) {
+            uint64_t at = socket->block->read_offset + peeked;
+            size_t part =
+                copy_available(socket, &cursor, wanted - copied, &at, (flags & MSG_TRUNC) != 0);
+            copied += part;
+            if (flags & MSG_PEEK)
+                peeked += part;
+            else if (at != socket->block->read_offset)
+                advance(socket, at);
+        }
+        bool enough = copied > 0 && copied >= target;
+        result = enough ? 0 : copied > 0 && socket->error != 0 ? 0 : why_empty(socket);
+        socket_unlock(socket);
+        if (enough || result != -EAGAIN || nonblocking)
+            break;
+        if (deadline_ns == 0)
+            deadline_ns = socket_deadline_ns(socket->options.receive_timeout_ns);
+        /* What is there already was copied (or peeked at): only more of it, or the end, counts. */
+        result = socket_wait_for_bytes(socket, socket->receive.end_offset, deadline_ns);
+        if (result < 0) {
+            if (result == -ETIMEDOUT)
+                result = -EAGAIN;
+            break;
+        }
+    }
+    return copied > 0 ? (ssize_t)copied : result;
+}
+
+int socket_unread_bytes(struct socket *socket)
+{
+    engine_link_poll(socket->link);
+    socket_lock(socket);
+    uint64_t unread = 0;
+    if (socket->block != NULL) {
+        uint64_t from = socket->block->read_offset;
+        unread = socket->receive.end_offset - from;
+        if (socket->urgent_offset > from && !socket->options.oob_inline)
+            unread = socket->urgent_offset - 1 - from < unread ? socket->urgent_offset - 1 - from
+                                                               : unread;
+    }
+    socket_unlock(socket);
+    return (int)unread;
+}
+
+int socket_is_at_mark(struct socket *socket)
+{
+    engine_link_poll(socket->link);
+    socket_lock(socket);
+    bool at_mark = socket->block != NULL && socket->urgent_offset != 0 &&
+                   socket->block->read_offset == socket->urgent_offset - 1;
+    socket_unlock(socket);
+    return at_mark;
+}

@@ -1,0 +1,271 @@
+#include "hostlib/waiter.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "hostlib/engine_link.h"
+#include "hostlib/fd_table.h"
+#include "hostlib/lock.h"
+#include "hostlib/real.h"
+
+/* Eventfds kept for the next sleeper. */
+#define SPARE_EVENTFDS_MAX 64
+
+static struct lock waiter_lock; /* all queues, the list of waiters, leadership */
+static struct waiter *all_waiters;
+static struct waiter *leader;
+static int spare_eventfds[SPARE_EVENTFDS_MAX];
+static unsigned spare_eventfd_count;
+
+uint64_t waiter_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+uint64_t waiter_deadline_ns(const struct timespec *timeout)
+{
+    if (timeout == NULL)
+        return TIME_NEVER;
+    if (timeout->tv_sec == 0 && timeout->tv_nsec == 0)
+        return 0;
+    uint64_t now_ns = waiter_now_ns();
+    if ((uint64_t)timeout->tv_sec > (TIME_NEVER - now_ns) / NS_PER_S - 1)
+        return TIME_NEVER;
+    return now_ns + (uint64_t)timeout->tv_sec * NS_PER_S + (uint64_t)timeout->tv_nsec;
+}
+
+static int take_eventfd(void)
+{
+    if (__libc_single_threaded)
+        return -1;
+    lock_acquire(&waiter_lock);
+    int fd = spare_eventfd_count > 0 ? spare_eventfds[--spare_eventfd_count] : -1;
+    lock_release(&waiter_lock);
+    if (fd >= 0)
+        return fd;
+    fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return fd < 0 ? -1 : fd_make_internal(fd);
+}
+
+static void empty_eventfd(int fd)
+{
+    uint64_t count;
+    int saved_errno = errno;
+    (void)!syscall(SYS_read, fd, &count, sizeof(count));
+    errno = saved_errno;
+}
+
+static void give_eventfd(int fd)
+{
+    lock_acquire(&waiter_lock);
+    bool kept = spare_eventfd_count < SPARE_EVENTFDS_MAX;
+    if (kept)
+        spare_eventfds[spare_eventfd_count++] = fd;
+    lock_release(&waiter_lock);
+    if (!kept)
+        fd_close_internal(fd);
+}
+
+void waiter_begin(struct waiter *waiter, struct file *held)
+{
+    *waiter = (struct waiter){.held = held, .event_fd = take_eventfd()};
+    lock_acquire(&waiter_lock);
+    waiter->next = all_waiters;
+    waiter->link = &all_waiters;
+    if (all_waiters != NULL)
+        all_waiters->link = &waiter->next;
+    all_waiters = waiter;
+    lock_release(&waiter_lock);
+}
+
+void waiter_watch(struct waiter *waiter, struct wait_node *node, struct wait_queue *queue)
+{
+    lock_acquire(&waiter_lock);
+    struct wait_node *head = atomic_load_explicit(&queue->head, memory_order_relaxed);
+    node->waiter = waiter;
+    node->queue = queue;
+    node->next_of_waiter = waiter->nodes;
+    waiter->nodes = node;
+    node->next = head;
+    node->link = NULL;
+    if (head != NULL)
+        head->link = &node->next;
+    atomic_store_explicit(&queue->head, node, memory_order_release);
+    lock_release(&waiter_lock);
+}
+
+static void unlink_node(struct wait_node *node)
+{
+    if (node->link != NULL)
+        *node->link = node->next;
+    else
+        atomic_store_explicit(&node->queue->head, node->next, memory_order_release);
+    if (node->next != NULL)
+        node->next->link = node->link;
+}
+
+/* waiter_lock held. */
+static void wake(struct waiter *waiter)
+{
+    if (atomic_exchange_explicit(&waiter->woken, true, memory_order_acq_rel) ||
+        waiter->event_fd < 0)
+        return;
+    uint64_t one = 1;
+    int saved_errno = errno;
+    (void)!syscall(SYS_write, waiter->event_fd, &one, sizeof(one));
+    errno = saved_errno;
+}
+
+void wait_queue_wake_slowly(struct wait_queue *queue, bool one)
+{
+    lock_acquire(&waiter_lock);
+    for (struct wait_node *node = atomic_load_explicit(&queue->head, memory_order_relaxed);
+         node != NULL; node = node->next) {
+        bool was_awake = atomic_load_explicit(&node->waiter->woken, memory_order_relaxed);
+        wake(node->waiter);
+        if (one && !was_awake)
+            break;
+    }
+    lock_release(&waiter_lock);
+}
+
+void waiter_wake_all(void)
+{
+    lock_acquire(&waiter_lock);
+    for (struct waiter *waiter = all_waiters; waiter != NULL; waiter = waiter->next)
+        wake(waiter);
+    lock_release(&waiter_lock);
+}
+
+void waiter_end(struct waiter *waiter)
+{
+    lock_acquire(&waiter_lock);
+    for (struct wait_node *node = waiter->nodes; node != NULL; node = node->next_of_waiter)
+        unlink_node(node);
+    waiter->nodes = NULL;
+    *waiter->link = waiter->next;
+    if (waiter->next != NULL)
+        waiter->next->link = waiter->link;
+    if (leader == waiter) {
+        leader = NULL;
+        if (all_waiters != NULL)
+            wake(all_waiters);
+    }
+    lock_release(&waiter_lock);
+    if (waiter->event_fd >= 0) {
+        if (atomic_load_explicit(&waiter->woken, memory_order_acquire))
+            empty_eventfd(waiter->event_fd);
+        give_eventfd(waiter->event_fd);
+    }
+}
+
+static void cancelled(void *argument)
+{
+    struct waiter *waiter = argument;
+    struct file *held = waiter->held;
+    waiter_end(waiter);
+    if (held != NULL)
+        file_put(held);
+}
+
+static bool lead(struct waiter *waiter)
+{
+    lock_acquire(&waiter_lock);
+    if (leader == NULL)
+        leader = waiter;
+    waiter->is_leader = leader == waiter;
+    lock_release(&waiter_lock);
+    return waiter->is_leader;
+}
+
+static int cancellable_ppoll(struct waiter *waiter, struct pollfd *pollfds, nfds_t count,
+                             const struct timespec *timeout, const sigset_t *mask)
+{
+    int result;
+    pthread_cleanup_push(cancelled, waiter);
+    result = REAL(ppoll)(pollfds, count, timeout, mask);
+    pthread_cleanup_pop(0);
+    return result < 0 ? -errno : result;
+}
+
+static bool timeout_until(uint64_t deadline_ns, struct timespec *timeout)
+{
+    uint64_t now_ns = waiter_now_ns();
+    if (deadline_ns <= now_ns)
+        return false;
+    timeout->tv_sec = (time_t)((deadline_ns - now_ns) / NS_PER_S);
+    timeout->tv_nsec = (long)((deadline_ns - now_ns) % NS_PER_S);
+    return true;
+}
+
+int waiter_sleep(struct waiter *waiter, struct pollfd *pollfds, nfds_t kernel_count,
+                 uint64_t deadline_ns, const sigset_t *mask)
+{
+    struct timespec timeout = {0};
+    if (deadline_ns != TIME_NEVER && !timeout_until(deadline_ns, &timeout))
+        return -ETIMEDOUT;
+    struct engine_link *link = engine_link_current();
+    bool leads = link != NULL && lead(waiter);
+    if (link != NULL)
+        engine_link_flush(link);
+    if (leads && !engine_link_arm(link))
+        return 0;
+    pollfds[0] = (struct pollfd){.fd = waiter->event_fd, .events = POLLIN};
+    pollfds[1] = (struct pollfd){.fd = leads ? link->doorbell_fd : -1, .events = POLLIN};
+    pollfds[2] = (struct pollfd){.fd = leads ? link->control_fd : -1, .events = POLLIN};
+    int result;
+    if (atomic_load_explicit(&waiter->woken, memory_order_acquire))
+        result = 1;
+    else
+        result = cancellable_ppoll(waiter, pollfds, WAITER_POLLFDS + kernel_count,
+                                   deadline_ns == TIME_NEVER ? NULL : &timeout, mask);
+    if (leads)
+        engine_link_disarm(link, result > 0 && pollfds[1].revents != 0);
+    if (atomic_load_explicit(&waiter->woken, memory_order_acquire)) {
+        lock_acquire(&waiter_lock);
+        if (waiter->event_fd >= 0)
+            empty_eventfd(waiter->event_fd);
+        atomic_store_explicit(&waiter->woken, false, memory_order_relaxed);
+        lock_release(&waiter_lock);
+    }
+    if (leads && result > 0 && pollfds[2].revents != 0)
+        engine_link_died(link);
+    return result < 0 ? result : result == 0 ? -ETIMEDOUT : 0;
+}
+
+bool waiter_signals_restart(void)
+{
+    bool any = false;
+    for (int number = 1; number < SIGRTMAX; number++) {
+        struct sigaction action;
+        if (sigaction(number, NULL, &action) != 0 || action.sa_handler == SIG_DFL ||
+            action.sa_handler == SIG_IGN)
+            continue;
+        if ((action.sa_flags & SA_RESTART) == 0)
+            return false;
+        any = true;
+    }
+    return any;
+}
+
+void waiter_fork_child(void)
+{
+    lock_reset(&waiter_lock);
+    for (unsigned i = 0; i < spare_eventfd_count; i++)
+        fd_close_internal(spare_eventfds[i]);
+    spare_eventfd_count = 0;
+    for (struct waiter *waiter = all_waiters; waiter != NULL; waiter = waiter->next) {
+        for (struct wait_node *node = waiter->nodes; node != NULL; node = node->next_of_waiter)
+            atomic_store_explicit(&node->queue->head, NULL, memory_order_relaxed);
+        fd_close_internal(waiter->event_fd);
+    }
+    all_waiters = NULL;
+    leader = NULL;
+}
