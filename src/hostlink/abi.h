@@ -66,7 +66,9 @@ enum link_operation {
     LINK_OP_BIND,
     /** option.value = backlog; answered by LINK_EVENT_REPLY. */
     LINK_OP_LISTEN,
-    /** endpoints; then LINK_EVENT_ESTABLISHED or LINK_EVENT_ERROR. */
+    /** endpoints (local: 0 = choose); with a request_id other than 0 answered at once by
+        LINK_EVENT_REPLY, as connect() returns its local errors; then LINK_EVENT_ESTABLISHED or
+        LINK_EVENT_ERROR. */
     LINK_OP_CONNECT,
     /** data: stream offset, place in the arena, length. */
     LINK_OP_SEND,
@@ -100,7 +102,7 @@ enum link_operation {
 /** Engine to host. */
 enum link_event {
     LINK_EVENT_NONE = 0,
-    /** To request_id; error; BIND: endpoints.local and local_port as bound. */
+    /** To request_id; error; BIND, CONNECT: endpoints.local and local_port as bound or chosen. */
     LINK_EVENT_REPLY,
     /** endpoints: connected. */
     LINK_EVENT_ESTABLISHED,
