@@ -1,3 +1,5 @@
+#include "engine/dpdk.h"
+
 #include "engine/eal.h"
 
 #include <errno.h>
@@ -7,9 +9,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <rte_eal.h>
-#include <rte_errno.h>
 
 #include "base/log.h"
 

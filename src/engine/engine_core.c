@@ -1,3 +1,5 @@
+#include "engine/dpdk.h"
+
 #include "engine/engine_core.h"
 
 #include <errno.h>
@@ -9,8 +11,6 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <time.h>
-
-#include <rte_ring.h>
 
 #include "base/log.h"
 #include "engine/pipeline/events.h"

@@ -1,4 +1,6 @@
 /* pnod: the PnO engine. */
+#include "engine/dpdk.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,10 +8,6 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
-
-#include <rte_launch.h>
-#include <rte_lcore.h>
-#include <rte_mempool.h>
 
 #include "base/log.h"
 #include "engine/control.h"

@@ -1,3 +1,5 @@
+#include "engine/dpdk.h"
+
 #include "engine/wakeup.h"
 
 #include <errno.h>
@@ -6,8 +8,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-
-#include <rte_ring.h>
 
 #include "base/time_units.h"
 #include "engine/engine_core.h"

@@ -5,10 +5,10 @@
 #ifndef PNO_ENGINE_PIPELINE_FRAMES_H
 #define PNO_ENGINE_PIPELINE_FRAMES_H
 
+#include "engine/dpdk.h"
+
 #include <stdbool.h>
 #include <stdint.h>
-
-#include <rte_ring.h>
 
 enum frame_tag {
     FRAME_RECEIVED, /**< mbuf from a port: this core's flow */

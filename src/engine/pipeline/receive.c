@@ -1,10 +1,8 @@
+#include "engine/dpdk.h"
+
 #include "engine/pipeline/receive.h"
 
 #include <errno.h>
-
-#include <rte_mbuf.h>
-#include <rte_mempool.h>
-#include <rte_prefetch.h>
 
 #include "engine/engine_core.h"
 #include "engine/pipeline/events.h"

@@ -72,8 +72,8 @@ static void fill(struct tcp_info *info, const struct tcp_connection_info *from)
     info->tcpi_probes = from->probes;
     info->tcpi_backoff = from->backoff;
     info->tcpi_options = from->options;
-    info->tcpi_snd_wscale = from->snd_wscale & 0xf;
-    info->tcpi_rcv_wscale = from->rcv_wscale & 0xf;
+    info->tcpi_snd_wscale = from->snd_wscale & 0xfu;
+    info->tcpi_rcv_wscale = from->rcv_wscale & 0xfu;
     info->tcpi_delivery_rate_app_limited = from->app_limited;
     info->tcpi_snd_mss = from->snd_mss;
     info->tcpi_rcv_mss = from->rcv_mss;

@@ -1,10 +1,9 @@
+#include "engine/dpdk.h"
+
 #include "engine/pipeline/transmit.h"
 
 #include <errno.h>
 #include <string.h>
-
-#include <rte_mbuf.h>
-#include <rte_mempool.h>
 
 #include "base/assert.h"
 #include "engine/engine_core.h"
@@ -136,8 +135,8 @@ static void finish_checksum(struct engine_core *core, struct transmit_entry *ent
         stack_frame_finish_checksum(frame, entry_bytes(entry));
         return;
     }
-    mbuf->l2_len = frame->l3_offset;
-    mbuf->l3_len = (uint64_t)(frame->l4_offset - frame->l3_offset) & 0x1ff;
+    mbuf->l2_len = frame->l3_offset & 0x7fu;
+    mbuf->l3_len = (unsigned)(frame->l4_offset - frame->l3_offset) & 0x1ffu;
     mbuf->ol_flags |=
         RTE_MBUF_F_TX_TCP_CKSUM | (frame->is_ipv6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4);
 }

@@ -1,4 +1,6 @@
 /* A port on any DPDK ethdev. */
+#include "engine/dpdk.h"
+
 #include "engine/ports/port.h"
 
 #include <dirent.h>
@@ -7,10 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-
-#include <rte_ethdev.h>
-#include <rte_interrupts.h>
-#include <rte_mbuf.h>
 
 #define QUEUE_FRAMES     1024
 #define MBUFS_BASE       16384
