@@ -1,0 +1,158 @@
+/* Listeners as the embedder sees them: opening, the accept queue, closing. */
+#include <errno.h>
+
+#include "core/tcp/listener.h"
+#include "core/tcp/state.h"
+
+size_t tcp_listener_bytes(void)
+{
+    return sizeof(struct tcp_listener);
+}
+
+const struct tcp_listener_key *tcp_listener_key(const struct tcp_listener *listener)
+{
+    return &listener->key;
+}
+
+struct tcp_listener **tcp_listener_hash_next(struct tcp_listener *listener)
+{
+    return &listener->hash_next;
+}
+
+struct tcp_listener **tcp_listener_event_next(struct tcp_listener *listener)
+{
+    return &listener->event_next;
+}
+
+uint32_t *tcp_listener_events(struct tcp_listener *listener)
+{
+    return &listener->events;
+}
+
+void *tcp_listener_user(const struct tcp_listener *listener)
+{
+    return listener->user;
+}
+
+void tcp_listener_set_user(struct tcp_listener *listener, void *user)
+{
+    listener->user = user;
+}
+
+struct tcp_options_set *tcp_listener_options(struct tcp_listener *listener)
+{
+    return &listener->options;
+}
+
+void tcp_listener_set_backlog(struct tcp_listener *listener, uint32_t backlog)
+{
+    listener->backlog = backlog;
+}
+
+void tcp_listener_set_defer_accept(struct tcp_listener *listener, uint64_t defer_ns)
+{
+    listener->defer_ns = defer_ns;
+}
+
+int tcp_listen(struct stack *stack, const struct tcp_listen_request *request,
+               struct tcp_listener **listener)
+{
+    struct tcp_listener *l = stack_listener_alloc(stack);
+    if (l == NULL)
+        return -ENOBUFS;
+    l->stack = stack;
+    l->key = (struct tcp_listener_key){
+        .local = request->local,
+        .is_ipv6 = request->is_ipv6,
+        .v6only = request->v6only,
+        .reuse_port = request->reuse_port,
+    };
+    l->backlog = request->backlog;
+    l->user = request->user;
+    l->accept_last_next = &l->accept_first;
+    tcp_options_set_init(&l->options, &stack_get_config(stack)->tcp);
+    int error = stack_listener_insert(stack, l);
+    if (error != 0) {
+        stack_listener_free(stack, l);
+        return error;
+    }
+    *listener = l;
+    return 0;
+}
+
+void tcp_listener_established(struct stack *stack, struct tcp_connection *connection)
+{
+    struct tcp_listener *listener = connection->listener;
+    tcp_listener_forget_embryonic(connection);
+    connection->listener = listener;
+    connection->unannounced = true;
+    *listener->accept_last_next = connection;
+    listener->accept_last_next = &connection->queue_next;
+    listener->accept_count++;
+    stack_listener_event_raise(stack, listener, STACK_EVENT_ACCEPT);
+}
+
+struct tcp_connection *tcp_listener_next(struct tcp_listener *listener)
+{
+    struct tcp_connection *connection = listener->accept_first;
+    if (connection == NULL)
+        return NULL;
+    listener->accept_first = connection->queue_next;
+    if (listener->accept_first == NULL)
+        listener->accept_last_next = &listener->accept_first;
+    connection->queue_next = NULL;
+    connection->listener = NULL;
+    connection->unannounced = false;
+    if (connection->held_events != 0)
+        stack_event_raise(listener->stack, connection, connection->held_events);
+    connection->held_events = 0;
+    return connection;
+}
+
+void tcp_listener_taken(struct tcp_listener *listener)
+{
+    PNO_ASSERT(listener->accept_count > 0);
+    listener->accept_count--;
+}
+
+/** Nobody will ever hold it: end it without telling anyone. */
+static void discard(struct stack *stack, struct tcp_connection *connection)
+{
+    bool reset = connection->unannounced && connection->hot.state != TCP_STATE_CLOSED;
+    if (reset && connection->hot.state != TCP_STATE_TIME_WAIT)
+        tcp_send_reset(stack, connection);
+    connection->orphaned = connection->closed_told = connection->released = true;
+    connection->unannounced = false;
+    if (connection->hot.state != TCP_STATE_CLOSED)
+        tcp_enter_closed(stack, connection, 0);
+    tcp_release_if_done(stack, connection);
+}
+
+void tcp_listener_close(struct stack *stack, struct tcp_listener *listener, uint64_t now_ns)
+{
+    (void)now_ns;
+    while (listener->embryonic_first)
+        discard(stack, listener->embryonic_first);
+    while (listener->accept_first) {
+        struct tcp_connection *connection = listener->accept_first;
+        listener->accept_first = connection->queue_next;
+        connection->listener = NULL;
+        discard(stack, connection);
+    }
+    stack_listener_remove(stack, listener);
+    stack_listener_free(stack, listener);
+}
+
+void tcp_listener_get_info(const struct tcp_listener *listener, struct tcp_listener_info *info)
+{
+    *info = (struct tcp_listener_info){
+        .local = listener->key.local,
+        .is_ipv6 = listener->key.is_ipv6,
+        .v6only = listener->key.v6only,
+        .backlog = listener->backlog,
+        .accept_queue = listener->accept_count,
+        .syn_queue = listener->syn_count,
+        .syn_cookies_sent = listener->syn_cookies_sent,
+        .overflows = listener->overflows,
+    };
+}

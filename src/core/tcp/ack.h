@@ -1,0 +1,23 @@
+/**
+ * @file ack.h
+ * The acknowledgement half of an arriving segment: send window, snd_una, round-trip time, SACK
+ * blocks; tells recovery and congestion control. RFC 9293 §3.10.7.4, fifth check.
+ */
+#ifndef PNO_CORE_TCP_ACK_H
+#define PNO_CORE_TCP_ACK_H
+
+#include "core/tcp/connection.h"
+
+/**
+ * Apply the ACK of a segment on a synchronized connection past SYN_RECEIVED.
+ * @return  DROP_NONE, also for an old duplicate whose payload may still count; DROP_TCP_BAD_ACK
+ *          when the segment must be dropped (RFC 5961 §5).
+ */
+enum drop_reason tcp_ack_arrives(struct stack *stack, struct tcp_connection *connection,
+                                 const struct tcp_segment *segment, uint64_t now_ns);
+
+/** Take a segment's window as the send window: scaled, but not that of a SYN (RFC 7323 §2.2). */
+void tcp_send_window_set(struct tcp_connection *connection, const struct tcp_segment *segment,
+                         bool scaled);
+
+#endif

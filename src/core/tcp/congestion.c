@@ -1,0 +1,91 @@
+#include "core/tcp/congestion.h"
+
+static const struct tcp_congestion_control *const algorithms[TCP_CONGESTION_COUNT] = {
+    [TCP_CONGESTION_CUBIC] = &tcp_congestion_cubic,
+    [TCP_CONGESTION_NEWRENO] = &tcp_congestion_newreno,
+};
+
+#define INITIAL_WINDOW_SEGMENTS 10
+
+const struct tcp_congestion_control *tcp_congestion_find(uint8_t id)
+{
+    return algorithms[id < TCP_CONGESTION_COUNT ? id : TCP_CONGESTION_CUBIC];
+}
+
+uint32_t tcp_cwnd_initial(const struct tcp_connection *connection)
+{
+    uint32_t segments = connection->syn_timeouts > 1 ? 1 : INITIAL_WINDOW_SEGMENTS;
+    return segments * connection->hot.mss;
+}
+
+void tcp_cwnd_init(struct tcp_connection *connection)
+{
+    connection->congestion.ssthresh = TCP_SSTHRESH_INFINITE;
+    connection->hot.cwnd = tcp_cwnd_initial(connection);
+    tcp_congestion_of(connection)->init(connection);
+}
+
+/** Whether the window, not the application, determines how much is in flight. */
+static bool cwnd_limits(const struct tcp_connection *connection)
+{
+    const struct tcp_congestion *congestion = &connection->congestion;
+    if (congestion->cwnd_limited)
+        return true;
+    /* In slow start a window up to twice what was used may grow: the sender may just have been
+       held up by the burst's own ACK clock. */
+    return connection->hot.cwnd < congestion->ssthresh &&
+           connection->hot.cwnd < 2 * (uint64_t)congestion->max_flight;
+}
+
+void tcp_cwnd_note_flight(struct tcp_connection *connection, uint32_t flight)
+{
+    struct tcp_congestion *congestion = &connection->congestion;
+    if (connection->hot.snd_una >= congestion->flight_round) {
+        congestion->flight_round = connection->hot.snd_nxt;
+        congestion->max_flight = flight;
+        congestion->cwnd_limited = false;
+    } else if (flight > congestion->max_flight) {
+        congestion->max_flight = flight;
+    }
+    if (flight + connection->hot.mss > connection->hot.cwnd)
+        congestion->cwnd_limited = true;
+}
+
+void tcp_cwnd_on_ack(struct tcp_connection *connection, uint32_t acked, uint64_t now_ns)
+{
+    struct tcp_hot *hot = &connection->hot;
+    uint32_t ssthresh = connection->congestion.ssthresh;
+    if (!cwnd_limits(connection))
+        return;
+    if (hot->cwnd < ssthresh) {
+        uint32_t room = ssthresh - hot->cwnd;
+        uint32_t step = acked < room ? acked : room;
+        if (step > TCP_CWND_MAX - hot->cwnd)
+            step = TCP_CWND_MAX - hot->cwnd;
+        hot->cwnd += step;
+        acked -= step;
+    }
+    if (acked > 0 && hot->cwnd < TCP_CWND_MAX)
+        tcp_congestion_of(connection)->avoid(connection, acked, now_ns);
+}
+
+void tcp_cwnd_restart_if_idle(struct tcp_connection *connection, uint64_t now_ns)
+{
+    struct tcp_congestion *congestion = &connection->congestion;
+    struct tcp_hot *hot = &connection->hot;
+    uint64_t rto_ns = congestion->rto_us * NS_PER_US;
+    if (congestion->last_sent_ns == 0 || now_ns - congestion->last_sent_ns <= rto_ns)
+        return;
+    uint64_t idle_ns = now_ns - congestion->last_sent_ns;
+    tcp_congestion_of(connection)->resume(connection, idle_ns);
+    uint32_t restart = tcp_cwnd_initial(connection);
+    if (hot->cwnd <= restart)
+        return;
+    uint32_t three_quarters = hot->cwnd - hot->cwnd / 4;
+    if (congestion->ssthresh < three_quarters)
+        congestion->ssthresh = three_quarters;
+    for (; idle_ns > rto_ns && hot->cwnd > restart; idle_ns -= rto_ns)
+        hot->cwnd /= 2;
+    if (hot->cwnd < restart)
+        hot->cwnd = restart;
+}

@@ -1,0 +1,60 @@
+/**
+ * @file congestion.h
+ * The congestion window: slow start, what every algorithm shares, and the table of algorithms.
+ *
+ * Not loss detection (recovery.h): that calls ssthresh() and sets cwnd while it repairs. Windows
+ * are bytes. An algorithm keeps its state in struct tcp_congestion and never sends.
+ */
+#ifndef PNO_CORE_TCP_CONGESTION_H
+#define PNO_CORE_TCP_CONGESTION_H
+
+#include "core/tcp/connection.h"
+
+struct tcp_congestion_control {
+    const char *name; /**< as TCP_CONGESTION names it */
+    /** A new connection, or one that changed to this algorithm. */
+    void (*init)(struct tcp_connection *connection);
+    /** Loss was detected: the slow-start threshold to fall back to, bytes. */
+    uint32_t (*ssthresh)(struct tcp_connection *connection);
+    /** Grow in congestion avoidance: acked bytes were acknowledged while cwnd-limited. */
+    void (*avoid)(struct tcp_connection *connection, uint32_t acked, uint64_t now_ns);
+    /** Sending resumes after idle_ns with nothing in flight. */
+    void (*resume)(struct tcp_connection *connection, uint64_t idle_ns);
+    /** A retransmission timeout: forget what was learnt of the path. */
+    void (*timeout)(struct tcp_connection *connection);
+};
+
+extern const struct tcp_congestion_control tcp_congestion_newreno;
+extern const struct tcp_congestion_control tcp_congestion_cubic;
+
+/** The algorithm of enum tcp_congestion_id; CUBIC for numbers out of range. */
+const struct tcp_congestion_control *tcp_congestion_find(uint8_t id);
+
+/** The algorithm this connection uses. */
+static inline const struct tcp_congestion_control *
+tcp_congestion_of(const struct tcp_connection *connection)
+{
+    return tcp_congestion_find(connection->options.congestion);
+}
+
+/** Start-up values, and the initial window of RFC 6928 once the MSS is known. */
+void tcp_cwnd_init(struct tcp_connection *connection);
+
+/** Initial window, bytes: ten segments (RFC 6928); one when the SYN was lost repeatedly. */
+uint32_t tcp_cwnd_initial(const struct tcp_connection *connection);
+
+/**
+ * Bytes were acknowledged outside of fast recovery: slow start (RFC 5681 §3.1, without the
+ * per-ACK limit, as Linux), then the algorithm. Nothing when the window was not the limit
+ * (RFC 7661 §4.3, Linux's tcp_is_cwnd_limited).
+ */
+void tcp_cwnd_on_ack(struct tcp_connection *connection, uint32_t acked, uint64_t now_ns);
+
+/** Before new data is sent with nothing in flight: fall back after idleness (RFC 2861, RFC 5681
+    §4.1 as Linux does: halve per RTO of idleness, down to the initial window). */
+void tcp_cwnd_restart_if_idle(struct tcp_connection *connection, uint64_t now_ns);
+
+/** Note what is in flight after sending, for the check of whether cwnd limits. */
+void tcp_cwnd_note_flight(struct tcp_connection *connection, uint32_t flight);
+
+#endif

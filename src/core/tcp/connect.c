@@ -1,0 +1,174 @@
+#include "core/tcp/connect.h"
+
+#include <errno.h>
+
+#include "core/tcp/congestion.h"
+#include "core/tcp/keepalive.h"
+#include "core/tcp/output.h"
+#include "core/tcp/receive.h"
+#include "core/tcp/rto.h"
+#include "core/tcp/state.h"
+#include "core/tcp/timers.h"
+
+/** SYNs retransmitted after one second each before back-off begins: Linux's
+    tcp_syn_linear_timeouts. */
+#define SYN_LINEAR_TIMEOUTS 4
+
+void tcp_options_set_init(struct tcp_options_set *options, const struct tcp_defaults *defaults)
+{
+    *options = (struct tcp_options_set){
+        .congestion = defaults->congestion,
+        .keepalive_count = defaults->keepalive_count,
+        .syn_retries = defaults->syn_retries,
+        .keepalive_idle_ns = defaults->keepalive_idle_ns,
+        .keepalive_interval_ns = defaults->keepalive_interval_ns,
+        .linger2_ns = defaults->fin_wait2_timeout_ns,
+    };
+}
+
+void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
+                         const struct tcp_options_set *options, seq_t iss, uint64_t now_ns)
+{
+    struct tcp_hot *hot = &connection->hot;
+    uint16_t mtu = stack_path_mtu(stack, &connection->flow.remote, now_ns);
+    connection->options = *options;
+    connection->send_buffer_initial = stack_get_config(stack)->tcp.send_buffer_initial;
+    connection->send_buffer_max = stack_get_config(stack)->tcp.send_buffer_max;
+    connection->is_ipv6 = !ip_address_is_v4(&connection->flow.remote);
+    connection->path_mtu = connection->link_mtu = mtu;
+    connection->peer_mss = TCP_MSS_DEFAULT;
+    connection->state_deadline_ns = TIME_NEVER;
+    hot->send_deadline_ns = hot->ack_deadline_ns = TIME_NEVER;
+    hot->state = TCP_STATE_CLOSED;
+    hot->snd_una = hot->snd_nxt = TCP_SEQ_EPOCH + iss.value;
+    hot->snd_start = hot->snd_end = hot->snd_una + 1;
+    hot->ts_offset = tcp_timestamp_offset(stack, &connection->flow);
+    connection->recovery.recover = hot->snd_una;
+    connection->congestion.snd_push = hot->snd_una;
+    tcp_rto_init(connection);
+}
+
+void tcp_syn_accept(struct stack *stack, struct tcp_connection *connection,
+                    const struct tcp_segment *segment, const struct tcp_options *options,
+                    uint64_t now_ns)
+{
+    const struct tcp_defaults *defaults = &stack_get_config(stack)->tcp;
+    struct tcp_hot *hot = &connection->hot;
+    hot->rcv_start = hot->rcv_nxt = TCP_SEQ_EPOCH + seq_add(segment->seq, 1).value;
+    hot->rcv_wup = hot->rcv_read = hot->rcv_nxt;
+    hot->timestamps = defaults->timestamps && options->has_timestamps;
+    hot->sack = defaults->sack && options->has_sack_permitted;
+    hot->window_scaling = defaults->window_scaling && options->has_window_scale;
+    hot->snd_wscale = 0;
+    if (hot->window_scaling)
+        hot->snd_wscale = options->window_scale < TCP_WINDOW_SCALE_MAX ? options->window_scale
+                                                                       : TCP_WINDOW_SCALE_MAX;
+    if (hot->timestamps) {
+        hot->ts_recent = options->timestamp_value;
+        connection->receive.ts_recent_age_s = (uint32_t)(now_ns / NS_PER_S);
+    }
+    connection->peer_mss = options->has_mss ? options->mss : TCP_MSS_DEFAULT;
+    if (connection->peer_mss < TCP_MSS_MIN)
+        connection->peer_mss = TCP_MSS_MIN;
+    tcp_mss_update(connection);
+    uint32_t announced = tcp_advertised_mss(connection);
+    hot->rcv_mss = (uint16_t)(announced < TCP_MSS_DEFAULT ? announced : TCP_MSS_DEFAULT);
+}
+
+void tcp_establish(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+{
+    struct tcp_hot *hot = &connection->hot;
+    hot->snd_una = hot->snd_start;
+    connection->recovery.lost_high = connection->recovery.rxt_high = hot->snd_una;
+    connection->recovery.recover = hot->snd_una - 1;
+    connection->congestion.backoff = 0;
+    connection->congestion.retransmits = 0;
+    connection->congestion.retransmit_began_ns = 0;
+    connection->congestion.last_ack_ns = now_ns;
+    hot->syn_due = false;
+    tcp_set_state(stack, connection, TCP_STATE_ESTABLISHED);
+    tcp_mss_update(connection);
+    tcp_cwnd_init(connection);
+    tcp_window_established(connection, now_ns);
+    tcp_send_timer_restart(stack, connection, now_ns);
+    tcp_keepalive_update(stack, connection, now_ns);
+    stack_reachability_confirm(stack, connection, now_ns);
+    tcp_output_request_if_wanted(stack, connection);
+}
+
+/** SYN_SENT with a SYN in the making. */
+static void open_active(struct stack *stack, struct tcp_connection *connection)
+{
+    const struct tcp_defaults *defaults = &stack_get_config(stack)->tcp;
+    struct tcp_hot *hot = &connection->hot;
+    hot->timestamps = defaults->timestamps;
+    hot->sack = defaults->sack;
+    hot->window_scaling = defaults->window_scaling;
+    tcp_window_init(stack, connection, tcp_advertised_mss(connection));
+    hot->snd_nxt = hot->snd_start;
+    hot->syn_due = true;
+    tcp_set_state(stack, connection, TCP_STATE_SYN_SENT);
+    stack_counters(stack)->active_opens++;
+    tcp_output_request(stack, connection);
+}
+
+int tcp_connect(struct stack *stack, const struct tcp_connect_request *request, uint64_t now_ns,
+                struct tcp_connection **connection)
+{
+    struct tcp_options_set options;
+    struct tcp_flow flow = {
+        .local = request->local.address,
+        .remote = request->remote.address,
+        .local_port = request->local.port,
+        .remote_port = request->remote.port,
+    };
+    if (flow.remote_port == 0 || ip_address_is_any(&flow.remote))
+        return -EINVAL;
+    if (ip_address_is_multicast(&flow.remote))
+        return -ENETUNREACH;
+    int error = stack_flow_choose_local(stack, &flow, request->reuse_address);
+    if (error != 0)
+        return error;
+    struct tcp_connection *c = stack_connection_alloc(stack);
+    if (c == NULL)
+        return -ENOBUFS;
+    if (request->options)
+        options = *request->options;
+    else
+        tcp_options_set_init(&options, &stack_get_config(stack)->tcp);
+    c->flow = flow;
+    c->user = request->user;
+    tcp_connection_init(stack, c, &options, tcp_isn_choose(stack, &flow, now_ns), now_ns);
+    error = stack_flow_insert(stack, c);
+    if (error != 0) {
+        stack_connection_free(stack, c);
+        return error;
+    }
+    open_active(stack, c);
+    *connection = c;
+    return 0;
+}
+
+void tcp_syn_sent_expired(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+{
+    struct tcp_congestion *congestion = &connection->congestion;
+    unsigned most = connection->options.syn_retries + SYN_LINEAR_TIMEOUTS;
+    uint64_t user_timeout_ns = connection->options.user_timeout_ns;
+    bool too_long = user_timeout_ns != 0 && congestion->retransmit_began_ns != 0 &&
+                    now_ns - congestion->retransmit_began_ns >= user_timeout_ns;
+    if (connection->syn_timeouts >= most || too_long) {
+        tcp_enter_closed(stack, connection,
+                         connection->soft_error ? connection->soft_error : ETIMEDOUT);
+        return;
+    }
+    if (congestion->retransmit_began_ns == 0)
+        congestion->retransmit_began_ns = now_ns;
+    connection->syn_timeouts++;
+    congestion->retransmits = connection->syn_timeouts;
+    if (connection->syn_timeouts > SYN_LINEAR_TIMEOUTS)
+        congestion->backoff++;
+    connection->hot.syn_due = true;
+    tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_RETRANSMIT,
+                       now_ns + tcp_rto_ns(connection, now_ns));
+    tcp_output_request(stack, connection);
+}

@@ -1,0 +1,37 @@
+/**
+ * @file connect.h
+ * Opening: active open, state SYN_SENT, simultaneous open, and what both sides do once the
+ * handshake is done.
+ */
+#ifndef PNO_CORE_TCP_CONNECT_H
+#define PNO_CORE_TCP_CONNECT_H
+
+#include "core/tcp/connection.h"
+
+/** Initial sequence number (RFC 6528): a clock of 4 µs plus a keyed hash of the flow. */
+seq_t tcp_isn_choose(struct stack *stack, const struct tcp_flow *flow, uint64_t now_ns);
+
+/** What the flow's timestamp clock starts at (RFC 7323 §5.4). */
+uint32_t tcp_timestamp_offset(struct stack *stack, const struct tcp_flow *flow);
+
+/** Fill in what every new connection starts with: timers off, options, MTU, send sequence. */
+void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
+                         const struct tcp_options_set *options, seq_t iss, uint64_t now_ns);
+
+/** Take the peer's SYN: its number, and the options both sides know. */
+void tcp_syn_accept(struct stack *stack, struct tcp_connection *connection,
+                    const struct tcp_segment *segment, const struct tcp_options *options,
+                    uint64_t now_ns);
+
+/** To ESTABLISHED: initial windows, keepalive. Our SYN is acknowledged. */
+void tcp_establish(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
+
+/** A segment in SYN_SENT (RFC 9293 §3.10.7.3). */
+void tcp_syn_sent_arrives(struct stack *stack, struct tcp_connection *connection,
+                          const struct tcp_segment *segment, uint64_t now_ns,
+                          struct stack_rx_result *result);
+
+/** The retransmission timer in SYN_SENT. */
+void tcp_syn_sent_expired(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
+
+#endif

@@ -1,0 +1,303 @@
+/**
+ * @file connection.h
+ * What a TCP connection is: the transmission control block, split by the stage that writes it.
+ *
+ * Not an interface for embedders (core/stack.h is), and no behaviour beyond arithmetic on its own
+ * fields: each concept has its file (receive.c, output.c, recovery.c, ...).
+ *
+ * Sequence numbers are kept unwrapped, as 64-bit numbers whose low half is what the wire carries;
+ * they start above 2^32, so that "slightly before the first" is still positive. The interval sets
+ * use the same numbers. Stream offsets (0 = first byte after SYN) appear only at the interface:
+ * offset = number - snd_start, or - rcv_start.
+ */
+#ifndef PNO_CORE_TCP_CONNECTION_H
+#define PNO_CORE_TCP_CONNECTION_H
+
+#include <stdalign.h>
+
+#include "base/assert.h"
+#include "core/stack_internal.h"
+
+/** States with Linux's numbers, as TCP_INFO reports them. */
+enum tcp_state {
+    TCP_STATE_ESTABLISHED = 1,
+    TCP_STATE_SYN_SENT = 2,
+    TCP_STATE_SYN_RECEIVED = 3,
+    TCP_STATE_FIN_WAIT_1 = 4,
+    TCP_STATE_FIN_WAIT_2 = 5,
+    TCP_STATE_TIME_WAIT = 6,
+    TCP_STATE_CLOSED = 7,
+    TCP_STATE_CLOSE_WAIT = 8,
+    TCP_STATE_LAST_ACK = 9,
+    TCP_STATE_LISTEN = 10,
+    TCP_STATE_CLOSING = 11,
+};
+
+/** State of congestion and loss recovery; Linux's numbers (tcpi_ca_state). */
+enum tcp_ca_state {
+    TCP_CA_OPEN = 0,     /**< all is well */
+    TCP_CA_DISORDER = 1, /**< SACKs or duplicate ACKs, not yet enough to call it loss */
+    TCP_CA_CWR = 2,      /**< reducing the window without a retransmission (tail loss repaired) */
+    TCP_CA_RECOVERY = 3, /**< fast recovery (RFC 6675, RFC 6582) */
+    TCP_CA_LOSS = 4,     /**< after a retransmission timeout */
+};
+
+/** What the send timer is for: at most one of these is running. See timers.h. */
+enum tcp_send_timer {
+    TCP_SEND_TIMER_NONE,
+    TCP_SEND_TIMER_RETRANSMIT,
+    TCP_SEND_TIMER_TAIL_PROBE,
+    TCP_SEND_TIMER_REORDER,
+    TCP_SEND_TIMER_PERSIST,
+};
+
+/** What the state timer is for: at most one of these is running. See timers.h. */
+enum tcp_state_timer {
+    TCP_STATE_TIMER_NONE,
+    TCP_STATE_TIMER_KEEPALIVE,
+    TCP_STATE_TIMER_FIN_WAIT_2,
+    TCP_STATE_TIMER_TIME_WAIT,
+};
+
+/** SYN's number is the 32-bit initial sequence number plus this. */
+#define TCP_SEQ_EPOCH (UINT64_C(1) << 32)
+
+/** Out-of-order and scoreboard intervals one connection may take from the pool. */
+#define TCP_INTERVALS_MAX 1024
+
+/** MSS where the peer names none (RFC 9293 §3.7.1; Linux uses the same for IPv6). */
+#define TCP_MSS_DEFAULT 536
+/** Below this a peer's MSS is raised: Linux's tcp_min_snd_mss (48) less 12 bytes of options. */
+#define TCP_MSS_MIN 48
+
+#define TCP_WINDOW_SCALE_MAX       14
+#define TCP_TIMESTAMP_OPTION_BYTES 12
+#define TCP_CWND_MAX               (UINT32_C(1) << 30)
+#define TCP_SSTHRESH_INFINITE      UINT32_MAX
+
+/** Protocol part: all that a segment in the ordinary course of events reads and writes. */
+struct tcp_hot {
+    /* Send sequence space (RFC 9293 §3.3.1). snd_una <= snd_nxt <= snd_end + FIN. */
+    uint64_t snd_una;
+    uint64_t snd_nxt;
+    uint64_t snd_end;   /**< one past the last byte the application gave; the FIN's number */
+    uint64_t snd_start; /**< the first byte's number, iss + 1 */
+    /* Receive sequence space. rcv_start <= rcv_read <= rcv_nxt. */
+    uint64_t rcv_nxt;
+    uint64_t rcv_wup;   /**< rcv_nxt when last advertised: the Last.ACK.sent of RFC 7323 */
+    uint64_t rcv_read;  /**< what the application has consumed */
+    uint64_t rcv_start; /**< irs + 1 */
+    uint32_t snd_wnd;   /**< bytes, from snd_una */
+    uint32_t rcv_wnd;   /**< bytes, from rcv_wup */
+    uint32_t cwnd;      /**< bytes */
+    seq_t snd_wl1;      /**< segment of the last window update */
+    uint32_t ts_recent;
+    uint32_t ts_offset; /**< of our timestamp clock, per flow */
+    uint64_t send_deadline_ns;
+    uint64_t ack_deadline_ns; /**< delayed ACK; TIME_NEVER: none */
+    uint16_t mss;             /**< payload bytes per segment, timestamps taken off */
+    uint16_t rcv_mss;         /**< estimate of the peer's segments, for delayed ACK and SWS */
+    uint8_t state;            /**< enum tcp_state; written by tcp_set_state() only */
+    uint8_t ca_state;         /**< enum tcp_ca_state */
+    uint8_t snd_wscale, rcv_wscale;
+    uint8_t send_timer;  /**< enum tcp_send_timer */
+    uint8_t quick_acks;  /**< ACKs still to be sent at once (Linux's quickack mode) */
+    uint8_t acks_owed;   /**< pure ACKs to send now; one per out-of-order segment without SACK */
+    uint8_t dup_acks;    /**< duplicate ACKs since snd_una advanced */
+    uint16_t placements; /**< payload on its way to host memory: send nothing */
+    /* Negotiated. */
+    bool timestamps : 1;
+    bool sack : 1;
+    bool window_scaling : 1;
+    /* What output is to do. */
+    bool syn_due : 1;        /**< SYN or SYN-ACK */
+    bool probe_due : 1;      /**< window or keepalive probe: an old, empty segment */
+    bool tail_probe_due : 1; /**< RFC 8985 §7.3 */
+    bool push_partial : 1;   /**< send what there is, Nagle and silly windows notwithstanding */
+    bool more : 1;           /**< MSG_MORE: hold back the partial tail */
+    /* FINs. */
+    bool fin_queued : 1;   /**< ours follows snd_end */
+    bool fin_received : 1; /**< the peer's is in order, rcv_nxt is past it */
+    bool fin_waiting : 1;  /**< the peer's lies beyond a gap, at receive.fin */
+    /* Mode. */
+    bool pingpong : 1; /**< request–response: ACKs ride on our answers */
+};
+_Static_assert(sizeof(struct tcp_hot) <= 128, "the hot part fills two cache lines");
+
+#define TCP_RECENT_BLOCKS 4
+
+/** What receiving out of order and tuning the receive window need. */
+struct tcp_receive {
+    struct interval_set out_of_order;
+    struct interval recent[TCP_RECENT_BLOCKS]; /**< SACK blocks, most recent first (RFC 2018 §4) */
+    struct interval dsack;                     /**< duplicate to report; start == end: none */
+    uint64_t high;    /**< one past the highest byte that was ever wanted */
+    uint64_t fin;     /**< number of a FIN beyond a gap */
+    uint64_t rtt_seq; /**< window-based estimate ends here */
+    uint64_t rtt_started_ns;
+    uint64_t space_measured_ns; /**< dynamic right-sizing: when the measurement began … */
+    uint64_t space_measured;    /**< … and rcv_read then */
+    uint32_t space;             /**< bytes the application read in the last round trip */
+    uint32_t rtt_us;            /**< receiver's estimate of the round trip; 0 unknown */
+    uint32_t buffer;            /**< Linux's sk_rcvbuf: twice the window it allows */
+    uint32_t window_clamp;
+    uint32_t ssthresh;           /**< slow start of the offered window (Linux's rcv_ssthresh) */
+    uint32_t ts_recent_age_s;    /**< when ts_recent was written, for PAWS after long idleness */
+    uint64_t last_data_ns;       /**< of the last payload or FIN; 0 never */
+    uint64_t urgent;             /**< one past the urgent byte; 0 none */
+    bool pushed;                 /**< the latest payload was a small segment with PSH */
+    uint64_t challenge_acked_ns; /**< last answer to an unacceptable segment (RFC 5961 §7) */
+};
+
+/** What recovery needs; post-process stage. */
+struct tcp_recovery {
+    struct interval_set sacked; /**< the scoreboard (RFC 6675 §3) */
+    uint64_t sacked_bytes;
+    uint64_t sacked_high;  /**< one past the highest SACKed byte; below snd_una: none */
+    uint64_t reorder_high; /**< holes below this count as lost when the reorder timer expires */
+    uint64_t rxt_mark;     /**< snd_nxt when this round of retransmissions began */
+    uint64_t rxt_last_ns;  /**< the round's latest retransmission */
+    uint64_t lost_high;    /**< un-SACKed bytes below are deemed lost */
+    uint64_t rxt_high;     /**< un-SACKed bytes below have been retransmitted (HighRxt) */
+    uint64_t recover;      /**< snd_nxt when the episode began (RecoveryPoint) */
+    uint64_t tail_probe;   /**< snd_nxt when a tail probe was sent; 0 none outstanding */
+    uint64_t undo_una;     /**< snd_una when the window was reduced; 0: nothing to undo */
+    uint32_t undo_bytes;   /**< retransmitted, not yet shown superfluous by D-SACK */
+    uint32_t undo_ts;      /**< our timestamp clock at the first retransmission */
+    uint32_t prior_cwnd;   /**< before the reduction, for undo and PRR */
+    uint32_t prior_ssthresh;
+    uint32_t prr_delivered, prr_out; /**< RFC 6937 */
+    uint32_t reordering_bytes;       /**< SACKed above a hole before it counts as lost */
+    uint32_t dupack_bytes; /**< without SACK: what duplicate ACKs say has left the network */
+    bool tail_probe_retransmitted;
+    bool undo_ts_valid;
+    bool reordering_seen;
+};
+
+struct tcp_cubic {
+    uint64_t epoch_ns;   /**< 0: no epoch begun */
+    uint32_t w_max;      /**< bytes */
+    uint32_t k_ms;       /**< time to reach w_max again */
+    uint32_t origin;     /**< plateau of the curve, bytes */
+    uint32_t w_est;      /**< what Reno would have, bytes */
+    uint32_t prior_cwnd; /**< RFC 9438's cwnd_prior */
+    uint32_t target;     /**< of the present millisecond */
+    uint32_t target_ms;
+    uint32_t fraction; /**< bytes² not yet worth a byte of cwnd */
+};
+
+/** Congestion control and round-trip time; post-process stage. */
+struct tcp_congestion {
+    uint32_t ssthresh;
+    uint32_t rto_us;
+    uint32_t srtt_us; /**< 0: no sample yet */
+    uint32_t rttvar_us;
+    uint32_t min_rtt_us;
+    uint32_t rtt_sample_us; /**< the last one */
+    uint64_t rtt_seq;       /**< the segment being timed ends here; 0: none */
+    uint64_t rtt_sent_ns;
+    uint64_t flight_round;        /**< max_flight is of the round that ends here */
+    uint32_t max_flight;          /**< bytes in flight at most in this round, for cwnd validation */
+    bool cwnd_limited;            /**< output stopped for want of cwnd in this round */
+    uint8_t backoff;              /**< doublings of the RTO or the persist interval */
+    uint8_t retransmits;          /**< RTO expirations without progress */
+    uint8_t probes;               /**< window, keepalive probes without answer */
+    uint64_t retransmit_began_ns; /**< first retransmission without progress; 0 none */
+    uint64_t probe_began_ns;      /**< first window probe without progress */
+    uint64_t last_sent_ns;        /**< last payload sent */
+    uint64_t last_ack_ns;         /**< last acceptable segment with ACK */
+    uint64_t snd_sml;             /**< end of the last small segment sent (Minshall) */
+    uint64_t snd_push;            /**< end of the last segment sent with PSH */
+    uint64_t snd_urgent;          /**< one past the urgent byte to send; 0 none */
+    uint32_t max_window;          /**< largest the peer ever offered */
+    struct tcp_cubic cubic;
+};
+
+/** Counters that TCP_INFO shows; bytes where not said. */
+struct tcp_statistics {
+    uint64_t bytes_sent, bytes_retransmitted;
+    uint32_t segments_in, segments_out, data_segments_in, data_segments_out;
+    uint32_t retransmitted_segments, delivered_segments, dsacks, out_of_order, reordering_seen;
+};
+
+struct tcp_connection {
+    alignas(64) struct tcp_hot hot;
+    struct tcp_links links;
+    struct tcp_flow flow;
+    uint16_t peer_mss;
+    uint16_t path_mtu;    /**< IP bytes per packet towards the peer, now … */
+    uint16_t link_mtu;    /**< … and when the connection was opened: what we announce follows */
+    uint8_t state_timer;  /**< enum tcp_state_timer */
+    uint8_t syn_timeouts; /**< SYN or SYN-ACK retransmissions so far */
+    bool is_ipv6;
+    bool passive;     /**< came through a listener */
+    bool unannounced; /**< waits in the accept queue: events are held back */
+    bool defer_acked; /**< TCP_DEFER_ACCEPT: the handshake's ACK was there */
+    bool orphaned;    /**< the application let go */
+    bool closed_told; /**< STACK_EVENT_CLOSED raised: embedder's use has ended … */
+    bool released;    /**< … and been delivered: free it when CLOSED */
+    bool read_shut;
+    int error;            /**< errno, positive */
+    int soft_error;       /**< what ICMP said meanwhile */
+    uint32_t held_events; /**< while unannounced */
+    uint64_t state_deadline_ns;
+    uint32_t send_buffer_initial, send_buffer_max; /**< the stack's, for auto-tuning */
+    struct tcp_congestion congestion;
+    struct tcp_recovery recovery;
+    struct tcp_receive receive;
+    struct tcp_statistics statistics;
+    struct tcp_options_set options;
+    void *user;
+    struct tcp_listener *listener;                            /**< while embryonic or unannounced */
+    struct tcp_connection *queue_next, **queue_previous_next; /**< the listener's lists */
+};
+_Static_assert(sizeof(struct tcp_connection) <= 1024, "a million connections fit in a gigabyte");
+
+/** The wire's form of a sequence number. */
+static inline seq_t tcp_wire(uint64_t number)
+{
+    return seq_of((uint32_t)number);
+}
+
+/** The unwrapped number nearest to near; right within 2^31 of it. */
+static inline uint64_t tcp_unwrap(uint64_t near, seq_t seq)
+{
+    return near + (uint64_t)(int64_t)seq_diff(seq, tcp_wire(near));
+}
+
+static inline uint64_t tcp_outstanding(const struct tcp_connection *c)
+{
+    return c->hot.snd_nxt - c->hot.snd_una;
+}
+
+/** Bytes the application gave that were never sent. */
+static inline uint64_t tcp_unsent(const struct tcp_connection *c)
+{
+    return c->hot.snd_end > c->hot.snd_nxt ? c->hot.snd_end - c->hot.snd_nxt : 0;
+}
+
+static inline bool tcp_fin_unsent(const struct tcp_connection *c)
+{
+    return c->hot.fin_queued && c->hot.snd_nxt <= c->hot.snd_end;
+}
+
+/** One past the last byte of payload received in order (the FIN not counted). */
+static inline uint64_t tcp_received_end(const struct tcp_connection *c)
+{
+    return c->hot.rcv_nxt - (c->hot.fin_received ? 1 : 0);
+}
+
+/** SYN_RECEIVED and later, where sequence numbers of both sides are known. */
+static inline bool tcp_is_synchronized(const struct tcp_connection *c)
+{
+    return c->hot.state != TCP_STATE_CLOSED && c->hot.state != TCP_STATE_LISTEN &&
+           c->hot.state != TCP_STATE_SYN_SENT;
+}
+
+/** Our timestamp clock: milliseconds with the flow's offset (RFC 7323 §5.4). */
+static inline uint32_t tcp_timestamp_now(const struct tcp_connection *c, uint64_t now_ns)
+{
+    return (uint32_t)(now_ns / NS_PER_MS) + c->hot.ts_offset;
+}
+
+#endif

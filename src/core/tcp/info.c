@@ -1,0 +1,115 @@
+/* Facts for TCP_INFO and `pno ss`: tcp_get_info(), with Linux's meanings. */
+#include "core/tcp/congestion.h"
+#include "core/tcp/output.h"
+#include "core/tcp/receive.h"
+#include "core/tcp/rto.h"
+#include "core/tcp/scoreboard.h"
+
+static uint32_t segments(const struct tcp_connection *connection, uint64_t bytes)
+{
+    uint32_t mss = connection->hot.mss ? connection->hot.mss : TCP_MSS_DEFAULT;
+    return (uint32_t)((bytes + mss - 1) / mss);
+}
+
+static uint64_t age_ns(uint64_t since_ns, uint64_t now_ns)
+{
+    return since_ns != 0 ? now_ns - since_ns : now_ns;
+}
+
+static uint8_t negotiated(const struct tcp_hot *hot)
+{
+    return (uint8_t)(hot->timestamps * 1 | hot->sack * 2 | hot->window_scaling * 4);
+}
+
+static void fill_congestion(const struct tcp_connection *connection,
+                            struct tcp_connection_info *info)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    const struct tcp_recovery *recovery = &connection->recovery;
+    const struct tcp_congestion *congestion = &connection->congestion;
+    uint64_t lost = 0, retransmitted = 0;
+    if (hot->ca_state >= TCP_CA_RECOVERY)
+        tcp_scoreboard_lost(connection, &lost, &retransmitted);
+    info->ca_state = hot->ca_state;
+    info->retransmits = congestion->retransmits;
+    info->probes = congestion->probes;
+    info->backoff = congestion->backoff;
+    info->unacked = segments(connection, tcp_outstanding(connection));
+    info->sacked = segments(connection, recovery->sacked_bytes + recovery->dupack_bytes);
+    info->lost = segments(connection, lost);
+    info->retrans = segments(connection, retransmitted);
+    info->total_retrans = connection->statistics.retransmitted_segments;
+    info->reordering =
+        recovery->reordering_seen ? segments(connection, recovery->reordering_bytes) + 1 : 3;
+    info->snd_cwnd = hot->mss ? hot->cwnd / hot->mss : 10;
+    info->snd_ssthresh = congestion->ssthresh == TCP_SSTHRESH_INFINITE
+                             ? 0x7fffffff
+                             : congestion->ssthresh / (hot->mss ? hot->mss : 1);
+    info->app_limited = !congestion->cwnd_limited && tcp_unsent(connection) == 0;
+    info->congestion_name = tcp_congestion_of(connection)->name;
+}
+
+static void fill_times(const struct tcp_connection *connection, uint64_t now_ns,
+                       struct tcp_connection_info *info)
+{
+    const struct tcp_congestion *congestion = &connection->congestion;
+    info->rto_ns = tcp_rto_ns(connection, now_ns);
+    info->ato_ns = 40 * NS_PER_MS;
+    info->srtt_ns = congestion->srtt_us * NS_PER_US;
+    info->rttvar_ns = congestion->rttvar_us * NS_PER_US;
+    info->min_rtt_ns =
+        congestion->min_rtt_us == UINT32_MAX ? 0 : congestion->min_rtt_us * NS_PER_US;
+    info->rcv_rtt_ns = connection->receive.rtt_us * NS_PER_US;
+    info->last_data_sent_ns = age_ns(congestion->last_sent_ns, now_ns);
+    info->last_data_recv_ns = age_ns(connection->receive.last_data_ns, now_ns);
+    info->last_ack_recv_ns = age_ns(congestion->last_ack_ns, now_ns);
+}
+
+static void fill_statistics(const struct tcp_connection *connection,
+                            struct tcp_connection_info *info)
+{
+    const struct tcp_statistics *statistics = &connection->statistics;
+    info->bytes_acked = tcp_acked_offset(connection);
+    info->bytes_received = tcp_received_offset(connection);
+    info->bytes_sent = statistics->bytes_sent;
+    info->bytes_retrans = statistics->bytes_retransmitted;
+    info->segs_in = statistics->segments_in;
+    info->segs_out = statistics->segments_out;
+    info->data_segs_in = statistics->data_segments_in;
+    info->data_segs_out = statistics->data_segments_out;
+    info->delivered = statistics->delivered_segments;
+    info->dsack_dups = statistics->dsacks;
+    info->reord_seen = statistics->reordering_seen;
+    info->rcv_ooopack = statistics->out_of_order;
+}
+
+void tcp_get_info(const struct stack *stack, const struct tcp_connection *connection,
+                  uint64_t now_ns, struct tcp_connection_info *info)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    (void)stack;
+    *info = (struct tcp_connection_info){
+        .state = hot->state,
+        .options = negotiated(hot),
+        .snd_wscale = hot->snd_wscale,
+        .rcv_wscale = hot->rcv_wscale,
+        .snd_mss = hot->mss,
+        .rcv_mss = hot->rcv_mss,
+        .advmss =
+            tcp_advertised_mss(connection) - (hot->timestamps ? TCP_TIMESTAMP_OPTION_BYTES : 0),
+        .pmtu = connection->path_mtu,
+        .snd_wnd = hot->snd_wnd,
+        .rcv_wnd = hot->rcv_wnd,
+        .rcv_space = connection->receive.space,
+        .rcv_ssthresh = connection->receive.ssthresh,
+        .notsent_bytes = tcp_unsent(connection),
+        .send_queue_bytes = tcp_send_end_offset(connection) - tcp_acked_offset(connection),
+        .receive_queue_bytes = tcp_received_end(connection) - hot->rcv_read,
+    };
+    fill_congestion(connection, info);
+    fill_times(connection, now_ns, info);
+    fill_statistics(connection, info);
+    uint64_t window_us = connection->congestion.srtt_us;
+    if (window_us != 0)
+        info->pacing_rate_bytes_per_s = (uint64_t)hot->cwnd * 1000000 / window_us * 2;
+}

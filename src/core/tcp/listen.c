@@ -1,0 +1,168 @@
+/* LISTEN and what becomes of a SYN: RFC 9293 §3.10.7.2. */
+#include <errno.h>
+
+#include "core/tcp/ack.h"
+#include "core/tcp/close.h"
+#include "core/tcp/connect.h"
+#include "core/tcp/listener.h"
+#include "core/tcp/output.h"
+#include "core/tcp/receive.h"
+#include "core/tcp/rto.h"
+#include "core/tcp/state.h"
+#include "core/tcp/timers.h"
+
+static void embryonic_add(struct tcp_listener *listener, struct tcp_connection *connection)
+{
+    connection->queue_next = listener->embryonic_first;
+    connection->queue_previous_next = &listener->embryonic_first;
+    if (listener->embryonic_first)
+        listener->embryonic_first->queue_previous_next = &connection->queue_next;
+    listener->embryonic_first = connection;
+    listener->syn_count++;
+}
+
+void tcp_listener_forget_embryonic(struct tcp_connection *connection)
+{
+    *connection->queue_previous_next = connection->queue_next;
+    if (connection->queue_next)
+        connection->queue_next->queue_previous_next = connection->queue_previous_next;
+    connection->queue_next = NULL;
+    connection->queue_previous_next = NULL;
+    connection->listener->syn_count--;
+    connection->listener = NULL;
+}
+
+static struct tcp_flow flow_of(const struct tcp_segment *segment)
+{
+    return (struct tcp_flow){
+        .local = segment->destination.address,
+        .remote = segment->source.address,
+        .local_port = segment->destination.port,
+        .remote_port = segment->source.port,
+    };
+}
+
+struct tcp_connection *tcp_listener_spawn(struct tcp_listener *listener,
+                                          const struct tcp_segment *segment, const seq_t *iss,
+                                          const struct tcp_options *options, uint64_t now_ns)
+{
+    struct stack *stack = listener->stack;
+    struct tcp_connection *c = stack_connection_alloc(stack);
+    if (c == NULL)
+        return NULL;
+    c->flow = flow_of(segment);
+    c->passive = true;
+    tcp_connection_init(stack, c, &listener->options,
+                        iss ? *iss : tcp_isn_choose(stack, &c->flow, now_ns), now_ns);
+    if (stack_flow_insert(stack, c) != 0) {
+        stack_connection_free(stack, c);
+        return NULL;
+    }
+    tcp_syn_accept(stack, c, segment, options, now_ns);
+    uint32_t mss = tcp_advertised_mss(c) - (c->hot.timestamps ? TCP_TIMESTAMP_OPTION_BYTES : 0);
+    tcp_window_init(stack, c, mss);
+    tcp_send_window_set(c, segment, false);
+    c->hot.snd_nxt = c->hot.snd_start;
+    c->listener = listener;
+    tcp_set_state(stack, c, TCP_STATE_SYN_RECEIVED);
+    stack_counters(stack)->passive_opens++;
+    return c;
+}
+
+void tcp_listener_syn_arrives(struct stack *stack, struct tcp_listener *listener,
+                              const struct tcp_segment *segment, const seq_t *iss, uint64_t now_ns,
+                              struct stack_rx_result *result)
+{
+    if (tcp_accept_queue_is_full(listener)) {
+        listener->overflows++;
+        result->drop = DROP_TCP_LISTEN_OVERFLOW;
+        return;
+    }
+    struct tcp_connection *c = NULL;
+    if (listener->syn_count < listener->backlog)
+        c = tcp_listener_spawn(listener, segment, iss, &segment->options, now_ns);
+    if (c == NULL) {
+        tcp_cookie_send(stack, listener, segment, now_ns);
+        return;
+    }
+    embryonic_add(listener, c);
+    c->congestion.probe_began_ns = now_ns; /* TCP_DEFER_ACCEPT counts from here */
+    c->hot.syn_due = true;
+    tcp_output_request(stack, c);
+    result->connection = c;
+}
+
+/** An ACK for a listener: a cookie that comes back, or a stray. */
+static void ack_arrives(struct stack *stack, struct tcp_listener *listener,
+                        const struct tcp_segment *segment, uint64_t now_ns,
+                        struct stack_rx_result *result)
+{
+    struct tcp_options options;
+    if (now_ns >= listener->cookies_allowed_ns ||
+        !tcp_cookie_check(stack, segment, now_ns, &options)) {
+        result->drop = DROP_TCP_COOKIE_INVALID;
+        tcp_reset_reply(stack, segment);
+        return;
+    }
+    if (tcp_accept_queue_is_full(listener)) {
+        listener->overflows++;
+        result->drop = DROP_TCP_LISTEN_OVERFLOW;
+        return;
+    }
+    /* The SYN as it was, and then this ACK on top of it. */
+    struct tcp_segment syn = *segment;
+    syn.seq = seq_sub(segment->seq, 1);
+    seq_t iss = seq_sub(segment->ack, 1);
+    struct tcp_connection *c = tcp_listener_spawn(listener, &syn, &iss, &options, now_ns);
+    if (c == NULL) {
+        result->drop = DROP_CONNECTION_LIMIT;
+        return;
+    }
+    stack_counters(stack)->syn_cookies_accepted++;
+    embryonic_add(listener, c);
+    tcp_segment_arrives(stack, c, segment, now_ns, result);
+}
+
+void tcp_listener_segment_arrives(struct stack *stack, struct tcp_listener *listener,
+                                  const struct tcp_segment *segment, uint64_t now_ns,
+                                  struct stack_rx_result *result)
+{
+    if (segment->flags & TCP_RST) {
+        result->drop = DROP_TCP_RESET_INVALID;
+        return;
+    }
+    if (segment->flags & TCP_ACK) {
+        if (segment->flags & TCP_SYN) {
+            result->drop = DROP_TCP_BAD_FLAGS;
+            tcp_reset_reply(stack, segment);
+            return;
+        }
+        ack_arrives(stack, listener, segment, now_ns, result);
+        return;
+    }
+    if (!(segment->flags & TCP_SYN) || (segment->flags & TCP_FIN)) {
+        result->drop = DROP_TCP_BAD_FLAGS;
+        return;
+    }
+    tcp_listener_syn_arrives(stack, listener, segment, NULL, now_ns, result);
+}
+
+void tcp_syn_received_expired(struct stack *stack, struct tcp_connection *connection,
+                              uint64_t now_ns)
+{
+    unsigned most = connection->listener ? stack_get_config(stack)->tcp.synack_retries
+                                         : connection->options.syn_retries;
+    if (connection->syn_timeouts >= most) {
+        tcp_enter_closed(stack, connection, ETIMEDOUT);
+        return;
+    }
+    connection->syn_timeouts++;
+    connection->congestion.backoff++;
+    /* A client whose ACK was put off by TCP_DEFER_ACCEPT is asked again only when time is up. */
+    bool deferred = connection->defer_acked && connection->listener &&
+                    now_ns - connection->congestion.probe_began_ns < connection->listener->defer_ns;
+    connection->hot.syn_due = !deferred;
+    tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_RETRANSMIT,
+                       now_ns + tcp_rto_ns(connection, now_ns));
+    tcp_output_request(stack, connection);
+}

@@ -1,0 +1,167 @@
+#include "core/tcp/options.h"
+
+#include <stddef.h>
+#include <string.h>
+
+enum option_kind {
+    OPTION_END = 0,
+    OPTION_NOP = 1,
+    OPTION_MSS = 2,
+    OPTION_WINDOW_SCALE = 3,
+    OPTION_SACK_PERMITTED = 4,
+    OPTION_SACK = 5,
+    OPTION_TIMESTAMPS = 8,
+    OPTION_FAST_OPEN = 34,
+};
+
+static uint16_t get16(const uint8_t *p)
+{
+    return (uint16_t)((unsigned)p[0] << 8 | p[1]);
+}
+
+static uint32_t get32(const uint8_t *p)
+{
+    uint32_t value;
+    memcpy(&value, p, sizeof(value));
+    return __builtin_bswap32(value);
+}
+
+static void put32(uint8_t *p, uint32_t value)
+{
+    value = __builtin_bswap32(value);
+    memcpy(p, &value, sizeof(value));
+}
+
+static void parse_sack(const uint8_t *data, unsigned data_length, struct tcp_options *out)
+{
+    unsigned count = data_length / 8;
+    if (data_length % 8 != 0 || count == 0 || count > TCP_SACK_BLOCKS_MAX)
+        return;
+    out->sack_block_count = (uint8_t)count;
+    for (unsigned i = 0; i < count; i++) {
+        out->sack_blocks[i].start = seq_of(get32(data + 8 * i));
+        out->sack_blocks[i].end = seq_of(get32(data + 8 * i + 4));
+    }
+}
+
+static void parse_one(uint8_t kind, const uint8_t *data, unsigned data_length,
+                      struct tcp_options *out)
+{
+    switch (kind) {
+    case OPTION_MSS:
+        if (data_length == 2 && get16(data) != 0) {
+            out->has_mss = true;
+            out->mss = get16(data);
+        }
+        break;
+    case OPTION_WINDOW_SCALE:
+        if (data_length == 1) {
+            out->has_window_scale = true;
+            out->window_scale = data[0];
+        }
+        break;
+    case OPTION_SACK_PERMITTED:
+        if (data_length == 0)
+            out->has_sack_permitted = true;
+        break;
+    case OPTION_SACK:
+        parse_sack(data, data_length, out);
+        break;
+    case OPTION_TIMESTAMPS:
+        if (data_length == 8) {
+            out->has_timestamps = true;
+            out->timestamp_value = get32(data);
+            out->timestamp_echo = get32(data + 4);
+        }
+        break;
+    case OPTION_FAST_OPEN:
+        if (data_length == 0 || (data_length >= 4 && data_length <= 16)) {
+            out->has_fast_open = true;
+            out->fast_open_length = (uint8_t)data_length;
+            memcpy(out->fast_open_cookie, data, data_length);
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+/** The layout nearly every segment has: <nop, nop, timestamps> alone. */
+static bool parse_timestamps_only(const uint8_t *bytes, uint32_t length, struct tcp_options *out)
+{
+    if (length != 12 || get32(bytes) != UINT32_C(0x0101080a))
+        return false;
+    out->has_timestamps = true;
+    out->timestamp_value = get32(bytes + 4);
+    out->timestamp_echo = get32(bytes + 8);
+    return true;
+}
+
+bool tcp_options_parse(const uint8_t *bytes, uint32_t length, struct tcp_options *out)
+{
+    /* Everything but the arrays, which the counts guard. */
+    memset(out, 0, offsetof(struct tcp_options, sack_blocks));
+    if (parse_timestamps_only(bytes, length, out))
+        return true;
+    uint32_t at = 0;
+    while (at < length && bytes[at] != OPTION_END) {
+        if (bytes[at] == OPTION_NOP) {
+            at++;
+            continue;
+        }
+        if (at + 2 > length)
+            return false;
+        uint32_t option_length = bytes[at + 1];
+        if (option_length < 2 || at + option_length > length)
+            return false;
+        parse_one(bytes[at], bytes + at + 2, option_length - 2, out);
+        at += option_length;
+    }
+    return true;
+}
+
+uint8_t tcp_options_build_syn(const struct tcp_options *options, uint8_t bytes[TCP_OPTIONS_MAX])
+{
+    uint8_t *p = bytes;
+    if (options->has_mss) {
+        put32(p, (uint32_t)OPTION_MSS << 24 | 4 << 16 | options->mss);
+        p += 4;
+    }
+    if (options->has_timestamps) {
+        uint8_t length =
+            tcp_options_build_timestamps(options->timestamp_value, options->timestamp_echo, p);
+        if (options->has_sack_permitted) {
+            p[0] = OPTION_SACK_PERMITTED;
+            p[1] = 2;
+        }
+        p += length;
+    } else if (options->has_sack_permitted) {
+        put32(p, (uint32_t)OPTION_NOP << 24 | OPTION_NOP << 16 | OPTION_SACK_PERMITTED << 8 | 2);
+        p += 4;
+    }
+    if (options->has_window_scale) {
+        put32(p, (uint32_t)OPTION_NOP << 24 | OPTION_WINDOW_SCALE << 16 | 3 << 8 |
+                     options->window_scale);
+        p += 4;
+    }
+    return (uint8_t)(p - bytes);
+}
+
+uint8_t tcp_options_build_timestamps(uint32_t value, uint32_t echo, uint8_t *bytes)
+{
+    put32(bytes, (uint32_t)OPTION_NOP << 24 | OPTION_NOP << 16 | OPTION_TIMESTAMPS << 8 | 10);
+    put32(bytes + 4, value);
+    put32(bytes + 8, echo);
+    return 12;
+}
+
+uint8_t tcp_options_build_sack(const struct tcp_sack_block *blocks, unsigned count, uint8_t *bytes)
+{
+    put32(bytes,
+          (uint32_t)OPTION_NOP << 24 | OPTION_NOP << 16 | OPTION_SACK << 8 | (2 + 8 * count));
+    for (unsigned i = 0; i < count; i++) {
+        put32(bytes + 4 + 8 * i, blocks[i].start.value);
+        put32(bytes + 8 + 8 * i, blocks[i].end.value);
+    }
+    return (uint8_t)(4 + 8 * count);
+}

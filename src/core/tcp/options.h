@@ -1,0 +1,30 @@
+/**
+ * @file options.h
+ * The options part of the TCP header: reading it (the packet parser calls this) and writing it the
+ * way Linux lays it out. Knows nothing of connections.
+ */
+#ifndef PNO_CORE_TCP_OPTIONS_H
+#define PNO_CORE_TCP_OPTIONS_H
+
+#include "core/segment.h"
+
+/**
+ * Read the options area. Unknown options are skipped, and so are known ones of a wrong length
+ * (RFC 9293 §3.1, MUST-4 to MUST-7, MUST-64); what repeats, counts the last time.
+ * @param length  bytes of the options area, at most TCP_OPTIONS_MAX.
+ * @return        false when an option's length runs out of the area or is less than 2: what stood
+ *                before it is in out, the rest is ignored (as Linux does; not a reason to drop).
+ */
+bool tcp_options_parse(const uint8_t *bytes, uint32_t length, struct tcp_options *out);
+
+/** Options of a SYN or SYN-ACK in Linux's order: MSS, SACK-permitted, timestamps, window scale.
+    @return bytes written, a multiple of 4. */
+uint8_t tcp_options_build_syn(const struct tcp_options *options, uint8_t bytes[TCP_OPTIONS_MAX]);
+
+/** <nop, nop, timestamps>. @return bytes written: 12. */
+uint8_t tcp_options_build_timestamps(uint32_t value, uint32_t echo, uint8_t *bytes);
+
+/** <nop, nop, SACK>. @return bytes written: 4 + 8 per block. */
+uint8_t tcp_options_build_sack(const struct tcp_sack_block *blocks, unsigned count, uint8_t *bytes);
+
+#endif

@@ -1,0 +1,417 @@
+#include "core/tcp/output.h"
+
+#include "core/tcp/congestion.h"
+#include "core/tcp/options.h"
+#include "core/tcp/receive.h"
+#include "core/tcp/recovery.h"
+#include "core/tcp/rto.h"
+#include "core/tcp/scoreboard.h"
+#include "core/tcp/timers.h"
+
+/** One segment in the making, and what it is made for. */
+struct emission {
+    struct stack *stack;
+    struct tcp_connection *connection;
+    uint64_t now_ns;
+    uint32_t gso_bytes_max;
+    uint32_t mss; /**< payload per segment, SACK blocks that ride along taken off */
+    struct tcp_output *output;
+};
+
+static uint32_t sack_option_bytes(const struct tcp_connection *connection)
+{
+    unsigned count = tcp_sack_blocks_wanted(connection);
+    unsigned most = connection->hot.timestamps ? 3 : 4;
+    if (count == 0)
+        return 0;
+    return 4 + 8 * (count < most ? count : most);
+}
+
+static bool is_retransmission_due(const struct tcp_connection *connection)
+{
+    const struct tcp_recovery *recovery = &connection->recovery;
+    return recovery->lost_high > connection->hot.snd_una &&
+           recovery->rxt_high < recovery->lost_high && connection->hot.ca_state >= TCP_CA_RECOVERY;
+}
+
+void tcp_output_request_if_wanted(struct stack *stack, struct tcp_connection *connection)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    if (hot->acks_owed || tcp_unsent(connection) || tcp_fin_unsent(connection) || hot->syn_due ||
+        hot->probe_due || hot->tail_probe_due || is_retransmission_due(connection))
+        tcp_output_request(stack, connection);
+}
+
+/* ---- Headers ------------------------------------------------------------------------------- */
+
+/** Acknowledgement, window, options: what every segment but a SYN carries. Whatever ACK was
+    pending rides along. */
+static void finish(const struct emission *e, uint64_t number, uint8_t flags)
+{
+    struct tcp_connection *connection = e->connection;
+    struct tcp_hot *hot = &connection->hot;
+    struct tcp_output *output = e->output;
+    output->seq = tcp_wire(number);
+    output->ack = tcp_wire(hot->rcv_nxt);
+    output->flags = flags | TCP_ACK;
+    output->window = tcp_window_advertise(connection);
+    output->ecn = 0;
+    output->urgent_pointer = 0;
+    unsigned length = 0;
+    if (hot->timestamps)
+        length = tcp_options_build_timestamps(tcp_timestamp_now(connection, e->now_ns),
+                                              hot->ts_recent, output->options);
+    if (hot->sack) {
+        struct tcp_sack_block blocks[TCP_SACK_BLOCKS_MAX];
+        unsigned count = tcp_sack_blocks(connection, hot->timestamps ? 3 : 4, blocks);
+        if (count > 0)
+            length += tcp_options_build_sack(blocks, count, output->options + length);
+    }
+    output->options_length = (uint8_t)length;
+    hot->ack_deadline_ns = TIME_NEVER;
+    if (hot->quick_acks > 0)
+        hot->quick_acks--;
+    connection->statistics.segments_out++;
+}
+
+/** The urgent pointer, on segments before the urgent byte's end (RFC 9293 §3.8.5). */
+static void set_urgent(const struct emission *e, uint64_t number)
+{
+    uint64_t urgent = e->connection->congestion.snd_urgent;
+    if (urgent == 0 || number >= urgent)
+        return;
+    uint64_t distance = urgent - number;
+    e->output->flags |= TCP_URG;
+    e->output->urgent_pointer = (uint16_t)(distance < UINT16_MAX ? distance : UINT16_MAX);
+}
+
+/** Payload [number, end) and FIN if end passes it. */
+static void finish_data(const struct emission *e, uint64_t number, uint64_t end)
+{
+    struct tcp_connection *connection = e->connection;
+    struct tcp_hot *hot = &connection->hot;
+    uint64_t data_end = end < hot->snd_end ? end : hot->snd_end;
+    uint32_t length = (uint32_t)(data_end - number);
+    uint8_t flags = 0;
+    if (end > hot->snd_end)
+        flags |= TCP_FIN;
+    if (length > 0 &&
+        ((data_end == hot->snd_end && !hot->more) || data_end == connection->congestion.snd_push)) {
+        flags |= TCP_PSH;
+        connection->congestion.snd_push = data_end;
+    }
+    finish(e, number, flags);
+    hot->acks_owed = 0;
+    set_urgent(e, number);
+    e->output->stream_offset = number - hot->snd_start;
+    e->output->payload_length = length;
+    e->output->gso_size = length > e->mss ? (uint16_t)e->mss : 0;
+    if (length > 0) {
+        connection->statistics.data_segments_out += (length + e->mss - 1) / e->mss;
+        connection->statistics.bytes_sent += length;
+    }
+}
+
+static void finish_empty(const struct emission *e, uint64_t number)
+{
+    finish(e, number, 0);
+    e->output->stream_offset = 0;
+    e->output->payload_length = 0;
+    e->output->gso_size = 0;
+}
+
+/* ---- SYN ----------------------------------------------------------------------------------- */
+
+void tcp_syn_options(const struct tcp_connection *connection, uint64_t now_ns,
+                     struct tcp_options *options)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    *options = (struct tcp_options){
+        .has_mss = true,
+        .mss = (uint16_t)tcp_advertised_mss(connection),
+        .has_sack_permitted = hot->sack,
+        .has_timestamps = hot->timestamps,
+        .timestamp_value = tcp_timestamp_now(connection, now_ns),
+        .timestamp_echo = hot->ts_recent,
+        .has_window_scale = hot->window_scaling,
+        .window_scale = hot->rcv_wscale,
+    };
+}
+
+static bool emit_syn(const struct emission *e)
+{
+    struct tcp_connection *connection = e->connection;
+    struct tcp_hot *hot = &connection->hot;
+    struct tcp_output *output = e->output;
+    if (!hot->syn_due)
+        return false;
+    struct tcp_options options;
+    tcp_syn_options(connection, e->now_ns, &options);
+    bool answer = hot->state == TCP_STATE_SYN_RECEIVED;
+    uint64_t number = hot->snd_start - 1;
+    output->seq = tcp_wire(number);
+    output->ack = answer ? tcp_wire(hot->rcv_nxt) : seq_of(0);
+    output->flags = answer ? TCP_SYN | TCP_ACK : TCP_SYN;
+    output->window = (uint16_t)(hot->rcv_wnd < UINT16_MAX ? hot->rcv_wnd : UINT16_MAX);
+    output->urgent_pointer = 0;
+    output->ecn = 0;
+    output->options_length = tcp_options_build_syn(&options, output->options);
+    output->stream_offset = 0;
+    output->payload_length = 0;
+    output->gso_size = 0;
+    hot->syn_due = false;
+    hot->acks_owed = 0;
+    if (connection->syn_timeouts == 0) {
+        connection->congestion.rtt_seq = hot->snd_start;
+        connection->congestion.rtt_sent_ns = e->now_ns;
+    } else {
+        connection->congestion.rtt_seq = 0;
+        connection->statistics.retransmitted_segments++;
+    }
+    connection->statistics.segments_out++;
+    if (hot->send_timer == TCP_SEND_TIMER_NONE)
+        tcp_send_timer_set(e->stack, connection, TCP_SEND_TIMER_RETRANSMIT,
+                           e->now_ns + tcp_rto_ns(connection, e->now_ns));
+    return true;
+}
+
+/* ---- Retransmissions ----------------------------------------------------------------------- */
+
+static void retransmit(const struct emission *e, uint64_t start, uint64_t end)
+{
+    struct tcp_connection *connection = e->connection;
+    finish_data(e, start, end);
+    tcp_recovery_retransmitted(connection, start, end, e->now_ns);
+    tcp_recovery_sent(connection, (uint32_t)(end - start));
+    tcp_cwnd_note_flight(connection, tcp_pipe(connection));
+    stack_counters(e->stack)->retransmits++;
+    if (connection->hot.send_timer == TCP_SEND_TIMER_NONE)
+        tcp_send_timer_restart(e->stack, connection, e->now_ns);
+}
+
+static bool emit_retransmission(const struct emission *e)
+{
+    struct tcp_connection *connection = e->connection;
+    struct tcp_hot *hot = &connection->hot;
+    uint64_t start, end;
+    if (!is_retransmission_due(connection) ||
+        !tcp_scoreboard_next_lost(connection, e->mss, &start, &end))
+        return false;
+    /* What lies beyond a window that shrank waits, but for the first segment: it probes. */
+    uint64_t window_end = hot->snd_una + hot->snd_wnd;
+    if (end > window_end && start != hot->snd_una)
+        return false;
+    uint32_t pipe = tcp_pipe(connection);
+    if (pipe > 0 && pipe + (end - start) > hot->cwnd) {
+        connection->congestion.cwnd_limited = true;
+        return false;
+    }
+    connection->recovery.rxt_high = end;
+    retransmit(e, start, end);
+    return true;
+}
+
+/* ---- New data ------------------------------------------------------------------------------ */
+
+/** Nagle's algorithm as Minshall amended it (RFC 9293 §3.7.4, and Linux): a small segment waits
+    while an earlier small one is unacknowledged. Cork and MSG_MORE hold it back regardless. */
+static bool holds_back_partial(const struct tcp_connection *connection)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    if (hot->push_partial || connection->congestion.snd_urgent > hot->snd_una)
+        return false;
+    if (connection->options.cork || hot->more)
+        return true;
+    return !connection->options.nodelay && tcp_outstanding(connection) > 0 &&
+           connection->congestion.snd_sml > hot->snd_una;
+}
+
+/** How much payload may go out now, from snd_nxt; 0: none.
+    @param cwnd_free  room in the congestion window: UINT32_MAX for a tail probe. */
+static uint32_t sendable(const struct emission *e, uint32_t cwnd_free)
+{
+    const struct tcp_connection *connection = e->connection;
+    const struct tcp_hot *hot = &connection->hot;
+    uint64_t window_end = hot->snd_una + hot->snd_wnd;
+    uint64_t usable = window_end > hot->snd_nxt ? window_end - hot->snd_nxt : 0;
+    uint64_t available = tcp_unsent(connection);
+    uint64_t head = available < e->mss ? available : e->mss;
+    if (usable < head) {
+        /* Less than a segment's worth of window: wait, unless probing (RFC 9293 §3.8.6.2.1). */
+        return hot->push_partial ? (uint32_t)usable : 0;
+    }
+    if (head > cwnd_free)
+        return 0;
+    uint64_t length = available;
+    uint64_t most =
+        e->gso_bytes_max > e->mss ? e->gso_bytes_max - e->gso_bytes_max % e->mss : e->mss;
+    if (length > most)
+        length = most;
+    if (length > usable)
+        length = usable;
+    if (length > cwnd_free)
+        length = cwnd_free;
+    uint64_t partial = length % e->mss;
+    bool is_tail = length == available;
+    if (partial != 0 && (!is_tail || (!hot->fin_queued && holds_back_partial(connection))) &&
+        !hot->push_partial)
+        length -= partial;
+    return (uint32_t)length;
+}
+
+/** Account for [snd_nxt, end) being sent, and keep its timers. */
+static void sent_new(const struct emission *e, uint64_t end, uint32_t length)
+{
+    struct tcp_connection *connection = e->connection;
+    struct tcp_hot *hot = &connection->hot;
+    struct tcp_congestion *congestion = &connection->congestion;
+    hot->snd_nxt = end;
+    hot->push_partial = false;
+    if (hot->send_timer == TCP_SEND_TIMER_PERSIST)
+        congestion->backoff = 0;
+    if (length > 0) {
+        congestion->last_sent_ns = e->now_ns;
+        if (length % e->mss != 0)
+            congestion->snd_sml = end;
+        uint64_t since_ns = e->now_ns - connection->receive.last_data_ns;
+        if (connection->receive.last_data_ns != 0 &&
+            since_ns < stack_get_config(e->stack)->tcp.delayed_ack_max_ns)
+            hot->pingpong = true;
+    }
+    if (congestion->rtt_seq == 0) {
+        congestion->rtt_seq = end;
+        congestion->rtt_sent_ns = e->now_ns;
+    }
+    tcp_recovery_sent(connection, length);
+    tcp_cwnd_note_flight(connection, tcp_pipe(connection));
+    if (hot->send_timer != TCP_SEND_TIMER_RETRANSMIT && hot->send_timer != TCP_SEND_TIMER_REORDER)
+        tcp_send_timer_restart(e->stack, connection, e->now_ns);
+}
+
+/** Nothing may be sent: if nothing is in flight either, only probing can go on. */
+static bool held_back(const struct emission *e)
+{
+    if (tcp_outstanding(e->connection) == 0)
+        tcp_persist_timer_start(e->stack, e->connection, e->now_ns);
+    return false;
+}
+
+static bool emit_new(const struct emission *e, bool ignore_cwnd)
+{
+    struct tcp_connection *connection = e->connection;
+    struct tcp_hot *hot = &connection->hot;
+    uint64_t available = tcp_unsent(connection);
+    bool fin = tcp_fin_unsent(connection);
+    if (available == 0 && !fin)
+        return false;
+    uint32_t pipe = tcp_pipe(connection);
+    if (pipe == 0)
+        tcp_cwnd_restart_if_idle(connection, e->now_ns);
+    uint32_t cwnd_free = hot->cwnd > pipe ? hot->cwnd - pipe : 0;
+    if (ignore_cwnd || (pipe == 0 && cwnd_free < e->mss))
+        cwnd_free = e->mss;
+    uint32_t length = 0;
+    if (available > 0) {
+        length = sendable(e, cwnd_free);
+        if (length == 0) {
+            if (available > cwnd_free || e->mss > cwnd_free)
+                connection->congestion.cwnd_limited = true;
+            return held_back(e);
+        }
+    }
+    uint64_t end = hot->snd_nxt + length;
+    uint64_t window_end = hot->snd_una + hot->snd_wnd;
+    fin = fin && length == available && (window_end > end || (hot->push_partial && length == 0));
+    if (length == 0 && !fin)
+        return held_back(e);
+    finish_data(e, hot->snd_nxt, end + fin);
+    sent_new(e, end + fin, length);
+    return true;
+}
+
+/* ---- Probes and acknowledgements ----------------------------------------------------------- */
+
+/** RFC 8985 §7.3: new data if there is any, else the last segment again. */
+static bool emit_tail_probe(const struct emission *e)
+{
+    struct tcp_connection *connection = e->connection;
+    struct tcp_hot *hot = &connection->hot;
+    if (!hot->tail_probe_due)
+        return false;
+    hot->tail_probe_due = false;
+    if (tcp_outstanding(connection) == 0 || hot->ca_state >= TCP_CA_RECOVERY)
+        return false;
+    connection->recovery.tail_probe_retransmitted = false;
+    if (!emit_new(e, true)) {
+        uint64_t start =
+            hot->snd_nxt - hot->snd_una > e->mss ? hot->snd_nxt - e->mss : hot->snd_una;
+        connection->recovery.tail_probe_retransmitted = true;
+        retransmit(e, start, hot->snd_nxt);
+    }
+    connection->recovery.tail_probe = hot->snd_nxt;
+    tcp_send_timer_set(e->stack, connection, TCP_SEND_TIMER_RETRANSMIT,
+                       e->now_ns + tcp_rto_ns(connection, e->now_ns));
+    return true;
+}
+
+/** An old, empty segment that the peer must answer: window and keepalive probes. */
+static bool emit_probe(const struct emission *e)
+{
+    if (!e->connection->hot.probe_due)
+        return false;
+    e->connection->hot.probe_due = false;
+    finish_empty(e, e->connection->hot.snd_una - 1);
+    return true;
+}
+
+static bool emit_ack(const struct emission *e)
+{
+    struct tcp_hot *hot = &e->connection->hot;
+    if (hot->acks_owed == 0)
+        return false;
+    hot->acks_owed--;
+    /* As Linux: not beyond the peer's window, should it have shrunk. */
+    uint64_t window_end = hot->snd_una + hot->snd_wnd;
+    finish_empty(e, hot->snd_nxt <= window_end || hot->state == TCP_STATE_SYN_RECEIVED
+                        ? hot->snd_nxt
+                        : window_end);
+    return true;
+}
+
+static bool may_send_data(const struct tcp_connection *connection)
+{
+    switch ((enum tcp_state)connection->hot.state) {
+    case TCP_STATE_ESTABLISHED:
+    case TCP_STATE_CLOSE_WAIT:
+    case TCP_STATE_FIN_WAIT_1:
+    case TCP_STATE_CLOSING:
+    case TCP_STATE_LAST_ACK:
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool tcp_output_next(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns,
+                     uint32_t gso_bytes_max, struct tcp_output *output)
+{
+    struct tcp_hot *hot = &connection->hot;
+    if (hot->placements > 0 || hot->state == TCP_STATE_CLOSED)
+        return false;
+    struct emission e = {
+        .stack = stack,
+        .connection = connection,
+        .now_ns = now_ns,
+        .gso_bytes_max = gso_bytes_max,
+        .mss = hot->mss - sack_option_bytes(connection),
+        .output = output,
+    };
+    if (hot->state == TCP_STATE_SYN_SENT)
+        return emit_syn(&e);
+    if (hot->state == TCP_STATE_SYN_RECEIVED && emit_syn(&e))
+        return true;
+    if (may_send_data(connection) &&
+        (emit_tail_probe(&e) || emit_retransmission(&e) || emit_new(&e, false)))
+        return true;
+    return emit_probe(&e) || emit_ack(&e);
+}

@@ -1,0 +1,32 @@
+/**
+ * @file output.h
+ * What a connection may send now, one segment at a time: tcp_output_next() (stack_internal.h) asks
+ * in the order retransmissions, new data, FIN, probes, pure ACK. Nagle with Minshall's amendment,
+ * cork, silly-window avoidance, and what the congestion and the peer's window allow.
+ */
+#ifndef PNO_CORE_TCP_OUTPUT_H
+#define PNO_CORE_TCP_OUTPUT_H
+
+#include "core/tcp/connection.h"
+
+/** There is something to send, or may be. */
+static inline void tcp_output_request(struct stack *stack, struct tcp_connection *connection)
+{
+    stack_output_mark(stack, connection);
+}
+
+/** tcp_output_request() when anything is due. */
+void tcp_output_request_if_wanted(struct stack *stack, struct tcp_connection *connection);
+
+/** Options of our SYN or SYN-ACK, as negotiated so far. */
+void tcp_syn_options(const struct tcp_connection *connection, uint64_t now_ns,
+                     struct tcp_options *options);
+
+/** Payload of a full segment we may be sent, without options: MTU less headers, or TCP_MAXSEG. */
+uint32_t tcp_advertised_mss(const struct tcp_connection *connection);
+
+/** Work out hot.mss from the peer's MSS, the path MTU, TCP_MAXSEG and the peer's largest window
+    (half of it at most, RFC 9293 §3.8.6.2.1). */
+void tcp_mss_update(struct tcp_connection *connection);
+
+#endif

@@ -1,0 +1,98 @@
+/* Segment size and path MTU (RFC 1191, RFC 8201, RFC 9293 §3.7.1, RFC 6691). */
+#include <errno.h>
+
+#include "core/tcp/output.h"
+#include "core/tcp/recovery.h"
+#include "core/tcp/state.h"
+
+#define TCP_HEADER_BYTES 20
+
+static uint32_t headers(const struct tcp_connection *connection)
+{
+    return (connection->is_ipv6 ? 40 : 20) + TCP_HEADER_BYTES;
+}
+
+/** Payload that fits a packet of mtu bytes, TCP options not counted (RFC 6691 §2). */
+static uint32_t payload_of_mtu(const struct tcp_connection *connection, uint32_t mtu)
+{
+    uint32_t fit = mtu > headers(connection) ? mtu - headers(connection) : 0;
+    return fit > TCP_MSS_MIN ? fit : TCP_MSS_MIN;
+}
+
+uint32_t tcp_advertised_mss(const struct tcp_connection *connection)
+{
+    uint32_t mss = payload_of_mtu(connection, connection->link_mtu);
+    uint32_t maxseg = connection->options.maxseg;
+    return maxseg != 0 && maxseg < mss ? maxseg : mss;
+}
+
+void tcp_mss_update(struct tcp_connection *connection)
+{
+    uint32_t mss = payload_of_mtu(connection, connection->path_mtu);
+    uint32_t maxseg = connection->options.maxseg;
+    if (connection->peer_mss < mss)
+        mss = connection->peer_mss;
+    if (maxseg != 0 && maxseg < mss)
+        mss = maxseg;
+    if (mss < TCP_MSS_MIN)
+        mss = TCP_MSS_MIN;
+    uint32_t options = connection->hot.timestamps ? TCP_TIMESTAMP_OPTION_BYTES : 0;
+    uint32_t window = connection->congestion.max_window;
+    uint32_t half = window > TCP_MSS_DEFAULT ? window / 2 : window;
+    if (half != 0 && half < mss)
+        mss = half > TCP_MSS_MIN ? half : TCP_MSS_MIN;
+    connection->hot.mss = (uint16_t)(mss - options);
+}
+
+static void packet_too_big(struct stack *stack, struct tcp_connection *connection, uint16_t mtu)
+{
+    uint16_t before = connection->hot.mss;
+    if (mtu == 0 || mtu >= connection->path_mtu)
+        return;
+    connection->path_mtu = mtu;
+    tcp_mss_update(connection);
+    if (connection->hot.mss < before && tcp_is_synchronized(connection))
+        tcp_recovery_path_mtu_shrank(stack, connection);
+}
+
+bool tcp_sequence_in_flight(const struct tcp_connection *connection, seq_t seq)
+{
+    uint64_t number = tcp_unwrap(connection->hot.snd_una, seq);
+    return number >= connection->hot.snd_una && number <= connection->hot.snd_nxt;
+}
+
+void tcp_icmp_arrives(struct stack *stack, struct tcp_connection *connection,
+                      enum tcp_icmp_kind kind, int error, uint16_t mtu, seq_t seq, uint64_t now_ns)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    (void)now_ns;
+    /* It must quote something in flight (RFC 5927 §4.1). */
+    if (hot->state == TCP_STATE_CLOSED || !tcp_sequence_in_flight(connection, seq))
+        return;
+    if (kind == TCP_ICMP_PACKET_TOO_BIG) {
+        packet_too_big(stack, connection, mtu);
+        return;
+    }
+    bool opening = hot->state == TCP_STATE_SYN_SENT ||
+                   (hot->state == TCP_STATE_SYN_RECEIVED && connection->listener == NULL);
+    if (opening) { /* hard or soft: Linux gives up on either */
+        tcp_enter_closed(stack, connection, error);
+        tcp_release_if_done(stack, connection);
+        return;
+    }
+    /* RFC 1122 §4.2.3.9: not a reason to abort; remembered for when retries run out. */
+    connection->soft_error = error;
+    tcp_event_raise(stack, connection, STACK_EVENT_SOFT_ERROR);
+}
+
+void tcp_neighbour_failed(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+{
+    (void)now_ns;
+    if (connection->hot.state == TCP_STATE_SYN_SENT) {
+        tcp_enter_closed(stack, connection, EHOSTUNREACH);
+        tcp_release_if_done(stack, connection);
+        return;
+    }
+    connection->soft_error = EHOSTUNREACH;
+    tcp_event_raise(stack, connection, STACK_EVENT_SOFT_ERROR);
+}

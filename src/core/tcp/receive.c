@@ -1,0 +1,284 @@
+#include "core/tcp/receive.h"
+
+#include "core/tcp/output.h"
+#include "core/tcp/timers.h"
+
+/** ACKs sent at once when a connection starts: Linux's TCP_MAX_QUICKACKS. */
+#define QUICK_ACKS_MAX 16
+/** At most one answer to unacceptable segments in this time (Linux: tcp_invalid_ratelimit). */
+#define CHALLENGE_INTERVAL_NS (500 * NS_PER_MS)
+
+void tcp_ack_now(struct stack *stack, struct tcp_connection *connection)
+{
+    if (connection->hot.acks_owed == 0)
+        connection->hot.acks_owed = 1;
+    tcp_output_request(stack, connection);
+}
+
+void tcp_quick_ack_enter(struct tcp_connection *connection, unsigned count_max)
+{
+    struct tcp_hot *hot = &connection->hot;
+    unsigned count = hot->rcv_mss ? hot->rcv_wnd / (2u * hot->rcv_mss) : 2;
+    if (count < 2)
+        count = 2;
+    if (count > count_max)
+        count = count_max;
+    if (count > hot->quick_acks)
+        hot->quick_acks = (uint8_t)count;
+    hot->pingpong = false;
+}
+
+void tcp_ack_schedule(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+{
+    struct tcp_hot *hot = &connection->hot;
+    bool quick = (hot->quick_acks > 0 && !hot->pingpong) || connection->options.quickack;
+    if (quick || hot->rcv_nxt - hot->rcv_wup > hot->rcv_mss) {
+        tcp_ack_now(stack, connection);
+        return;
+    }
+    if (hot->ack_deadline_ns == TIME_NEVER)
+        tcp_ack_timer_set(stack, connection,
+                          now_ns + stack_get_config(stack)->tcp.delayed_ack_max_ns);
+}
+
+void tcp_challenge_ack(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+{
+    uint64_t last_ns = connection->receive.challenge_acked_ns;
+    if (last_ns != 0 && now_ns - last_ns < CHALLENGE_INTERVAL_NS)
+        return;
+    connection->receive.challenge_acked_ns = now_ns;
+    stack_counters(stack)->challenge_acks++;
+    tcp_ack_now(stack, connection);
+}
+
+/* ---- SACK blocks --------------------------------------------------------------------------- */
+
+/** The block that just grew goes first; those it swallowed go (RFC 2018 §4). */
+static void recent_block_put(struct tcp_receive *receive, uint64_t start, uint64_t end)
+{
+    unsigned kept = 0;
+    struct interval blocks[TCP_RECENT_BLOCKS];
+    for (unsigned i = 0; i < TCP_RECENT_BLOCKS; i++) {
+        const struct interval *old = &receive->recent[i];
+        bool swallowed = old->start >= start && old->end <= end;
+        if (old->end != 0 && !swallowed && kept < TCP_RECENT_BLOCKS - 1)
+            blocks[kept++] = *old;
+    }
+    receive->recent[0] = (struct interval){.start = start, .end = end};
+    for (unsigned i = 1; i < TCP_RECENT_BLOCKS; i++)
+        receive->recent[i] = i <= kept ? blocks[i - 1] : (struct interval){0};
+}
+
+/** rcv_nxt advanced: drop the blocks it passed. */
+static void recent_blocks_trim(struct tcp_connection *connection)
+{
+    struct tcp_receive *receive = &connection->receive;
+    unsigned kept = 0;
+    for (unsigned i = 0; i < TCP_RECENT_BLOCKS; i++)
+        if (receive->recent[i].start > connection->hot.rcv_nxt)
+            receive->recent[kept++] = receive->recent[i];
+    while (kept < TCP_RECENT_BLOCKS)
+        receive->recent[kept++] = (struct interval){0};
+}
+
+unsigned tcp_sack_blocks_wanted(const struct tcp_connection *connection)
+{
+    const struct tcp_receive *receive = &connection->receive;
+    unsigned count = receive->dsack.start != receive->dsack.end;
+    for (unsigned i = 0; i < TCP_RECENT_BLOCKS && receive->recent[i].end != 0; i++)
+        count++;
+    return count;
+}
+
+unsigned tcp_sack_blocks(struct tcp_connection *connection, unsigned max,
+                         struct tcp_sack_block *blocks)
+{
+    struct tcp_receive *receive = &connection->receive;
+    unsigned count = 0;
+    if (receive->dsack.start != receive->dsack.end && count < max) {
+        blocks[count].start = tcp_wire(receive->dsack.start);
+        blocks[count++].end = tcp_wire(receive->dsack.end);
+        receive->dsack = (struct interval){0};
+    }
+    for (unsigned i = 0; i < TCP_RECENT_BLOCKS && count < max; i++) {
+        if (receive->recent[i].end == 0)
+            break;
+        blocks[count].start = tcp_wire(receive->recent[i].start);
+        blocks[count++].end = tcp_wire(receive->recent[i].end);
+    }
+    return count;
+}
+
+/** Payload was there already: report it (RFC 2883) and acknowledge at once. */
+static void duplicate_report(struct stack *stack, struct tcp_connection *connection, uint64_t start,
+                             uint64_t end)
+{
+    if (connection->hot.sack && start < end) {
+        connection->receive.dsack.start = start;
+        connection->receive.dsack.end = end;
+    }
+    tcp_quick_ack_enter(connection, QUICK_ACKS_MAX);
+    tcp_ack_now(stack, connection);
+}
+
+/* ---- Payload ------------------------------------------------------------------------------- */
+
+/** Estimate of the peer's segment size: the largest lately seen, up to what we announced. */
+static void rcv_mss_update(struct tcp_connection *connection, uint32_t length)
+{
+    struct tcp_hot *hot = &connection->hot;
+    uint32_t limit = tcp_advertised_mss(connection);
+    if (length >= hot->rcv_mss)
+        hot->rcv_mss = (uint16_t)(length < limit ? length : limit);
+}
+
+static void arrival_note(struct tcp_connection *connection, const struct tcp_segment *segment,
+                         uint64_t now_ns)
+{
+    struct tcp_receive *receive = &connection->receive;
+    uint64_t rto_ns = connection->congestion.rto_us * NS_PER_US;
+    if (receive->last_data_ns == 0 || now_ns - receive->last_data_ns > rto_ns)
+        tcp_quick_ack_enter(connection, QUICK_ACKS_MAX);
+    receive->last_data_ns = now_ns;
+    receive->pushed =
+        (segment->flags & TCP_PSH) && segment->payload_length < connection->hot.rcv_mss;
+    rcv_mss_update(connection, segment->payload_length);
+    tcp_receive_rtt_measure(connection, segment, now_ns);
+}
+
+/** Beyond a gap. @return true when it is wanted. */
+static bool queue_out_of_order(struct stack *stack, struct tcp_connection *connection,
+                               uint64_t start, uint64_t end, struct stack_rx_result *result)
+{
+    struct tcp_receive *receive = &connection->receive;
+    int64_t added = interval_set_add(&receive->out_of_order, stack_interval_pool(stack), start, end,
+                                     TCP_INTERVALS_MAX);
+    if (added < 0) {
+        result->drop = DROP_INTERVAL_LIMIT;
+        tcp_ack_now(stack, connection);
+        return false;
+    }
+    stack_counters(stack)->out_of_order++;
+    connection->statistics.out_of_order++;
+    const struct interval *block = interval_set_find(&receive->out_of_order, start);
+    PNO_ASSERT(block != NULL);
+    recent_block_put(receive, block->start, block->end);
+    if (added == 0) {
+        result->drop = DROP_TCP_OLD_DUPLICATE;
+        duplicate_report(stack, connection, start, end);
+        return false;
+    }
+    /* One duplicate ACK per segment is what a sender without SACK counts. */
+    if (connection->hot.sack || connection->hot.acks_owed == UINT8_MAX)
+        tcp_ack_now(stack, connection);
+    else {
+        connection->hot.acks_owed++;
+        tcp_output_request(stack, connection);
+    }
+    return true;
+}
+
+/** rcv_nxt moves up to end, and over what was waiting behind it. @return true: a gap was filled. */
+static bool advance(struct stack *stack, struct tcp_connection *connection, uint64_t end)
+{
+    struct tcp_receive *receive = &connection->receive;
+    connection->hot.rcv_nxt = end;
+    if (receive->out_of_order.first == NULL)
+        return false;
+    const struct interval *first = receive->out_of_order.first;
+    if (first->start <= end && first->end > end)
+        connection->hot.rcv_nxt = first->end;
+    interval_set_remove_below(&receive->out_of_order, stack_interval_pool(stack),
+                              connection->hot.rcv_nxt);
+    recent_blocks_trim(connection);
+    return true;
+}
+
+/** [start, end) cut to the window lies at rcv_nxt or beyond. @return true: place it. */
+static bool accept_payload(struct stack *stack, struct tcp_connection *connection, uint64_t start,
+                           uint64_t end, uint64_t now_ns, struct stack_rx_result *result)
+{
+    struct tcp_hot *hot = &connection->hot;
+    if (start > hot->rcv_nxt)
+        return queue_out_of_order(stack, connection, start, end, result);
+    bool filled = advance(stack, connection, end);
+    tcp_window_grow(connection, (uint32_t)(end - start));
+    if (filled)
+        tcp_ack_now(stack, connection); /* RFC 5681 §4.2 */
+    else
+        tcp_ack_schedule(stack, connection, now_ns);
+    return true;
+}
+
+/** Note the FIN at number fin, and take it when it is in order. @return true when it just was. */
+static bool accept_fin(struct tcp_connection *connection, bool has_fin, uint64_t fin)
+{
+    struct tcp_hot *hot = &connection->hot;
+    if (hot->fin_received)
+        return false;
+    if (has_fin && !hot->fin_waiting) {
+        hot->fin_waiting = true;
+        connection->receive.fin = fin;
+    }
+    if (!hot->fin_waiting || hot->rcv_nxt != connection->receive.fin)
+        return false;
+    hot->fin_waiting = false;
+    hot->fin_received = true;
+    hot->rcv_nxt++;
+    return true;
+}
+
+bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
+                         const struct tcp_segment *segment, uint64_t seq, uint64_t now_ns,
+                         struct stack_rx_result *result)
+{
+    struct tcp_hot *hot = &connection->hot;
+    bool has_fin = segment->flags & TCP_FIN;
+    uint64_t start = seq;
+    uint64_t end = seq + segment->payload_length;
+    uint64_t limit = hot->rcv_nxt + tcp_receive_window(connection);
+    if (segment->payload_length == 0 && !has_fin)
+        return false;
+    if (hot->fin_received || end + has_fin <= hot->rcv_nxt) {
+        result->drop = DROP_TCP_OLD_DUPLICATE;
+        duplicate_report(stack, connection, start,
+                         end < hot->rcv_nxt ? end : tcp_received_end(connection));
+        return false;
+    }
+    if (segment->payload_refused) {
+        result->drop = DROP_NO_HOST_MEMORY;
+        tcp_ack_now(stack, connection);
+        return false;
+    }
+    if (hot->fin_waiting && connection->receive.fin < limit)
+        limit = connection->receive.fin; /* nothing follows a FIN */
+    if (start < hot->rcv_nxt) {
+        if (hot->sack && end > start) {
+            connection->receive.dsack.start = start;
+            connection->receive.dsack.end = hot->rcv_nxt;
+        }
+        start = hot->rcv_nxt;
+    }
+    if (end > limit) {
+        end = limit;
+        has_fin = false;
+    }
+    arrival_note(connection, segment, now_ns);
+    if (start < end) {
+        if (segment->payload_length > 0)
+            connection->statistics.data_segments_in++;
+        if (accept_payload(stack, connection, start, end, now_ns, result)) {
+            result->place_offset = start - hot->rcv_start;
+            result->place_skip = (uint32_t)(start - seq);
+            result->place_length = (uint32_t)(end - start);
+            if (end > connection->receive.high)
+                connection->receive.high = end;
+        }
+    } else if (!has_fin) {
+        result->drop = DROP_TCP_OUT_OF_WINDOW;
+        tcp_ack_now(stack, connection);
+    }
+    if (result->drop != DROP_NONE)
+        return false;
+    return accept_fin(connection, has_fin, end);
+}

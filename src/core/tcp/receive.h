@@ -1,0 +1,70 @@
+/**
+ * @file receive.h
+ * The receiving half: what payload is new and in order, when to acknowledge it, which SACK blocks
+ * to report, and the window to offer. Places no bytes: it says which of them are wanted.
+ */
+#ifndef PNO_CORE_TCP_RECEIVE_H
+#define PNO_CORE_TCP_RECEIVE_H
+
+#include "core/tcp/connection.h"
+
+/* ---- receive.c: payload and acknowledgements ----------------------------------------------- */
+
+/**
+ * Take in the payload and FIN of a segment that overlaps the window (RFC 9293 §3.10.7.4, seventh
+ * and eighth check).
+ * @param seq     the segment's number, unwrapped.
+ * @param result  place_* say what to place; drop, why nothing.
+ * @return        true when the peer's FIN has just come into order.
+ */
+bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
+                         const struct tcp_segment *segment, uint64_t seq, uint64_t now_ns,
+                         struct stack_rx_result *result);
+
+/** Send a pure ACK at once. */
+void tcp_ack_now(struct stack *stack, struct tcp_connection *connection);
+
+/** An acknowledgement is due: now (quick mode, or more than a segment's worth) or delayed. */
+void tcp_ack_schedule(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
+
+/** Answer something unacceptable with an ACK, not more often than Linux does (RFC 5961 §7). */
+void tcp_challenge_ack(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
+
+/** The next ACKs are sent without delay (new connection, trouble on the path, long idleness). */
+void tcp_quick_ack_enter(struct tcp_connection *connection, unsigned count_max);
+
+/** Fill the SACK blocks to send, at most max. @return how many. Clears a D-SACK it reported. */
+unsigned tcp_sack_blocks(struct tcp_connection *connection, unsigned max,
+                         struct tcp_sack_block *blocks);
+
+/** How many SACK blocks (with D-SACK) want reporting. */
+unsigned tcp_sack_blocks_wanted(const struct tcp_connection *connection);
+
+/* ---- receive_window.c ---------------------------------------------------------------------- */
+
+/** Before the handshake: what to offer in the SYN or SYN-ACK, and our window scale.
+    @param mss  payload of a full segment, for rounding. */
+void tcp_window_init(struct stack *stack, struct tcp_connection *connection, uint32_t mss);
+
+/** The window in a SYN or SYN-ACK for this receive buffer, and the scale to go with it. */
+uint32_t tcp_window_initial(const struct stack *stack, const struct tcp_options_set *options,
+                            uint32_t mss, bool scaling, uint8_t *scale);
+
+/** Established: what of the buffer is offered, and where right-sizing starts. */
+void tcp_window_established(struct tcp_connection *connection, uint64_t now_ns);
+
+/** The window field of the next segment; moves the right edge, never to the left (RFC 9293
+    §3.8.6.2.1: SHLD-14). Forgets the acknowledgement that was pending: it is being sent. */
+uint16_t tcp_window_advertise(struct tcp_connection *connection);
+
+/** Bytes from rcv_nxt to the right edge last advertised. */
+uint32_t tcp_receive_window(const struct tcp_connection *connection);
+
+/** In-order payload arrived: offer more, as long as there is room (Linux's tcp_grow_window). */
+void tcp_window_grow(struct tcp_connection *connection, uint32_t length);
+
+/** Round-trip time as the receiver sees it, for right-sizing. */
+void tcp_receive_rtt_measure(struct tcp_connection *connection, const struct tcp_segment *segment,
+                             uint64_t now_ns);
+
+#endif

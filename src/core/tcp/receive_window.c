@@ -1,0 +1,259 @@
+#include "core/tcp/output.h"
+#include "core/tcp/receive.h"
+
+#define UNSCALED_MAX UINT32_C(65535)
+
+/** Linux counts memory against the buffer; half of it is taken to be payload. */
+static uint32_t window_from_buffer(uint32_t buffer)
+{
+    return buffer / 2;
+}
+
+static uint32_t buffer_initial(const struct stack *stack, const struct tcp_options_set *options)
+{
+    return options->receive_buffer ? options->receive_buffer
+                                   : stack_get_config(stack)->tcp.receive_buffer_initial;
+}
+
+uint32_t tcp_window_initial(const struct stack *stack, const struct tcp_options_set *options,
+                            uint32_t mss, bool scaling, uint8_t *scale)
+{
+    uint32_t clamp = options->window_clamp ? options->window_clamp : UINT32_MAX;
+    uint32_t space = window_from_buffer(buffer_initial(stack, options));
+    if (options->receive_buffer != 0 && clamp > space)
+        clamp = space;
+    if (space > clamp)
+        space = clamp;
+    *scale = 0;
+    if (scaling) {
+        uint32_t most = stack_get_config(stack)->tcp.receive_buffer_max;
+        if (most < space)
+            most = space;
+        if (most > clamp)
+            most = clamp;
+        while (*scale < TCP_WINDOW_SCALE_MAX && most >> *scale > UNSCALED_MAX)
+            ++*scale;
+    }
+    if (mss > 0 && space > mss)
+        space -= space % mss;
+    return space < UNSCALED_MAX ? space : UNSCALED_MAX;
+}
+
+void tcp_window_init(struct stack *stack, struct tcp_connection *connection, uint32_t mss)
+{
+    struct tcp_hot *hot = &connection->hot;
+    hot->rcv_wnd =
+        tcp_window_initial(stack, &connection->options, mss, hot->window_scaling, &hot->rcv_wscale);
+    connection->receive.buffer = buffer_initial(stack, &connection->options);
+    connection->receive.ssthresh = hot->rcv_wnd;
+    connection->receive.window_clamp =
+        connection->options.window_clamp ? connection->options.window_clamp : UINT32_MAX;
+}
+
+void tcp_window_established(struct tcp_connection *connection, uint64_t now_ns)
+{
+    struct tcp_hot *hot = &connection->hot;
+    struct tcp_receive *receive = &connection->receive;
+    uint32_t mss = tcp_advertised_mss(connection);
+    uint32_t most = window_from_buffer(receive->buffer);
+    if (!hot->window_scaling)
+        hot->rcv_wscale = hot->snd_wscale = 0;
+    if (receive->window_clamp > UNSCALED_MAX << hot->rcv_wscale)
+        receive->window_clamp = UNSCALED_MAX << hot->rcv_wscale;
+    if (receive->window_clamp > most)
+        receive->window_clamp = most;
+    /* Linux keeps room for one segment that the window does not offer. */
+    if (receive->window_clamp > 2 * mss && receive->window_clamp + mss > most)
+        receive->window_clamp = most > 3 * mss ? most - mss : 2 * mss;
+    if (receive->ssthresh > receive->window_clamp)
+        receive->ssthresh = receive->window_clamp;
+    receive->space = 10 * mss;
+    if (receive->space > hot->rcv_wnd)
+        receive->space = hot->rcv_wnd;
+    receive->space_measured = hot->rcv_read;
+    receive->space_measured_ns = now_ns;
+}
+
+uint32_t tcp_receive_window(const struct tcp_connection *connection)
+{
+    uint64_t edge = connection->hot.rcv_wup + connection->hot.rcv_wnd;
+    return edge > connection->hot.rcv_nxt ? (uint32_t)(edge - connection->hot.rcv_nxt) : 0;
+}
+
+/** Room in the buffer: what arrived in order and was not read takes it. */
+static uint32_t free_space(const struct tcp_connection *connection)
+{
+    uint32_t most = window_from_buffer(connection->receive.buffer);
+    uint64_t unread = tcp_received_end(connection) - connection->hot.rcv_read;
+    return unread < most ? (uint32_t)(most - unread) : 0;
+}
+
+static uint32_t round_up(uint32_t value, uint32_t shift)
+{
+    uint32_t mask = (UINT32_C(1) << shift) - 1;
+    return (value + mask) & ~mask;
+}
+
+/** Without scaling: a multiple of the segment size, and the old window while that will do. */
+static uint32_t select_unscaled(const struct tcp_connection *connection, uint32_t space,
+                                uint32_t full, uint32_t mss)
+{
+    uint32_t window = connection->hot.rcv_wnd;
+    if ((int64_t)window <= (int64_t)space - mss || window > space)
+        return space - space % mss;
+    if (mss == full && space > window + full / 2)
+        return space;
+    return window;
+}
+
+/** What could be offered now; silly windows avoided (RFC 9293 §3.8.6.2.2, by Linux's rules). */
+static uint32_t window_select(const struct tcp_connection *connection)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    const struct tcp_receive *receive = &connection->receive;
+    uint32_t most = window_from_buffer(receive->buffer);
+    uint32_t full = most < receive->window_clamp ? most : receive->window_clamp;
+    uint32_t mss = hot->rcv_mss < full ? hot->rcv_mss : full;
+    uint32_t space = free_space(connection);
+    if (mss == 0)
+        return 0;
+    if (space < full / 2) {
+        space &= ~((UINT32_C(1) << hot->rcv_wscale) - 1);
+        if (space < most / 16 || space < mss)
+            return 0;
+    }
+    if (space > receive->ssthresh)
+        space = receive->ssthresh;
+    if (hot->rcv_wscale > 0)
+        return round_up(space, hot->rcv_wscale);
+    return select_unscaled(connection, space, full, mss);
+}
+
+uint16_t tcp_window_advertise(struct tcp_connection *connection)
+{
+    struct tcp_hot *hot = &connection->hot;
+    uint32_t present = tcp_receive_window(connection);
+    uint32_t window = window_select(connection);
+    if (window < present)
+        window = round_up(present, hot->rcv_wscale);
+    if (window > UNSCALED_MAX << hot->rcv_wscale)
+        window = UNSCALED_MAX << hot->rcv_wscale;
+    hot->rcv_wnd = window;
+    hot->rcv_wup = hot->rcv_nxt;
+    return (uint16_t)(window >> hot->rcv_wscale);
+}
+
+void tcp_window_grow(struct tcp_connection *connection, uint32_t length)
+{
+    struct tcp_receive *receive = &connection->receive;
+    if (length < 128)
+        return;
+    uint32_t limit = free_space(connection);
+    if (limit > receive->window_clamp)
+        limit = receive->window_clamp;
+    if (limit <= receive->ssthresh)
+        return;
+    uint32_t step = 2 * tcp_advertised_mss(connection);
+    if (step < 2 * length)
+        step = 2 * length;
+    receive->ssthresh += limit - receive->ssthresh < step ? limit - receive->ssthresh : step;
+    if (connection->hot.quick_acks == 0)
+        connection->hot.quick_acks = 1;
+}
+
+static void rtt_sample(struct tcp_receive *receive, uint32_t rtt_us, bool from_timestamps)
+{
+    if (rtt_us == 0)
+        rtt_us = 1;
+    if (receive->rtt_us == 0)
+        receive->rtt_us = rtt_us;
+    else if (from_timestamps)
+        receive->rtt_us = (uint32_t)(((uint64_t)receive->rtt_us * 7 + rtt_us) / 8);
+    else if (rtt_us < receive->rtt_us)
+        receive->rtt_us = rtt_us; /* a window's worth of time is at least a round trip */
+}
+
+void tcp_receive_rtt_measure(struct tcp_connection *connection, const struct tcp_segment *segment,
+                             uint64_t now_ns)
+{
+    struct tcp_receive *receive = &connection->receive;
+    struct tcp_hot *hot = &connection->hot;
+    if (hot->timestamps && segment->options.has_timestamps &&
+        segment->options.timestamp_echo != 0) {
+        if (segment->payload_length < hot->rcv_mss)
+            return;
+        uint32_t rtt_ms = tcp_timestamp_now(connection, now_ns) - segment->options.timestamp_echo;
+        if (rtt_ms < 100000)
+            rtt_sample(receive, rtt_ms == 0 ? 1000 : rtt_ms * 1000, true);
+        return;
+    }
+    if (receive->rtt_started_ns != 0) {
+        if (hot->rcv_nxt < receive->rtt_seq)
+            return;
+        uint64_t rtt_us = (now_ns - receive->rtt_started_ns) / NS_PER_US;
+        rtt_sample(receive, rtt_us < UINT32_MAX ? (uint32_t)rtt_us : UINT32_MAX, false);
+    }
+    receive->rtt_seq = hot->rcv_nxt + hot->rcv_wnd;
+    receive->rtt_started_ns = now_ns;
+}
+
+/** Dynamic right-sizing: the buffer follows twice what the application reads in a round trip. */
+static void right_size(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+{
+    struct tcp_receive *receive = &connection->receive;
+    uint64_t elapsed_us = (now_ns - receive->space_measured_ns) / NS_PER_US;
+    if (receive->rtt_us == 0 || elapsed_us < receive->rtt_us)
+        return;
+    uint64_t copied = connection->hot.rcv_read - receive->space_measured;
+    if (copied > receive->space) {
+        if (connection->options.receive_buffer == 0 && connection->options.window_clamp == 0) {
+            uint64_t window = 2 * copied + 16 * (uint64_t)tcp_advertised_mss(connection);
+            window += 2 * (window * (copied - receive->space) / receive->space);
+            uint64_t buffer = 2 * window;
+            uint64_t most = stack_get_config(stack)->tcp.receive_buffer_max;
+            if (buffer > most)
+                buffer = most;
+            if (buffer > receive->buffer) {
+                receive->buffer = (uint32_t)buffer;
+                receive->window_clamp = window_from_buffer(receive->buffer);
+                if (receive->window_clamp > UNSCALED_MAX << connection->hot.rcv_wscale)
+                    receive->window_clamp = UNSCALED_MAX << connection->hot.rcv_wscale;
+            }
+        }
+        receive->space = copied < UINT32_MAX ? (uint32_t)copied : UINT32_MAX;
+    }
+    receive->space_measured = connection->hot.rcv_read;
+    receive->space_measured_ns = now_ns;
+}
+
+/** Whether reading calls for an ACK now: to open the window, or as nothing else is coming. */
+static bool read_wants_ack(const struct tcp_connection *connection)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    if (hot->ack_deadline_ns != TIME_NEVER &&
+        (hot->rcv_nxt - hot->rcv_wup > hot->rcv_mss ||
+         (!hot->pingpong && connection->receive.pushed && hot->rcv_read == hot->rcv_nxt)))
+        return true;
+    uint32_t present = tcp_receive_window(connection);
+    if (hot->fin_received || 2 * (uint64_t)present > connection->receive.window_clamp)
+        return false;
+    uint32_t window = window_select(connection);
+    return window != 0 && window >= 2 * (uint64_t)present;
+}
+
+void tcp_consumed(struct stack *stack, struct tcp_connection *connection, uint64_t stream_offset,
+                  uint64_t now_ns)
+{
+    struct tcp_hot *hot = &connection->hot;
+    uint64_t number = hot->rcv_start + stream_offset;
+    if (hot->state == TCP_STATE_CLOSED || hot->state == TCP_STATE_SYN_SENT)
+        return;
+    if (number > tcp_received_end(connection))
+        number = tcp_received_end(connection);
+    if (number <= hot->rcv_read)
+        return;
+    hot->rcv_read = number;
+    right_size(stack, connection, now_ns);
+    if (read_wants_ack(connection))
+        tcp_ack_now(stack, connection);
+}

@@ -1,0 +1,29 @@
+/**
+ * @file rto.h
+ * Round-trip time and the retransmission timeout (RFC 6298), and for how long to try.
+ * Sets no timers (timers.h).
+ */
+#ifndef PNO_CORE_TCP_RTO_H
+#define PNO_CORE_TCP_RTO_H
+
+#include "core/tcp/connection.h"
+
+#define TCP_RTO_INITIAL_US UINT32_C(1000000)
+#define TCP_RTO_MAX_US     UINT32_C(120000000)
+
+/** No sample yet: RTO is one second (RFC 6298 §2.1). */
+void tcp_rto_init(struct tcp_connection *connection);
+
+/** Take one measurement of a segment that was not retransmitted (or is told apart by timestamps):
+    RFC 6298 §2.2-2.4, with Linux's rule that the variance term is at least rto_min. */
+void tcp_rto_sample(struct stack *stack, struct tcp_connection *connection, uint32_t rtt_us);
+
+/** The timeout to arm now, nanoseconds: with back-off (RFC 6298 §5.5), at most 120 s, and not past
+    the user timeout. */
+uint64_t tcp_rto_ns(const struct tcp_connection *connection, uint64_t now_ns);
+
+/** How long retries with exponential back-off from rto_min take, nanoseconds: the meaning Linux
+    gives tcp_retries2 (RFC 1122 §4.2.3.5: R2). */
+uint64_t tcp_retries_ns(const struct stack *stack, unsigned retries);
+
+#endif

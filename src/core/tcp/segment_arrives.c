@@ -1,0 +1,301 @@
+/*
+ * A segment on a connection: RFC 9293 §3.10.7.4 in its order, one function per check; what is
+ * acceptable as RFC 5961 and RFC 7323 tightened it. CLOSED, SYN_SENT and TIME_WAIT have functions
+ * of their own (close.c, syn_sent.c, time_wait.c).
+ */
+#include <errno.h>
+
+#include "core/tcp/ack.h"
+#include "core/tcp/close.h"
+#include "core/tcp/connect.h"
+#include "core/tcp/listener.h"
+#include "core/tcp/output.h"
+#include "core/tcp/receive.h"
+#include "core/tcp/rto.h"
+#include "core/tcp/state.h"
+#include "core/tcp/timers.h"
+#include "core/tcp/urgent.h"
+
+/** ts_recent older than this says nothing about a new timestamp (RFC 7323 §5.5). */
+#define PAWS_AGE_MAX_S (24u * 24 * 3600)
+
+/** One arriving segment on its way through the checks. */
+struct arrival {
+    struct stack *stack;
+    struct tcp_connection *connection;
+    const struct tcp_segment *segment;
+    uint64_t now_ns;
+    uint64_t seq; /**< unwrapped */
+    struct stack_rx_result *result;
+};
+
+/** Not acceptable: answer with an ACK that tells the peer where we are (RFC 9293: "If an incoming
+    segment is not acceptable, an acknowledgment should be sent in reply"). */
+static bool unacceptable(const struct arrival *a, enum drop_reason reason)
+{
+    struct tcp_connection *connection = a->connection;
+    a->result->drop = reason;
+    if (a->segment->flags & TCP_RST)
+        return false;
+    uint64_t end = a->seq + a->segment->payload_length;
+    if (a->segment->payload_length == 0) {
+        tcp_challenge_ack(a->stack, connection, a->now_ns);
+        return false;
+    }
+    if (connection->hot.sack && end <= connection->hot.rcv_nxt) {
+        connection->receive.dsack.start = a->seq;
+        connection->receive.dsack.end = end;
+    }
+    tcp_ack_now(a->stack, connection);
+    return false;
+}
+
+/** PAWS (RFC 7323 §5.3, R1). */
+static bool check_timestamp(const struct arrival *a)
+{
+    const struct tcp_connection *connection = a->connection;
+    const struct tcp_options *options = &a->segment->options;
+    if (!connection->hot.timestamps || !options->has_timestamps)
+        return true;
+    if ((int32_t)(options->timestamp_value - connection->hot.ts_recent) >= 0)
+        return true;
+    if ((uint32_t)(a->now_ns / NS_PER_S) - connection->receive.ts_recent_age_s > PAWS_AGE_MAX_S)
+        return true;
+    return unacceptable(a, DROP_TCP_PAWS);
+}
+
+/** First check: sequence number. Like Linux, what repeats bytes since the last ACK we sent passes:
+    its acknowledgement is still of use. */
+static bool check_sequence(const struct arrival *a)
+{
+    const struct tcp_hot *hot = &a->connection->hot;
+    uint64_t end = a->seq + tcp_segment_length(a->segment);
+    uint64_t edge = hot->rcv_nxt + tcp_receive_window(a->connection);
+    if (end < hot->rcv_wup)
+        return unacceptable(a, DROP_TCP_OLD_DUPLICATE);
+    if (a->seq > edge)
+        return unacceptable(a, DROP_TCP_OUT_OF_WINDOW);
+    return true;
+}
+
+/** Second check: RST. Only the exact number resets (RFC 5961 §3.2). */
+static bool check_reset(const struct arrival *a)
+{
+    struct tcp_connection *connection = a->connection;
+    const struct tcp_hot *hot = &connection->hot;
+    if (!(a->segment->flags & TCP_RST))
+        return true;
+    /* After its FIN a peer may not count that (as Linux allows). */
+    bool exact = a->seq == hot->rcv_nxt || (hot->fin_received && a->seq + 1 == hot->rcv_nxt);
+    if (!exact) {
+        a->result->drop = DROP_TCP_RESET_INVALID;
+        tcp_challenge_ack(a->stack, connection, a->now_ns);
+        return false;
+    }
+    int error = ECONNRESET;
+    if (hot->state == TCP_STATE_SYN_RECEIVED)
+        error = ECONNREFUSED;
+    else if (hot->state == TCP_STATE_CLOSE_WAIT)
+        error = EPIPE;
+    else if (hot->state == TCP_STATE_LAST_ACK || hot->state == TCP_STATE_CLOSING)
+        error = connection->orphaned ? 0 : ECONNRESET;
+    stack_counters(a->stack)->resets_in++;
+    tcp_enter_closed(a->stack, connection, error);
+    return false;
+}
+
+/** Fourth check: SYN. */
+static bool check_syn(const struct arrival *a)
+{
+    struct tcp_connection *connection = a->connection;
+    const struct tcp_hot *hot = &connection->hot;
+    uint8_t flags = a->segment->flags;
+    if (!(flags & TCP_SYN))
+        return true;
+    if (hot->state == TCP_STATE_SYN_RECEIVED && a->seq + 1 == hot->rcv_start) {
+        if (flags & TCP_ACK)
+            return true; /* simultaneous open: the answer to our SYN */
+        /* The peer did not get our SYN-ACK. */
+        connection->hot.syn_due = true;
+        tcp_output_request(a->stack, connection);
+        a->result->drop = DROP_TCP_OLD_DUPLICATE;
+        return false;
+    }
+    a->result->drop = DROP_TCP_SYN_IN_WINDOW;
+    tcp_challenge_ack(a->stack, connection, a->now_ns); /* RFC 5961 §4.2 */
+    return false;
+}
+
+/** Whether the accept queue, or TCP_DEFER_ACCEPT, keeps the handshake's last ACK waiting. */
+static bool handshake_must_wait(const struct arrival *a)
+{
+    struct tcp_connection *connection = a->connection;
+    struct tcp_listener *listener = connection->listener;
+    if (listener == NULL)
+        return false;
+    if (listener->defer_ns != 0 && a->segment->payload_length == 0 &&
+        !(a->segment->flags & TCP_FIN) &&
+        a->now_ns - connection->congestion.probe_began_ns < listener->defer_ns) {
+        connection->defer_acked = true;
+        return true;
+    }
+    if (tcp_accept_queue_is_full(listener)) {
+        listener->overflows++;
+        a->result->drop = DROP_TCP_LISTEN_OVERFLOW;
+        connection->defer_acked = true;
+        return true;
+    }
+    return false;
+}
+
+static void handshake_sample(const struct arrival *a)
+{
+    struct tcp_congestion *congestion = &a->connection->congestion;
+    if (congestion->rtt_seq != 0) {
+        tcp_rto_sample(a->stack, a->connection,
+                       (uint32_t)((a->now_ns - congestion->rtt_sent_ns) / NS_PER_US));
+    } else if (a->connection->hot.timestamps && a->segment->options.has_timestamps &&
+               a->segment->options.timestamp_echo != 0) {
+        uint32_t rtt_ms =
+            tcp_timestamp_now(a->connection, a->now_ns) - a->segment->options.timestamp_echo;
+        if (rtt_ms < TCP_RTO_MAX_US / 1000)
+            tcp_rto_sample(a->stack, a->connection, rtt_ms ? rtt_ms * 1000 : 1000);
+    }
+    congestion->rtt_seq = 0;
+    congestion->probe_began_ns = 0;
+}
+
+/** Fifth check in SYN_RECEIVED: the ACK of our SYN. @return true: ESTABLISHED, go on. */
+static bool check_ack_syn_received(const struct arrival *a)
+{
+    struct tcp_connection *connection = a->connection;
+    struct tcp_listener *listener = connection->listener;
+    if (!seq_eq(a->segment->ack, tcp_wire(connection->hot.snd_start))) {
+        tcp_reset_reply(a->stack, a->segment);
+        a->result->drop = DROP_TCP_BAD_ACK;
+        return false;
+    }
+    if (handshake_must_wait(a))
+        return false;
+    handshake_sample(a);
+    bool is_syn = a->segment->flags & TCP_SYN;
+    tcp_send_window_set(connection, a->segment, !is_syn);
+    tcp_establish(a->stack, connection, a->now_ns);
+    if (listener) {
+        tcp_listener_established(a->stack, connection);
+    } else {
+        tcp_event_raise(a->stack, connection, STACK_EVENT_ESTABLISHED);
+        if (is_syn)
+            tcp_ack_now(a->stack, connection);
+    }
+    return true;
+}
+
+/** Fifth check: ACK. */
+static bool check_ack(const struct arrival *a)
+{
+    struct tcp_connection *connection = a->connection;
+    struct tcp_hot *hot = &connection->hot;
+    if (!(a->segment->flags & TCP_ACK)) {
+        a->result->drop = DROP_TCP_BAD_FLAGS;
+        return false;
+    }
+    if (hot->state == TCP_STATE_SYN_RECEIVED)
+        return check_ack_syn_received(a);
+    enum drop_reason drop = tcp_ack_arrives(a->stack, connection, a->segment, a->now_ns);
+    if (drop != DROP_NONE) {
+        a->result->drop = drop;
+        return false;
+    }
+    if (hot->fin_queued && hot->snd_una > hot->snd_end)
+        tcp_fin_acknowledged(a->stack, connection, a->now_ns);
+    return hot->state != TCP_STATE_CLOSED;
+}
+
+/** RFC 7323 §4.3: the timestamp to echo is that of the segment that advances the left edge. */
+static void timestamp_record(const struct arrival *a)
+{
+    struct tcp_connection *connection = a->connection;
+    const struct tcp_options *options = &a->segment->options;
+    if (!connection->hot.timestamps || !options->has_timestamps || a->seq > connection->hot.rcv_wup)
+        return;
+    connection->hot.ts_recent = options->timestamp_value;
+    connection->receive.ts_recent_age_s = (uint32_t)(a->now_ns / NS_PER_S);
+}
+
+/** Payload for which there is no reader any more resets (RFC 9293 §3.10.7.4; RFC 2525 §2.17). */
+static bool check_reader(const struct arrival *a)
+{
+    struct tcp_connection *connection = a->connection;
+    const struct tcp_hot *hot = &connection->hot;
+    bool closing = hot->state == TCP_STATE_FIN_WAIT_1 || hot->state == TCP_STATE_FIN_WAIT_2;
+    if (!closing || !(connection->orphaned || connection->read_shut))
+        return true;
+    if (a->segment->payload_length == 0 || a->seq + a->segment->payload_length <= hot->rcv_nxt)
+        return true;
+    a->result->drop = DROP_TCP_CLOSED_PAYLOAD;
+    tcp_reset_reply(a->stack, a->segment);
+    tcp_enter_closed(a->stack, connection, ECONNRESET);
+    return false;
+}
+
+/** Seventh and eighth check: payload and FIN. */
+static void process_payload(const struct arrival *a)
+{
+    struct tcp_connection *connection = a->connection;
+    uint64_t before = tcp_received_end(connection);
+    bool fin = tcp_receive_payload(a->stack, connection, a->segment, a->seq, a->now_ns, a->result);
+    if (tcp_received_end(connection) != before)
+        tcp_event_raise(a->stack, connection, STACK_EVENT_DATA);
+    if (fin)
+        tcp_fin_arrived(a->stack, connection, a->now_ns);
+}
+
+static void synchronized_arrives(const struct arrival *a)
+{
+    if (!check_timestamp(a) || !check_sequence(a) || !check_reset(a) || !check_syn(a))
+        return;
+    timestamp_record(a);
+    if (!check_ack(a))
+        return;
+    if (a->segment->flags & TCP_URG)
+        tcp_urgent_arrives(a->stack, a->connection, a->segment, a->seq);
+    if (!check_reader(a))
+        return;
+    if (a->segment->payload_length > 0 || (a->segment->flags & TCP_FIN))
+        process_payload(a);
+}
+
+void tcp_segment_arrives(struct stack *stack, struct tcp_connection *connection,
+                         const struct tcp_segment *segment, uint64_t now_ns,
+                         struct stack_rx_result *result)
+{
+    const struct arrival a = {
+        .stack = stack,
+        .connection = connection,
+        .segment = segment,
+        .now_ns = now_ns,
+        .seq = tcp_unwrap(connection->hot.rcv_nxt, segment->seq),
+        .result = result,
+    };
+    result->connection = connection;
+    connection->statistics.segments_in++;
+    switch ((enum tcp_state)connection->hot.state) {
+    case TCP_STATE_CLOSED:
+    case TCP_STATE_LISTEN:
+        result->drop = DROP_TCP_NO_CONNECTION;
+        tcp_closed_segment_arrives(stack, segment);
+        break;
+    case TCP_STATE_SYN_SENT:
+        tcp_syn_sent_arrives(stack, connection, segment, now_ns, result);
+        break;
+    case TCP_STATE_TIME_WAIT:
+        tcp_time_wait_arrives(stack, connection, segment, now_ns, result);
+        break;
+    default:
+        synchronized_arrives(&a);
+        break;
+    }
+    if (tcp_release_if_done(stack, connection))
+        result->connection = NULL;
+}

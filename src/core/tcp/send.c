@@ -1,0 +1,156 @@
+/* The embedder's calls on a connection that concern sending and options. */
+#include <errno.h>
+
+#include "core/tcp/congestion.h"
+#include "core/tcp/keepalive.h"
+#include "core/tcp/output.h"
+#include "core/tcp/receive.h"
+#include "core/tcp/state.h"
+
+int tcp_send(struct stack *stack, struct tcp_connection *connection, uint64_t bytes, bool more,
+             uint64_t now_ns)
+{
+    struct tcp_hot *hot = &connection->hot;
+    (void)now_ns;
+    switch ((enum tcp_state)hot->state) {
+    case TCP_STATE_CLOSED:
+        return connection->error != 0 ? -ECONNRESET : -EPIPE;
+    case TCP_STATE_LISTEN:
+        return -ENOTCONN;
+    default:
+        break;
+    }
+    if (hot->fin_queued || hot->state == TCP_STATE_TIME_WAIT)
+        return -EPIPE;
+    hot->snd_end += bytes;
+    hot->more = more;
+    tcp_output_request_if_wanted(stack, connection);
+    return 0;
+}
+
+/** Turn options that act at once into action. */
+void tcp_set_options(struct stack *stack, struct tcp_connection *connection,
+                     const struct tcp_options_set *options, uint64_t now_ns)
+{
+    const struct tcp_options_set before = connection->options;
+    connection->options = *options;
+    if (connection->hot.state == TCP_STATE_CLOSED)
+        return;
+    if (options->congestion != before.congestion)
+        tcp_congestion_of(connection)->init(connection);
+    if (options->receive_buffer != 0)
+        connection->receive.buffer = options->receive_buffer;
+    if (options->window_clamp != 0 && options->window_clamp != before.window_clamp)
+        connection->receive.window_clamp = options->window_clamp;
+    if (options->maxseg != before.maxseg)
+        tcp_mss_update(connection);
+    if (options->keepalive != before.keepalive ||
+        options->keepalive_idle_ns != before.keepalive_idle_ns)
+        tcp_keepalive_update(stack, connection, now_ns);
+    if (options->quickack && connection->hot.ack_deadline_ns != TIME_NEVER)
+        tcp_ack_now(stack, connection);
+    /* Uncorked, or Nagle switched off: what was held back may go. */
+    if ((options->nodelay && !before.nodelay) || (!options->cork && before.cork))
+        tcp_output_request_if_wanted(stack, connection);
+}
+
+void tcp_placement_begin(struct tcp_connection *connection)
+{
+    PNO_ASSERT(connection->hot.placements < UINT16_MAX);
+    connection->hot.placements++;
+}
+
+void tcp_placement_end(struct stack *stack, struct tcp_connection *connection)
+{
+    PNO_ASSERT(connection->hot.placements > 0);
+    if (--connection->hot.placements == 0)
+        tcp_output_request_if_wanted(stack, connection);
+}
+
+void tcp_set_user(struct tcp_connection *connection, void *user)
+{
+    connection->user = user;
+}
+
+void *tcp_user(const struct tcp_connection *connection)
+{
+    return connection->user;
+}
+
+uint64_t tcp_received_offset(const struct tcp_connection *connection)
+{
+    return tcp_received_end(connection) - connection->hot.rcv_start;
+}
+
+uint64_t tcp_acked_offset(const struct tcp_connection *connection)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    uint64_t acked = hot->snd_una < hot->snd_end ? hot->snd_una : hot->snd_end;
+    return acked > hot->snd_start ? acked - hot->snd_start : 0;
+}
+
+uint64_t tcp_send_end_offset(const struct tcp_connection *connection)
+{
+    return connection->hot.snd_end - connection->hot.snd_start;
+}
+
+/** Linux grows it with cwnd, to twice the window (tcp_sndbuf_expand). */
+uint32_t tcp_send_buffer_bytes(const struct tcp_connection *connection)
+{
+    if (connection->options.send_buffer != 0)
+        return connection->options.send_buffer;
+    uint32_t wanted = connection->hot.cwnd < UINT32_MAX / 2 ? 2 * connection->hot.cwnd : UINT32_MAX;
+    if (wanted < connection->send_buffer_initial)
+        wanted = connection->send_buffer_initial;
+    return wanted < connection->send_buffer_max ? wanted : connection->send_buffer_max;
+}
+
+bool tcp_has_out_of_order(const struct tcp_connection *connection)
+{
+    return connection->receive.out_of_order.first != NULL;
+}
+
+uint64_t tcp_received_high_offset(const struct tcp_connection *connection)
+{
+    uint64_t high = tcp_received_end(connection);
+    if (connection->receive.high > high)
+        high = connection->receive.high;
+    return high - connection->hot.rcv_start;
+}
+
+int tcp_error(const struct tcp_connection *connection)
+{
+    return connection->error != 0 ? connection->error : connection->soft_error;
+}
+
+void tcp_endpoints(const struct tcp_connection *connection, struct ip_endpoint *local,
+                   struct ip_endpoint *remote)
+{
+    *local = (struct ip_endpoint){connection->flow.local, connection->flow.local_port};
+    *remote = (struct ip_endpoint){connection->flow.remote, connection->flow.remote_port};
+}
+
+const struct tcp_options_set *tcp_get_options(const struct tcp_connection *connection)
+{
+    return &connection->options;
+}
+
+const struct tcp_options_set *tcp_connection_options(const struct tcp_connection *connection)
+{
+    return &connection->options;
+}
+
+size_t tcp_connection_bytes(void)
+{
+    return sizeof(struct tcp_connection);
+}
+
+struct tcp_links *tcp_connection_links(struct tcp_connection *connection)
+{
+    return &connection->links;
+}
+
+struct tcp_flow *tcp_connection_flow(struct tcp_connection *connection)
+{
+    return &connection->flow;
+}

@@ -1,0 +1,120 @@
+#include "core/tcp/state.h"
+
+#include <errno.h>
+
+#include "core/tcp/listener.h"
+#include "core/tcp/timers.h"
+
+#define BIT(state) (UINT32_C(1) << TCP_STATE_##state)
+
+/* Figure 5 of RFC 9293, plus CLOSED from everywhere (RST, ABORT, timeouts). */
+static const uint32_t successors[] = {
+    [0] = 0,
+    [TCP_STATE_CLOSED] = BIT(SYN_SENT) | BIT(SYN_RECEIVED),
+    [TCP_STATE_LISTEN] = 0,
+    [TCP_STATE_SYN_SENT] = BIT(SYN_RECEIVED) | BIT(ESTABLISHED) | BIT(CLOSED),
+    [TCP_STATE_SYN_RECEIVED] = BIT(ESTABLISHED) | BIT(FIN_WAIT_1) | BIT(CLOSED),
+    [TCP_STATE_ESTABLISHED] = BIT(FIN_WAIT_1) | BIT(CLOSE_WAIT) | BIT(CLOSED),
+    [TCP_STATE_FIN_WAIT_1] = BIT(FIN_WAIT_2) | BIT(CLOSING) | BIT(TIME_WAIT) | BIT(CLOSED),
+    [TCP_STATE_FIN_WAIT_2] = BIT(TIME_WAIT) | BIT(CLOSED),
+    [TCP_STATE_CLOSE_WAIT] = BIT(LAST_ACK) | BIT(CLOSED),
+    [TCP_STATE_CLOSING] = BIT(TIME_WAIT) | BIT(CLOSED),
+    [TCP_STATE_LAST_ACK] = BIT(CLOSED),
+    [TCP_STATE_TIME_WAIT] = BIT(CLOSED),
+};
+
+bool tcp_state_transition_legal(enum tcp_state from, enum tcp_state to)
+{
+    return (successors[from] >> to) & 1;
+}
+
+/** ESTABLISHED and CLOSE_WAIT: what Linux counts as currently established. */
+static bool counts_as_established(enum tcp_state state)
+{
+    return state == TCP_STATE_ESTABLISHED || state == TCP_STATE_CLOSE_WAIT;
+}
+
+void tcp_set_state(struct stack *stack, struct tcp_connection *connection, enum tcp_state state)
+{
+    enum tcp_state before = connection->hot.state;
+    PNO_ASSERT(tcp_state_transition_legal(before, state));
+    struct stack_counters *counters = stack_counters(stack);
+    counters->established_now += counts_as_established(state);
+    counters->established_now -= counts_as_established(before);
+    counters->time_wait_now += state == TCP_STATE_TIME_WAIT;
+    counters->time_wait_now -= before == TCP_STATE_TIME_WAIT;
+    connection->hot.state = state;
+}
+
+void tcp_event_raise(struct stack *stack, struct tcp_connection *connection, uint32_t bits)
+{
+    if (connection->unannounced)
+        connection->held_events |= bits;
+    else if (!connection->orphaned && connection->listener == NULL)
+        stack_event_raise(stack, connection, bits);
+}
+
+void tcp_tell_closed(struct stack *stack, struct tcp_connection *connection)
+{
+    if (!connection->orphaned || connection->closed_told)
+        return;
+    connection->closed_told = true;
+    stack_event_raise(stack, connection, STACK_EVENT_CLOSED);
+}
+
+void tcp_enter_closed(struct stack *stack, struct tcp_connection *connection, int error)
+{
+    bool embryonic = connection->hot.state == TCP_STATE_SYN_RECEIVED && connection->listener;
+    tcp_set_state(stack, connection, TCP_STATE_CLOSED);
+    tcp_timers_stop(stack, connection);
+    interval_set_clear(&connection->receive.out_of_order, stack_interval_pool(stack));
+    interval_set_clear(&connection->recovery.sacked, stack_interval_pool(stack));
+    connection->recovery.sacked_bytes = 0;
+    connection->hot.fin_waiting = false;
+    connection->hot.acks_owed = 0;
+    stack_flow_remove(stack, connection);
+    if (embryonic) {
+        tcp_listener_forget_embryonic(connection);
+        connection->orphaned = connection->closed_told = connection->released = true;
+        return;
+    }
+    if (error != 0 && connection->error == 0)
+        connection->error = error;
+    if (error != 0)
+        tcp_event_raise(stack, connection, STACK_EVENT_ERROR);
+    tcp_tell_closed(stack, connection);
+}
+
+void tcp_send_reset(struct stack *stack, struct tcp_connection *connection)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    /* As Linux: the number must be one the peer accepts even when its window shrank. */
+    uint64_t window_end = hot->snd_una + hot->snd_wnd;
+    uint64_t number = hot->snd_nxt <= window_end ? hot->snd_nxt : window_end;
+    if (hot->state == TCP_STATE_SYN_RECEIVED)
+        number = hot->snd_nxt;
+    struct tcp_reply reply = {
+        .flow = connection->flow,
+        .seq = tcp_wire(number),
+        .ack = tcp_wire(hot->rcv_nxt),
+        .flags = TCP_RST | TCP_ACK,
+        .traffic_class = connection->options.traffic_class,
+        .ttl = connection->options.ttl,
+    };
+    stack_counters(stack)->resets_out++;
+    stack_reply_queue(stack, &reply);
+}
+
+bool tcp_release_if_done(struct stack *stack, struct tcp_connection *connection)
+{
+    if (connection->hot.state != TCP_STATE_CLOSED || !connection->released)
+        return false;
+    stack_connection_free(stack, connection);
+    return true;
+}
+
+void tcp_closed_delivered(struct stack *stack, struct tcp_connection *connection)
+{
+    connection->released = true;
+    tcp_release_if_done(stack, connection);
+}

@@ -1,0 +1,87 @@
+/* TIME_WAIT: RFC 9293 §3.10.7.4 as far as it concerns this state, and its reuse by a new SYN. */
+#include "core/tcp/close.h"
+#include "core/tcp/listener.h"
+#include "core/tcp/output.h"
+#include "core/tcp/receive.h"
+#include "core/tcp/state.h"
+#include "core/tcp/timers.h"
+
+/** A new incarnation starts this far above the old one's numbers, as Linux has it. */
+#define REUSE_GAP (65535 + 2)
+
+static void timer_restart(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+{
+    tcp_state_timer_set(stack, connection, TCP_STATE_TIMER_TIME_WAIT,
+                        now_ns + stack_get_config(stack)->tcp.time_wait_ns);
+}
+
+void tcp_time_wait_enter(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+{
+    tcp_set_state(stack, connection, TCP_STATE_TIME_WAIT);
+    tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_NONE, TIME_NEVER);
+    tcp_ack_timer_set(stack, connection, TIME_NEVER);
+    timer_restart(stack, connection, now_ns);
+    tcp_tell_closed(stack, connection);
+}
+
+static bool paws_rejects(const struct tcp_connection *connection, const struct tcp_segment *segment)
+{
+    return connection->hot.timestamps && segment->options.has_timestamps &&
+           (int32_t)(segment->options.timestamp_value - connection->hot.ts_recent) < 0;
+}
+
+/** RFC 1122 §4.2.2.13 and RFC 6191: a SYN that cannot be an old duplicate. */
+static bool is_new_incarnation(const struct tcp_connection *connection,
+                               const struct tcp_segment *segment, uint64_t seq)
+{
+    if ((segment->flags & (TCP_SYN | TCP_RST | TCP_ACK)) != TCP_SYN)
+        return false;
+    if (seq > connection->hot.rcv_nxt)
+        return true;
+    return connection->hot.timestamps && segment->options.has_timestamps &&
+           (int32_t)(segment->options.timestamp_value - connection->hot.ts_recent) > 0;
+}
+
+/** Make room for the new incarnation. @return true when a listener took the SYN. */
+static bool reuse(struct stack *stack, struct tcp_connection *connection,
+                  const struct tcp_segment *segment, uint64_t now_ns,
+                  struct stack_rx_result *result)
+{
+    struct tcp_listener *listener = stack_listener_find(stack, &connection->flow);
+    if (listener == NULL)
+        return false;
+    seq_t iss = tcp_wire(connection->hot.snd_nxt + REUSE_GAP);
+    tcp_enter_closed(stack, connection, 0);
+    tcp_listener_syn_arrives(stack, listener, segment, &iss, now_ns, result);
+    return true;
+}
+
+void tcp_time_wait_arrives(struct stack *stack, struct tcp_connection *connection,
+                           const struct tcp_segment *segment, uint64_t now_ns,
+                           struct stack_rx_result *result)
+{
+    uint64_t seq = tcp_unwrap(connection->hot.rcv_nxt, segment->seq);
+    bool rejected = paws_rejects(connection, segment);
+    if (segment->flags & TCP_RST) {
+        if (!rejected && seq == connection->hot.rcv_nxt) {
+            stack_counters(stack)->resets_in++;
+            tcp_enter_closed(stack, connection, 0);
+        } else {
+            result->drop = DROP_TCP_RESET_INVALID;
+        }
+        return;
+    }
+    if (!rejected && is_new_incarnation(connection, segment, seq) &&
+        reuse(stack, connection, segment, now_ns, result))
+        return;
+    if (!rejected && seq == connection->hot.rcv_nxt && tcp_segment_length(segment) == 0 &&
+        (segment->flags & TCP_ACK))
+        return; /* the peer's last word: nothing to answer */
+    result->drop = rejected ? DROP_TCP_PAWS : DROP_TCP_OLD_DUPLICATE;
+    if (segment->flags & TCP_ACK)
+        timer_restart(stack, connection, now_ns);
+    if (tcp_segment_length(segment) == 0)
+        tcp_challenge_ack(stack, connection, now_ns);
+    else
+        tcp_ack_now(stack, connection);
+}

@@ -1,0 +1,264 @@
+#include "core/tcp/timers.h"
+
+#include <errno.h>
+
+#include "core/tcp/close.h"
+#include "core/tcp/connect.h"
+#include "core/tcp/keepalive.h"
+#include "core/tcp/listener.h"
+#include "core/tcp/output.h"
+#include "core/tcp/recovery.h"
+#include "core/tcp/rto.h"
+#include "core/tcp/state.h"
+
+/** Slack for the tail probe besides two round trips: Linux's TCP_TIMEOUT_MIN. */
+#define TAIL_PROBE_SLACK_NS (8 * NS_PER_MS)
+
+static uint64_t earliest(const struct tcp_connection *connection)
+{
+    uint64_t deadline_ns = connection->hot.ack_deadline_ns;
+    if (connection->hot.send_deadline_ns < deadline_ns)
+        deadline_ns = connection->hot.send_deadline_ns;
+    if (connection->state_deadline_ns < deadline_ns)
+        deadline_ns = connection->state_deadline_ns;
+    return deadline_ns;
+}
+
+/** Enter the wheel, unless an entry at or before the deadline is there. */
+static void schedule(struct stack *stack, struct tcp_connection *connection, uint64_t deadline_ns)
+{
+    const struct timer_wheel_entry *entry = &connection->links.timer;
+    if (entry->previous_next == NULL || deadline_ns < entry->deadline_ns)
+        stack_timer_set(stack, connection, deadline_ns);
+}
+
+void tcp_send_timer_set(struct stack *stack, struct tcp_connection *connection,
+                        enum tcp_send_timer kind, uint64_t deadline_ns)
+{
+    connection->hot.send_timer = kind;
+    connection->hot.send_deadline_ns = kind == TCP_SEND_TIMER_NONE ? TIME_NEVER : deadline_ns;
+    if (kind != TCP_SEND_TIMER_NONE)
+        schedule(stack, connection, deadline_ns);
+}
+
+void tcp_ack_timer_set(struct stack *stack, struct tcp_connection *connection, uint64_t deadline_ns)
+{
+    connection->hot.ack_deadline_ns = deadline_ns;
+    if (deadline_ns != TIME_NEVER)
+        schedule(stack, connection, deadline_ns);
+}
+
+void tcp_state_timer_set(struct stack *stack, struct tcp_connection *connection,
+                         enum tcp_state_timer kind, uint64_t deadline_ns)
+{
+    connection->state_timer = kind;
+    connection->state_deadline_ns = kind == TCP_STATE_TIMER_NONE ? TIME_NEVER : deadline_ns;
+    if (kind != TCP_STATE_TIMER_NONE)
+        schedule(stack, connection, deadline_ns);
+}
+
+void tcp_timers_stop(struct stack *stack, struct tcp_connection *connection)
+{
+    tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_NONE, TIME_NEVER);
+    tcp_ack_timer_set(stack, connection, TIME_NEVER);
+    tcp_state_timer_set(stack, connection, TCP_STATE_TIMER_NONE, TIME_NEVER);
+    stack_timer_set(stack, connection, TIME_NEVER);
+}
+
+static bool tail_probe_allowed(const struct tcp_connection *connection)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    return hot->sack && hot->ca_state == TCP_CA_OPEN && connection->recovery.tail_probe == 0 &&
+           connection->congestion.srtt_us != 0 && connection->congestion.retransmits == 0 &&
+           hot->state != TCP_STATE_SYN_SENT && hot->state != TCP_STATE_SYN_RECEIVED;
+}
+
+void tcp_send_timer_restart(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+{
+    if (tcp_outstanding(connection) == 0) {
+        tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_NONE, TIME_NEVER);
+        return;
+    }
+    uint64_t timeout_ns = tcp_rto_ns(connection, now_ns);
+    enum tcp_send_timer kind = TCP_SEND_TIMER_RETRANSMIT;
+    if (tail_probe_allowed(connection)) {
+        uint64_t probe_ns = 2 * (uint64_t)connection->congestion.srtt_us * NS_PER_US;
+        if (tcp_outstanding(connection) <= connection->hot.mss)
+            probe_ns += stack_get_config(stack)->tcp.rto_min_ns; /* for the delayed ACK */
+        else
+            probe_ns += TAIL_PROBE_SLACK_NS;
+        if (probe_ns < timeout_ns)
+            timeout_ns = probe_ns;
+        kind = TCP_SEND_TIMER_TAIL_PROBE;
+    }
+    tcp_send_timer_set(stack, connection, kind, now_ns + timeout_ns);
+}
+
+/** Between window probes: the RTO, not below its minimum, doubled for every probe so far. */
+static uint64_t persist_interval_ns(struct stack *stack, const struct tcp_connection *connection)
+{
+    uint64_t interval_ns = connection->congestion.rto_us * NS_PER_US;
+    uint64_t floor_ns = stack_get_config(stack)->tcp.rto_min_ns;
+    if (interval_ns < floor_ns)
+        interval_ns = floor_ns;
+    for (unsigned i = 0; i < connection->congestion.backoff; i++)
+        if (interval_ns < TCP_RTO_MAX_US * NS_PER_US)
+            interval_ns *= 2;
+    return interval_ns < TCP_RTO_MAX_US * NS_PER_US ? interval_ns : TCP_RTO_MAX_US * NS_PER_US;
+}
+
+void tcp_persist_timer_start(struct stack *stack, struct tcp_connection *connection,
+                             uint64_t now_ns)
+{
+    if (connection->hot.send_timer == TCP_SEND_TIMER_PERSIST)
+        return;
+    tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_PERSIST,
+                       now_ns + persist_interval_ns(stack, connection));
+}
+
+/** How often to retry: fewer times when nobody waits for the outcome. */
+static unsigned retries_allowed(struct stack *stack, const struct tcp_connection *connection)
+{
+    const struct tcp_defaults *defaults = &stack_get_config(stack)->tcp;
+    return connection->orphaned ? defaults->orphan_retries : defaults->retries;
+}
+
+static void give_up(struct stack *stack, struct tcp_connection *connection)
+{
+    int error = connection->soft_error != 0 ? connection->soft_error : ETIMEDOUT;
+    tcp_enter_closed(stack, connection, error);
+}
+
+static bool retries_exhausted(struct stack *stack, const struct tcp_connection *connection,
+                              uint64_t now_ns)
+{
+    uint64_t began_ns = connection->congestion.retransmit_began_ns;
+    if (began_ns == 0)
+        return false;
+    /* A peer that shrank its window to nothing but still answers is alive. */
+    if (connection->hot.snd_wnd == 0 && !connection->orphaned &&
+        connection->congestion.last_ack_ns > began_ns)
+        began_ns = connection->congestion.last_ack_ns;
+    uint64_t limit_ns = connection->options.user_timeout_ns;
+    if (limit_ns == 0)
+        limit_ns = tcp_retries_ns(stack, retries_allowed(stack, connection));
+    return now_ns - began_ns >= limit_ns;
+}
+
+static void retransmit_expired(struct stack *stack, struct tcp_connection *connection,
+                               uint64_t now_ns)
+{
+    struct tcp_congestion *congestion = &connection->congestion;
+    if (connection->hot.state == TCP_STATE_SYN_SENT) {
+        tcp_syn_sent_expired(stack, connection, now_ns);
+        return;
+    }
+    if (connection->hot.state == TCP_STATE_SYN_RECEIVED) {
+        tcp_syn_received_expired(stack, connection, now_ns);
+        return;
+    }
+    if (retries_exhausted(stack, connection, now_ns)) {
+        give_up(stack, connection);
+        return;
+    }
+    stack_counters(stack)->rto_expirations++;
+    tcp_recovery_timeout(stack, connection);
+    if (congestion->retransmit_began_ns == 0)
+        congestion->retransmit_began_ns = now_ns;
+    if (congestion->retransmits < UINT8_MAX)
+        congestion->retransmits++;
+    if (congestion->backoff < 16)
+        congestion->backoff++;
+    tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_RETRANSMIT,
+                       now_ns + tcp_rto_ns(connection, now_ns));
+    tcp_output_request(stack, connection);
+}
+
+static void persist_expired(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+{
+    struct tcp_congestion *congestion = &connection->congestion;
+    tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_NONE, TIME_NEVER);
+    if (tcp_unsent(connection) == 0 && !tcp_fin_unsent(connection))
+        return;
+    uint64_t user_timeout_ns = connection->options.user_timeout_ns;
+    bool too_long = user_timeout_ns != 0 && congestion->probe_began_ns != 0 &&
+                    now_ns - congestion->probe_began_ns >= user_timeout_ns;
+    if (too_long || congestion->probes >= retries_allowed(stack, connection)) {
+        give_up(stack, connection);
+        return;
+    }
+    if (congestion->probe_began_ns == 0)
+        congestion->probe_began_ns = now_ns;
+    congestion->probes++;
+    if (congestion->backoff < 16)
+        congestion->backoff++;
+    if (connection->hot.snd_nxt < connection->hot.snd_una + connection->hot.snd_wnd)
+        connection->hot.push_partial = true;
+    else
+        connection->hot.probe_due = true;
+    tcp_persist_timer_start(stack, connection, now_ns);
+    tcp_output_request(stack, connection);
+}
+
+static void send_timer_expired(struct stack *stack, struct tcp_connection *connection,
+                               uint64_t now_ns)
+{
+    enum tcp_send_timer kind = connection->hot.send_timer;
+    connection->hot.send_deadline_ns = TIME_NEVER;
+    switch (kind) {
+    case TCP_SEND_TIMER_RETRANSMIT:
+        retransmit_expired(stack, connection, now_ns);
+        break;
+    case TCP_SEND_TIMER_TAIL_PROBE:
+        connection->hot.tail_probe_due = true;
+        tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_RETRANSMIT,
+                           now_ns + tcp_rto_ns(connection, now_ns));
+        tcp_output_request(stack, connection);
+        break;
+    case TCP_SEND_TIMER_REORDER:
+        tcp_recovery_reorder_expired(stack, connection, now_ns);
+        break;
+    case TCP_SEND_TIMER_PERSIST:
+        persist_expired(stack, connection, now_ns);
+        break;
+    case TCP_SEND_TIMER_NONE:
+        break;
+    }
+}
+
+static void ack_timer_expired(struct stack *stack, struct tcp_connection *connection)
+{
+    connection->hot.ack_deadline_ns = TIME_NEVER;
+    /* Our answer did not come in time to carry the acknowledgement: not a request–response
+       exchange after all (as Linux). */
+    connection->hot.pingpong = false;
+    connection->hot.acks_owed = 1;
+    tcp_output_request(stack, connection);
+}
+
+static void state_timer_expired(struct stack *stack, struct tcp_connection *connection,
+                                uint64_t now_ns)
+{
+    enum tcp_state_timer kind = connection->state_timer;
+    connection->state_deadline_ns = TIME_NEVER;
+    connection->state_timer = TCP_STATE_TIMER_NONE;
+    if (kind == TCP_STATE_TIMER_KEEPALIVE)
+        tcp_keepalive_expired(stack, connection, now_ns);
+    else if (kind != TCP_STATE_TIMER_NONE)
+        tcp_enter_closed(stack, connection, 0);
+}
+
+void tcp_timer_expired(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+{
+    struct tcp_hot *hot = &connection->hot;
+    if (hot->send_deadline_ns <= now_ns)
+        send_timer_expired(stack, connection, now_ns);
+    if (hot->ack_deadline_ns <= now_ns)
+        ack_timer_expired(stack, connection);
+    if (connection->state_deadline_ns <= now_ns)
+        state_timer_expired(stack, connection, now_ns);
+    if (tcp_release_if_done(stack, connection))
+        return;
+    if (hot->state != TCP_STATE_CLOSED && earliest(connection) != TIME_NEVER)
+        schedule(stack, connection, earliest(connection));
+}
