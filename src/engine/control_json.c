@@ -153,7 +153,7 @@ static json_t *core_json(struct engine_core *core, struct core_snapshot *snapsho
     const struct engine *engine = core->engine;
     bool sleeping = atomic_load_explicit(&core->wakeup.sleeping, memory_order_relaxed) != 0;
     engine_core_call(core, take_snapshot, snapshot);
-    uint64_t elapsed = engine_now_ns() - engine->started_ns;
+    uint64_t elapsed = engine_now_ns() - core->started_ns;
     uint64_t busy = elapsed > snapshot->core.slept_ns ? elapsed - snapshot->core.slept_ns : 0;
     json_t *counters = stack_counters_json(snapshot);
     add_core_counters(counters, &snapshot->core);

@@ -2,8 +2,10 @@
 
 #include "engine/eal.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <net/if.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -66,6 +68,20 @@ static int check_port(const char *port, char *problem, size_t problem_bytes)
     return 0;
 }
 
+/** The libraries below DPDK's AF_XDP driver chat on standard error, unless told where to print. */
+static void silence_library(const char *library, const char *setter)
+{
+    typedef int (*printer)(int level, const char *format, va_list arguments);
+    void *handle = dlopen(library, RTLD_NOW);
+    if (handle == NULL)
+        return; /* then nobody uses it either */
+    printer (*set_print)(printer) = NULL;
+    void *symbol = dlsym(handle, setter);
+    memcpy(&set_print, &symbol, sizeof(set_print));
+    if (set_print != NULL)
+        (void)set_print(NULL);
+}
+
 /** lcore 0 (control) on the first CPU, then one lcore per engine core. */
 static void format_lcores(const struct engine_options *options, char *text, size_t bytes)
 {
@@ -73,6 +89,12 @@ static void format_lcores(const struct engine_options *options, char *text, size
     for (unsigned i = 0; i < options->core_count && used > 0 && (size_t)used < bytes; i++)
         used += snprintf(text + used, bytes - (size_t)used, ",%u@%u", eal_core_lcore(i),
                          options->cpus[i]);
+}
+
+/** DPDK takes its arguments as argv, writable by type only. */
+static char *literal(const char *text)
+{
+    return (char *)(uintptr_t)text;
 }
 
 int eal_start(const struct engine_options *options, char *problem, size_t problem_bytes)
@@ -91,40 +113,46 @@ int eal_start(const struct engine_options *options, char *problem, size_t proble
     memcpy(port, options->port, sizeof(port));
     char *arguments[ARGUMENTS_MAX];
     int count = 0;
-    arguments[count++] = (char[]){"pnod"};
-    arguments[count++] = (char[]){"--no-telemetry"};
-    arguments[count++] = (char[]){"--file-prefix"};
+    arguments[count++] = literal("pnod");
+    arguments[count++] = literal("--no-telemetry");
+    arguments[count++] = literal("--file-prefix");
     arguments[count++] = prefix;
-    arguments[count++] = (char[]){"--lcores"};
+    arguments[count++] = literal("--lcores");
     arguments[count++] = lcores;
-    arguments[count++] = (char[]){"--main-lcore"};
-    arguments[count++] = (char[]){"0"};
-    arguments[count++] = (char[]){"--log-level"};
+    arguments[count++] = literal("--main-lcore");
+    arguments[count++] = literal("0");
+    arguments[count++] = literal("--log-level");
     arguments[count++] =
-        options->log_level == LOG_LEVEL_DEBUG ? (char[]){"*:info"} : (char[]){"*:critical"};
+        options->log_level == LOG_LEVEL_DEBUG ? literal("*:info") : literal("*:critical");
     if (options->huge) {
-        arguments[count++] = (char[]){"--in-memory"};
+        arguments[count++] = literal("--in-memory");
     } else {
-        arguments[count++] = (char[]){"--no-huge"};
-        arguments[count++] = (char[]){"--no-shconf"};
-        arguments[count++] = (char[]){"-m"};
+        arguments[count++] = literal("--no-huge");
+        arguments[count++] = literal("--no-shconf");
+        arguments[count++] = literal("-m");
         arguments[count++] = memory;
     }
     if (is_virtual_device(port)) {
-        arguments[count++] = (char[]){"--no-pci"};
-        arguments[count++] = (char[]){"--vdev"};
+        arguments[count++] = literal("--no-pci");
+        arguments[count++] = literal("--vdev");
     } else {
-        arguments[count++] = (char[]){"--allow"};
+        arguments[count++] = literal("--allow");
     }
     arguments[count++] = port;
     arguments[count] = NULL;
-    if (rte_eal_init(count, arguments) < 0) {
+    if (options->log_level != LOG_LEVEL_DEBUG) {
+        silence_library("libbpf.so.1", "libbpf_set_print");
+        silence_library("libxdp.so.1", "libxdp_set_print");
+    }
+    int started = rte_eal_init(count, arguments);
+    (void)snprintf(runtime_directory, sizeof(runtime_directory), "%s", rte_eal_get_runtime_dir());
+    if (started < 0) {
+        (void)rmdir(runtime_directory);
         (void)snprintf(problem, problem_bytes,
                        "DPDK does not start with port %s: %s (--log debug shows its messages)",
                        options->port, rte_strerror(rte_errno));
         return rte_errno > 0 ? -rte_errno : -EIO;
     }
-    (void)snprintf(runtime_directory, sizeof(runtime_directory), "%s", rte_eal_get_runtime_dir());
     return 0;
 }
 

@@ -263,6 +263,7 @@ bool engine_core_round(struct engine_core *core)
 int engine_core_run(void *argument)
 {
     struct engine_core *core = argument;
+    core->started_ns = engine_now_ns();
     while (!atomic_load_explicit(&core->engine->stopping, memory_order_relaxed)) {
         bool found_work = engine_core_round(core);
         wakeup_idle(core, found_work);

@@ -46,6 +46,7 @@ struct engine_core {
     void *stack_memory;
     size_t stack_memory_bytes;
     struct dma_device *dma;
+    uint64_t started_ns;
     uint64_t now_ns; /**< read once per round */
 
     struct rte_ring *frames;   /**< turned_frame and mbuf pointers from other cores, tagged */
