@@ -29,7 +29,7 @@ static void check_receive_space(const struct tcp_connection *c)
     PNO_ASSERT(first == NULL || first->start > hot->rcv_nxt);
     PNO_ASSERT(first == NULL || !hot->fin_received);
     for (unsigned i = 0; i < TCP_RECENT_BLOCKS; i++) {
-        const struct interval *block = &receive->recent[i];
+        const struct tcp_range *block = &receive->recent[i];
         PNO_ASSERT(block->end == 0 || first == NULL ||
                    interval_set_contains(&receive->out_of_order, block->start, block->end));
     }

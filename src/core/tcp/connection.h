@@ -126,11 +126,16 @@ _Static_assert(sizeof(struct tcp_hot) <= 128, "the hot part fills two cache line
 
 #define TCP_RECENT_BLOCKS 4
 
+/** Numbers [start, end). */
+struct tcp_range {
+    uint64_t start, end;
+};
+
 /** What receiving out of order and tuning the receive window need. */
 struct tcp_receive {
     struct interval_set out_of_order;
-    struct interval recent[TCP_RECENT_BLOCKS]; /**< SACK blocks, most recent first (RFC 2018 §4) */
-    struct interval dsack;                     /**< duplicate to report; start == end: none */
+    struct tcp_range recent[TCP_RECENT_BLOCKS]; /**< SACK blocks, most recent first (RFC 2018 §4) */
+    struct tcp_range dsack;                     /**< duplicate to report; start == end: none */
     uint64_t high;    /**< one past the highest byte that was ever wanted */
     uint64_t fin;     /**< number of a FIN beyond a gap */
     uint64_t rtt_seq; /**< window-based estimate ends here */

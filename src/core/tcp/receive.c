@@ -57,16 +57,16 @@ void tcp_challenge_ack(struct stack *stack, struct tcp_connection *connection, u
 static void recent_block_put(struct tcp_receive *receive, uint64_t start, uint64_t end)
 {
     unsigned kept = 0;
-    struct interval blocks[TCP_RECENT_BLOCKS];
+    struct tcp_range blocks[TCP_RECENT_BLOCKS];
     for (unsigned i = 0; i < TCP_RECENT_BLOCKS; i++) {
-        const struct interval *old = &receive->recent[i];
+        const struct tcp_range *old = &receive->recent[i];
         bool swallowed = old->start >= start && old->end <= end;
         if (old->end != 0 && !swallowed && kept < TCP_RECENT_BLOCKS - 1)
             blocks[kept++] = *old;
     }
-    receive->recent[0] = (struct interval){.start = start, .end = end};
+    receive->recent[0] = (struct tcp_range){.start = start, .end = end};
     for (unsigned i = 1; i < TCP_RECENT_BLOCKS; i++)
-        receive->recent[i] = i <= kept ? blocks[i - 1] : (struct interval){0};
+        receive->recent[i] = i <= kept ? blocks[i - 1] : (struct tcp_range){0};
 }
 
 /** rcv_nxt advanced: drop the blocks it passed. */
@@ -78,7 +78,7 @@ static void recent_blocks_trim(struct tcp_connection *connection)
         if (receive->recent[i].start > connection->hot.rcv_nxt)
             receive->recent[kept++] = receive->recent[i];
     while (kept < TCP_RECENT_BLOCKS)
-        receive->recent[kept++] = (struct interval){0};
+        receive->recent[kept++] = (struct tcp_range){0};
 }
 
 unsigned tcp_sack_blocks_wanted(const struct tcp_connection *connection)
@@ -98,7 +98,7 @@ unsigned tcp_sack_blocks(struct tcp_connection *connection, unsigned max,
     if (receive->dsack.start != receive->dsack.end && count < max) {
         blocks[count].start = tcp_wire(receive->dsack.start);
         blocks[count++].end = tcp_wire(receive->dsack.end);
-        receive->dsack = (struct interval){0};
+        receive->dsack = (struct tcp_range){0};
     }
     for (unsigned i = 0; i < TCP_RECENT_BLOCKS && count < max; i++) {
         if (receive->recent[i].end == 0)

@@ -43,7 +43,7 @@ void tcp_set_state(struct stack *stack, struct tcp_connection *connection, enum 
     counters->established_now -= counts_as_established(before);
     counters->time_wait_now += state == TCP_STATE_TIME_WAIT;
     counters->time_wait_now -= before == TCP_STATE_TIME_WAIT;
-    connection->hot.state = state;
+    connection->hot.state = (uint8_t)state;
 }
 
 void tcp_event_raise(struct stack *stack, struct tcp_connection *connection, uint32_t bits)

@@ -35,7 +35,7 @@ static void schedule(struct stack *stack, struct tcp_connection *connection, uin
 void tcp_send_timer_set(struct stack *stack, struct tcp_connection *connection,
                         enum tcp_send_timer kind, uint64_t deadline_ns)
 {
-    connection->hot.send_timer = kind;
+    connection->hot.send_timer = (uint8_t)kind;
     connection->hot.send_deadline_ns = kind == TCP_SEND_TIMER_NONE ? TIME_NEVER : deadline_ns;
     if (kind != TCP_SEND_TIMER_NONE)
         schedule(stack, connection, deadline_ns);
@@ -51,7 +51,7 @@ void tcp_ack_timer_set(struct stack *stack, struct tcp_connection *connection, u
 void tcp_state_timer_set(struct stack *stack, struct tcp_connection *connection,
                          enum tcp_state_timer kind, uint64_t deadline_ns)
 {
-    connection->state_timer = kind;
+    connection->state_timer = (uint8_t)kind;
     connection->state_deadline_ns = kind == TCP_STATE_TIMER_NONE ? TIME_NEVER : deadline_ns;
     if (kind != TCP_STATE_TIMER_NONE)
         schedule(stack, connection, deadline_ns);
