@@ -59,6 +59,12 @@ struct tcp_listener *listener_table_find(const struct stack *stack,
     return best;
 }
 
+struct tcp_listener *stack_listener_find(struct stack *stack, const struct tcp_flow *flow)
+{
+    struct ip_endpoint destination = {flow->local, flow->local_port};
+    return listener_table_find(stack, &destination, flow_table_hash(stack, flow));
+}
+
 /** Two listeners get in each other's way unless both allow it; their SO_REUSEADDR does not help. */
 bool listener_table_conflicts(const struct stack *stack, const struct ip_endpoint *local,
                               struct port_scope scope, bool reuse_port)
