@@ -20,7 +20,6 @@
 #define TENANTS_MAX                 1024
 #define REQUEST_BYTES_MAX           4096
 #define SOCKET_MODE                 0666 /* as anybody may use the kernel's TCP */
-#define SEND_BUFFER_TOLD            87040
 #define CAPABILITY_NET_BIND_SERVICE 10
 
 enum connection_kind { CONNECTION_NEW, CONNECTION_JSON, CONNECTION_PROCESS };
@@ -157,7 +156,7 @@ static void fill_reply(const struct control *control, const struct process *proc
         .host_region_bytes = tenant->layout.sizes.host_region_bytes,
         .slots = tenant->slots,
         .host_slots = TENANT_HOST_SLOTS,
-        .send_buffer_initial = SEND_BUFFER_TOLD,
+        .send_buffer_initial = TENANT_SEND_BUFFER_BYTES,
         .address_count = options->address_count,
         .gateway_v4 = options->has_gateway_v4,
         .gateway_v6 = options->has_gateway_v6,

@@ -136,6 +136,7 @@ struct socket_holder *socket_hold(struct engine_socket *socket, struct process_c
         .channel = channel != NULL ? channel : process->channel,
         .next = socket->holders,
         .told_data = socket->rx.consumed,
+        .told_limit = TENANT_SEND_BUFFER_BYTES,
     };
     socket->holders = holder;
     LIST_INSERT_HEAD(&process->holders, holder, process_link);
@@ -363,7 +364,9 @@ void socket_finish_if_orphan(struct engine_socket *socket)
     if (!socket->orphan || socket->connection != NULL || socket->copies_in_flight > 0)
         return;
     struct socket_holder *holder = socket->holders;
-    if (holder != NULL && holder->channel != NULL) {
+    /* A listener's replica ends unseen: the host knows the one on core 0. */
+    bool replica = socket->kind == SOCKET_LISTENER && socket_core(socket)->index != 0;
+    if (holder != NULL && holder->channel != NULL && !replica) {
         if (!socket->farewell) {
             socket->farewell = true;
             notify_holder(holder, DIRTY_SLOT_FREE);

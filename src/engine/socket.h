@@ -45,11 +45,12 @@ struct socket_holder {
     struct socket_holder *next;   /**< of the same socket */
     LIST_ENTRY(socket_holder) process_link;
     TAILQ_ENTRY(socket_holder) queue_link;
-    uint64_t told_data; /**< payload told up to here */
-    uint64_t told_sent; /**< acknowledged offset told last */
-    uint16_t dirty;     /**< enum dirty_bit */
-    uint8_t queue;      /**< enum holder_queue */
-    bool released;      /**< the process has let go; it is told SENT and SLOT_FREE only */
+    uint64_t told_data;  /**< payload told up to here */
+    uint64_t told_sent;  /**< acknowledged offset told last */
+    uint32_t told_limit; /**< bytes beyond it that may be outstanding, as told last */
+    uint16_t dirty;      /**< enum dirty_bit */
+    uint8_t queue;       /**< enum holder_queue */
+    bool released;       /**< the process has let go; it is told SENT and SLOT_FREE only */
 };
 
 /** What a host-allocated socket carries until it is connected or listening. */
@@ -72,7 +73,9 @@ struct engine_socket {
     struct tcp_listener *listener;
     struct link_socket_name name;
     uint8_t kind; /**< enum socket_kind */
-    bool established, fin, shutdown_wanted, shutdown_read;
+    bool established, fin, shutdown_read;
+    bool shutdown_wanted; /**< FIN once everything before shutdown_at is there */
+    bool shutdown_told;  /**< the application has ended its stream: it may wait for the last SENT */
     bool orphan;         /**< nobody holds it any more */
     bool farewell;       /**< its last holder is being told SLOT_FREE */
     bool in_unaccepted;  /**< announced, nobody has taken it yet */

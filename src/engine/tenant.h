@@ -28,6 +28,7 @@ struct socket_holder;
 #define TENANT_HOST_SLOTS        65536 /**< sockets a tenant can bind, listen on or connect */
 #define TENANT_PROCESSES_MAX     512
 #define TENANT_RING_SLOTS        512
+#define TENANT_SEND_BUFFER_BYTES 87040  /**< outstanding before the first SENT; as Linux */
 #define TENANT_EXTENTS_MAX       262144 /**< send extents a tenant may have outstanding per core */
 #define CHANNEL_REPLIES_MAX      16     /**< answers waiting for room; then operations wait */
 #define CHANNEL_OPERATIONS_BURST 64     /**< operations taken from a channel per round */

@@ -220,15 +220,12 @@ static void apply_listen(struct channel_core *channel, const struct link_descrip
         reply(channel, descriptor, listen_socket(channel, socket, descriptor), &socket->local);
 }
 
-static void apply_connect(struct channel_core *channel, const struct link_descriptor *descriptor)
+static int connect_socket(struct engine_socket *socket, const struct link_descriptor *descriptor)
 {
-    struct engine_core *core = channel->tenant->core;
-    struct engine_socket *socket = find_or_create(channel, descriptor);
-    if (socket == NULL || (socket->kind != SOCKET_NEW && socket->kind != SOCKET_BOUND)) {
-        garbage(channel);
-        return;
-    }
+    struct engine_core *core = socket_core(socket);
     struct socket_setup *setup = socket->setup;
+    if (socket->kind != SOCKET_NEW && socket->kind != SOCKET_BOUND)
+        return -EISCONN;
     struct tcp_connect_request request = {
         .local = {descriptor->endpoints.local, descriptor->endpoints.local_port},
         .remote = {descriptor->endpoints.remote, descriptor->endpoints.remote_port},
@@ -238,22 +235,33 @@ static void apply_connect(struct channel_core *channel, const struct link_descri
     };
     if (socket->kind == SOCKET_BOUND)
         request.local = socket->local;
-    socket->kind = SOCKET_CONNECTION;
-    socket->local = request.local;
-    socket->remote = request.remote;
     int result = tcp_connect(core->stack, &request, core->now_ns, &socket->connection);
     if (result != 0) {
         socket->connection = NULL;
+        return result;
+    }
+    socket->kind = SOCKET_CONNECTION;
+    socket->send_limit = tcp_send_buffer_bytes(socket->connection);
+    tcp_endpoints(socket->connection, &socket->local, &socket->remote);
+    /* A bound port stays this socket's as long as it lives; the rest has done its service. */
+    if (!setup->port_bound)
+        socket_drop_setup(socket);
+    return 0;
+}
+
+static void apply_connect(struct channel_core *channel, const struct link_descriptor *descriptor)
+{
+    struct engine_socket *socket = find_or_create(channel, descriptor);
+    int result = socket != NULL ? connect_socket(socket, descriptor) : -ENOBUFS;
+    if (descriptor->request_id != 0) {
+        reply(channel, descriptor, result, result == 0 ? &socket->local : NULL);
+    } else if (socket == NULL) {
+        garbage(channel);
+    } else if (result != 0 && result != -EISCONN) {
+        socket->kind = SOCKET_CONNECTION;
         socket->error = (uint16_t)-result;
         notify_socket(socket, DIRTY_ERROR);
-    } else {
-        /* A bound port stays this socket's as long as it lives; the rest has done its service. */
-        tcp_endpoints(socket->connection, &socket->local, &socket->remote);
-        if (!setup->port_bound)
-            socket_drop_setup(socket);
     }
-    if (descriptor->request_id != 0)
-        reply(channel, descriptor, result, &socket->local);
 }
 
 /* ---- Payload --------------------------------------------------------------------------------- */
@@ -301,7 +309,7 @@ static void apply_send(struct channel_core *channel, struct engine_socket *socke
 static void apply_shutdown_write(struct engine_socket *socket,
                                  const struct link_descriptor *descriptor)
 {
-    socket->shutdown_wanted = true;
+    socket->shutdown_wanted = socket->shutdown_told = true;
     socket->shutdown_at = descriptor->data.stream_offset;
     socket_shutdown_if_due(socket);
 }
@@ -452,7 +460,7 @@ static bool take_from(struct channel_core *channel)
     unsigned taken = 0;
     if (link_consumer_empty(&channel->to_engine))
         return false;
-    /* Three of the operations want an answer; without room for it they wait in the ring. */
+    /* Some operations want an answer; without room for it they wait in the ring. */
     while (taken < CHANNEL_OPERATIONS_BURST && notify_reply_room(channel) &&
            link_consumer_pop(&channel->to_engine, &descriptor)) {
         host_operations_apply(channel, &descriptor);

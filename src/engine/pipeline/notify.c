@@ -43,11 +43,15 @@ static void dequeue(struct socket_holder *holder)
     holder->queue = HOLDER_QUIET;
 }
 
-/** SENT can wait while the host, by what it was told, has more than half its send buffer free. */
+/**
+ * SENT can wait while the host, by what it was told, has more than half its send buffer free, so
+ * that nobody waits for room; unless somebody may wait for everything to be sent.
+ */
 static bool sent_can_wait(const struct socket_holder *holder)
 {
     const struct engine_socket *socket = holder->socket;
-    return socket->tx.end - holder->told_sent < socket->send_limit / 2;
+    return socket->tx.end - holder->told_sent < holder->told_limit / 2 && !holder->released &&
+           !socket->shutdown_told;
 }
 
 void notify_holder(struct socket_holder *holder, uint16_t dirty)
@@ -176,6 +180,7 @@ static bool tell_sent(struct socket_holder *holder)
     if (!push(holder->channel, &event))
         return false;
     holder->told_sent = socket->acked;
+    holder->told_limit = socket->send_limit;
     return true;
 }
 
