@@ -45,6 +45,7 @@ bool lab_init(struct lab *lab, const char *name)
         snprintf(lab->spaces[space], sizeof(lab->spaces[space]), "%s-%s", name, suffixes[space]);
     }
     snprintf(lab->socket, sizeof(lab->socket), LAB_RUN_FOLDER "/%s.sock", name);
+    snprintf(lab->socket_lock, sizeof(lab->socket_lock), LAB_RUN_FOLDER "/%s.sock.lock", name);
     snprintf(lab->log, sizeof(lab->log), LAB_RUN_FOLDER "/%s.log", name);
     snprintf(lab->pid_file, sizeof(lab->pid_file), LAB_RUN_FOLDER "/%s.pid", name);
     snprintf(lab->lock, sizeof(lab->lock), LAB_RUN_FOLDER "/%s.lock", name);
@@ -95,11 +96,10 @@ static void catch_signals(void)
     sigaction(SIGHUP, &action, NULL);
 }
 
-/* An engine that takes no connections is dying, or as good as dead. */
+/* An engine that gives no answer is dying, or as good as dead. */
 static bool is_up(const struct lab *lab)
 {
-    return lab_engine_pid(lab) != 0 && control_client_probe(lab->socket) == 0 &&
-           lab_wire_exists(lab);
+    return lab_engine_pid(lab) != 0 && lab_engine_answers(lab) && lab_wire_exists(lab);
 }
 
 static bool remove_all(struct lab *lab)

@@ -40,6 +40,7 @@ struct lab {
     const char *name;
     char spaces[LAB_SPACE_COUNT][LAB_NAME_MAX + 8]; /**< names of the namespaces */
     char socket[LAB_PATH_MAX];
+    char socket_lock[LAB_PATH_MAX]; /**< pnod's own, against a second one on the socket */
     char log[LAB_PATH_MAX];
     char pid_file[LAB_PATH_MAX];
     char lock[LAB_PATH_MAX];
@@ -79,10 +80,13 @@ bool lab_space_enter(struct lab *lab, enum lab_space space);
 /** The lab's running pnod, or 0. Another process with the recorded pid is not taken for it. */
 pid_t lab_engine_pid(const struct lab *lab);
 
+/** Whether an engine answers on the lab's control socket. */
+bool lab_engine_answers(const struct lab *lab);
+
 /** Start pnod in NAME-dpu and wait until it answers. `options`: more of its arguments, or NULL. */
 bool lab_engine_start(struct lab *lab, enum lab_port port, char **options);
 
-/** End it if it runs, and remove its socket and its pid file. */
+/** End it if it runs, and remove its socket, its lock and its pid file. */
 bool lab_engine_stop(struct lab *lab);
 
 /** Set once a signal asks us to stop; the waits here give up then. */

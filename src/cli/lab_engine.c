@@ -233,7 +233,7 @@ static void last_log_line(const struct lab *lab, char line[256])
     }
 }
 
-static bool answers(const struct lab *lab)
+bool lab_engine_answers(const struct lab *lab)
 {
     char message[CONTROL_CLIENT_MESSAGE_MAX];
     json_t *answer = control_client_request(lab->socket, "ping", message);
@@ -253,7 +253,7 @@ static bool wait_until_ready(struct lab *lab, pid_t pid)
         if (lab_interrupted) {
             return lab_fail(lab, "interrupted, everything is removed again");
         }
-        if (access(lab->socket, F_OK) == 0 && answers(lab)) {
+        if (access(lab->socket, F_OK) == 0 && lab_engine_answers(lab)) {
             return true;
         }
         sleep_ms(POLL_INTERVAL_MS);
@@ -295,6 +295,7 @@ bool lab_engine_stop(struct lab *lab)
         }
     }
     (void)unlink(lab->socket);
+    (void)unlink(lab->socket_lock);
     (void)unlink(lab->pid_file);
     return true;
 }
