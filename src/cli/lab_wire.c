@@ -98,6 +98,8 @@ bool lab_wire_prepare(struct lab *lab, enum lab_port port)
     /* A killed engine leaves its XDP program attached, and perhaps the bridge of another port. */
     TRY("ip -n %s link set " LAB_ENGINE_PORT " xdp off", dpu);
     TRY("ip -n %s link del " LAB_BRIDGE, dpu);
+    /* Another kind of port has another MAC address. */
+    TRY("ip -n %s neigh flush dev " LAB_CLIENT_PORT, lab->spaces[LAB_CLIENT]);
     if (port != LAB_PORT_TAP) {
         return STEP(lab, "ip -n %s link set " LAB_ENGINE_PORT " up promisc off", dpu);
     }
