@@ -231,12 +231,16 @@ static bool tell_bit(struct socket_holder *holder, uint16_t bit)
     }
 }
 
-/** Tell all that is dirty, in the order of the bits. @return false: no room for all. */
-static bool tell(struct socket_holder *holder)
+/**
+ * Tell all that is dirty, in the order of the bits.
+ * @param lazy  what can wait is told too.
+ * @return false: no room for all.
+ */
+static bool tell(struct socket_holder *holder, bool lazy)
 {
     /* FIN must not overtake payload that a copy in flight holds back. */
     bool held_back = holder->socket->copies_in_flight > 0;
-    uint16_t keep = 0;
+    uint16_t keep = !lazy && sent_can_wait(holder) ? DIRTY_SENT : 0;
     while ((holder->dirty & ~keep) != 0) {
         uint16_t candidates = holder->dirty & (uint16_t)~keep;
         uint16_t bit = (uint16_t)(candidates & -candidates);
@@ -270,12 +274,14 @@ static bool flush_channel(struct channel_core *channel)
         return false;
     struct socket_holder *holder;
     while ((holder = TAILQ_FIRST(&channel->pending)) != NULL) {
-        if (!tell(holder))
+        if (!tell(holder, false))
             return false;
         bool slot_freed =
             holder->released && holder->socket->orphan && holder->socket->connection == NULL;
         dequeue(holder);
-        if (slot_freed && holder->dirty == 0)
+        if (holder->dirty == DIRTY_SENT)
+            enqueue_lazy(holder);
+        else if (slot_freed && holder->dirty == 0)
             socket_finish_if_orphan(holder->socket);
     }
     return true;
@@ -300,7 +306,7 @@ static void flush_lazy(struct channel_core *channel)
     struct socket_holder *holder;
     while ((holder = TAILQ_FIRST(&channel->lazy)) != NULL) {
         bool pushed_before = channel->pushed;
-        if (!tell(holder)) {
+        if (!tell(holder, true)) {
             /* The ring is full: now it is worth a doorbell, as pending work. */
             dequeue(holder);
             enqueue_pending(holder);
