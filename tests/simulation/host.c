@@ -331,8 +331,6 @@ static void place(struct world *world, struct host *host, const struct stack_rx 
     if (result->place_skip + (uint64_t)result->place_length > rx->segment.payload_length)
         world_fail(world, "place %u bytes after %u of a payload of %u", result->place_length,
                    result->place_skip, rx->segment.payload_length);
-    if (tcp_user(result->connection) == NULL)
-        take_events(world, host); /* just established: it is announced first */
     struct endpoint *endpoint = tcp_user(result->connection);
     if (endpoint == NULL)
         world_fail(world, "payload to place for a connection that was not announced");
@@ -372,6 +370,24 @@ static void receive_segment(struct world *world, struct host *host, struct stack
     place(world, host, rx, &result);
 }
 
+/** Payload for a connection that was not announced yet; perhaps this very segment completes the
+    handshake. As the engine does: take it for a bare acknowledgement first, then again in full. */
+static void announce_first(struct world *world, struct host *host, struct stack_rx *rx)
+{
+    struct stack_rx_result result = {0};
+    if (rx->segment.payload_length == 0 || (rx->connection == NULL && rx->listener == NULL) ||
+        (rx->connection != NULL && tcp_user(rx->connection) != NULL))
+        return;
+    rx->segment.payload_refused = true;
+    stack_receive_segment(host->stack, rx, world->now_ns, &result);
+    if (result.place_length != 0)
+        world_fail(world, "payload to place although it was refused");
+    take_events(world, host);
+    rx->connection = result.connection;
+    rx->segment.payload_refused = result.connection == NULL || result.drop != DROP_NO_HOST_MEMORY ||
+                                  tcp_user(result.connection) == NULL;
+}
+
 void host_receive(struct world *world, struct host *host, const struct frame *frame,
                   bool turned_round)
 {
@@ -387,7 +403,9 @@ void host_receive(struct world *world, struct host *host, const struct frame *fr
     if (verdict == STACK_RX_TCP) {
         if (frame->corrupted)
             world_fail(world, "host %u takes a corrupted segment for good", host->index);
-        receive_segment(world, host, &rx);
+        announce_first(world, host, &rx);
+        if (!rx.segment.payload_refused)
+            receive_segment(world, host, &rx);
     } else if (verdict == STACK_RX_DROPPED) {
         trace_note(world, "host %u: %s", host->index, drop_reason_name(rx.drop));
     }
