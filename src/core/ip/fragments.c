@@ -42,6 +42,12 @@ void fragments_init(struct stack *stack)
     stack->fragments.deadline_ns = TIME_NEVER;
 }
 
+/** The largest packet, header and all: IPv6 does not count its fixed header. */
+static uint32_t packet_bytes_max(const struct ip_packet *packet)
+{
+    return packet->is_v4 ? IP_PACKET_BYTES_MAX : IP_PACKET_BYTES_MAX + IPV6_HEADER_BYTES;
+}
+
 static uint8_t *payload_of(struct stack *stack, const struct fragment_datagram *datagram)
 {
     size_t index = (size_t)(datagram - stack->fragments.datagrams);
@@ -154,7 +160,7 @@ enum drop_reason fragments_add(struct stack *stack, const struct ip_packet *pack
     stack->counters.fragments_in++;
     if (place->length == 0 || (place->more && place->length % UNIT_BYTES != 0) ||
         place->header_length > FRAGMENT_HEADER_MAX ||
-        place->header_length + end > IP_PACKET_BYTES_MAX)
+        place->header_length + end > packet_bytes_max(packet))
         return malformed;
 
     struct fragment_datagram *datagram = find_or_begin(stack, packet, place, now_ns);
@@ -189,7 +195,7 @@ enum drop_reason fragments_add(struct stack *stack, const struct ip_packet *pack
         keep_header(stack, datagram, packet, place);
     if (datagram->total == 0 || datagram->received != datagram->total)
         return DROP_NONE;
-    if (datagram->header_length + datagram->total > IP_PACKET_BYTES_MAX) {
+    if (datagram->header_length + datagram->total > packet_bytes_max(packet)) {
         datagram->voided = true;
         return malformed;
     }
