@@ -10,6 +10,7 @@
 #define GIVE_UP_NS (200 * NS_PER_S)
 
 static void plan_timer(struct world *world, struct endpoint *endpoint);
+static void give_up(struct world *world, void *context);
 static void step(struct world *world, struct endpoint *endpoint);
 
 const struct plan *application_peer_plan(const struct endpoint *endpoint)
@@ -206,6 +207,8 @@ void application_connect(struct world *world, struct host *host, struct connecti
     }
     attach(world, endpoint, connection);
     plan_timer(world, endpoint);
+    if (world->settings.gives_up)
+        world_schedule(world, world->now_ns + GIVE_UP_NS, give_up, endpoint);
     host_pump(world, host);
 }
 
@@ -233,6 +236,7 @@ static void give_up(struct world *world, void *context)
         return;
     trace_note(world, "connection %u side %u gives up", endpoint->id, endpoint->side);
     endpoint->closed_by_us = true;
+    endpoint->pair->reset_is_due = true;
     tcp_abort(endpoint->host->stack, endpoint->connection, world->now_ns);
     host_pump(world, endpoint->host);
 }
@@ -324,6 +328,7 @@ static void read_some(struct world *world, struct endpoint *endpoint)
         endpoint->next_read_ns = world->now_ns + draw_read_pause(world, plan);
     }
     if (endpoint->fin_arrived && !endpoint->eof && endpoint->placements_pending == 0 &&
+        !endpoint->host->placing &&
         endpoint->consumed == tcp_received_offset(endpoint->connection)) {
         const struct endpoint *peer = endpoint->pair->endpoints[1 - endpoint->side];
         endpoint->eof = true;
@@ -564,7 +569,7 @@ void application_event(struct world *world, struct endpoint *endpoint, uint32_t 
         world_fail(world, "connection %u side %u: event %#x after the end", endpoint->id,
                    endpoint->side, bits);
     note_acked(world, endpoint);
-    if (endpoint->placements_pending == 0 &&
+    if (endpoint->placements_pending == 0 && !endpoint->host->placing &&
         tcp_received_offset(connection) > endpoint->placed_prefix)
         world_fail(world, "connection %u side %u: %llu received, %llu placed", endpoint->id,
                    endpoint->side, (unsigned long long)tcp_received_offset(connection),

@@ -334,6 +334,9 @@ static void place(struct world *world, struct host *host, const struct stack_rx 
     struct endpoint *endpoint = tcp_user(result->connection);
     if (endpoint == NULL)
         world_fail(world, "payload to place for a connection that was not announced");
+    if (endpoint->closed_by_us)
+        world_fail(world, "connection %u side %u: payload placed after the close", endpoint->id,
+                   endpoint->side);
     if (!random_chance(&world->random, s->placement_delayed)) {
         oracle_payload_placed(world, endpoint, result->place_offset, bytes, result->place_length);
         return;
@@ -391,11 +394,8 @@ static void announce_first(struct world *world, struct host *host, struct stack_
 void host_receive(struct world *world, struct host *host, const struct frame *frame,
                   bool turned_round)
 {
-    struct frame_view view;
     struct stack_rx rx = {0};
     struct stack_rx_hints hints = {turned_round, turned_round};
-    frame_parse(frame->bytes, frame->length, &view);
-    oracle_frame_delivered(world, host, frame, &view);
     /* The core gets exactly these bytes on the heap: reading beyond them is an error found by
        the sanitizers. */
     enum stack_rx_verdict verdict =
@@ -403,6 +403,7 @@ void host_receive(struct world *world, struct host *host, const struct frame *fr
     if (verdict == STACK_RX_TCP) {
         if (frame->corrupted)
             world_fail(world, "host %u takes a corrupted segment for good", host->index);
+        oracle_segment_delivered(world, &rx.segment);
         announce_first(world, host, &rx);
         if (!rx.segment.payload_refused)
             receive_segment(world, host, &rx);

@@ -31,6 +31,7 @@ struct host {
     uint64_t wake_ns;          /**< the wake-up scheduled; others are stale */
     uint64_t wake_deadline_ns; /**< the deadline it is for; it may be late */
     bool transmit_scheduled;
+    bool placing; /**< payload lies received, but not yet in its place */
 };
 
 void host_create(struct world *world, struct host *host, unsigned index);

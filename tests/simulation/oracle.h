@@ -53,9 +53,8 @@ void oracle_frame_sent(struct world *world, struct host *host, const struct fram
                        const struct frame_view *view, struct endpoint *endpoint,
                        uint64_t stream_offset);
 
-/** A frame reached a host, unharmed or not. */
-void oracle_frame_delivered(struct world *world, struct host *host, const struct frame *frame,
-                            const struct frame_view *view);
+/** A segment reached a host and was found good. */
+void oracle_segment_delivered(struct world *world, const struct tcp_segment *segment);
 
 /** The stack says where payload goes: compare, then note it as placed. */
 void oracle_payload_placed(struct world *world, struct endpoint *endpoint, uint64_t offset,

@@ -331,6 +331,7 @@ static void draw_backlog(struct world *world, struct settings *s)
     s->accept_delay_max_ns = random_log_between(r, NS_PER_MS, 2 * NS_PER_S);
     s->bytes_max = 2000;
     s->errors_permitted = true;
+    s->gives_up = true;
     for (unsigned i = 0; i < s->host_count; i++) {
         s->wires[i].delay_ns = random_log_between(r, NS_PER_MS, 100 * NS_PER_MS);
         s->hosts[i].connections_max = (uint32_t)random_between(r, 40, 80);

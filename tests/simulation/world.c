@@ -70,7 +70,8 @@ bool world_healed(const struct world *world)
 
 void world_note_progress(struct world *world)
 {
-    world->last_progress_ns = world->now_ns;
+    if (world->last_progress_ns < world->now_ns)
+        world->last_progress_ns = world->now_ns;
 }
 
 void world_fail(struct world *world, const char *format, ...)

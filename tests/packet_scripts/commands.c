@@ -1,0 +1,299 @@
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/time_units.h"
+#include "machine.h"
+
+/* ---- sysctl ------------------------------------------------------------------------------- */
+
+static void set_buffer_sizes(const char *value, uint32_t *initial, uint32_t *maximum)
+{
+    unsigned long least, first, most;
+    if (sscanf(value, "%lu %lu %lu", &least, &first, &most) == 3) {
+        *initial = (uint32_t)first;
+        *maximum = (uint32_t)most;
+    }
+}
+
+/** Values that are what the core does anyway, or that it has no counterpart of. */
+static bool sysctl_changes_nothing(const char *name, const char *value)
+{
+    static const char *const without_effect[] = {
+        "net.core.default_qdisc",
+        "net.core.somaxconn",
+        "net.ipv4.tcp_no_metrics_save",
+        "net.ipv4.tcp_frto",
+        "net.ipv4.tcp_dsack",
+        "net.ipv4.tcp_fack",
+        "net.ipv4.tcp_reordering",
+        "net.ipv4.tcp_early_retrans",
+        "net.ipv4.tcp_recovery",
+        "net.ipv4.tcp_tso_win_divisor",
+        "net.ipv4.tcp_min_tso_segs",
+        "net.ipv4.tcp_ecn_option",
+        "net.ipv4.tcp_pacing_ss_ratio",
+        "net.ipv4.tcp_pacing_ca_ratio",
+        "net.ipv4.tcp_notsent_lowat",
+        "net.ipv4.tcp_fastopen",
+        "net.ipv4.tcp_fastopen_key",
+        "net.ipv4.tcp_moderate_rcvbuf",
+        "net.ipv4.tcp_adv_win_scale",
+        "net.ipv4.tcp_invalid_ratelimit",
+        "net.ipv4.tcp_challenge_ack_limit",
+        "net.ipv4.tcp_autocorking",
+        "net.ipv4.tcp_limit_output_bytes",
+        "net.ipv4.tcp_workaround_signed_windows",
+        "net.ipv4.tcp_syn_linear_timeouts",
+        "net.ipv4.tcp_rto_min_us",
+        "net.ipv4.tcp_mtu_probing",
+        "net.core.rmem_max",
+        "net.core.wmem_max",
+        "net.ipv4.tcp_comp_sack_nr",
+        "net.ipv4.tcp_shrink_window",
+        "net.ipv4.tcp_thin_linear_timeouts",
+    };
+    for (unsigned i = 0; i < sizeof(without_effect) / sizeof(without_effect[0]); i++) {
+        if (strcmp(name, without_effect[i]) == 0)
+            return true;
+    }
+    bool on = strcmp(value, "1") == 0;
+    return (strcmp(name, "net.ipv4.tcp_syncookies") == 0 && on) ||
+           (strcmp(name, "net.ipv4.tcp_slow_start_after_idle") == 0) ||
+           (strcmp(name, "net.ipv4.tcp_rfc1337") == 0) ||
+           (strcmp(name, "net.ipv4.tcp_ecn") == 0 && !on);
+}
+
+static bool set_flag(const char *name, const char *value, struct tcp_defaults *tcp)
+{
+    bool on = atoi(value) != 0;
+    if (strcmp(name, "net.ipv4.tcp_timestamps") == 0)
+        tcp->timestamps = on;
+    else if (strcmp(name, "net.ipv4.tcp_sack") == 0)
+        tcp->sack = on;
+    else if (strcmp(name, "net.ipv4.tcp_window_scaling") == 0)
+        tcp->window_scaling = on;
+    else
+        return false;
+    return true;
+}
+
+static bool set_count(const char *name, const char *value, struct tcp_defaults *tcp)
+{
+    static const struct {
+        const char *name;
+        size_t offset;
+        bool seconds;
+    } table[] = {
+        {"net.ipv4.tcp_syn_retries", offsetof(struct tcp_defaults, syn_retries), false},
+        {"net.ipv4.tcp_synack_retries", offsetof(struct tcp_defaults, synack_retries), false},
+        {"net.ipv4.tcp_retries2", offsetof(struct tcp_defaults, retries), false},
+        {"net.ipv4.tcp_orphan_retries", offsetof(struct tcp_defaults, orphan_retries), false},
+        {"net.ipv4.tcp_keepalive_probes", offsetof(struct tcp_defaults, keepalive_count), false},
+        {"net.ipv4.tcp_keepalive_time", offsetof(struct tcp_defaults, keepalive_idle_ns), true},
+        {"net.ipv4.tcp_keepalive_intvl", offsetof(struct tcp_defaults, keepalive_interval_ns),
+         true},
+        {"net.ipv4.tcp_fin_timeout", offsetof(struct tcp_defaults, fin_wait2_timeout_ns), true},
+    };
+    for (unsigned i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        if (strcmp(name, table[i].name) != 0)
+            continue;
+        uint64_t ns = (uint64_t)atoll(value) * NS_PER_S;
+        uint8_t count = (uint8_t)atoi(value);
+        if (table[i].seconds)
+            memcpy((char *)tcp + table[i].offset, &ns, sizeof(ns));
+        else
+            memcpy((char *)tcp + table[i].offset, &count, sizeof(count));
+        return true;
+    }
+    return false;
+}
+
+static bool set_sysctl(struct machine *machine, const char *name, const char *value)
+{
+    struct tcp_defaults *tcp = &machine->config.tcp;
+    if (sysctl_changes_nothing(name, value))
+        return true;
+    if (machine->stack != NULL)
+        return false; /* the stack is made: its defaults stay */
+    if (set_flag(name, value, tcp) || set_count(name, value, tcp))
+        return true;
+    if (strcmp(name, "net.ipv4.tcp_rmem") == 0)
+        set_buffer_sizes(value, &tcp->receive_buffer_initial, &tcp->receive_buffer_max);
+    else if (strcmp(name, "net.ipv4.tcp_wmem") == 0)
+        set_buffer_sizes(value, &tcp->send_buffer_initial, &tcp->send_buffer_max);
+    else if (strcmp(name, "net.ipv4.tcp_congestion_control") == 0 && strcmp(value, "cubic") == 0)
+        tcp->congestion = TCP_CONGESTION_CUBIC;
+    else if (strcmp(name, "net.ipv4.tcp_congestion_control") == 0 && strcmp(value, "reno") == 0)
+        tcp->congestion = TCP_CONGESTION_NEWRENO;
+    else
+        return false;
+    return true;
+}
+
+/** What the customary defaults.sh sets, as far as the core knows it. */
+static void set_customary_defaults(struct machine *machine)
+{
+    set_sysctl(machine, "net.ipv4.tcp_rmem", "4096 540000 15728640");
+    set_sysctl(machine, "net.ipv4.tcp_wmem", "4096 262144 4194304");
+    set_sysctl(machine, "net.ipv4.tcp_syn_retries", "5");
+    set_sysctl(machine, "net.ipv4.tcp_synack_retries", "5");
+    set_sysctl(machine, "net.ipv4.tcp_congestion_control", "cubic");
+}
+
+/* ---- Shell -------------------------------------------------------------------------------- */
+
+/** /proc/sys/net/ipv4/x or net.ipv4.x, then =value. */
+static bool assign_sysctl(struct machine *machine, char *assignment)
+{
+    char *value = strchr(assignment, '=');
+    char *name = assignment;
+    if (value == NULL)
+        return false;
+    *value++ = '\0';
+    if (strncmp(name, "/proc/sys/", 10) == 0) {
+        name += 10;
+        for (char *c = name; *c != '\0'; c++)
+            *c = *c == '/' ? '.' : *c;
+    }
+    size_t length = strlen(value);
+    if (length >= 2 && (value[0] == '"' || value[0] == '\'') && value[length - 1] == value[0]) {
+        value[length - 1] = '\0';
+        value++;
+    }
+    return set_sysctl(machine, name, value);
+}
+
+/** The next word, with quotes kept together; NULL at the end. */
+static char *next_word(char **at)
+{
+    while (**at == ' ' || **at == '\t' || **at == '\\')
+        ++*at;
+    if (**at == '\0')
+        return NULL;
+    char *start = *at, quote = '\0';
+    for (; **at != '\0' && (quote != '\0' || (**at != ' ' && **at != '\t')); ++*at) {
+        if (quote == '\0' && (**at == '"' || **at == '\''))
+            quote = **at;
+        else if (**at == quote)
+            quote = '\0';
+    }
+    if (**at != '\0')
+        *(*at)++ = '\0';
+    return start;
+}
+
+static bool run_sysctl(struct machine *machine, char *rest, const char **what)
+{
+    char *text;
+    while ((text = next_word(&rest)) != NULL) {
+        if (text[0] == '-' || text[0] == '>' || text[0] == '2')
+            continue;
+        *what = text;
+        if (!assign_sysctl(machine, text))
+            return false;
+    }
+    return true;
+}
+
+static bool run_one(struct machine *machine, char *command, const char **what)
+{
+    static const char *const harmless[] = {"nstat", "sleep", "true",    ":",   "echo", "ss",
+                                           "ip",    "tc",    "ethtool", "cat", "grep"};
+    char *rest = command, *name = next_word(&rest);
+    *what = name;
+    if (name == NULL || name[0] == '#')
+        return true;
+    size_t length = strlen(name);
+    if (length >= 11 && strcmp(name + length - 11, "defaults.sh") == 0) {
+        set_customary_defaults(machine);
+        return true;
+    }
+    if (strstr(name, "sysctl_restore") != NULL)
+        return true;
+    if (strcmp(name, "sysctl") == 0 ||
+        (length >= 14 && strcmp(name + length - 14, "set_sysctls.py") == 0))
+        return run_sysctl(machine, rest, what);
+    if (strstr(rest, "limit 0") != NULL || strstr(rest, "route change") != NULL ||
+        strstr(rest, "initcwnd") != NULL)
+        return false;
+    for (unsigned i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++) {
+        if (strcmp(name, harmless[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+int machine_command(struct machine *machine, const char *text, unsigned line, bool is_init)
+{
+    char *copy = strdup(text), *state = NULL;
+    int result = 0;
+    if (copy == NULL)
+        abort();
+    (void)is_init;
+    for (char *one = strtok_r(copy, "\n;&", &state); one != NULL && result == 0;
+         one = strtok_r(NULL, "\n;&", &state)) {
+        const char *what = one;
+        if (!run_one(machine, one, &what)) {
+            script_error_set(machine->problem, line, "command '%s' can't be run here", what);
+            result = -1;
+        }
+    }
+    free(copy);
+    return result;
+}
+
+/* ---- Options ------------------------------------------------------------------------------ */
+
+static bool parse_address(const char *text, struct ip_address *address)
+{
+    uint8_t bytes[16];
+    if (inet_pton(AF_INET, text, bytes) == 1)
+        *address = ip_address_from_v4(bytes);
+    else if (inet_pton(AF_INET6, text, bytes) == 1)
+        *address = ip_address_from_v6(bytes);
+    else
+        return false;
+    return true;
+}
+
+int machine_option(struct machine *machine, const struct script_option *option)
+{
+    const char *value = option->value == NULL ? "" : option->value;
+    bool good = true;
+    if (strcmp(option->name, "ip_version") == 0) {
+        good = strcmp(value, "ipv4") == 0 || strcmp(value, "ipv6") == 0;
+    } else if (strcmp(option->name, "tolerance_usecs") == 0) {
+        machine->tolerance_ns = (uint64_t)atoll(value) * NS_PER_US;
+    } else if (strcmp(option->name, "tolerance_percent") == 0) {
+        machine->tolerance_percent = atof(value);
+    } else if (strcmp(option->name, "tcp_ts_tick_usecs") == 0) {
+        machine->timestamp_tick_us = (uint32_t)atoi(value);
+    } else if (strcmp(option->name, "mtu") == 0) {
+        machine->mtu = (uint16_t)atoi(value);
+    } else if (strcmp(option->name, "local_ip") == 0) {
+        good = parse_address(value, &machine->local);
+        machine->config.prefixes[machine->is_ipv6].address = machine->local;
+    } else if (strcmp(option->name, "remote_ip") == 0) {
+        good = parse_address(value, &machine->remote);
+    } else if (strcmp(option->name, "gateway_ip") == 0) {
+        good = parse_address(value, machine->is_ipv6 ? &machine->config.gateway_v6
+                                                     : &machine->config.gateway_v4);
+    } else {
+        /* Those that say how packetdrill itself works say nothing about TCP. */
+        static const char *const others[] = {"netmask_ip",     "bind_port",        "connect_port",
+                                             "verbose",        "dry_run",          "speed",
+                                             "init_scripts",   "define",           "non_fatal",
+                                             "send_omit_free", "tcp_ts_ecr_scaled"};
+        good = false;
+        for (unsigned i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+            good |= strcmp(option->name, others[i]) == 0;
+    }
+    if (!good) {
+        script_error_set(machine->problem, option->line, "option --%s=%s can't be run here",
+                         option->name, value);
+        return -1;
+    }
+    return 0;
+}
