@@ -185,9 +185,10 @@ static bool advance(struct stack *stack, struct tcp_connection *connection, uint
     connection->hot.rcv_nxt = end;
     if (receive->out_of_order.first == NULL)
         return false;
-    const struct interval *first = receive->out_of_order.first;
-    if (first->start <= end && first->end > end)
-        connection->hot.rcv_nxt = first->end;
+    /* A long segment may have covered the first intervals: what counts is who reaches beyond. */
+    const struct interval *next = interval_set_from(&receive->out_of_order, end);
+    if (next && next->start <= end)
+        connection->hot.rcv_nxt = next->end;
     interval_set_remove_below(&receive->out_of_order, stack_interval_pool(stack),
                               connection->hot.rcv_nxt);
     recent_blocks_trim(connection);
