@@ -7,16 +7,17 @@
  * states of a socket are within reach. Beside it lives an honest tenant, whose bytes must keep
  * coming. At the end everything the hostile one had must be given back, and the stack be sound.
  */
+#include "engine/dpdk.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
 
-#include <rte_mempool.h>
-
 #include "engine/eal.h"
 #include "engine/engine_core.h"
+#include "engine/pipeline/host_operations.h"
 #include "engine/ports/port.h"
 #include "fuzz/link/clock.h"
 #include "fuzz/link/fuzz_host.h"
@@ -103,12 +104,24 @@ static struct ip_address address_v6(uint8_t last)
     return ip_address_from_v6(bytes);
 }
 
+/** Short inputs get nowhere here: a default, before what the command line says. */
+static void prefer_long_inputs(int *argc, char ***argv)
+{
+    static char no_length_control[] = "-len_control=0";
+    char **arguments = calloc((size_t)*argc + 2, sizeof(*arguments));
+    require(arguments != NULL, "out of memory");
+    arguments[0] = (*argv)[0];
+    arguments[1] = no_length_control;
+    memcpy(&arguments[2], &(*argv)[1], (size_t)(*argc - 1) * sizeof(*arguments));
+    *argv = arguments;
+    (*argc)++;
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-    (void)argc;
-    (void)argv;
+    prefer_long_inputs(argc, argv);
     char problem[256] = "";
     struct engine_options *options = &engine.options;
     engine_options_init(options);
@@ -302,29 +315,57 @@ static void scribble_in_feedback(struct fuzz *fuzz)
     }
 }
 
-static void drain(struct fuzz *fuzz)
+/** Hear what the engine tells; perhaps take the connections that it announces. */
+static void drain(struct fuzz *fuzz, struct fuzz_process *process, bool accept)
 {
-    struct fuzz_process *process = take_process(fuzz);
     struct link_descriptor event;
-    if (process == NULL)
-        return;
     for (unsigned n = 0; n < 1024 && link_consumer_pop(&process->to_host, &event); n++) {
         if (event.type != LINK_EVENT_ACCEPT)
             continue;
-        unsigned place = event.endpoints.accept_slot % SLOTS;
-        fuzz->accepted[place] =
-            (struct link_socket_name){event.endpoints.accept_slot, event.accept_incarnation};
+        struct link_socket_name name = {event.endpoints.accept_slot, event.accept_incarnation};
+        unsigned place = name.slot % SLOTS;
+        fuzz->accepted[place] = name;
         fuzz->told_end[SLOTS + place] = 0;
+        struct link_descriptor taken = {.type = LINK_OP_ACCEPTED, .socket = name};
+        taken.option.value = event.socket.slot;
+        if (accept)
+            (void)link_producer_push(&process->to_engine, &taken);
     }
     link_consumer_report(&process->to_host);
 }
 
-static void run_rounds(struct fuzz *fuzz, uint64_t step_ns)
+static void run_rounds(struct fuzz *fuzz, unsigned rounds, uint64_t step_ns)
 {
-    for (unsigned rounds = 1 + take_byte(fuzz) % 16; rounds > 0; rounds--) {
+    for (; rounds > 0; rounds--) {
         fuzz_clock_advance(step_ns);
-        (void)engine_core_round(fuzz->core);
+        if (!engine_core_round(fuzz->core))
+            host_operations_report(fuzz->core); /* as before sleeping */
     }
+}
+
+/** Straight to where it gets interesting: a listener, a connection to it, both ends held. */
+static void open_pair(struct fuzz *fuzz, struct fuzz_process *process)
+{
+    const struct ip_address own = address_v4(10, 77, 0, 1);
+    uint8_t choice = take_byte(fuzz);
+    uint32_t incarnation = 1 + (choice >> 6) % 3;
+    unsigned client = 1 + choice % (SLOTS - 1);
+    struct link_descriptor descriptor = {.type = LINK_OP_BIND, .socket = {0, incarnation}};
+    descriptor.endpoints.local = own;
+    descriptor.endpoints.local_port = 8080;
+    (void)link_producer_push(&process->to_engine, &descriptor);
+    descriptor = (struct link_descriptor){.type = LINK_OP_LISTEN, .socket = {0, incarnation}};
+    descriptor.option.value = 1 + (choice >> 2) % 8;
+    (void)link_producer_push(&process->to_engine, &descriptor);
+    descriptor = (struct link_descriptor){.type = LINK_OP_CONNECT, .socket = {client, incarnation}};
+    descriptor.endpoints.local = own;
+    descriptor.endpoints.remote = own;
+    descriptor.endpoints.remote_port = 8080;
+    (void)link_producer_push(&process->to_engine, &descriptor);
+    fuzz->told_end[client] = 0;
+    run_rounds(fuzz, 8, NS_PER_MS);
+    drain(fuzz, process, true);
+    run_rounds(fuzz, 2, NS_PER_MS);
 }
 
 static void operate(struct fuzz *fuzz)
@@ -339,14 +380,21 @@ static void operate(struct fuzz *fuzz)
         break;
     case 2:
     case 3:
-        drain(fuzz);
+        process = take_process(fuzz);
+        if (process != NULL)
+            drain(fuzz, process, take_byte(fuzz) < 192);
         break;
     case 4:
     case 5:
-        run_rounds(fuzz, NS_PER_MS);
+        run_rounds(fuzz, 1 + take_byte(fuzz) % 16, NS_PER_MS);
         break;
     case 6:
-        run_rounds(fuzz, NS_PER_S * take_byte(fuzz));
+        run_rounds(fuzz, 1 + take_byte(fuzz) % 16, NS_PER_S * take_byte(fuzz));
+        break;
+    case 9:
+        process = take_process(fuzz);
+        if (process != NULL)
+            open_pair(fuzz, process);
         break;
     case 7:
         process = take_process(fuzz);
