@@ -227,6 +227,14 @@ static void taken(struct world *world, void *context)
     }
 }
 
+static void reset_becomes_due(struct world *world, struct endpoint *endpoint)
+{
+    struct endpoint *peer = endpoint->pair->endpoints[1 - endpoint->side];
+    endpoint->pair->reset_is_due = true;
+    if (peer != NULL)
+        world_schedule(world, world->now_ns + GIVE_UP_NS, give_up, peer);
+}
+
 /** The peer may have gone without a word that reached us: a program has its own patience. */
 static void give_up(struct world *world, void *context)
 {
@@ -236,17 +244,9 @@ static void give_up(struct world *world, void *context)
         return;
     trace_note(world, "connection %u side %u gives up", endpoint->id, endpoint->side);
     endpoint->closed_by_us = true;
-    endpoint->pair->reset_is_due = true;
+    reset_becomes_due(world, endpoint);
     tcp_abort(endpoint->host->stack, endpoint->connection, world->now_ns);
     host_pump(world, endpoint->host);
-}
-
-static void reset_becomes_due(struct world *world, struct endpoint *endpoint)
-{
-    struct endpoint *peer = endpoint->pair->endpoints[1 - endpoint->side];
-    endpoint->pair->reset_is_due = true;
-    if (peer != NULL)
-        world_schedule(world, world->now_ns + GIVE_UP_NS, give_up, peer);
 }
 
 void application_announced(struct world *world, struct host *host, struct tcp_listener *listener,

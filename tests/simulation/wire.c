@@ -104,7 +104,8 @@ static void put_on_wire(struct world *world, struct wire *wire, struct frame *fr
     world_schedule(world, arrival_ns, deliver, frame);
 }
 
-static void impair(struct world *world, struct wire *wire, struct frame *frame)
+/** @return whether the frame was corrupted; never when spare is set. */
+static bool impair(struct world *world, struct wire *wire, struct frame *frame, bool spare)
 {
     const struct wire_settings *s = &wire->settings;
     struct frame_view view;
@@ -114,17 +115,19 @@ static void impair(struct world *world, struct wire *wire, struct frame *frame)
         world->coverage.frames_lost++;
         trace_frame(world, wire->from, "lost", frame);
         free(frame);
-        return;
+        return false;
     }
     if (random_chance(&world->random, s->duplicate)) {
         world->coverage.frames_duplicated++;
         put_on_wire(world, wire, frame_copy(frame));
     }
-    if (!spared && random_chance(&world->random, s->corrupt))
+    if (!spared && !spare && random_chance(&world->random, s->corrupt))
         corrupt(world, frame, &view);
     if (!frame->corrupted && random_chance(&world->random, s->pad))
         frame = pad(world, frame);
+    bool corrupted = frame->corrupted;
     put_on_wire(world, wire, frame);
+    return corrupted;
 }
 
 static void impair_fragmented(struct world *world, struct wire *wire, struct frame *frame)
@@ -135,18 +138,20 @@ static void impair_fragmented(struct world *world, struct wire *wire, struct fra
         /* A first fragment must hold the whole TCP header to be let through (RFC 1858). */
         if (size < 64)
             size = 64;
-        list = frame_fragment(frame, size, (uint32_t)random_next(&world->random));
+        list = frame_fragment(frame, size, wire->fragment_id++);
     }
     if (list == NULL) {
-        impair(world, wire, frame);
+        impair(world, wire, frame, false);
         return;
     }
     world->coverage.frames_fragmented++;
     free(frame);
+    /* Flipped bits in two fragments may cancel out in the checksum: only one of them is hit. */
+    bool corrupted = false;
     while (list != NULL) {
         struct frame *next = list->next;
         list->next = NULL;
-        impair(world, wire, list);
+        corrupted |= impair(world, wire, list, corrupted);
         list = next;
     }
 }

@@ -33,6 +33,7 @@ struct wire {
     unsigned from; /**< host */
     uint64_t busy_until_ns;
     uint64_t newest_arrival_ns;
+    uint32_t fragment_id;
     struct frame *held; /**< waits for one it can be joined with */
     uint64_t held_since_ns;
 };
