@@ -120,6 +120,8 @@ enum stack_rx_verdict ip_deliver(struct stack *stack, const struct ip_packet *pa
     if (packet->protocol == IP_PROTOCOL_TCP) {
         if (packet->link_multicast || ip_address_is_multicast(&packet->destination))
             return rx_drop(stack, rx, DROP_ETHERNET_NOT_FOR_US); /* RFC 9293 MUST-57 */
+        if (ip_address_is_any(&packet->source)) /* IPv6 lets it pass, for neighbour discovery */
+            return rx_drop(stack, rx, DROP_IP_SOURCE_INVALID);
         return tcp_header_parse(stack, packet, rx);
     }
     if (packet->is_v4 && packet->protocol == IP_PROTOCOL_ICMP)

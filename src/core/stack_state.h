@@ -113,6 +113,10 @@ struct stack {
     struct ip_address own[OWN_ADDRESSES_MAX];                /**< IPv4 first */
     uint32_t own_v4_count, own_count;
     struct ip_address link_local;
+    struct {
+        uint32_t network, host_mask; /**< host order */
+    } broadcast[STACK_PREFIXES_MAX]; /**< IPv4 prefixes that have broadcast addresses */
+    uint32_t broadcast_count;
     uint32_t route_generation; /**< changes when a connection's cached neighbour may be wrong */
     struct neighbour_table neighbours;
     struct fragment_table fragments;

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 
+#include "base/byte_order.h"
+
 /** fe80:: and the modified EUI-64 of our MAC address (RFC 4291 §2.5.6, appendix A). */
 static struct ip_address link_local_of(const uint8_t mac[6])
 {
@@ -25,6 +27,16 @@ void routes_init(struct stack *stack)
             stack->own[stack->own_count++] = config->prefixes[i].address;
     stack->link_local = link_local_of(config->mac);
     stack->own[stack->own_count++] = stack->link_local;
+
+    for (unsigned i = 0; i < config->prefix_count; i++) {
+        const struct stack_prefix *prefix = &config->prefixes[i];
+        if (!ip_address_is_v4(&prefix->address) || prefix->prefix_length >= 127)
+            continue; /* /31 and /32 have none (RFC 3021) */
+        uint32_t host_mask = (uint32_t)(UINT64_C(0xffffffff) >> (prefix->prefix_length - 96));
+        uint32_t network = load_be32(&prefix->address.bytes[12]) & ~host_mask;
+        stack->broadcast[stack->broadcast_count].network = network;
+        stack->broadcast[stack->broadcast_count++].host_mask = host_mask;
+    }
 
     static const uint8_t purpose[] = "MAC addresses of frames turned round inside";
     uint64_t source = siphash_2_4(&stack->table_key, purpose, sizeof(purpose));
@@ -51,10 +63,13 @@ bool route_can_bind(const struct stack *stack, const struct ip_address *address)
 
 bool route_is_on_link(const struct stack *stack, const struct ip_address *address)
 {
-    if (ip_address_is_link_local(address))
+    const struct stack_config *config = &stack->config;
+    if (ip_address_is_link_local(address) ||
+        (config->has_gateway_v4 && ip_address_equal(address, &config->gateway_v4)) ||
+        (config->has_gateway_v6 && ip_address_equal(address, &config->gateway_v6)))
         return true;
-    for (unsigned i = 0; i < stack->config.prefix_count; i++) {
-        const struct stack_prefix *prefix = &stack->config.prefixes[i];
+    for (unsigned i = 0; i < config->prefix_count; i++) {
+        const struct stack_prefix *prefix = &config->prefixes[i];
         if (ip_address_in_prefix(address, &prefix->address, prefix->prefix_length) &&
             ip_address_is_v4(address) == ip_address_is_v4(&prefix->address))
             return true;
@@ -64,23 +79,16 @@ bool route_is_on_link(const struct stack *stack, const struct ip_address *addres
 
 bool route_is_broadcast(const struct stack *stack, const struct ip_address *address)
 {
-    static const uint8_t limited[4] = {255, 255, 255, 255};
     if (!ip_address_is_v4(address))
         return false;
-    if (memcmp(&address->bytes[12], limited, 4) == 0)
-        return true;
-    for (unsigned i = 0; i < stack->config.prefix_count; i++) {
-        const struct stack_prefix *prefix = &stack->config.prefixes[i];
-        if (!ip_address_is_v4(&prefix->address) || prefix->prefix_length >= 127 ||
-            !ip_address_in_prefix(address, &prefix->address, prefix->prefix_length))
-            continue;
-        uint32_t host_mask = (uint32_t)(UINT64_C(0xffffffff) >> (prefix->prefix_length - 96));
-        uint32_t value = (uint32_t)address->bytes[12] << 24 | (uint32_t)address->bytes[13] << 16 |
-                         (uint32_t)address->bytes[14] << 8 | address->bytes[15];
-        if ((value & host_mask) == host_mask || (value & host_mask) == 0)
+    uint32_t value = load_be32(&address->bytes[12]);
+    for (uint32_t i = 0; i < stack->broadcast_count; i++) {
+        uint32_t host_mask = stack->broadcast[i].host_mask;
+        uint32_t host = value & host_mask;
+        if ((host == 0 || host == host_mask) && value - host == stack->broadcast[i].network)
             return true;
     }
-    return false;
+    return value == UINT32_MAX;
 }
 
 enum route_kind route_next_hop(const struct stack *stack, const struct ip_address *destination,

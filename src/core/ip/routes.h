@@ -22,7 +22,7 @@ bool route_is_own(const struct stack *stack, const struct ip_address *address);
 /** May a socket be bound to it? The wildcards, our own addresses and loopback. */
 bool route_can_bind(const struct stack *stack, const struct ip_address *address);
 
-/** Within one of our prefixes, or link-local. */
+/** Within one of our prefixes, link-local, or a gateway (which the configuration says is there). */
 bool route_is_on_link(const struct stack *stack, const struct ip_address *address);
 
 /** 255.255.255.255 or the broadcast or network address of an own IPv4 prefix (RFC 1122 §3.2.1.3).

@@ -70,6 +70,18 @@ static void destination_beyond_the_prefix_goes_by_the_gateway(void **state)
     assert_segment_sent_to(other_mac);
 }
 
+static void gateway_outside_our_prefixes_is_on_the_link_all_the_same(void **state)
+{
+    (void)state;
+    harness.config.gateway_v4 = v4("\xac\x10\x00\x01");
+    harness_restart();
+    harness_send(harness_connection(OUR_V4, 80, v4("\x08\x08\x08\x08"), 1025), 1, 10);
+    assert_arp_sent(broadcast, 1, OUR_V4, harness.config.gateway_v4);
+    build_arp(&b, our_mac, 2, other_mac, harness.config.gateway_v4, OUR_V4);
+    harness_receive(b.bytes, b.length);
+    assert_segment_sent_to(other_mac);
+}
+
 static void silence_is_asked_three_times_then_reported(void **state)
 {
     (void)state;
@@ -265,6 +277,7 @@ int main(void)
         TEST(request_for_someone_else_teaches_nothing),
         TEST(segment_waits_for_the_reply),
         TEST(destination_beyond_the_prefix_goes_by_the_gateway),
+        TEST(gateway_outside_our_prefixes_is_on_the_link_all_the_same),
         TEST(silence_is_asked_three_times_then_reported),
         TEST(unsolicited_reply_makes_no_entry),
         TEST(gratuitous_announcement_moves_a_known_neighbour),
