@@ -104,12 +104,13 @@ static void ack_arrives(struct stack *stack, struct tcp_listener *listener,
         tcp_reset_reply(stack, segment);
         return;
     }
-    if (tcp_accept_queue_is_full(listener)) {
+    if (tcp_accept_queue_is_full(listener) && listener->syn_count >= listener->backlog) {
         listener->overflows++;
         result->drop = DROP_TCP_LISTEN_OVERFLOW;
         return;
     }
-    /* The SYN as it was, and then this ACK on top of it. */
+    /* The SYN as it was, and then this ACK on top of it. Should it have to wait for room in the
+       accept queue, it does so as an embryonic connection whose SYN-ACK is repeated. */
     struct tcp_segment syn = *segment;
     syn.seq = seq_sub(segment->seq, 1);
     seq_t iss = seq_sub(segment->ack, 1);
@@ -120,6 +121,7 @@ static void ack_arrives(struct stack *stack, struct tcp_listener *listener,
     }
     stack_counters(stack)->syn_cookies_accepted++;
     embryonic_add(listener, c);
+    tcp_send_timer_set(stack, c, TCP_SEND_TIMER_RETRANSMIT, now_ns + tcp_rto_ns(c, now_ns));
     tcp_segment_arrives(stack, c, segment, now_ns, result);
 }
 

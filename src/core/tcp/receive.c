@@ -281,5 +281,7 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
     }
     if (result->drop != DROP_NONE)
         return false;
+    if (start == end && start > hot->rcv_nxt)
+        tcp_ack_now(stack, connection); /* a bare FIN beyond a gap */
     return accept_fin(connection, has_fin, end);
 }

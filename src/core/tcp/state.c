@@ -48,9 +48,16 @@ void tcp_set_state(struct stack *stack, struct tcp_connection *connection, enum 
 
 void tcp_event_raise(struct stack *stack, struct tcp_connection *connection, uint32_t bits)
 {
-    if (connection->unannounced)
+    if (connection->unannounced) {
         connection->held_events |= bits;
-    else if (!connection->orphaned && connection->listener == NULL)
+        return;
+    }
+    if (connection->listener != NULL || connection->closed_told)
+        return;
+    /* Of a connection let go, only what frees the bytes still kept for it is of interest. */
+    if (connection->orphaned)
+        bits &= STACK_EVENT_ACKED;
+    if (bits != 0)
         stack_event_raise(stack, connection, bits);
 }
 
