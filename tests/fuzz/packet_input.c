@@ -8,6 +8,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/time_units.h"
 #include "core/stack.h"
@@ -33,6 +34,7 @@ struct fuzz {
     bool is_ipv6;
     uint64_t now_ns;
     void *memory;
+    size_t memory_bytes;
     struct stack *stack;
     struct tcp_listener *listener;
     struct tcp_connection *connections[FLOWS];
@@ -230,6 +232,34 @@ static uint32_t put_addresses(struct fuzz *fuzz, uint8_t *bytes, uint8_t protoco
     memcpy(ip + 16, &destination.bytes[12], 4);
     put16(ip + 10, (uint16_t)~frame_sum_fold(frame_sum(ip, 20, 0)));
     return 14 + 20;
+}
+
+/** The peer asks for our address: thus the stack knows where to answer. */
+static void introduce_peer(struct fuzz *fuzz)
+{
+    uint8_t bytes[128] = {0};
+    struct ip_address us = address_of(fuzz->is_ipv6, 1), peer = address_of(fuzz->is_ipv6, 2);
+    if (fuzz->is_ipv6) {
+        uint32_t l4 = put_addresses(fuzz, bytes, 58, 32);
+        uint8_t *message = bytes + l4;
+        message[0] = 135;
+        memcpy(message + 8, us.bytes, 16);
+        message[24] = message[25] = 1;
+        memcpy(message + 26, bytes + 6, 6);
+        uint16_t sum = frame_sum_fold(frame_sum(message, 32, frame_sum(bytes + 22, 32, 32 + 58)));
+        put16(message + 2, (uint16_t)~sum);
+        receive(fuzz, bytes, l4 + 32, (struct stack_rx_hints){0}, false);
+        return;
+    }
+    static const uint8_t arp[8] = {0, 1, 8, 0, 6, 4, 0, 1};
+    put_addresses(fuzz, bytes, 0, 0);
+    put16(bytes + 12, 0x0806);
+    memset(bytes + 14, 0, 46);
+    memcpy(bytes + 14, arp, sizeof(arp));
+    memcpy(bytes + 22, bytes + 6, 6);
+    memcpy(bytes + 28, &peer.bytes[12], 4);
+    memcpy(bytes + 38, &us.bytes[12], 4);
+    receive(fuzz, bytes, 60, (struct stack_rx_hints){0}, false);
 }
 
 /** A segment of a live flow or a new one, right but for the offsets that the input gives. */
@@ -462,10 +492,12 @@ static void begin(struct fuzz *fuzz)
     config.tcp.sack = (how & 8) == 0;
     config.tcp.congestion = (how & 16) != 0;
     fuzz->now_ns = NS_PER_S;
-    fuzz->memory = aligned_alloc(64, (stack_memory_bytes(&config) + 63) / 64 * 64);
-    if (fuzz->memory == NULL)
+    /* Fresh pages, zeroed when touched: most of the memory never is. */
+    fuzz->memory_bytes = stack_memory_bytes(&config);
+    fuzz->memory =
+        mmap(NULL, fuzz->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (fuzz->memory == MAP_FAILED)
         abort();
-    memset(fuzz->memory, 0, stack_memory_bytes(&config));
     fuzz->stack = stack_create(fuzz->memory, &config, fuzz->now_ns);
     if (fuzz->stack == NULL)
         abort();
@@ -473,6 +505,7 @@ static void begin(struct fuzz *fuzz)
         .local = {.port = LISTEN_PORT}, .is_ipv6 = true, .backlog = 2};
     if (tcp_listen(fuzz->stack, &request, &fuzz->listener) != 0)
         abort();
+    introduce_peer(fuzz);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -492,6 +525,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         else
             icmp(&fuzz);
     }
-    free(fuzz.memory);
+    munmap(fuzz.memory, fuzz.memory_bytes);
     return 0;
 }
