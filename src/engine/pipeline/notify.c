@@ -44,8 +44,8 @@ static void dequeue(struct socket_holder *holder)
 }
 
 /**
- * SENT can wait while the host, by what it was told, has more than half its send buffer free, so
- * that nobody waits for room; unless somebody may wait for everything to be sent.
+ * SENT can wait while the host, by what it surely knows, has more than half its send buffer free,
+ * so that nobody waits for room; unless somebody may wait for everything to be sent.
  */
 static bool sent_can_wait(const struct socket_holder *holder)
 {
@@ -169,7 +169,7 @@ static bool tell_data(struct socket_holder *holder)
     return true;
 }
 
-static bool tell_sent(struct socket_holder *holder)
+static bool tell_sent(const struct socket_holder *holder)
 {
     const struct engine_socket *socket = holder->socket;
     struct link_descriptor event = {
@@ -177,11 +177,7 @@ static bool tell_sent(struct socket_holder *holder)
         .socket = socket->name,
         .data = {.stream_offset = socket->acked, .length = socket->send_limit},
     };
-    if (!push(holder->channel, &event))
-        return false;
-    holder->told_sent = socket->acked;
-    holder->told_limit = socket->send_limit;
-    return true;
+    return push(holder->channel, &event);
 }
 
 static bool tell_simple(struct socket_holder *holder, uint16_t bit)
@@ -251,6 +247,11 @@ static bool tell(struct socket_holder *holder, bool lazy)
         }
         if (!tell_bit(holder, bit))
             return false;
+        if (bit == DIRTY_SENT && !lazy) {
+            /* Lazy news may lie in the ring of a sleeper: it does not count as known. */
+            holder->told_sent = holder->socket->acked;
+            holder->told_limit = holder->socket->send_limit;
+        }
         holder->dirty &= (uint16_t)~bit;
     }
     return true;
