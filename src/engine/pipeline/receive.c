@@ -8,6 +8,7 @@
 #include "engine/pipeline/events.h"
 #include "engine/pipeline/frames.h"
 #include "engine/pipeline/notify.h"
+#include "engine/pipeline/steer.h"
 #include "engine/ports/port.h"
 #include "engine/socket.h"
 
@@ -237,27 +238,6 @@ static void receive_turned(struct engine_core *core, struct turned_frame *frame)
 /* ---- Bursts -----------------------------------------------------------------------------------
  */
 
-/** To the core that its flow belongs to. */
-static void receive_or_steer(struct engine_core *core, struct rte_mbuf *mbuf)
-{
-    const struct engine *engine = core->engine;
-    if (engine->core_count > 1) {
-        unsigned owner = stack_rss_core(engine->secret, rte_pktmbuf_mtod(mbuf, const uint8_t *),
-                                        rte_pktmbuf_data_len(mbuf), engine->core_count);
-        if (owner != core->index) {
-            struct engine_core *other = engine->cores[owner];
-            core->counters.frames_steered++;
-            if (!frames_pass(other->frames, mbuf, FRAME_RECEIVED)) {
-                core->counters.frames_steer_dropped++;
-                rte_pktmbuf_free(mbuf);
-            }
-            wakeup_ring(&other->wakeup);
-            return;
-        }
-    }
-    receive_mbuf(core, mbuf);
-}
-
 static bool receive_from_port(struct engine_core *core)
 {
     struct rte_mbuf *frames[RECEIVE_BURST];
@@ -269,7 +249,8 @@ static bool receive_from_port(struct engine_core *core)
     for (uint16_t i = 0; i < count; i++) {
         if (i + PREFETCH_AHEAD < count)
             rte_prefetch0(rte_pktmbuf_mtod(frames[i + PREFETCH_AHEAD], const void *));
-        receive_or_steer(core, frames[i]);
+        if (!steer_received(core, frames[i]))
+            receive_mbuf(core, frames[i]);
     }
     return count > 0;
 }

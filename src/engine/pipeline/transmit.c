@@ -8,6 +8,7 @@
 #include "base/assert.h"
 #include "engine/engine_core.h"
 #include "engine/pipeline/frames.h"
+#include "engine/pipeline/steer.h"
 #include "engine/ports/port.h"
 #include "engine/socket.h"
 
@@ -147,19 +148,8 @@ static void turn_round(struct engine_core *core, struct transmit_entry *entry)
     const struct engine *engine = core->engine;
     struct turned_frame *turned = entry->turned;
     entry->turned = NULL;
-    if (engine->core_count > 1) {
-        unsigned owner =
-            stack_rss_core(engine->secret, turned->data, turned->bytes, engine->core_count);
-        if (owner != core->index) {
-            struct engine_core *other = engine->cores[owner];
-            if (!frames_pass(other->frames, turned, FRAME_TURNED)) {
-                core->counters.frames_steer_dropped++;
-                rte_mempool_put(engine->turned_frames, turned);
-            }
-            wakeup_ring(&other->wakeup);
-            return;
-        }
-    }
+    if (steer_turned(core, turned))
+        return;
     if (queue->turned_end - queue->turned_first == TRANSMIT_QUEUE_FRAMES) {
         core->counters.frames_steer_dropped++;
         rte_mempool_put(engine->turned_frames, turned);

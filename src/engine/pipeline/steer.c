@@ -1,0 +1,134 @@
+#include "engine/dpdk.h"
+
+#include "engine/pipeline/steer.h"
+
+#include "engine/engine_core.h"
+#include "engine/pipeline/frames.h"
+
+/** Offsets and values that tell news from requests; the stacks do the checking. */
+enum {
+    ETHERTYPE_OFFSET = 12,
+    VLAN_TAG_BYTES = 4,
+    ETHERTYPE_VLAN = 0x8100,
+    ETHERTYPE_ARP = 0x0806,
+    ETHERTYPE_IPV4 = 0x0800,
+    ETHERTYPE_IPV6 = 0x86dd,
+    ARP_OPERATION_OFFSET = 6,
+    ARP_REPLY = 2,
+    IPV4_HEADER_MIN = 20,
+    IPV4_PROTOCOL_OFFSET = 9,
+    PROTOCOL_ICMP = 1,
+    ICMP_ECHO_REPLY = 0,
+    ICMP_ECHO = 8,
+    IPV6_HEADER_BYTES = 40,
+    IPV6_NEXT_HEADER_OFFSET = 6,
+    PROTOCOL_ICMPV6 = 58,
+    ICMPV6_ERRORS_END = 128, /* RFC 4443 §2.1: below are errors */
+    ICMPV6_ROUTER_ADVERTISEMENT = 134,
+    ICMPV6_NEIGHBOUR_ADVERTISEMENT = 136,
+};
+
+static unsigned read_16(const uint8_t *bytes)
+{
+    return (unsigned)bytes[0] << 8 | bytes[1];
+}
+
+static bool is_ipv4_news(const uint8_t *packet, uint32_t bytes)
+{
+    if (bytes < IPV4_HEADER_MIN || packet[IPV4_PROTOCOL_OFFSET] != PROTOCOL_ICMP)
+        return false;
+    uint32_t header_bytes = (uint32_t)(packet[0] & 0xf) * 4;
+    if (bytes <= header_bytes)
+        return false;
+    return packet[header_bytes] != ICMP_ECHO && packet[header_bytes] != ICMP_ECHO_REPLY;
+}
+
+static bool is_ipv6_news(const uint8_t *packet, uint32_t bytes)
+{
+    if (bytes <= IPV6_HEADER_BYTES || packet[IPV6_NEXT_HEADER_OFFSET] != PROTOCOL_ICMPV6)
+        return false;
+    unsigned type = packet[IPV6_HEADER_BYTES];
+    return type < ICMPV6_ERRORS_END || type == ICMPV6_ROUTER_ADVERTISEMENT ||
+           type == ICMPV6_NEIGHBOUR_ADVERTISEMENT;
+}
+
+static bool is_news_for_all(const uint8_t *frame, uint32_t bytes)
+{
+    uint32_t offset = ETHERTYPE_OFFSET;
+    if (bytes < ETHERTYPE_OFFSET + 2 + VLAN_TAG_BYTES)
+        return false;
+    if (read_16(frame + offset) == ETHERTYPE_VLAN)
+        offset += VLAN_TAG_BYTES;
+    const uint8_t *packet = frame + offset + 2;
+    bytes -= offset + 2;
+    switch (read_16(frame + offset)) {
+    case ETHERTYPE_ARP:
+        return bytes >= ARP_OPERATION_OFFSET + 2 &&
+               read_16(packet + ARP_OPERATION_OFFSET) == ARP_REPLY;
+    case ETHERTYPE_IPV4:
+        return is_ipv4_news(packet, bytes);
+    case ETHERTYPE_IPV6:
+        return is_ipv6_news(packet, bytes);
+    default:
+        return false;
+    }
+}
+
+static void pass_mbuf(struct engine_core *core, struct engine_core *other, struct rte_mbuf *mbuf)
+{
+    core->counters.frames_steered++;
+    if (!frames_pass(other->frames, mbuf, FRAME_RECEIVED)) {
+        core->counters.frames_steer_dropped++;
+        rte_pktmbuf_free(mbuf);
+    }
+    wakeup_ring(&other->wakeup);
+}
+
+static void tell_others(struct engine_core *core, struct rte_mbuf *mbuf)
+{
+    const struct engine *engine = core->engine;
+    for (unsigned i = 0; i < engine->core_count; i++) {
+        if (i == core->index)
+            continue;
+        struct rte_mbuf *copy = rte_pktmbuf_copy(mbuf, mbuf->pool, 0, UINT32_MAX);
+        if (copy != NULL)
+            pass_mbuf(core, engine->cores[i], copy);
+        else
+            core->counters.frames_steer_dropped++;
+    }
+}
+
+bool steer_received(struct engine_core *core, struct rte_mbuf *mbuf)
+{
+    const struct engine *engine = core->engine;
+    const uint8_t *frame = rte_pktmbuf_mtod(mbuf, const uint8_t *);
+    uint32_t bytes = rte_pktmbuf_data_len(mbuf);
+    if (engine->core_count == 1)
+        return false;
+    if (is_news_for_all(frame, bytes)) {
+        tell_others(core, mbuf);
+        return false;
+    }
+    unsigned owner = stack_rss_core(engine->secret, frame, bytes, engine->core_count);
+    if (owner == core->index)
+        return false;
+    pass_mbuf(core, engine->cores[owner], mbuf);
+    return true;
+}
+
+bool steer_turned(struct engine_core *core, struct turned_frame *frame)
+{
+    const struct engine *engine = core->engine;
+    if (engine->core_count == 1)
+        return false;
+    unsigned owner = stack_rss_core(engine->secret, frame->data, frame->bytes, engine->core_count);
+    if (owner == core->index)
+        return false;
+    struct engine_core *other = engine->cores[owner];
+    if (!frames_pass(other->frames, frame, FRAME_TURNED)) {
+        core->counters.frames_steer_dropped++;
+        rte_mempool_put(engine->turned_frames, frame);
+    }
+    wakeup_ring(&other->wakeup);
+    return true;
+}
