@@ -48,8 +48,8 @@ static uint64_t draw_pause(struct world *world, unsigned per_mille)
 static void draw_plan(struct world *world, struct plan *plan)
 {
     const struct settings *s = &world->settings;
-    if (!random_chance(&world->random, 80))
-        plan->total = random_log_between(&world->random, 1, s->bytes_max);
+    if (s->bytes_min != 0 || !random_chance(&world->random, 80))
+        plan->total = random_log_between(&world->random, s->bytes_min | 1, s->bytes_max);
     plan->write_style = (enum write_style)draw_style(world, s->write_styles);
     plan->read_style = (enum read_style)draw_style(world, s->read_styles);
     if (plan->write_style == WRITE_BYTES && plan->total > 200)
@@ -144,6 +144,11 @@ static struct endpoint *new_endpoint(struct world *world, struct host *host,
     return endpoint;
 }
 
+static bool side_is_accepting(const struct endpoint *endpoint)
+{
+    return endpoint->side == 1 && !endpoint->pair->simultaneous;
+}
+
 static void attach(struct world *world, struct endpoint *endpoint,
                    struct tcp_connection *connection)
 {
@@ -155,6 +160,7 @@ static void attach(struct world *world, struct endpoint *endpoint,
     if (flow->sides[side].endpoint != NULL)
         world->coverage.fast_reuses++;
     flow->sides[side].endpoint = endpoint;
+    endpoint->offered_edge = side_is_accepting(endpoint) ? flow->sides[side].syn_window : 0;
     endpoint->connection = connection;
 }
 

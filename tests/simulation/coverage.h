@@ -30,7 +30,7 @@
     X(timestamp_wraps, "streams whose timestamps wrapped")                                         \
     X(windows_closed, "windows offered as zero")                                                   \
     X(windows_tiny, "windows offered below one segment")                                           \
-    X(window_probes, "segments beyond a closed window")                                            \
+    X(probes, "probes of a closed window or an idle peer")                                         \
     X(retransmits, "segments retransmitted")                                                       \
     X(rto_expirations, "retransmission timeouts")                                                  \
     X(sack_blocks, "SACK blocks sent")                                                             \

@@ -80,7 +80,7 @@ static void check_placement_holds(struct world *world, const struct endpoint *en
 static void watch_syn(struct world *world, struct flow_side *self, const struct frame_view *view,
                       struct endpoint *owner)
 {
-    world_probe_syn(world, view->seq, view->options.timestamp_value);
+    world_probe_syn(world, view);
     if (!syn_was_seen(self, view->seq)) {
         self->syn_seqs[self->syn_count++ % ORACLE_SYNS_MAX] = view->seq;
         self->edge_known = false;
@@ -88,6 +88,8 @@ static void watch_syn(struct world *world, struct flow_side *self, const struct 
     self->scale_offered = view->options.has_window_scale;
     self->scale = view->options.window_scale > 14 ? 14 : view->options.window_scale;
     self->syn_window = view->window;
+    if (owner != NULL && owner->offered_edge < view->window)
+        owner->offered_edge = view->window;
     if (owner != NULL && !owner->iss_known && owner->connection != NULL &&
         (owner->side == 0 || owner->pair->simultaneous)) {
         owner->iss = view->seq;
@@ -127,7 +129,6 @@ static void check_window(struct world *world, struct flow_side *self, struct end
     int32_t end = (int32_t)(view->seq + view->payload_length - self->edge);
     if (end <= 0)
         return;
-    world->coverage.window_probes++;
     if (start > 0 || view->payload_length != 1)
         world_fail(world, "connection %u side %u sends %u bytes, %d beyond the offered window",
                    owner->id, owner->side, view->payload_length, end);
@@ -189,6 +190,8 @@ static void check_ack(struct world *world, const struct flow_watch *flow, unsign
                    owner->side, (unsigned long long)owner->offered_edge, (unsigned long long)edge);
     if (edge > owner->offered_edge)
         owner->offered_edge = edge;
+    world->coverage.probes += view->payload_length == 0 && owner->iss_known &&
+                              view->seq == owner->iss + (uint32_t)owner->acked;
     world->coverage.windows_closed += view->window == 0;
     world->coverage.windows_tiny += view->window != 0 && (uint32_t)view->window << shift < 536;
 }
@@ -337,7 +340,7 @@ void oracle_payload_placed(struct world *world, struct endpoint *endpoint, uint6
         world_fail(world, "connection %u side %u: wrong byte at offset %llu", endpoint->id,
                    endpoint->side, (unsigned long long)offset + match);
     uint64_t edge = endpoint->offered_edge;
-    if (offset + length > edge && edge > 65535 && !endpoint->pair->reset_is_due)
+    if (offset + length > edge && !endpoint->pair->reset_is_due)
         world_fail(world, "connection %u side %u takes %u bytes at %llu, offered %llu",
                    endpoint->id, endpoint->side, length, (unsigned long long)offset,
                    (unsigned long long)edge);

@@ -51,11 +51,11 @@ void settings_draw_base(struct world *world, struct settings *s)
         draw_plain_wire(world, &s->wires[i]);
     }
     s->heal_after_ns = random_between(r, 1, 20) * NS_PER_S;
-    s->connections = (unsigned)random_between(r, 1, 4);
+    s->connections = (unsigned)random_between(r, 1, 6);
     s->connection_spacing_ns = random_log_between(r, 1000, 2 * NS_PER_S);
     s->backlog = 16;
     s->accept_delay_max_ns = random_chance(r, 500) ? 0 : 10 * NS_PER_MS;
-    s->bytes_max = 40000;
+    s->bytes_max = 60000;
     s->endings = END_MIX_CLEAN | END_MIX_CLOSE_WHEN_DONE;
     s->read_styles = s->write_styles = ALL_STYLES;
     s->pause_max_ns = random_log_between(r, 1000, NS_PER_S);
@@ -395,8 +395,11 @@ static void draw_idle(struct world *world, struct settings *s)
 static void draw_sequence_wrap(struct world *world, struct settings *s)
 {
     s->wraps_sequence = true;
+    s->wraps_accepted = random_chance(&world->random, 500);
     s->connections = 1;
+    s->bytes_min = 20000;
     s->bytes_max = 100000;
+    s->write_styles = 1u << WRITE_BULK | 1u << WRITE_RANDOM;
     impair_all(world, s, everything);
     s->errors_permitted = true;
     s->changes_options = 0;
@@ -407,6 +410,7 @@ static void draw_timestamp_wrap(struct world *world, struct settings *s)
     for (unsigned i = 0; i < s->host_count; i++)
         s->hosts[i].tcp.timestamps = true;
     s->wraps_timestamp = true;
+    s->wraps_accepted = random_chance(&world->random, 500);
     s->connections = 1;
     s->pause_max_ns = NS_PER_S;
     impair_all(world, s, everything);

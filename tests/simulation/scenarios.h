@@ -37,7 +37,7 @@ struct settings {
     uint64_t connection_spacing_ns;
     uint32_t backlog;
     uint64_t accept_delay_max_ns;
-    uint64_t bytes_max;
+    uint64_t bytes_min, bytes_max;      /**< of a stream */
     unsigned endings;                   /**< enum end_mix bits: which endings may be drawn */
     unsigned read_styles, write_styles; /**< bits by enum */
     uint64_t pause_max_ns;
@@ -51,6 +51,7 @@ struct settings {
     bool restarts;
     bool gives_up; /**< programs wait for a server only so long: a full back-log may forget them */
     bool wraps_sequence, wraps_timestamp;
+    bool wraps_accepted; /**< the accepting side's numbers, else the opening side's */
 };
 
 /** Bits of settings.endings. */

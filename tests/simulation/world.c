@@ -302,12 +302,13 @@ static void world_free(struct world *world)
 /** How a run was left by longjmp. */
 enum { LEFT_BY_FAILURE = 1, LEFT_BY_PROBE = 2 };
 
-void world_probe_syn(struct world *world, uint32_t seq, uint32_t timestamp)
+void world_probe_syn(struct world *world, const struct frame_view *view)
 {
-    if (world->probe == NULL)
+    bool accepted = (view->flags & TCP_ACK) != 0;
+    if (world->probe == NULL || accepted != world->settings.wraps_accepted)
         return;
-    world->probe->seq = seq;
-    world->probe->timestamp = timestamp;
+    world->probe->seq = view->seq;
+    world->probe->timestamp = view->options.timestamp_value;
     longjmp(*world->failure, LEFT_BY_PROBE);
 }
 
@@ -342,7 +343,7 @@ static struct world_result live(uint64_t seed, const struct scenario *scenario, 
     result.failed = left == LEFT_BY_FAILURE;
     result.wraps_sequence = world->settings.wraps_sequence;
     result.wraps_timestamp = world->settings.wraps_timestamp;
-    result.wrap_after_bytes = (uint32_t)random_below(&world->random, world->settings.bytes_max);
+    result.wrap_after_bytes = (uint32_t)random_log_between(&world->random, 1, 20000);
     result.coverage = world->coverage;
     if (!result.failed)
         world_free(world); /* after a failure its state is not to be trusted: leaked */

@@ -84,8 +84,8 @@ void world_schedule(struct world *world, uint64_t time_ns, world_action *run, vo
 _Noreturn void world_fail(struct world *world, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/** A SYN was sent: all that a probing run wants to know. */
-void world_probe_syn(struct world *world, uint32_t seq, uint32_t timestamp);
+/** A SYN or SYN-ACK was sent: all that a probing run wants to know. */
+void world_probe_syn(struct world *world, const struct frame_view *view);
 
 /** Virtual time since the world began, in seconds, for people. */
 double world_seconds(const struct world *world);
