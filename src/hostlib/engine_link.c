@@ -24,6 +24,9 @@
 /* Looks at a full ring, yielding in between, until the engine is asked whether it lives. */
 #define FULL_RING_LOOKS 64
 
+/* Looks (some 70 us apart) at whether the engine has taken everything, before giving up. */
+#define SETTLE_LOOKS 1000
+
 /* Looks at the ring for an answer before sleeping: an engine that is awake answers within µs. */
 #define REPLY_SPINS 2000
 
@@ -90,6 +93,25 @@ void engine_link_push(struct engine_link *link, unsigned core,
     lock_release(&link->produce_lock);
     if (pushed && link_take_armed(&link->header->engine[core].armed))
         ring_engine(link, core);
+}
+
+void engine_link_settle(struct engine_link *link)
+{
+    const struct timespec nap = {.tv_nsec = 20000};
+    for (unsigned core = 0; core < link->hello.engine_cores; core++) {
+        struct link_producer *producer = &link->producers[core];
+        uint32_t slots = producer->mask + 1;
+        for (unsigned looks = 0; looks < SETTLE_LOOKS; looks++) {
+            lock_acquire(&link->produce_lock);
+            bool taken = link_producer_room(producer, slots) == slots;
+            lock_release(&link->produce_lock);
+            if (taken || atomic_load_explicit(&link->dead, memory_order_relaxed))
+                break;
+            if (link_take_armed(&link->header->engine[core].armed))
+                ring_engine(link, core);
+            syscall(SYS_nanosleep, &nap, NULL);
+        }
+    }
 }
 
 static void forget_reply(struct engine_link *link, struct pending_reply *reply)

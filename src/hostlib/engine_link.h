@@ -133,6 +133,10 @@ void engine_link_unlist_unread(struct engine_link *link, struct socket *socket);
 /** LINK_EVENT_REPLY. */
 void engine_link_reply_arrived(struct engine_link *link, const struct link_descriptor *descriptor);
 
+/** Wait, briefly, until the engine has taken all that was pushed: before a fork or the end of the
+    process, which it learns by another way. */
+void engine_link_settle(struct engine_link *link);
+
 /** The control connection ended: reset every socket, wake everybody. Idempotent. */
 void engine_link_died(struct engine_link *link);
 

@@ -298,7 +298,7 @@ PNO_EXPORT ssize_t sendfile64(int out_fd, int in_fd, off64_t *offset, size_t cou
     if (offset != NULL && *offset < 0)
         return interpose_end(socket, -EINVAL);
     /* sendfile() raises no SIGPIPE less than write() does. */
-    return interpose_end(socket, socket_send_from_fd(socket, in_fd, offset, clamp(count), 0));
+    return interpose_end(socket, socket_send_from_fd(socket, in_fd, offset, clamp(count), 0, true));
 }
 
 PNO_EXPORT ssize_t sendfile(int out_fd, int in_fd, off_t *offset, size_t count)
@@ -306,16 +306,16 @@ PNO_EXPORT ssize_t sendfile(int out_fd, int in_fd, off_t *offset, size_t count)
     return sendfile64(out_fd, in_fd, offset, count);
 }
 
-/* From a socket into a pipe: look, write what the pipe takes, then consume as much. */
-static ssize_t splice_out(struct socket *socket, int pipe_fd, size_t count, unsigned flags)
+/* From a socket into a pipe: look, write what the pipe takes, then consume as much. Whether to wait
+   for data is the socket's own flag: SPLICE_F_NONBLOCK is about the pipe. */
+static ssize_t splice_out(struct socket *socket, int pipe_fd, size_t count)
 {
     size_t room = count < SPLICE_BYTES_MAX ? count : SPLICE_BYTES_MAX;
     void *bytes = malloc(room);
     if (bytes == NULL)
         return -ENOMEM;
     struct iovec vector = {.iov_base = bytes, .iov_len = room};
-    int receive_flags = flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0;
-    ssize_t result = socket_receive(socket, &vector, 1, MSG_PEEK | receive_flags, NULL);
+    ssize_t result = socket_receive(socket, &vector, 1, MSG_PEEK, NULL);
     if (result > 0) {
         result = REAL(write)(pipe_fd, bytes, (size_t)result);
         if (result < 0) {
@@ -336,15 +336,15 @@ PNO_EXPORT ssize_t splice(int in_fd, off64_t *in_offset, int out_fd, off64_t *ou
     if (socket != NULL) {
         if (in_offset != NULL || out_offset != NULL)
             return interpose_end(socket, -ESPIPE);
-        int send_flags =
-            (flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0) | (flags & SPLICE_F_MORE ? MSG_MORE : 0);
+        int send_flags = flags & SPLICE_F_MORE ? MSG_MORE : 0;
         return interpose_end(socket,
-                             socket_send_from_fd(socket, in_fd, NULL, clamp(count), send_flags));
+                             socket_send_from_fd(socket, in_fd, NULL, clamp(count), send_flags,
+                                                 (flags & SPLICE_F_NONBLOCK) == 0));
     }
     socket = interpose_offloaded(in_fd);
     if (socket == NULL)
         return REAL(splice)(in_fd, in_offset, out_fd, out_offset, count, flags);
     if (in_offset != NULL || out_offset != NULL)
         return interpose_end(socket, -ESPIPE);
-    return interpose_end(socket, splice_out(socket, out_fd, count, flags));
+    return interpose_end(socket, splice_out(socket, out_fd, count));
 }

@@ -34,6 +34,7 @@ void process_fork_prepare(void)
     if (link == NULL)
         return;
     engine_link_flush(link);
+    engine_link_settle(link);
     engine_attach_fork_prepare(link);
     engine_link_poll(link);
     lock_acquire(&link->consume_lock);
@@ -99,8 +100,10 @@ void process_abandon(void)
 void process_exit(void)
 {
     struct engine_link *link = engine_link_current();
-    if (link != NULL)
-        engine_link_flush(link);
+    if (link == NULL)
+        return;
+    engine_link_flush(link);
+    engine_link_settle(link);
 }
 
 void process_init(void)

@@ -247,9 +247,10 @@ void socket_tell_consumed(struct socket *socket);
 ssize_t socket_send(struct socket *socket, const struct iovec *vector, size_t count, int flags);
 
 /** Send up to `count` bytes read from a kernel descriptor (sendfile, splice into a socket).
-    @param offset  position to read at, advanced; NULL: the descriptor's own position. */
+    @param offset  position to read at, advanced; NULL: the descriptor's own position.
+    @param wait_for_pipe  an empty pipe is waited for, else -EAGAIN. */
 ssize_t socket_send_from_fd(struct socket *socket, int in_fd, off_t *offset, size_t count,
-                            int flags);
+                            int flags, bool wait_for_pipe);
 
 /** Bytes not yet acknowledged by the peer (SIOCOUTQ). */
 int socket_unacknowledged_bytes(struct socket *socket);

@@ -127,16 +127,25 @@ static int connect_first(struct socket *socket, int fd, const struct sockaddr *a
     struct ip_endpoint remote;
     bool bound_to_engine = socket->state == SOCKET_BOUND && !socket->also_kernel;
     int error = socket_endpoint_parse(address, length, socket->is_v6, &remote);
-    if (error < 0 && bound_to_engine)
-        return error;
+    if (error < 0) {
+        /* No address at all: the kernel says what is wrong with it, and nothing is decided. */
+        if (bound_to_engine)
+            return error;
+        return REAL(connect)(fd, address, length) < 0 ? -errno : 0;
+    }
     struct engine_link *link = NULL;
-    if (error == 0 && !policy_is_kernels(&remote.address))
+    if (!policy_is_kernels(&remote.address))
         link = socket->link != NULL ? socket->link : engine_link_attach();
     if (link != NULL && policy_is_reachable(link, &remote.address)) {
         error = socket_take_slot(socket, link);
         if (error == 0)
             error = start(socket, &remote);
-        return error < 0 ? error : wait_for_outcome(socket, -EINPROGRESS);
+        if (error < 0)
+            return error;
+        /* Linux never knows the outcome before it returns from a connect that may not wait. */
+        return atomic_load_explicit(&socket->nonblocking, memory_order_relaxed)
+                   ? -EINPROGRESS
+                   : wait_for_outcome(socket, -EINPROGRESS);
     }
     if (bound_to_engine)
         return -ENETUNREACH;

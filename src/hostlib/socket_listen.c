@@ -55,6 +55,15 @@ static void engine_unbind(struct socket *socket)
     socket_release_slot(socket);
 }
 
+/* What the application set, or net.ipv6.bindv6only. */
+static void note_v6only(struct socket *socket, int fd)
+{
+    int on = 0;
+    socklen_t length = sizeof(on);
+    if (socket->is_v6 && REAL(getsockopt)(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, &length) == 0)
+        socket->options.v6only = on != 0;
+}
+
 static void set_bound(struct socket *socket, const struct ip_endpoint *endpoint, bool also_kernel)
 {
     socket_lock(socket);
@@ -117,6 +126,9 @@ static int bind_engine_address(struct socket *socket, const struct ip_endpoint *
     int error = socket_take_slot(socket, link);
     if (error < 0)
         return error;
+    /* As Linux does: an IPv6 address serves no IPv4. */
+    if (socket->is_v6 && !ip_address_is_v4(&endpoint.address))
+        socket->options.v6only = true;
     error = engine_bind(socket, &endpoint);
     if (error < 0) {
         engine_unbind(socket);
@@ -140,6 +152,7 @@ int socket_bind(struct socket *socket, int fd, const struct sockaddr *address, s
     struct ip_endpoint endpoint;
     if (socket->state != SOCKET_FRESH)
         return -EINVAL;
+    note_v6only(socket, fd);
     if (socket_endpoint_parse(address, length, socket->is_v6, &endpoint) < 0)
         return bind_kernel(socket, fd, address, length);
     bool any = ip_address_is_any(&endpoint.address);
@@ -237,6 +250,49 @@ int socket_listen(struct socket *socket, int fd, int backlog)
 
 /* ---- accept ------------------------------------------------------------------------------- */
 
+static struct socket *pop_queue(struct socket *listener)
+{
+    struct socket *socket = listener->accept_first;
+    if (socket == NULL)
+        return NULL;
+    listener->accept_first = socket->accept_next;
+    if (listener->accept_first == NULL)
+        listener->accept_last = NULL;
+    socket->accept_next = NULL;
+    return socket;
+}
+
+/* Whether another process that shares the listener has accepted this connection, or even a later
+   one in its slot. */
+static bool is_taken(const struct socket *socket)
+{
+    uint32_t claimed =
+        atomic_load_explicit(&socket->link->claims[socket->name.slot], memory_order_acquire);
+    return (int32_t)(claimed - socket->name.incarnation) >= 0;
+}
+
+static bool claim(const struct socket *socket)
+{
+    _Atomic uint32_t *place = &socket->link->claims[socket->name.slot];
+    uint32_t claimed = atomic_load_explicit(place, memory_order_acquire);
+    while ((int32_t)(claimed - socket->name.incarnation) < 0) {
+        if (atomic_compare_exchange_weak_explicit(place, &claimed, socket->name.incarnation,
+                                                  memory_order_acq_rel, memory_order_acquire))
+            return true;
+    }
+    return false;
+}
+
+/* A process that never accepts must not gather what others have long taken. */
+static void drop_taken(struct socket *listener)
+{
+    while (listener->shared && listener->accept_first != NULL && is_taken(listener->accept_first)) {
+        struct socket *socket = pop_queue(listener);
+        socket_release_slot(socket);
+        socket_free(socket);
+    }
+}
+
 void socket_accept_arrived(struct socket *listener, unsigned core,
                            const struct link_descriptor *descriptor)
 {
@@ -245,12 +301,14 @@ void socket_accept_arrived(struct socket *listener, unsigned core,
     if (listener->state != SOCKET_LISTENING || slot >= link->hello.slots)
         return;
     struct socket *before = atomic_load_explicit(&link->slots[slot], memory_order_acquire);
-    if (before != NULL) {
-        if (before->name.incarnation == descriptor->accept_incarnation || !before->detached)
-            return;
+    if (before != NULL && before->name.incarnation == descriptor->accept_incarnation)
+        return;
+    if (before != NULL && before->detached) {
         socket_release_slot(before);
         socket_free(before);
     }
+    /* Any other one before it was accepted and ended by another process; it is in our queue yet. */
+    drop_taken(listener);
     struct socket *socket = socket_create(listener->is_v6);
     if (socket == NULL)
         return;
@@ -276,18 +334,6 @@ void socket_accept_arrived(struct socket *listener, unsigned core,
     socket_changed(listener, EPOLLIN | EPOLLRDNORM);
 }
 
-static struct socket *pop_queue(struct socket *listener)
-{
-    struct socket *socket = listener->accept_first;
-    if (socket == NULL)
-        return NULL;
-    listener->accept_first = socket->accept_next;
-    if (listener->accept_first == NULL)
-        listener->accept_last = NULL;
-    socket->accept_next = NULL;
-    return socket;
-}
-
 void socket_accept_discard(struct socket *listener)
 {
     struct socket *socket;
@@ -304,10 +350,7 @@ static struct socket *take_connection(struct socket *listener)
     struct socket *socket;
     socket_lock(listener);
     while ((socket = pop_queue(listener)) != NULL) {
-        _Atomic uint32_t *claim = &socket->link->claims[socket->name.slot];
-        if (!listener->shared ||
-            atomic_exchange_explicit(claim, socket->name.incarnation, memory_order_acq_rel) !=
-                socket->name.incarnation)
+        if (!listener->shared || claim(socket))
             break;
         socket_release_slot(socket);
         socket_free(socket);
@@ -381,7 +424,7 @@ int socket_accept(struct socket *socket, int fd, struct sockaddr *address, sockl
         int result = accept_once(socket, fd, address, length, flags);
         if (result != -EAGAIN || atomic_load_explicit(&socket->nonblocking, memory_order_relaxed))
             return result;
-        result = socket_wait(socket, EPOLLIN, socket->also_kernel ? fd : -1, deadline_ns,
+        result = socket_wait(socket, EPOLLIN | EPOLLHUP, socket->also_kernel ? fd : -1, deadline_ns,
                              deadline_ns == TIME_NEVER);
         if (socket->state != SOCKET_LISTENING)
             return -EINVAL;

@@ -204,6 +204,8 @@ int socket_setsockopt(struct socket *socket, int fd, int level, int name, const 
     bool offloaded = socket_is_offloaded(socket);
     if (known != NULL && known->fast && socket->is_accepted)
         return set_fast(socket, known, value, length);
+    if (offloaded && level == IPPROTO_IPV6 && name == IPV6_V6ONLY)
+        return -EINVAL; /* bound, as Linux sees it */
     if (offloaded && level == IPPROTO_TCP && name == TCP_CONGESTION)
         return set_congestion(socket, value, length);
     int kernel_fd = option_fd(socket, fd);
@@ -330,8 +332,6 @@ static int get_own(struct socket *socket, int level, int name, void *value, sock
     const struct known_option *known = find_known(level, name);
     if (known != NULL && (options->set & (1u << known->link_option)))
         return give_number(options->values[known->link_option], value, length);
-    if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY)
-        return give_number(options->v6only, value, length);
     if (level != SOL_SOCKET)
         return 1;
     switch (name) {
@@ -363,6 +363,8 @@ int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *
         return get_error(socket, value, length);
     if (level == SOL_SOCKET && name == SO_ACCEPTCONN)
         return give_number(socket->state == SOCKET_LISTENING, value, length);
+    if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY && socket->is_v6)
+        return give_number(socket->options.v6only, value, length);
     if (level == IPPROTO_TCP && name == TCP_INFO)
         return get_info(socket, fd, value, length);
     if (level == IPPROTO_TCP && name == TCP_MAXSEG)

@@ -210,14 +210,14 @@ static ssize_t pipe_bytes(int fd, bool nonblocking)
 }
 
 ssize_t socket_send_from_fd(struct socket *socket, int in_fd, off_t *offset, size_t count,
-                            int flags)
+                            int flags, bool wait_for_pipe)
 {
     struct source source = {.fd = in_fd, .offset = offset};
     struct stat status;
     if (fstat(in_fd, &status) < 0)
         return -errno;
     if (S_ISFIFO(status.st_mode)) {
-        ssize_t available = pipe_bytes(in_fd, (flags & MSG_DONTWAIT) != 0);
+        ssize_t available = pipe_bytes(in_fd, !wait_for_pipe);
         if (available <= 0)
             return available;
         if ((size_t)available < count)

@@ -237,6 +237,13 @@ struct link_arena_header {
     } engine[LINK_CORES_MAX];
 };
 
+/*
+ * Rings and control connection are ordered thus: the engine applies what a process has pushed
+ * before it acts on that process's end of connection (a killed program's last bytes still go out),
+ * and on a LINK_HELLO_FORK that names it as the parent (a connection just accepted is the child's
+ * too).
+ */
+
 /* ---- Control connection: a Unix stream socket, fixed-size messages ------------------------- */
 
 #define LINK_MAGIC 0x4c4f4e50u /**< "PNOL"; a first byte of '{' is a JSON request instead */

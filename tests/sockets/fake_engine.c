@@ -161,15 +161,20 @@ static void drop_consumed(struct end *end)
     }
 }
 
-static void end_free(struct end *end)
+static void drop_outgoing(struct end *end)
 {
     struct piece *piece;
-    end->consumed = UINT64_MAX;
-    drop_consumed(end);
     while ((piece = STAILQ_FIRST(&end->outgoing)) != NULL) {
         STAILQ_REMOVE_HEAD(&end->outgoing, link);
         free(piece);
     }
+}
+
+static void end_free(struct end *end)
+{
+    end->consumed = UINT64_MAX;
+    drop_consumed(end);
+    drop_outgoing(end);
     if (end->peer != NULL)
         end->peer->peer = NULL;
     struct link_descriptor event = {.type = LINK_EVENT_SLOT_FREE, .socket = end->name};
@@ -184,6 +189,7 @@ static void end_free(struct end *end)
 
 static void reset(struct end *end, int error)
 {
+    drop_outgoing(end);
     struct link_descriptor event = {
         .type = LINK_EVENT_ERROR, .flags = LINK_FLAG_FATAL, .error = (uint16_t)error};
     tell(end, &event);
@@ -240,7 +246,7 @@ static bool run_end(struct end *end)
     bool any = false;
     if (end->kind != CONNECTION)
         return false;
-    if (end->peer != NULL && end->peer->let_go && !STAILQ_EMPTY(&end->outgoing)) {
+    if ((end->peer == NULL || end->peer->let_go) && !STAILQ_EMPTY(&end->outgoing) && !end->let_go) {
         reset(end, ECONNRESET); /* nobody reads there any more */
         return true;
     }
@@ -664,9 +670,23 @@ static void tell_everything(struct process *process)
     }
 }
 
+static bool take_operations(unsigned index)
+{
+    struct link_descriptor operation;
+    bool any = false;
+    while (link_consumer_pop(&processes[index]->to_engine, &operation)) {
+        apply(index, &operation);
+        any = true;
+    }
+    link_consumer_report(&processes[index]->to_engine);
+    return any;
+}
+
 static void process_died(unsigned index)
 {
     struct process *process = processes[index];
+    if (process->has_channel)
+        (void)take_operations(index); /* what it said last still counts */
     struct event *event;
     struct end *end, *next;
     processes[index] = NULL;
@@ -722,14 +742,8 @@ static bool work(void)
 {
     bool any = false;
     for (unsigned i = 0; i < PROCESSES_MAX; i++) {
-        struct link_descriptor operation;
-        if (processes[i] == NULL || !processes[i]->has_channel)
-            continue;
-        while (link_consumer_pop(&processes[i]->to_engine, &operation)) {
-            apply(i, &operation);
-            any = true;
-        }
-        link_consumer_report(&processes[i]->to_engine);
+        if (processes[i] != NULL && processes[i]->has_channel)
+            any = take_operations(i) || any;
     }
     struct end *end, *next;
     for (end = LIST_FIRST(&all_ends); end != NULL; end = next) {

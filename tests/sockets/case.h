@@ -1,0 +1,93 @@
+/**
+ * @file case.h
+ * Differential socket cases: small functions that do socket calls and say what came back, line by
+ * line. Run once on kernel TCP and once under PnO, the two outputs must be the same text. A case
+ * asserts nothing: Linux is the judge.
+ *
+ * So a case says only what Linux promises (no addresses that differ, no times, no buffer sizes),
+ * and waits by poll() where something is on its way.
+ */
+#ifndef PNO_TESTS_SOCKETS_CASE_H
+#define PNO_TESTS_SOCKETS_CASE_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+/** How long anything on loopback may take. */
+#define CASE_WAIT_MS 2000
+
+/** Long enough to believe that nothing comes. */
+#define CASE_QUIET_MS 30
+
+/** A case runs once per family. */
+struct case_context {
+    int family; /**< AF_INET or AF_INET6 */
+};
+
+struct socket_case {
+    const char *name;
+    void (*run)(const struct case_context *context);
+};
+
+/** A table of cases, ended by a NULL name; one per file of cases. */
+extern const struct socket_case cases_open[];
+extern const struct socket_case cases_data[];
+extern const struct socket_case cases_end[];
+extern const struct socket_case cases_readiness[];
+extern const struct socket_case cases_options[];
+extern const struct socket_case cases_descriptors[];
+extern const struct socket_case cases_processes[];
+
+/** One line of output, prefixed by the case's name. */
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/** "what = 5" or "what = -1 EAGAIN" (from errno, when result is negative). */
+void say_result(const char *what, ssize_t result);
+
+/** "what = 5 'bytes'". */
+void say_bytes(const char *what, ssize_t result, const void *bytes);
+
+/** "what: IN OUT RDHUP ..." for poll and epoll events. */
+void say_events(const char *what, unsigned events);
+
+/** SO_ERROR, by name. */
+void say_socket_error(const char *what, int fd);
+
+/** The loopback address of the family. */
+socklen_t loopback(const struct case_context *context, struct sockaddr_storage *address,
+                   unsigned port);
+/** The wildcard address of the family. */
+socklen_t wildcard(const struct case_context *context, struct sockaddr_storage *address,
+                   unsigned port);
+unsigned port_of(int fd);
+
+/** A listener on a free port of the loopback address. */
+int make_listener(const struct case_context *context, int backlog);
+/** A socket that will connect. */
+int make_socket(const struct case_context *context, int flags);
+/** connect() to a port of the loopback address. */
+int connect_to(const struct case_context *context, int fd, unsigned port);
+
+/** A connected pair: pair[0] connected, pair[1] accepted. */
+void make_pair(const struct case_context *context, int pair[2]);
+void close_pair(int pair[2]);
+
+void set_nonblocking(int fd, bool on);
+
+/** poll() for up to CASE_WAIT_MS. @return the events, 0 = none came. */
+unsigned wait_for(int fd, short events);
+
+/** poll() briefly: what is there now or very soon. */
+unsigned events_now(int fd, short events);
+
+/** Read all up to the end of the stream. @return bytes; -1 on error, with errno. */
+ssize_t read_to_end(int fd, void *buffer, size_t size);
+
+/** A pattern by which misplaced bytes are found. */
+void fill_pattern(unsigned char *bytes, size_t count, size_t from);
+bool is_pattern(const unsigned char *bytes, size_t count, size_t from);
+
+#endif
