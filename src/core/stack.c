@@ -120,13 +120,13 @@ static void lay_out(struct carver *carver, const struct stack_config *config, st
     s->listener_stride = round_to_line(tcp_listener_bytes());
     s->connections = carve(carver, s->connection_stride, config->connections_max);
     s->listeners = carve(carver, s->listener_stride, config->listeners_max);
-    s->flow_buckets = carve(carver, sizeof(*s->flow_buckets), flow_bucket_count(config));
-    s->listener_buckets = carve(carver, sizeof(*s->listener_buckets), LISTENER_BUCKETS);
+    s->flow_buckets = carve(carver, sizeof(void *), flow_bucket_count(config));
+    s->listener_buckets = carve(carver, sizeof(void *), LISTENER_BUCKETS);
     s->ports = carve(carver, sizeof(*s->ports), 65536);
     s->binds_max = config->connections_max + config->listeners_max;
     s->binds = carve(carver, port_bind_bytes(), s->binds_max);
     s->neighbours.entries = carve(carver, neighbour_bytes(), NEIGHBOURS_MAX);
-    s->neighbours.buckets = carve(carver, sizeof(*s->neighbours.buckets), NEIGHBOURS_MAX);
+    s->neighbours.buckets = carve(carver, sizeof(void *), NEIGHBOURS_MAX);
     s->path_mtu = carve(carver, path_mtu_entry_bytes(), PATH_MTU_ENTRIES);
     s->fragments.datagrams = carve(carver, fragment_datagram_bytes(), fragment_count);
     s->fragments.buffers = carve(carver, FRAGMENT_BUFFER_BYTES, fragment_count);

@@ -38,7 +38,7 @@ void packets_init(struct stack *stack)
 
 struct packet *packet_alloc(struct stack *stack, uint32_t bytes)
 {
-    for (uint8_t class = 0; class < PACKET_CLASS_COUNT; class ++) {
+    for (unsigned class = 0; class < PACKET_CLASS_COUNT; class ++) {
         struct packet_pool *pool = &stack->packet_pools[class];
         struct packet *packet = pool->free;
         if (bytes > pool->bytes)
@@ -51,7 +51,7 @@ struct packet *packet_alloc(struct stack *stack, uint32_t bytes)
         } else {
             break; /* small ones may not eat up the large ones */
         }
-        *packet = (struct packet){.class = class, .in_use = true, .length = bytes};
+        *packet = (struct packet){.class = (uint8_t) class, .in_use = true, .length = bytes};
         return packet;
     }
     stack_drop_count(stack, DROP_REPLY_LIMIT);

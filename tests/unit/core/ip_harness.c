@@ -451,7 +451,8 @@ void harness_meet_peer(void)
 
     uint8_t solicitation[32] = {0};
     uint8_t message[64];
-    memcpy(solicitation, OUR_V6.bytes, 16);
+    struct ip_address target = OUR_V6;
+    memcpy(solicitation, target.bytes, 16);
     solicitation[16] = 1;
     solicitation[17] = 1;
     memcpy(solicitation + 18, peer_mac, 6);

@@ -157,7 +157,8 @@ static void option_of_length_zero_voids_the_message(void **state)
     uint8_t message[64];
     struct ip_address from = PEER_V6;
     struct ip_address to = OUR_GROUP;
-    memcpy(rest, OUR_V6.bytes, 16);
+    struct ip_address target = OUR_V6;
+    memcpy(rest, target.bytes, 16);
     rest[16] = 1;
     uint32_t bytes = build_icmp(message, false, &from, &to, NS, 0, 0, rest, 24);
     build_ipv6(&b, from, to, 58, 255, message, bytes);
