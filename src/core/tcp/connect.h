@@ -26,6 +26,10 @@ void tcp_syn_accept(struct stack *stack, struct tcp_connection *connection,
 /** To ESTABLISHED: initial windows, keepalive. Our SYN is acknowledged. */
 void tcp_establish(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
 
+/** Our SYN is acknowledged: the first round-trip sample, by timestamps if it was repeated. */
+void tcp_handshake_rtt(struct stack *stack, struct tcp_connection *connection,
+                       const struct tcp_segment *segment, uint64_t now_ns);
+
 /** A segment in SYN_SENT (RFC 9293 §3.10.7.3). */
 void tcp_syn_sent_arrives(struct stack *stack, struct tcp_connection *connection,
                           const struct tcp_segment *segment, uint64_t now_ns,

@@ -7,6 +7,8 @@
 
 /** Most segments of reordering to allow for: Linux's tcp_max_reordering. */
 #define REORDERING_SEGMENTS_MAX 300
+/** Besides a quarter of the round trip, before SACKs prove a loss: Linux's TCP_TIMEOUT_MIN_US. */
+#define REORDER_SLACK_NS (2 * NS_PER_MS)
 
 /** Remember what the window was, in case the loss proves spurious. */
 static void undo_begin(struct tcp_connection *connection)
@@ -174,12 +176,16 @@ static void recovery_continue(struct stack *stack, struct tcp_connection *connec
 static void reorder_timer_start(struct stack *stack, struct tcp_connection *connection,
                                 uint64_t now_ns)
 {
-    if (connection->hot.send_timer == TCP_SEND_TIMER_REORDER)
+    uint64_t high = tcp_scoreboard_last_start(connection);
+    if (connection->hot.send_timer == TCP_SEND_TIMER_REORDER || high <= connection->hot.snd_una)
         return;
-    uint64_t wait_ns = connection->congestion.srtt_us * NS_PER_US / 4;
-    connection->recovery.reorder_high = tcp_scoreboard_last_start(connection);
+    uint32_t rtt_us = connection->congestion.min_rtt_us;
+    if (rtt_us == UINT32_MAX)
+        rtt_us = connection->congestion.rto_us; /* no sample yet */
+    uint64_t wait_ns = rtt_us / 4 * NS_PER_US;
+    connection->recovery.reorder_high = high;
     tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_REORDER,
-                       now_ns + (wait_ns > NS_PER_MS ? wait_ns : NS_PER_MS));
+                       now_ns + wait_ns + REORDER_SLACK_NS);
 }
 
 static void open_or_disorder(struct stack *stack, struct tcp_connection *connection,
@@ -197,7 +203,7 @@ static void open_or_disorder(struct stack *stack, struct tcp_connection *connect
         uint64_t lost_high = tcp_scoreboard_lost_high(connection);
         if (lost_high > hot->snd_una)
             recovery_enter(stack, connection, lost_high, facts);
-        else if (recovery->reordering_seen)
+        else
             reorder_timer_start(stack, connection, facts->now_ns);
         return;
     }

@@ -5,8 +5,8 @@
  * retransmission timeouts, and undo of what proves spurious (RFC 3522 by timestamps, RFC 3708 by
  * D-SACK). Decides what is lost and how large cwnd is meanwhile; output.h does the sending.
  *
- * On a path seen to reorder, SACKs count as loss only after a quarter of a round trip, or when more
- * than the reordering seen so far lies above the hole (after RFC 8985 §6.2).
+ * SACKs above a hole prove it lost at once when they cover three segments (more, on a path seen to
+ * reorder), else after a quarter of a round trip (after RFC 8985 §6.2).
  */
 #ifndef PNO_CORE_TCP_RECOVERY_H
 #define PNO_CORE_TCP_RECOVERY_H

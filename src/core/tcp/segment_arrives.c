@@ -11,7 +11,6 @@
 #include "core/tcp/listener.h"
 #include "core/tcp/output.h"
 #include "core/tcp/receive.h"
-#include "core/tcp/rto.h"
 #include "core/tcp/state.h"
 #include "core/tcp/timers.h"
 #include "core/tcp/urgent.h"
@@ -148,23 +147,6 @@ static bool handshake_must_wait(const struct arrival *a)
     return false;
 }
 
-static void handshake_sample(const struct arrival *a)
-{
-    struct tcp_congestion *congestion = &a->connection->congestion;
-    if (congestion->rtt_seq != 0) {
-        tcp_rto_sample(a->stack, a->connection,
-                       (uint32_t)((a->now_ns - congestion->rtt_sent_ns) / NS_PER_US));
-    } else if (a->connection->hot.timestamps && a->segment->options.has_timestamps &&
-               a->segment->options.timestamp_echo != 0) {
-        uint32_t rtt_ms =
-            tcp_timestamp_now(a->connection, a->now_ns) - a->segment->options.timestamp_echo;
-        if (rtt_ms < TCP_RTO_MAX_US / 1000)
-            tcp_rto_sample(a->stack, a->connection, rtt_ms ? rtt_ms * 1000 : 1000);
-    }
-    congestion->rtt_seq = 0;
-    congestion->probe_began_ns = 0;
-}
-
 /** Fifth check in SYN_RECEIVED: the ACK of our SYN. @return true: ESTABLISHED, go on. */
 static bool check_ack_syn_received(const struct arrival *a)
 {
@@ -177,7 +159,8 @@ static bool check_ack_syn_received(const struct arrival *a)
     }
     if (handshake_must_wait(a))
         return false;
-    handshake_sample(a);
+    tcp_handshake_rtt(a->stack, connection, a->segment, a->now_ns);
+    connection->congestion.probe_began_ns = 0;
     bool is_syn = a->segment->flags & TCP_SYN;
     tcp_send_window_set(connection, a->segment, !is_syn);
     tcp_establish(a->stack, connection, a->now_ns);

@@ -17,12 +17,20 @@ static bool ack_is_acceptable(const struct tcp_connection *connection,
     return seq_eq(segment->ack, tcp_wire(connection->hot.snd_start));
 }
 
-static void handshake_rtt(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+void tcp_handshake_rtt(struct stack *stack, struct tcp_connection *connection,
+                       const struct tcp_segment *segment, uint64_t now_ns)
 {
     struct tcp_congestion *congestion = &connection->congestion;
-    if (congestion->rtt_seq == 0)
-        return;
-    tcp_rto_sample(stack, connection, (uint32_t)((now_ns - congestion->rtt_sent_ns) / NS_PER_US));
+    uint64_t rtt_us = UINT64_MAX;
+    if (congestion->rtt_seq != 0) {
+        rtt_us = (now_ns - congestion->rtt_sent_ns) / NS_PER_US;
+    } else if (connection->hot.timestamps && segment->options.timestamp_echo != 0) {
+        uint32_t now = tcp_timestamp_now(connection, now_ns);
+        uint32_t rtt_ms = now - segment->options.timestamp_echo;
+        rtt_us = rtt_ms == 0 ? 1000 : rtt_ms * UINT64_C(1000);
+    }
+    if (rtt_us < TCP_RTO_MAX_US)
+        tcp_rto_sample(stack, connection, (uint32_t)rtt_us);
     congestion->rtt_seq = 0;
 }
 
@@ -31,7 +39,7 @@ static void established(struct stack *stack, struct tcp_connection *connection,
 {
     tcp_syn_accept(stack, connection, segment, &segment->options, now_ns);
     tcp_send_window_set(connection, segment, false);
-    handshake_rtt(stack, connection, now_ns);
+    tcp_handshake_rtt(stack, connection, segment, now_ns);
     tcp_establish(stack, connection, now_ns);
     tcp_event_raise(stack, connection, STACK_EVENT_ESTABLISHED);
     tcp_ack_now(stack, connection);

@@ -8,8 +8,8 @@
  *     RETRANSMIT  something is in flight: RFC 6298 §5. Restarted when snd_una advances.
  *     TAIL_PROBE  something is in flight and nothing is amiss: after two round trips of silence a
  *                 probe draws out the SACKs that fast recovery needs (RFC 8985 §7).
- *     REORDER     SACKs left holes on a path known to reorder: a quarter of a round trip later they
- *                 count as lost (RFC 8985 §6.2, step 5).
+ *     REORDER     SACKs left holes, but too few to call them lost: a quarter of a round trip later
+ *                 they are (RFC 8985 §6.2, step 5).
  *     PERSIST     nothing is in flight, but the peer's window (or Nagle, cork) holds data back:
  *                 probe it (RFC 9293 §3.8.6.1), with back-off.
  *   ACK timer     the delayed acknowledgement (RFC 9293 §3.8.6.3).
