@@ -58,6 +58,11 @@ struct engine_link *engine_link_attach(void)
     return link;
 }
 
+struct lock *engine_link_fork_lock(void)
+{
+    return &attach_lock;
+}
+
 static void ring_engine(struct engine_link *link, unsigned core)
 {
     uint64_t one = 1;
@@ -293,7 +298,7 @@ void engine_link_died(struct engine_link *link)
         while (left-- > 0 && link_consumer_pop(&link->consumers[core], &descriptor))
             socket_events_apply(link, core, &descriptor);
     }
-    for (uint32_t slot = 0; slot < link->hello.slots; slot++) {
+    for (uint32_t slot = 0; slot < link->slots_high; slot++) {
         struct socket *socket = atomic_load_explicit(&link->slots[slot], memory_order_acquire);
         if (socket != NULL)
             socket_events_engine_died(socket);
@@ -311,6 +316,14 @@ void engine_link_check_alive(struct engine_link *link, uint64_t now_ns)
     link->checked_alive_ns = now_ns;
     if (!engine_attach_is_alive(link->control_fd))
         engine_link_died(link);
+}
+
+void engine_link_slot_set(struct engine_link *link, uint32_t slot, struct socket *socket)
+{
+    uint32_t high = atomic_load_explicit(&link->slots_high, memory_order_relaxed);
+    while (high <= slot && !atomic_compare_exchange_weak(&link->slots_high, &high, slot + 1))
+        ;
+    atomic_store_explicit(&link->slots[slot], socket, memory_order_release);
 }
 
 bool engine_link_slot_allocate(struct engine_link *link, struct link_socket_name *name)

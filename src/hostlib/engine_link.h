@@ -46,6 +46,7 @@ struct engine_link {
     _Atomic uint32_t *armed[LINK_CORES_MAX]; /**< ours, in the window: written by us */
 
     struct socket *_Atomic *slots; /**< by slot; NULL: not ours */
+    _Atomic uint32_t slots_high;   /**< none of ours at or above */
 
     /* In the host region, inherited by forked processes. */
     struct host_slots *shared;
@@ -133,6 +134,9 @@ void engine_link_unlist_unread(struct engine_link *link, struct socket *socket);
 /** LINK_EVENT_REPLY. */
 void engine_link_reply_arrived(struct engine_link *link, const struct link_descriptor *descriptor);
 
+/** What fork() has to hold and its child to reset. */
+struct lock *engine_link_fork_lock(void);
+
 /** Wait, briefly, until the engine has taken all that was pushed: before a fork or the end of the
     process, which it learns by another way. */
 void engine_link_settle(struct engine_link *link);
@@ -142,6 +146,9 @@ void engine_link_died(struct engine_link *link);
 
 /** For programs that never sleep: look at intervals whether the engine lives. */
 void engine_link_check_alive(struct engine_link *link, uint64_t now_ns);
+
+/** From now on events of this slot are the socket's. */
+void engine_link_slot_set(struct engine_link *link, uint32_t slot, struct socket *socket);
 
 /** Take a host slot and its next incarnation. @return false: none free. */
 bool engine_link_slot_allocate(struct engine_link *link, struct link_socket_name *name);

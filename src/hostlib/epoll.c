@@ -332,9 +332,9 @@ void epoll_destroy(struct epoll_set *set)
        small and stays. */
 }
 
-void epoll_fork_child(void)
+struct lock *epoll_fork_lock(void)
 {
-    lock_reset(&epoll_lock);
+    return &epoll_lock;
 }
 
 /* ---- epoll_wait ---------------------------------------------------------------------------- */

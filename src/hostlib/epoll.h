@@ -15,6 +15,8 @@
 #include "hostlib/fd_table.h"
 #include "hostlib/waiter.h"
 
+struct lock;
+
 struct socket;
 struct epoll_set;
 
@@ -51,7 +53,7 @@ bool epoll_is_ready(struct epoll_set *set);
 /** The queue to wait on for that. */
 struct wait_queue *epoll_waiters(struct epoll_set *set);
 
-/** In a forked child. */
-void epoll_fork_child(void);
+/** What fork() has to hold and its child to reset. */
+struct lock *epoll_fork_lock(void);
 
 #endif

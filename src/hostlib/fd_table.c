@@ -138,6 +138,11 @@ void fd_close_internal(int fd)
     syscall(SYS_close, fd);
 }
 
+struct lock *fd_table_fork_lock(void)
+{
+    return &table_lock;
+}
+
 void fd_register_internal(int *place)
 {
     lock_acquire(&table_lock);

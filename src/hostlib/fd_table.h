@@ -15,6 +15,8 @@
 #include <stdint.h>
 #include <sys/single_threaded.h>
 
+struct lock;
+
 enum file_kind { FILE_SOCKET = 1, FILE_EPOLL, FILE_INTERNAL };
 
 /** What several descriptors (dup) can refer to; like the kernel's open file description. Its
@@ -120,6 +122,9 @@ void fd_close_internal(int fd);
 /** If fd is one of ours, move it elsewhere and tell its owner, since the application wants the
     number (dup2). */
 void fd_evade(int fd);
+
+/** What fork() has to hold and its child to reset. */
+struct lock *fd_table_fork_lock(void);
 
 /** Register where an internal descriptor's number is kept, for fd_evade(). */
 void fd_register_internal(int *place);

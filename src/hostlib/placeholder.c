@@ -25,6 +25,11 @@ static int make_original(bool is_v6)
     return fd;
 }
 
+struct lock *placeholder_fork_lock(void)
+{
+    return &original_lock;
+}
+
 int placeholder_open(bool is_v6, bool close_on_exec)
 {
     lock_acquire(&original_lock);

@@ -8,7 +8,12 @@
 
 #include <stdbool.h>
 
+struct lock;
+
 /** The lowest free descriptor, as Linux's accept() would return. @return negative errno: EMFILE. */
 int placeholder_open(bool is_v6, bool close_on_exec);
+
+/** What fork() has to hold and its child to reset. */
+struct lock *placeholder_fork_lock(void);
 
 #endif

@@ -6,10 +6,19 @@
 #include "hostlib/engine_link.h"
 #include "hostlib/epoll.h"
 #include "hostlib/fd_table.h"
+#include "hostlib/placeholder.h"
 #include "hostlib/policy.h"
 #include "hostlib/real.h"
 #include "hostlib/socket.h"
 #include "hostlib/waiter.h"
+
+/* Held around fork(), outer ones first, so that the child finds nothing half changed. */
+static struct lock *(*const fork_locks[])(void) = {
+    engine_link_fork_lock, placeholder_fork_lock, epoll_fork_lock,
+    socket_fork_lock,      waiter_fork_lock,      fd_table_fork_lock,
+};
+
+#define FORK_LOCKS (sizeof(fork_locks) / sizeof(fork_locks[0]))
 
 /* The link that the child of the fork under way will have; NULL: none. */
 static struct engine_link *forked_link;
@@ -17,7 +26,7 @@ static struct engine_link *forked_link;
 /* From now on another process may use these sockets too: their shared locks count. */
 static void share_sockets(struct engine_link *link)
 {
-    for (uint32_t slot = 0; slot < link->hello.slots; slot++) {
+    for (uint32_t slot = 0; slot < link->slots_high; slot++) {
         struct socket *socket = atomic_load_explicit(&link->slots[slot], memory_order_relaxed);
         if (socket == NULL)
             continue;
@@ -27,12 +36,8 @@ static void share_sockets(struct engine_link *link)
     }
 }
 
-void process_fork_prepare(void)
+static void prepare_link(struct engine_link *link)
 {
-    struct engine_link *link = engine_link_current();
-    forked_link = link;
-    if (link == NULL)
-        return;
     engine_link_flush(link);
     engine_link_settle(link);
     engine_attach_fork_prepare(link);
@@ -42,17 +47,23 @@ void process_fork_prepare(void)
     lock_acquire(&link->produce_lock);
 }
 
-static void release_locks(struct engine_link *link)
+void process_fork_prepare(void)
 {
-    lock_release(&link->produce_lock);
-    lock_release(&link->consume_lock);
+    forked_link = engine_link_current();
+    if (forked_link != NULL)
+        prepare_link(forked_link);
+    for (size_t i = 0; i < FORK_LOCKS; i++)
+        lock_acquire(fork_locks[i]());
 }
 
 void process_fork_parent(void)
 {
+    for (size_t i = FORK_LOCKS; i > 0; i--)
+        lock_release(fork_locks[i - 1]());
     if (forked_link == NULL)
         return;
-    release_locks(forked_link);
+    lock_release(&forked_link->produce_lock);
+    lock_release(&forked_link->consume_lock);
     engine_attach_fork_parent();
     forked_link = NULL;
 }
@@ -64,7 +75,7 @@ static void reset_locks(struct engine_link *link)
     lock_reset(&link->reply_lock);
     lock_reset(&link->unread_lock);
     link->replies = NULL;
-    for (uint32_t slot = 0; slot < link->hello.slots; slot++) {
+    for (uint32_t slot = 0; slot < link->slots_high; slot++) {
         struct socket *socket = atomic_load_explicit(&link->slots[slot], memory_order_relaxed);
         if (socket != NULL)
             lock_reset(&socket->lock);
@@ -74,8 +85,9 @@ static void reset_locks(struct engine_link *link)
 void process_fork_child(void)
 {
     lock_thread_id = 0;
+    for (size_t i = 0; i < FORK_LOCKS; i++)
+        lock_reset(fork_locks[i]());
     waiter_fork_child();
-    epoll_fork_child();
     if (forked_link == NULL)
         return;
     reset_locks(forked_link);

@@ -61,6 +61,11 @@ void socket_free(struct socket *socket)
     lock_release(&slab_lock);
 }
 
+struct lock *socket_fork_lock(void)
+{
+    return &slab_lock;
+}
+
 void socket_destroy(struct socket *socket)
 {
     epoll_forget_socket(socket);
@@ -106,7 +111,7 @@ int socket_take_slot(struct socket *socket, struct engine_link *link)
     socket->link = link;
     socket->send_limit = link->hello.send_buffer_initial;
     socket_attach_block(socket);
-    atomic_store_explicit(&link->slots[socket->name.slot], socket, memory_order_release);
+    engine_link_slot_set(link, socket->name.slot, socket);
     return 0;
 }
 

@@ -121,6 +121,9 @@ void socket_destroy(struct socket *socket);
 /** Give the object back to the allocator. */
 void socket_free(struct socket *socket);
 
+/** What fork() has to hold and its child to reset. */
+struct lock *socket_fork_lock(void);
+
 void socket_lock(struct socket *socket);
 void socket_unlock(struct socket *socket);
 

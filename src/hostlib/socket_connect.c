@@ -121,6 +121,16 @@ static int disconnect(struct socket *socket, int fd, const struct sockaddr *addr
     return 0;
 }
 
+/* Linux takes the wildcard address as a destination for the loopback address. */
+static void become_loopback_if_any(struct ip_address *address)
+{
+    if (!ip_address_is_any(address))
+        return;
+    if (ip_address_is_v4(address))
+        address->bytes[12] = 127;
+    address->bytes[15] = 1;
+}
+
 static int connect_first(struct socket *socket, int fd, const struct sockaddr *address,
                          socklen_t length)
 {
@@ -133,6 +143,7 @@ static int connect_first(struct socket *socket, int fd, const struct sockaddr *a
             return error;
         return REAL(connect)(fd, address, length) < 0 ? -errno : 0;
     }
+    become_loopback_if_any(&remote.address);
     struct engine_link *link = NULL;
     if (!policy_is_kernels(&remote.address))
         link = socket->link != NULL ? socket->link : engine_link_attach();

@@ -24,7 +24,7 @@ static int real_bind(int fd, const struct sockaddr *address, socklen_t length)
     return REAL(bind)(fd, address, length) < 0 ? -errno : 0;
 }
 
-static int engine_bind(struct socket *socket, struct ip_endpoint *endpoint)
+static int engine_bind_once(struct socket *socket, struct ip_endpoint *endpoint)
 {
     struct link_descriptor operation = socket_operation(socket, LINK_OP_BIND);
     struct link_descriptor answer;
@@ -45,6 +45,14 @@ static int engine_bind(struct socket *socket, struct ip_endpoint *endpoint)
         return -(int)answer.error;
     endpoint->port = answer.endpoints.local_port;
     return 0;
+}
+
+/* A port closed just before is free only when the engine's present round ends; its answer ends it.
+ */
+static int engine_bind(struct socket *socket, struct ip_endpoint *endpoint)
+{
+    int error = engine_bind_once(socket, endpoint);
+    return error == -EADDRINUSE ? engine_bind_once(socket, endpoint) : error;
 }
 
 /* Let go of the slot; the engine's SLOT_FREE gives it back. */
@@ -330,7 +338,7 @@ void socket_accept_arrived(struct socket *listener, unsigned core,
     else
         listener->accept_first = socket;
     listener->accept_last = socket;
-    atomic_store_explicit(&link->slots[slot], socket, memory_order_release);
+    engine_link_slot_set(link, slot, socket);
     socket_changed(listener, EPOLLIN | EPOLLRDNORM);
 }
 

@@ -255,9 +255,13 @@ bool waiter_signals_restart(void)
     return any;
 }
 
+struct lock *waiter_fork_lock(void)
+{
+    return &waiter_lock;
+}
+
 void waiter_fork_child(void)
 {
-    lock_reset(&waiter_lock);
     for (unsigned i = 0; i < spare_eventfd_count; i++)
         fd_close_internal(spare_eventfds[i]);
     spare_eventfd_count = 0;

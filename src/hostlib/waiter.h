@@ -22,6 +22,8 @@
 
 #include "base/time_units.h"
 
+struct lock;
+
 struct file;
 struct waiter;
 
@@ -89,6 +91,9 @@ uint64_t waiter_now_ns(void);
 
 /** now + timeout; NULL: TIME_NEVER. */
 uint64_t waiter_deadline_ns(const struct timespec *timeout);
+
+/** What fork() has to hold and its child to reset. */
+struct lock *waiter_fork_lock(void);
 
 /** In a forked child: the other threads' waiters don't exist; eventfds are made anew. */
 void waiter_fork_child(void);
