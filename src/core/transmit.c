@@ -224,6 +224,12 @@ static bool connections_transmit(struct stack *stack, uint64_t now_ns, uint32_t 
     return false;
 }
 
+/** Looked at for every segment; the call itself is rarely needed. */
+static bool packets_are_due(const struct stack *stack)
+{
+    return stack->packets.first != NULL || stack->packet_sent != NULL;
+}
+
 bool stack_transmit(struct stack *stack, uint64_t now_ns, uint32_t gso_bytes_max,
                     struct stack_frame *frame)
 {
@@ -234,10 +240,12 @@ bool stack_transmit(struct stack *stack, uint64_t now_ns, uint32_t gso_bytes_max
     frame->gso_size = 0;
     frame->turn_round = false;
     frame->l4_checksum_partial = false;
-    if (!packets_transmit(stack, now_ns, frame) &&
-        !connections_transmit(stack, now_ns, gso_bytes_max, frame) &&
-        !packets_transmit(stack, now_ns, frame)) /* a connection may have had to ask for its
-                                                    neighbour */
+    bool sent = packets_are_due(stack) && packets_transmit(stack, now_ns, frame);
+    if (!sent)
+        sent = connections_transmit(stack, now_ns, gso_bytes_max, frame);
+    if (!sent && packets_are_due(stack)) /* a connection had to ask for its neighbour */
+        sent = packets_transmit(stack, now_ns, frame);
+    if (!sent)
         return false;
     stack->counters.frames_out++;
     stack->counters.bytes_out += frame->header_length + frame->payload_length;
