@@ -12,6 +12,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "engine/engine_core.h"
+#include "engine/pipeline/host_operations.h"
 #include "engine/pipeline/notify.h"
 #include "engine/socket.h"
 
@@ -191,8 +192,11 @@ static void attach_process(struct engine_core *core, void *context)
     struct adoption *adoption = context;
     struct process_core *part = &adoption->child->cores[core->index];
     LIST_INSERT_HEAD(&adoption->child->tenant->cores[core->index].processes, part, link);
-    if (adoption->parent != NULL)
-        socket_copy_holders(&adoption->parent->cores[core->index], part);
+    if (adoption->parent == NULL)
+        return;
+    struct process_core *parent = &adoption->parent->cores[core->index];
+    host_operations_drain(core, parent);
+    socket_copy_holders(parent, part);
 }
 
 int process_create(struct tenant *tenant, struct process *parent, uint32_t id, pid_t pid,
@@ -222,6 +226,7 @@ static void detach_process(struct engine_core *core, void *context)
 {
     struct process *process = context;
     struct process_core *part = &process->cores[core->index];
+    host_operations_drain(core, part);
     LIST_REMOVE(part, link);
     socket_let_go_all(core, part);
     engine_core_settle(core);

@@ -483,6 +483,21 @@ bool host_operations_run(struct engine_core *core)
     return any;
 }
 
+void host_operations_drain(struct engine_core *core, struct process_core *process)
+{
+    struct channel *channel;
+    LIST_FOREACH(channel, &process->process->channels, link)
+    {
+        /* No more than a ring holds: whoever shares the memory may go on filling it. */
+        struct channel_core *part = &channel->cores[core->index];
+        struct link_descriptor descriptor;
+        for (unsigned i = 0; i < TENANT_RING_SLOTS && notify_reply_room(part) &&
+                             link_consumer_pop(&part->to_engine, &descriptor);
+             i++)
+            host_operations_apply(part, &descriptor);
+    }
+}
+
 bool host_operations_are_idle(const struct engine_core *core)
 {
     const struct channel_core *channel;

@@ -13,9 +13,16 @@
 
 struct engine_core;
 struct channel_core;
+struct process_core;
 
 /** A bounded number from each channel in turn. @return whether there were any. */
 bool host_operations_run(struct engine_core *core);
+
+/**
+ * Everything that a process has put into its rings so far, at once: before it is forked or taken
+ * for dead, since what it did before counts.
+ */
+void host_operations_drain(struct engine_core *core, struct process_core *process);
 
 /** Apply one descriptor as if it had come by this channel. The entry for fuzzers and tests. */
 void host_operations_apply(struct channel_core *channel, const struct link_descriptor *descriptor);
