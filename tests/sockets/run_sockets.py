@@ -1,0 +1,128 @@
+#!/usr/bin/python3
+"""Run the socket cases on kernel TCP and on PnO, and compare what they print, line by line.
+
+Both runs happen in the host namespace of a lab of its own; with PNO_LOOPBACK=1 the engine turns the
+cases' loopback traffic round. Prints 'ok FAMILY CASE' or 'not ok FAMILY CASE: why' for each case; exit
+status 0 if all agree, else 1.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+
+TIMEOUT_S = 240
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", default="build", metavar="DIR")
+    parser.add_argument("--keep-output", metavar="DIR", help="write both runs' output there")
+    parser.add_argument("words", nargs="*", help="only cases whose names contain one of these")
+    options = parser.parse_args()
+    options.build = os.path.realpath(options.build)
+    return options
+
+
+class Lab:
+    """`pno lab` of a name that no other run has."""
+
+    def __init__(self, build):
+        self.pno = os.path.join(build, "src/cli/pno")
+        self.name = f"ps{os.getpid()}"
+
+    def __enter__(self):
+        subprocess.run([self.pno, "lab", "--name", self.name, "up"], check=True, timeout=60)
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run([self.pno, "lab", "--name", self.name, "down"], check=False, timeout=60)
+
+    def run(self, *argv, environment=None):
+        """Its output; what it left behind in its own process group is ended."""
+        child = subprocess.Popen([self.pno, "lab", "--name", self.name, "exec", "host", "--", *argv],
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+                                 errors="replace", start_new_session=True,
+                                 env={**os.environ, **(environment or {})})
+        try:
+            return child.communicate(timeout=TIMEOUT_S)[0]
+        except subprocess.TimeoutExpired:
+            return ""
+        finally:
+            try:
+                os.killpg(child.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            child.wait()
+
+    def connections_opened(self):
+        """By the engine, since it started."""
+        stats = json.loads(self.run(self.pno, "stats", "--json"))
+        return sum(core["counters"].get("passive_opens", 0) for core in stats["cores"])
+
+
+def by_case(output):
+    """{'ipv4 NAME': [line, ...]} in order of appearance."""
+    cases = {}
+    for line in output.splitlines():
+        name, colon, said = line.partition(": ")
+        if colon:
+            cases.setdefault(name, []).append(said)
+    return cases
+
+
+def difference(kernel, pno):
+    """The first difference of two lists of lines, or None."""
+    for number in range(max(len(kernel), len(pno))):
+        expected = kernel[number] if number < len(kernel) else "nothing more"
+        found = pno[number] if number < len(pno) else "nothing more"
+        if expected != found:
+            return f"line {number + 1}: kernel '{expected}', PnO '{found}'"
+    return None
+
+
+def compare(kernel, pno):
+    failed = 0
+    for name, lines in kernel.items():
+        why = difference(lines, pno.get(name, []))
+        if why is None and lines[-1] != "done":
+            why = f"ends by '{lines[-1]}' on both"
+        print(f"not ok {name}: {why}" if why else f"ok {name}", flush=True)
+        failed += why is not None
+    for name in pno.keys() - kernel.keys():
+        print(f"not ok {name}: only PnO printed it", flush=True)
+        failed += 1
+    return failed
+
+
+def main():
+    options = parse_arguments()
+    cases = os.path.join(options.build, "tests/sockets/pno-socket-cases")
+    if os.geteuid() != 0:
+        print("skip sockets: needs root (network namespaces)")
+        return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with Lab(options.build) as lab:
+        kernel = lab.run(cases, *options.words)
+        pno = lab.run(lab.pno, "run", "--", cases, *options.words,
+                      environment={"PNO_LOOPBACK": "1"})
+        opened = lab.connections_opened()
+    if options.keep_output:
+        for name, text in (("kernel.txt", kernel), ("pno.txt", pno)):
+            with open(os.path.join(options.keep_output, name), "w", encoding="utf-8") as file:
+                file.write(text)
+    results = by_case(kernel)
+    failed = compare(results, by_case(pno))
+    if not results:
+        print("not ok the cases: kernel TCP printed nothing")
+        return 1
+    if opened == 0:
+        print("not ok the engine: it served no connection, so nothing was compared")
+        return 1
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
