@@ -116,11 +116,11 @@ void tcp_listener_taken(struct tcp_listener *listener)
 }
 
 /** Nobody will ever hold it: end it without telling anyone. */
-static void discard(struct stack *stack, struct tcp_connection *connection)
+static void discard(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     bool reset = connection->unannounced && connection->hot.state != TCP_STATE_CLOSED;
     if (reset && connection->hot.state != TCP_STATE_TIME_WAIT)
-        tcp_send_reset(stack, connection);
+        tcp_send_reset(stack, connection, now_ns);
     connection->orphaned = connection->closed_told = connection->released = true;
     connection->unannounced = false;
     if (connection->hot.state != TCP_STATE_CLOSED)
@@ -130,14 +130,13 @@ static void discard(struct stack *stack, struct tcp_connection *connection)
 
 void tcp_listener_close(struct stack *stack, struct tcp_listener *listener, uint64_t now_ns)
 {
-    (void)now_ns;
     while (listener->embryonic_first)
-        discard(stack, listener->embryonic_first);
+        discard(stack, listener->embryonic_first, now_ns);
     while (listener->accept_first) {
         struct tcp_connection *connection = listener->accept_first;
         listener->accept_first = connection->queue_next;
         connection->listener = NULL;
-        discard(stack, connection);
+        discard(stack, connection, now_ns);
     }
     stack_listener_remove(stack, listener);
     stack_listener_free(stack, listener);

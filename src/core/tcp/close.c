@@ -42,7 +42,7 @@ static void fin_wait_2_limit(struct stack *stack, struct tcp_connection *connect
 {
     uint64_t timeout_ns = connection->options.linger2_ns;
     if (timeout_ns == UINT64_MAX) {
-        tcp_send_reset(stack, connection);
+        tcp_send_reset(stack, connection, now_ns);
         tcp_enter_closed(stack, connection, 0);
         return;
     }
@@ -76,9 +76,13 @@ void tcp_fin_arrived(struct stack *stack, struct tcp_connection *connection, uin
     switch ((enum tcp_state)connection->hot.state) {
     case TCP_STATE_ESTABLISHED:
         tcp_set_state(stack, connection, TCP_STATE_CLOSE_WAIT);
-        /* As Linux: an application that closes now has its FIN carry the acknowledgement. */
+        /* As Linux: an application that closes now has its FIN carry the acknowledgement; but
+           delays are for peers that sent something. */
         connection->hot.pingpong = true;
-        tcp_ack_schedule(stack, connection, now_ns);
+        if (tcp_received_end(connection) == connection->hot.rcv_start)
+            tcp_ack_now(stack, connection);
+        else
+            tcp_ack_schedule(stack, connection, now_ns);
         break;
     case TCP_STATE_FIN_WAIT_1:
         tcp_set_state(stack, connection, TCP_STATE_CLOSING);
@@ -129,7 +133,6 @@ void tcp_shutdown_read(struct stack *stack, struct tcp_connection *connection)
 
 void tcp_abort(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
-    (void)now_ns;
     connection->orphaned = true;
     switch ((enum tcp_state)connection->hot.state) {
     case TCP_STATE_CLOSED:
@@ -140,7 +143,7 @@ void tcp_abort(struct stack *stack, struct tcp_connection *connection, uint64_t 
     case TCP_STATE_FIN_WAIT_1:
     case TCP_STATE_FIN_WAIT_2:
     case TCP_STATE_CLOSE_WAIT:
-        tcp_send_reset(stack, connection);
+        tcp_send_reset(stack, connection, now_ns);
         tcp_enter_closed(stack, connection, 0);
         break;
     default:

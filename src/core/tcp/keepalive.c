@@ -58,7 +58,7 @@ void tcp_keepalive_expired(struct stack *stack, struct tcp_connection *connectio
         if (silence < idle_ns) {
             next_ns = idle_ns - silence;
         } else if (is_dead(connection, silence)) {
-            tcp_send_reset(stack, connection);
+            tcp_send_reset(stack, connection, now_ns);
             tcp_enter_closed(stack, connection,
                              connection->soft_error ? connection->soft_error : ETIMEDOUT);
             return;

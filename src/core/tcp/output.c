@@ -95,6 +95,9 @@ static void finish_data(const struct emission *e, uint64_t number, uint64_t end)
     uint8_t flags = 0;
     if (end > hot->snd_end)
         flags |= TCP_FIN;
+    /* As Linux, what goes out as several segments at once is pushed at its end. */
+    if (length > e->mss)
+        flags |= TCP_PSH;
     if (length > 0 &&
         ((data_end == hot->snd_end && !hot->more) || data_end == connection->congestion.snd_push)) {
         flags |= TCP_PSH;

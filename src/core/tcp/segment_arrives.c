@@ -238,9 +238,9 @@ static void synchronized_arrives(const struct arrival *a)
 {
     if (!check_timestamp(a) || !check_sequence(a) || !check_reset(a) || !check_syn(a))
         return;
-    timestamp_record(a);
     if (!check_ack(a))
         return;
+    timestamp_record(a); /* only now: a blind segment must not make PAWS refuse the peer's */
     if (a->segment->flags & TCP_URG)
         tcp_urgent_arrives(a->stack, a->connection, a->segment, a->seq);
     if (!check_reader(a))

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "core/tcp/listener.h"
+#include "core/tcp/options.h"
 #include "core/tcp/timers.h"
 
 #define BIT(state) (UINT32_C(1) << TCP_STATE_##state)
@@ -92,7 +93,7 @@ void tcp_enter_closed(struct stack *stack, struct tcp_connection *connection, in
     tcp_tell_closed(stack, connection);
 }
 
-void tcp_send_reset(struct stack *stack, struct tcp_connection *connection)
+void tcp_send_reset(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     const struct tcp_hot *hot = &connection->hot;
     /* As Linux: the number must be one the peer accepts even when its window shrank. */
@@ -108,6 +109,9 @@ void tcp_send_reset(struct stack *stack, struct tcp_connection *connection)
         .traffic_class = connection->options.traffic_class,
         .ttl = connection->options.ttl,
     };
+    if (hot->timestamps)
+        reply.options_length = tcp_options_build_timestamps(tcp_timestamp_now(connection, now_ns),
+                                                            hot->ts_recent, reply.options);
     stack_counters(stack)->resets_out++;
     stack_reply_queue(stack, &reply);
 }

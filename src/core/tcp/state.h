@@ -27,8 +27,8 @@ void tcp_tell_closed(struct stack *stack, struct tcp_connection *connection);
     (errno, 0 = none) while it holds the connection, of the end when it does not. */
 void tcp_enter_closed(struct stack *stack, struct tcp_connection *connection, int error);
 
-/** Queue the RST of this connection (RFC 9293 §3.10.5: ABORT call). */
-void tcp_send_reset(struct stack *stack, struct tcp_connection *connection);
+/** Queue the RST of this connection (RFC 9293 §3.10.5: ABORT call), with its timestamp. */
+void tcp_send_reset(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
 
 /** Free it when it is CLOSED and nobody holds it. @return true: it is gone. */
 bool tcp_release_if_done(struct stack *stack, struct tcp_connection *connection);
