@@ -337,6 +337,7 @@ static void place(struct world *world, struct host *host, const struct stack_rx 
     if (endpoint->closed_by_us)
         world_fail(world, "connection %u side %u: payload placed after the close", endpoint->id,
                    endpoint->side);
+    oracle_segment_taken(world, endpoint, &rx->segment);
     if (!random_chance(&world->random, s->placement_delayed)) {
         oracle_payload_placed(world, endpoint, result->place_offset, bytes, result->place_length);
         return;

@@ -234,6 +234,7 @@ static void check_timestamp(struct world *world, struct endpoint *owner,
     world->coverage.timestamp_wraps += owner->tsval_known && value < owner->tsval;
     owner->tsval_known = true;
     owner->tsval = value;
+    owner->tsecr = view->options.timestamp_echo;
 }
 
 static void check_tcp_sent(struct world *world, struct host *host, const struct frame_view *view,
@@ -322,6 +323,16 @@ static void note_placed(struct endpoint *endpoint, uint64_t offset, uint32_t len
         endpoint->placed[i / 8] |= (uint8_t)(1u << (i % 8));
     while (is_placed(endpoint, endpoint->placed_prefix))
         endpoint->placed_prefix++;
+}
+
+void oracle_segment_taken(struct world *world, const struct endpoint *endpoint,
+                          const struct tcp_segment *segment)
+{
+    const struct tcp_options *options = &segment->options;
+    if (endpoint->tsval_known && options->has_timestamps &&
+        (int32_t)(options->timestamp_value - endpoint->tsecr) < 0)
+        world_fail(world, "connection %u side %u takes a timestamp %u after it echoed %u (PAWS)",
+                   endpoint->id, endpoint->side, options->timestamp_value, endpoint->tsecr);
 }
 
 void oracle_payload_placed(struct world *world, struct endpoint *endpoint, uint64_t offset,

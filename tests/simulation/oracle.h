@@ -56,6 +56,10 @@ void oracle_frame_sent(struct world *world, struct host *host, const struct fram
 /** A segment reached a host and was found good. */
 void oracle_segment_delivered(struct world *world, const struct tcp_segment *segment);
 
+/** Payload of this segment is wanted: should it be? */
+void oracle_segment_taken(struct world *world, const struct endpoint *endpoint,
+                          const struct tcp_segment *segment);
+
 /** The stack says where payload goes: compare, then note it as placed. */
 void oracle_payload_placed(struct world *world, struct endpoint *endpoint, uint64_t offset,
                            const uint8_t *bytes, uint32_t length);
