@@ -21,14 +21,15 @@ void tcp_send_window_set(struct tcp_connection *connection, const struct tcp_seg
     }
 }
 
-/** RFC 9293 §3.10.7.4: the newest segment's window counts. @return true when it changed. */
+/** RFC 9293 §3.10.7.4: the newest segment's window counts; of two as new, the larger, or one that
+    closes (as Linux). @return true when it changed. */
 static bool window_update(struct tcp_connection *connection, const struct tcp_segment *segment,
                           uint64_t ack)
 {
     struct tcp_hot *hot = &connection->hot;
     uint32_t window = (uint32_t)segment->window << hot->snd_wscale;
     bool newer = ack > hot->snd_una || seq_gt(segment->seq, hot->snd_wl1) ||
-                 (seq_eq(segment->seq, hot->snd_wl1) && window > hot->snd_wnd);
+                 (seq_eq(segment->seq, hot->snd_wl1) && (window > hot->snd_wnd || window == 0));
     if (!newer)
         return false;
     bool changed = window != hot->snd_wnd;

@@ -1,0 +1,158 @@
+/* Slow start, congestion avoidance by NewReno and CUBIC, cwnd validation, idleness. */
+#include "script.h"
+
+#include "core/tcp/congestion.h"
+
+static unsigned acked;
+
+/** Send and have acknowledged one window's worth; the application always has more. */
+static void one_round_trip(uint64_t rtt_ms)
+{
+    uint32_t cwnd = info().snd_cwnd;
+    app_send((cwnd + 10) * 1448 - info().notsent_bytes);
+    unsigned sent = ours_any();
+    assert_true(sent >= cwnd);
+    after_ms(rtt_ms);
+    while (sent > 0) {
+        unsigned now = sent < 2 ? sent : 2;
+        acked += now * 1448;
+        peer(". 1:1(0) ack %u win 65535", acked);
+        sent -= now;
+    }
+}
+
+static void begin(uint8_t congestion)
+{
+    tcp_listener_options(script.listener)->congestion = congestion;
+    established();
+    acked = 1;
+}
+
+static void slow_start_doubles_each_round_trip(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_NEWRENO);
+    one_round_trip(10);
+    assert_int_equal(info().snd_cwnd, 20);
+    ours_any();
+}
+
+static void newreno_adds_a_segment_each_round_trip(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_NEWRENO);
+    script.connection->congestion.ssthresh = 10 * 1448;
+    for (unsigned i = 1; i <= 5; i++) {
+        one_round_trip(10);
+        assert_in_range(info().snd_cwnd, 9 + i, 11 + i);
+    }
+}
+
+static void newreno_halves_and_cubic_takes_off_three_tenths(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_NEWRENO);
+    script.connection->hot.cwnd = 100 * 1448;
+    assert_int_equal(tcp_congestion_newreno.ssthresh(script.connection) / 1448, 50);
+    assert_int_equal(tcp_congestion_cubic.ssthresh(script.connection) / 1448, 70);
+    script.connection->hot.cwnd = 1448;
+    assert_int_equal(tcp_congestion_newreno.ssthresh(script.connection), 2 * 1448);
+    assert_int_equal(tcp_congestion_cubic.ssthresh(script.connection), 2 * 1448);
+}
+
+/** cwnd in segments after seconds of congestion avoidance from a loss at w segments. */
+static uint32_t cubic_after(uint32_t w, uint64_t rtt_ms, uint64_t ms)
+{
+    struct tcp_connection *c = script.connection;
+    tcp_congestion_cubic.init(c);
+    c->hot.cwnd = w * 1448;
+    c->congestion.srtt_us = (uint32_t)rtt_ms * 1000;
+    c->congestion.ssthresh = c->hot.cwnd = tcp_congestion_cubic.ssthresh(c);
+    for (uint64_t t = 0; t < ms; t += rtt_ms) {
+        uint32_t left = c->hot.cwnd;
+        while (left > 0) {
+            uint32_t step = left < 2 * 1448 ? left : 2 * 1448;
+            tcp_congestion_cubic.avoid(c, step, script.now_ns + t * NS_PER_MS);
+            left -= step;
+        }
+    }
+    return c->hot.cwnd / 1448;
+}
+
+static void cubic_is_back_at_its_maximum_after_k(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_CUBIC);
+    /* K = cbrt(0.3 · 1000 / 0.4) = 9.09 s */
+    assert_in_range(cubic_after(1000, 100, 4500), 900, 980);
+    assert_in_range(cubic_after(1000, 100, 9100), 985, 1005);
+    assert_in_range(cubic_after(1000, 100, 13600), 1020, 1060);
+}
+
+static void cubic_is_as_fast_as_reno_on_short_paths(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_CUBIC);
+    /* 200 round trips of 1 ms: Reno's share with beta 0.7 gains about half a segment each. */
+    assert_in_range(cubic_after(100, 1, 200), 115, 270);
+}
+
+static void window_not_used_does_not_grow(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_CUBIC);
+    for (unsigned i = 0; i < 20; i++) {
+        app_send(100);
+        assert_int_equal(ours_any(), 1);
+        after_ms(10);
+        acked += 100;
+        peer(". 1:1(0) ack %u win 65535", acked);
+    }
+    assert_int_equal(info().snd_cwnd, 10);
+}
+
+static void idleness_brings_back_the_initial_window(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_CUBIC);
+    one_round_trip(10);
+    one_round_trip(10);
+    while (ours_any() > 0 || info().unacked > 0) {
+        acked = (unsigned)tcp_send_end_offset(script.connection) + 1;
+        if (info().notsent_bytes == 0)
+            peer(". 1:1(0) ack %u win 65535", acked);
+        else
+            peer(". 1:1(0) ack %u win 65535", (unsigned)(acked - info().notsent_bytes));
+    }
+    assert_true(info().snd_cwnd > 20);
+    after_ms(10000);
+    app_send(1448);
+    ours_any();
+    assert_int_equal(info().snd_cwnd, 10);
+}
+
+static void algorithm_can_be_changed(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_CUBIC);
+    assert_string_equal(info().congestion_name, "cubic");
+    struct tcp_options_set options = app_options();
+    options.congestion = TCP_CONGESTION_NEWRENO;
+    app_set_options(options);
+    assert_string_equal(info().congestion_name, "reno");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(slow_start_doubles_each_round_trip),
+        TEST(newreno_adds_a_segment_each_round_trip),
+        TEST(newreno_halves_and_cubic_takes_off_three_tenths),
+        TEST(cubic_is_back_at_its_maximum_after_k),
+        TEST(cubic_is_as_fast_as_reno_on_short_paths),
+        TEST(window_not_used_does_not_grow),
+        TEST(idleness_brings_back_the_initial_window),
+        TEST(algorithm_can_be_changed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,100 @@
+/* ICMP about our segments: packet too big, unreachable. */
+#include "script.h"
+
+#include <errno.h>
+
+static void icmp(enum tcp_icmp_kind kind, int error, uint16_t mtu, uint32_t relative_seq)
+{
+    tcp_icmp_arrives(script.stack, script.connection, kind, error, mtu,
+                     seq_of(script.our_iss + relative_seq), script.now_ns);
+    after_us(0);
+}
+
+static void packet_too_big_retransmits_in_smaller_segments(void **unused)
+{
+    (void)unused;
+    established();
+    app_send(3 * 1448);
+    assert_int_equal(ours_any(), 3);
+    icmp(TCP_ICMP_PACKET_TOO_BIG, EMSGSIZE, 1000, 1);
+    ours(". 1:949(948) ack 1");
+    ours(". 949:1897(948) ack 1");
+    ours(". 1897:2845(948) ack 1");
+    ours(". 2845:3793(948) ack 1");
+    ours("P. 3793:4345(552) ack 1");
+    nothing();
+    assert_int_equal(info().pmtu, 1000);
+    assert_int_equal(info().snd_cwnd, 10 * 1448 / 948); /* not congestion: the bytes stay */
+}
+
+static void packet_too_big_about_nothing_in_flight_is_ignored(void **unused)
+{
+    (void)unused;
+    established();
+    app_send(1448);
+    assert_int_equal(ours_any(), 1);
+    icmp(TCP_ICMP_PACKET_TOO_BIG, EMSGSIZE, 1000, 100000);
+    icmp(TCP_ICMP_PACKET_TOO_BIG, EMSGSIZE, 1000, 0);
+    nothing();
+    assert_int_equal(info().pmtu, 1500);
+}
+
+static void larger_mtu_is_ignored(void **unused)
+{
+    (void)unused;
+    established();
+    app_send(1448);
+    assert_int_equal(ours_any(), 1);
+    icmp(TCP_ICMP_PACKET_TOO_BIG, EMSGSIZE, 9000, 1);
+    nothing();
+    assert_int_equal(info().pmtu, 1500);
+}
+
+static void unreachable_ends_an_open_but_not_a_connection(void **unused)
+{
+    (void)unused;
+    established();
+    app_send(100);
+    assert_int_equal(ours_any(), 1);
+    icmp(TCP_ICMP_UNREACHABLE_SOFT, EHOSTUNREACH, 0, 1);
+    assert_int_equal(events_taken(), STACK_EVENT_SOFT_ERROR);
+    assert_int_equal(tcp_error(script.connection), EHOSTUNREACH);
+    icmp(TCP_ICMP_UNREACHABLE_HARD, ECONNREFUSED, 0, 1);
+    assert_int_equal(state(), TCP_STATE_ESTABLISHED);
+    peer(". 1:1(0) ack 101");
+    assert_int_equal(tcp_error(script.connection), 0);
+}
+
+static void unreachable_port_refuses_an_open(void **unused)
+{
+    (void)unused;
+    connect_begin();
+    ours("S 0:0(0)");
+    icmp(TCP_ICMP_UNREACHABLE_HARD, ECONNREFUSED, 0, 0);
+    assert_int_equal(events_taken(), STACK_EVENT_ERROR);
+    assert_int_equal(tcp_error(script.connection), ECONNREFUSED);
+}
+
+static void unresolved_neighbour_fails_an_open(void **unused)
+{
+    (void)unused;
+    connect_begin();
+    ours("S 0:0(0)");
+    tcp_neighbour_failed(script.stack, script.connection, script.now_ns);
+    after_us(0);
+    assert_int_equal(events_taken(), STACK_EVENT_ERROR);
+    assert_int_equal(tcp_error(script.connection), EHOSTUNREACH);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(packet_too_big_retransmits_in_smaller_segments),
+        TEST(packet_too_big_about_nothing_in_flight_is_ignored),
+        TEST(larger_mtu_is_ignored),
+        TEST(unreachable_ends_an_open_but_not_a_connection),
+        TEST(unreachable_port_refuses_an_open),
+        TEST(unresolved_neighbour_fails_an_open),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
