@@ -18,7 +18,7 @@ struct run_options {
 
 static bool is_log_level(const char *level)
 {
-    static const char *const levels[] = {"error", "warn", "info", "debug"};
+    static const char *const levels[] = {"error", "warning", "info", "debug"};
     for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
         if (strcmp(level, levels[i]) == 0) {
             return true;
@@ -36,7 +36,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         return 0;
     case 'l':
         if (!is_log_level(argument)) {
-            cli_usage_error(state->argv[0], "no log level '%s': error, warn, info or debug",
+            cli_usage_error(state->argv[0], "no log level '%s': error, warning, info or debug",
                             argument);
         }
         options->log = argument;
@@ -55,7 +55,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 static const struct argp_option run_argp_options[] = {
     {"socket", 's', "PATH", 0, "pnod's control socket (else $PNO_SOCKET, else /run/pno/pnod.sock)",
      0},
-    {"log", 'l', "LEVEL", 0, "what libpno.so reports: error, warn, info or debug", 0},
+    {"log", 'l', "LEVEL", 0, "what libpno.so reports: error, warning, info or debug", 0},
     {0},
 };
 
