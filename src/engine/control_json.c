@@ -270,7 +270,8 @@ char *control_json_answer(struct control *control, const char *request, size_t b
     char *line = malloc(length + 2);
     if (line != NULL) {
         memcpy(line, text, length);
-        memcpy(line + length, "\n", 2);
+        line[length] = '\n';
+        line[length + 1] = '\0';
     }
     free(text);
     return line;

@@ -48,7 +48,7 @@ static int set_up_queues(struct port *port, const struct rte_eth_dev_info *info)
     int result = rte_eth_dev_adjust_nb_rx_tx_desc(port->id, &receive_frames, &send_frames);
     if (result != 0)
         return result;
-    for (uint16_t queue = 0; queue < port->queue_count; queue++) {
+    for (uint16_t queue = 0; queue < (uint16_t)port->queue_count; queue++) {
         struct rte_eth_rxconf rxconf = info->default_rxconf;
         struct rte_eth_txconf txconf = info->default_txconf;
         if (port->offloads_tcp_checksum)
