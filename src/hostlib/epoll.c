@@ -486,8 +486,11 @@ static int wait_for_both(struct epoll_set *set, int epoll_fd, struct epoll_event
             result = collect(set, events, max);
         else if (result == 0 && pollfds[WAITER_POLLFDS].revents != 0)
             result = collect_kernel(set, epoll_fd, events, max);
-        else if (result == 0)
+        else if (result == 0) {
+            if (waiter.slept) /* the kernel has just said that it has nothing */
+                set->kernel_looked_ns = waiter_now_ns();
             continue;
+        }
         if (result != 0 || deadline_ns == 0 ||
             (deadline_ns != TIME_NEVER && waiter_now_ns() >= deadline_ns))
             break;

@@ -19,6 +19,10 @@
 static struct lock waiter_lock; /* all queues, the list of waiters, leadership */
 static struct waiter *all_waiters;
 static struct waiter *leader;
+
+/* This thread's, between waiter_begin() and waiter_end(). */
+static _Thread_local struct waiter *own_waiter __attribute__((tls_model("initial-exec")));
+
 static int spare_eventfds[SPARE_EVENTFDS_MAX];
 static unsigned spare_eventfd_count;
 
@@ -83,6 +87,7 @@ void waiter_begin(struct waiter *waiter, struct file *held)
         all_waiters->link = &waiter->next;
     all_waiters = waiter;
     lock_release(&waiter_lock);
+    own_waiter = waiter;
 }
 
 void waiter_watch(struct waiter *waiter, struct wait_node *node, struct wait_queue *queue)
@@ -114,9 +119,12 @@ static void unlink_node(struct wait_node *node)
 /* waiter_lock held. */
 static void wake(struct waiter *waiter)
 {
-    if (atomic_exchange_explicit(&waiter->woken, true, memory_order_acq_rel) ||
+    /* Who drains the rings itself looks again anyway. */
+    if (waiter == own_waiter ||
+        atomic_exchange_explicit(&waiter->woken, true, memory_order_acq_rel) ||
         waiter->event_fd < 0)
         return;
+    waiter->rung = true;
     uint64_t one = 1;
     int saved_errno = errno;
     (void)!syscall(SYS_write, waiter->event_fd, &one, sizeof(one));
@@ -146,6 +154,7 @@ void waiter_wake_all(void)
 
 void waiter_end(struct waiter *waiter)
 {
+    own_waiter = NULL;
     lock_acquire(&waiter_lock);
     for (struct wait_node *node = waiter->nodes; node != NULL; node = node->next_of_waiter)
         unlink_node(node);
@@ -160,7 +169,7 @@ void waiter_end(struct waiter *waiter)
     }
     lock_release(&waiter_lock);
     if (waiter->event_fd >= 0) {
-        if (atomic_load_explicit(&waiter->woken, memory_order_acquire))
+        if (waiter->rung)
             empty_eventfd(waiter->event_fd);
         give_eventfd(waiter->event_fd);
     }
@@ -209,6 +218,7 @@ int waiter_sleep(struct waiter *waiter, struct pollfd *pollfds, nfds_t kernel_co
                  uint64_t deadline_ns, const sigset_t *mask)
 {
     struct timespec timeout = {0};
+    waiter->slept = false;
     if (deadline_ns != TIME_NEVER && !timeout_until(deadline_ns, &timeout))
         return -ETIMEDOUT;
     struct engine_link *link = engine_link_current();
@@ -220,18 +230,19 @@ int waiter_sleep(struct waiter *waiter, struct pollfd *pollfds, nfds_t kernel_co
     pollfds[0] = (struct pollfd){.fd = waiter->event_fd, .events = POLLIN};
     pollfds[1] = (struct pollfd){.fd = leads ? link->doorbell_fd : -1, .events = POLLIN};
     pollfds[2] = (struct pollfd){.fd = leads ? link->control_fd : -1, .events = POLLIN};
-    int result;
-    if (atomic_load_explicit(&waiter->woken, memory_order_acquire))
-        result = 1;
-    else
+    int result = 1;
+    if (!atomic_load_explicit(&waiter->woken, memory_order_acquire)) {
         result = cancellable_ppoll(waiter, pollfds, WAITER_POLLFDS + kernel_count,
                                    deadline_ns == TIME_NEVER ? NULL : &timeout, mask);
+        waiter->slept = true;
+    }
     if (leads)
         engine_link_disarm(link, result > 0 && pollfds[1].revents != 0);
     if (atomic_load_explicit(&waiter->woken, memory_order_acquire)) {
         lock_acquire(&waiter_lock);
-        if (waiter->event_fd >= 0)
+        if (waiter->rung)
             empty_eventfd(waiter->event_fd);
+        waiter->rung = false;
         atomic_store_explicit(&waiter->woken, false, memory_order_relaxed);
         lock_release(&waiter_lock);
     }
@@ -271,5 +282,6 @@ void waiter_fork_child(void)
         fd_close_internal(waiter->event_fd);
     }
     all_waiters = NULL;
+    own_waiter = NULL;
     leader = NULL;
 }

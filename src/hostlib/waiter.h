@@ -47,7 +47,9 @@ struct waiter {
     struct file *held; /**< reference to give back if the thread is cancelled */
     int event_fd;      /**< -1 while the process has one thread */
     _Atomic bool woken;
+    bool rung; /**< event_fd was written to */
     bool is_leader;
+    bool slept; /**< the last waiter_sleep() asked the kernel about its descriptors */
 };
 
 /** pollfd entries at the start of the array given to waiter_sleep() that are its own. */
