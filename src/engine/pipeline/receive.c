@@ -179,26 +179,42 @@ static void receive_early_payload(struct engine_core *core, const struct arrival
     apply(core, arrival, rx);
 }
 
-static void receive_arrival(struct engine_core *core, const struct arrival *arrival)
+/**
+ * A socket bound to a port of its own choice connects from core 0, whichever core the flow would
+ * belong to. So what nobody here waits for may be core 0's; that core also refuses what is
+ * nobody's.
+ */
+static bool may_be_of_first_core(const struct engine_core *core, const struct stack_rx *rx)
+{
+    const uint8_t answer = TCP_SYN | TCP_ACK;
+    return core->index != 0 && rx->connection == NULL &&
+           (rx->listener == NULL || (rx->segment.flags & answer) == answer);
+}
+
+/** @return false: it has to go on to the first core. */
+static bool receive_arrival(struct engine_core *core, const struct arrival *arrival)
 {
     struct stack_rx rx;
     if (!parse(core, arrival, &rx))
-        return;
+        return true;
+    if (may_be_of_first_core(core, &rx))
+        return false;
     if (rx.segment.payload_length > 0 && (rx.connection != NULL || rx.listener != NULL)) {
         struct engine_socket *socket = receiver(&rx);
         if (socket == NULL) {
             receive_early_payload(core, arrival, &rx);
-            return;
+            return true;
         }
         rx.segment.payload_refused = has_no_room(socket);
     }
     apply(core, arrival, &rx);
+    return true;
 }
 
 void receive_bytes(struct engine_core *core, const uint8_t *frame, uint32_t bytes)
 {
     struct arrival arrival = {.bytes = frame, .length = bytes};
-    receive_arrival(core, &arrival);
+    (void)receive_arrival(core, &arrival);
 }
 
 /** Consumes the mbuf. */
@@ -219,8 +235,10 @@ static void receive_mbuf(struct engine_core *core, struct rte_mbuf *mbuf)
                                       RTE_MBUF_F_RX_L4_CKSUM_GOOD},
         .mbuf = mbuf,
     };
-    receive_arrival(core, &arrival);
-    rte_pktmbuf_free(mbuf);
+    if (receive_arrival(core, &arrival))
+        rte_pktmbuf_free(mbuf);
+    else
+        steer_mbuf_to_first(core, mbuf);
 }
 
 static void receive_turned(struct engine_core *core, struct turned_frame *frame)
@@ -231,8 +249,10 @@ static void receive_turned(struct engine_core *core, struct turned_frame *frame)
         .hints = {.ip_checksum_good = true, .l4_checksum_good = true},
     };
     core->counters.frames_turned++;
-    receive_arrival(core, &arrival);
-    rte_mempool_put(core->engine->turned_frames, frame);
+    if (receive_arrival(core, &arrival))
+        rte_mempool_put(core->engine->turned_frames, frame);
+    else
+        steer_turned_to_first(core, frame);
 }
 
 /* ---- Bursts -----------------------------------------------------------------------------------

@@ -84,6 +84,17 @@ static void pass_mbuf(struct engine_core *core, struct engine_core *other, struc
     wakeup_ring(&other->wakeup);
 }
 
+static void pass_turned(struct engine_core *core, struct engine_core *other,
+                        struct turned_frame *frame)
+{
+    core->counters.frames_steered++;
+    if (!frames_pass(other->frames, frame, FRAME_TURNED)) {
+        core->counters.frames_steer_dropped++;
+        rte_mempool_put(core->engine->turned_frames, frame);
+    }
+    wakeup_ring(&other->wakeup);
+}
+
 static void tell_others(struct engine_core *core, struct rte_mbuf *mbuf)
 {
     const struct engine *engine = core->engine;
@@ -124,11 +135,16 @@ bool steer_turned(struct engine_core *core, struct turned_frame *frame)
     unsigned owner = stack_rss_core(engine->secret, frame->data, frame->bytes, engine->core_count);
     if (owner == core->index)
         return false;
-    struct engine_core *other = engine->cores[owner];
-    if (!frames_pass(other->frames, frame, FRAME_TURNED)) {
-        core->counters.frames_steer_dropped++;
-        rte_mempool_put(engine->turned_frames, frame);
-    }
-    wakeup_ring(&other->wakeup);
+    pass_turned(core, engine->cores[owner], frame);
     return true;
+}
+
+void steer_mbuf_to_first(struct engine_core *core, struct rte_mbuf *mbuf)
+{
+    pass_mbuf(core, core->engine->cores[0], mbuf);
+}
+
+void steer_turned_to_first(struct engine_core *core, struct turned_frame *frame)
+{
+    pass_turned(core, core->engine->cores[0], frame);
 }

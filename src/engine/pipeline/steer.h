@@ -24,4 +24,8 @@ bool steer_received(struct engine_core *core, struct rte_mbuf *mbuf);
 /** A frame to one of our own addresses; otherwise as steer_received(). */
 bool steer_turned(struct engine_core *core, struct turned_frame *frame);
 
+/** To the first core, whoever the flow belongs to. The frame is no longer the caller's. */
+void steer_mbuf_to_first(struct engine_core *core, struct rte_mbuf *mbuf);
+void steer_turned_to_first(struct engine_core *core, struct turned_frame *frame);
+
 #endif

@@ -24,7 +24,7 @@ struct port {
     struct rte_mempool *mempool;
     bool offloads_tcp_checksum;
     bool interrupts; /**< the device has receive interrupts, switched on around sleeping */
-    int wait_sockets[WAIT_SOCKETS_MAX]; /**< else: its own sockets, one per queue */
+    int wait_sockets[WAIT_SOCKETS_MAX]; /**< else: descriptors to poll, one per queue */
     unsigned wait_socket_count;
 };
 
@@ -120,15 +120,27 @@ static void find_wait_sockets(struct port *port)
     (void)closedir(directory);
 }
 
+/** net_tap offers its descriptors to poll, but has nothing to switch on. */
+static void use_queue_descriptors(struct port *port)
+{
+    for (uint16_t queue = 0; queue < (uint16_t)port->queue_count; queue++)
+        port->wait_sockets[queue] = rte_eth_dev_rx_intr_ctl_q_get_fd(port->id, queue);
+    port->wait_socket_count = port->queue_count;
+}
+
 static void find_wake_up(struct port *port)
 {
-    if (port->interrupts && rte_eth_dev_rx_intr_ctl_q_get_fd(port->id, 0) >= 0 &&
-        rte_eth_dev_rx_intr_enable(port->id, 0) == 0) {
+    bool has_descriptors = port->interrupts && rte_eth_dev_rx_intr_ctl_q_get_fd(port->id, 0) >= 0;
+    int result = has_descriptors ? rte_eth_dev_rx_intr_enable(port->id, 0) : -ENOTSUP;
+    if (result == 0) {
         (void)rte_eth_dev_rx_intr_disable(port->id, 0);
         return;
     }
     port->interrupts = false;
-    find_wait_sockets(port);
+    if (has_descriptors && result == -ENOTSUP)
+        use_queue_descriptors(port);
+    else
+        find_wait_sockets(port);
 }
 
 int port_open(struct port **out, const char *name, unsigned queues_wanted, uint16_t mtu,
