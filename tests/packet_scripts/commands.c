@@ -215,6 +215,8 @@ static bool run_one(struct machine *machine, char *command, const char **what)
     if (strcmp(name, "sysctl") == 0 ||
         (length >= 14 && strcmp(name + length - 14, "set_sysctls.py") == 0))
         return run_sysctl(machine, rest, what);
+    if (strcmp(name, "ethtool") == 0 && strstr(rest, "off") != NULL)
+        machine->gso_bytes_max = 0;
     if (strstr(rest, "limit 0") != NULL || strstr(rest, "route change") != NULL ||
         strstr(rest, "initcwnd") != NULL)
         return false;
@@ -225,6 +227,18 @@ static bool run_one(struct machine *machine, char *command, const char **what)
     return false;
 }
 
+/** Comments go; lines that end in a backslash are joined with the next. */
+static void tidy(char *text)
+{
+    for (char *c = text; *c != '\0'; c++) {
+        bool begins = c == text || c[-1] == '\n' || c[-1] == ' ' || c[-1] == '\t';
+        if (*c == '#' && begins)
+            memset(c, ' ', strcspn(c, "\n"));
+        if (*c == '\\' && c[1] == '\n')
+            c[0] = c[1] = ' ';
+    }
+}
+
 int machine_command(struct machine *machine, const char *text, unsigned line, bool is_init)
 {
     char *copy = strdup(text), *state = NULL;
@@ -232,6 +246,7 @@ int machine_command(struct machine *machine, const char *text, unsigned line, bo
     if (copy == NULL)
         abort();
     (void)is_init;
+    tidy(copy);
     for (char *one = strtok_r(copy, "\n;&", &state); one != NULL && result == 0;
          one = strtok_r(NULL, "\n;&", &state)) {
         const char *what = one;

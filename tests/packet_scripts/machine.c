@@ -43,6 +43,7 @@ void machine_init(struct machine *machine)
         c->secret[i] = (uint8_t)(17 * i + 3);
     c->random_seed = 1;
     machine->mtu = 1500;
+    machine->gso_bytes_max = 65000;
     machine->local = c->prefixes[0].address;
     machine->remote = machine->is_ipv6 ? address_v6(remote_v6, 1) : address_v4(192, 0, 2, 1);
     if (machine->is_ipv6)
@@ -136,7 +137,7 @@ static void answer_solicitation(struct machine *machine, const struct frame *req
     free(reply);
 }
 
-static struct frame *build(struct machine *machine, const struct stack_frame *out)
+static struct frame *build(const struct stack_frame *out)
 {
     struct frame *frame = frame_new(out->header_length + out->payload_length);
     memcpy(frame->bytes, out->header, out->header_length);
@@ -144,8 +145,20 @@ static struct frame *build(struct machine *machine, const struct stack_frame *ou
         memcpy(frame->bytes + out->header_length, out->payload, out->payload_length);
     if (out->l4_checksum_partial)
         stack_frame_finish_checksum(out, frame->bytes);
-    (void)machine;
     return frame;
+}
+
+/** Until the script asks about it. */
+static void keep_sent(struct machine *machine, struct frame *frame, bool in_burst)
+{
+    struct live_frame *live = calloc(1, sizeof(*live));
+    if (live == NULL)
+        abort();
+    live->time_ns = machine->now_ns;
+    live->in_burst = in_burst;
+    live->frame = frame;
+    *machine->sent_tail = live;
+    machine->sent_tail = &live->next;
 }
 
 /** Neighbours are answered at once; the rest waits for the script to ask. */
@@ -159,16 +172,27 @@ static void handle_sent(struct machine *machine, struct frame *frame)
         if (view.icmp_type == 135)
             answer_solicitation(machine, frame, &view);
     } else {
-        struct live_frame *live = calloc(1, sizeof(*live));
-        if (live == NULL)
-            abort();
-        live->time_ns = machine->now_ns;
-        live->frame = frame;
-        *machine->sent_tail = live;
-        machine->sent_tail = &live->next;
+        keep_sent(machine, frame, false);
         return;
     }
     free(frame);
+}
+
+/** What a port does with several segments handed over as one. */
+static void handle_burst(struct machine *machine, struct frame *frame, uint16_t gso_size)
+{
+    struct frame_view view;
+    frame_parse(frame->bytes, frame->length, &view);
+    while (view.payload_length > gso_size) {
+        struct frame *first, *rest;
+        frame_split_tcp(frame, &view, gso_size, &first, &rest);
+        free(frame);
+        frame = rest;
+        keep_sent(machine, first, true);
+        frame_parse(frame->bytes, frame->length, &view);
+    }
+    frame_finish_tcp(frame->bytes, frame->length, &view);
+    keep_sent(machine, frame, false);
 }
 
 void machine_pump(struct machine *machine)
@@ -182,8 +206,12 @@ void machine_pump(struct machine *machine)
             machine_socket_event(machine, &event);
             busy = true;
         }
-        while (stack_transmit(machine->stack, machine->now_ns, 0, &out)) {
-            handle_sent(machine, build(machine, &out));
+        while (stack_transmit(machine->stack, machine->now_ns, machine->gso_bytes_max, &out)) {
+            struct frame *frame = build(&out);
+            if (out.gso_size != 0 && out.payload_length > out.gso_size)
+                handle_burst(machine, frame, out.gso_size);
+            else
+                handle_sent(machine, frame);
             busy = true;
         }
     }

@@ -57,6 +57,7 @@ struct machine_socket {
 struct live_frame {
     struct live_frame *next;
     uint64_t time_ns;
+    bool in_burst; /**< more of what was sent as one follows: the stack left PSH to the last */
     struct frame *frame;
 };
 
@@ -68,6 +69,7 @@ struct machine {
     double tolerance_percent;
     uint32_t timestamp_tick_us; /**< 0: values of timestamps are not compared */
     uint16_t mtu;
+    uint32_t gso_bytes_max; /**< what the wire's end cuts by itself; 0 after ethtool's "tso off" */
     struct stack_config config;
     void *memory;
     struct stack *stack; /**< made when first needed: sysctls come before */

@@ -354,7 +354,9 @@ static int64_t get_tcp_level(struct machine *machine, const struct machine_socke
     case TCP_CORK:
         return options->cork;
     case TCP_MAXSEG:
-        return info.snd_mss != 0 ? (int64_t)info.snd_mss : 536;
+        return info.snd_mss != 0      ? (int64_t)info.snd_mss
+               : options->maxseg != 0 ? options->maxseg
+                                      : 536;
     case TCP_KEEPIDLE:
         return (int64_t)(options->keepalive_idle_ns / NS_PER_S);
     case TCP_KEEPINTVL:
@@ -387,6 +389,10 @@ static int64_t get_socket_level(struct machine_socket *socket, int64_t name,
         return socket->reuse_address;
     case SO_RCVBUF:
         return socket->options.receive_buffer != 0 ? socket->options.receive_buffer : 131072;
+    case SO_SNDBUF:
+        return socket->options.send_buffer != 0 ? socket->options.send_buffer
+               : socket->connection != NULL     ? tcp_send_buffer_bytes(socket->connection)
+                                                : 16384;
     case SO_RCVLOWAT:
         return socket->receive_low_water;
     default:

@@ -70,6 +70,19 @@ static void announce(struct machine *machine, struct machine_socket *listener)
     }
 }
 
+/** A connection that died in a back-log stays there: accept() still returns it. */
+static bool waits_for_accept(const struct machine *machine, const struct machine_socket *socket)
+{
+    for (unsigned i = 0; i < MACHINE_SOCKETS_MAX; i++) {
+        const struct machine_socket *listener = &machine->sockets[i];
+        for (unsigned j = 0; j < listener->backlog_count; j++) {
+            if (listener->kind == SOCKET_LISTENING && listener->backlog[j] == socket)
+                return true;
+        }
+    }
+    return false;
+}
+
 void machine_socket_event(struct machine *machine, const struct stack_event *event)
 {
     struct machine_socket *socket = event->user;
@@ -95,7 +108,7 @@ void machine_socket_event(struct machine *machine, const struct stack_event *eve
     }
     if ((event->bits & STACK_EVENT_CLOSED) != 0) {
         socket->connection = NULL;
-        if (socket->fd < 0)
+        if (socket->fd < 0 && !waits_for_accept(machine, socket))
             socket->kind = SOCKET_FREE;
     }
 }
@@ -224,12 +237,26 @@ static int64_t call_connect(struct machine *machine, struct machine_socket *sock
 
 /* ---- Ending ------------------------------------------------------------------------------- */
 
+/** Connections that nobody accepted end with it. */
+static void close_listener(struct machine *machine, struct machine_socket *socket)
+{
+    for (unsigned i = 0; i < socket->backlog_count; i++) {
+        tcp_listener_taken(socket->listener);
+        if (socket->backlog[i]->connection != NULL)
+            tcp_abort(machine->stack, socket->backlog[i]->connection, machine->now_ns);
+        else
+            socket->backlog[i]->kind = SOCKET_FREE;
+    }
+    socket->backlog_count = 0;
+    tcp_listener_close(machine->stack, socket->listener, machine->now_ns);
+}
+
 static int64_t call_shutdown(struct machine *machine, struct machine_socket *socket, int64_t how)
 {
     if (how < SHUT_RD || how > SHUT_RDWR)
         return -EINVAL;
     if (socket->kind == SOCKET_LISTENING && how != SHUT_WR) {
-        tcp_listener_close(machine->stack, socket->listener, machine->now_ns);
+        close_listener(machine, socket);
         socket->kind = SOCKET_NEW;
         socket->local.port = 0;
         return 0;
@@ -252,7 +279,7 @@ static int64_t call_close(struct machine *machine, struct machine_socket *socket
 {
     socket->fd = -1;
     if (socket->kind == SOCKET_LISTENING)
-        tcp_listener_close(machine->stack, socket->listener, machine->now_ns);
+        close_listener(machine, socket);
     else if (socket->kind == SOCKET_NEW && socket->local.port != 0)
         stack_port_release(machine->stack, &socket->local, socket->is_ipv6, false);
     if (socket->kind != SOCKET_CONNECTION || socket->connection == NULL) {
