@@ -229,6 +229,24 @@ static bool accept_fin(struct tcp_connection *connection, bool has_fin, uint64_t
     return true;
 }
 
+/** What of [start, end) is to be placed: not the ends that lie in place already. They may be on
+    their way there, and must not be written once they have been read. */
+static struct tcp_range unplaced(const struct tcp_connection *connection, uint64_t start,
+                                 uint64_t end)
+{
+    const struct interval_set *waiting = &connection->receive.out_of_order;
+    struct tcp_range range = {.start = start, .end = end};
+    if (waiting->first == NULL || start >= end)
+        return range;
+    const struct interval *first = interval_set_find(waiting, start);
+    const struct interval *last = interval_set_find(waiting, end - 1);
+    if (last != NULL && last != first)
+        range.end = last->start;
+    if (first != NULL && first->end < range.end)
+        range.start = first->end;
+    return range;
+}
+
 bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
                          const struct tcp_segment *segment, uint64_t seq, uint64_t now_ns,
                          struct stack_rx_result *result)
@@ -268,10 +286,11 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
     if (start < end) {
         if (segment->payload_length > 0)
             connection->statistics.data_segments_in++;
+        struct tcp_range place = unplaced(connection, start, end);
         if (accept_payload(stack, connection, start, end, now_ns, result)) {
-            result->place_offset = start - hot->rcv_start;
-            result->place_skip = (uint32_t)(start - seq);
-            result->place_length = (uint32_t)(end - start);
+            result->place_offset = place.start - hot->rcv_start;
+            result->place_skip = (uint32_t)(place.start - seq);
+            result->place_length = (uint32_t)(place.end - place.start);
             if (end > connection->receive.high)
                 connection->receive.high = end;
         }
