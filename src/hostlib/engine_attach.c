@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -49,10 +50,11 @@ static void attachment_close(struct attachment *attachment)
         close_fd(&attachment->engine_doorbell_fd[core]);
 }
 
+/* The kernel's name of the program: argv[0] may have been written over (setproctitle). */
 static void name_program(char name[LINK_PROGRAM_MAX])
 {
-    strncpy(name, program_invocation_short_name, LINK_PROGRAM_MAX - 1);
-    name[LINK_PROGRAM_MAX - 1] = '\0';
+    memset(name, 0, LINK_PROGRAM_MAX);
+    (void)prctl(PR_GET_NAME, name);
 }
 
 static int say_hello(struct attachment *attachment, struct link_hello *hello)

@@ -1,0 +1,109 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "hostlib/receive_queue.h"
+
+static struct receive_extent extent(uint64_t stream_offset, uint64_t arena_offset, uint64_t length)
+{
+    return (struct receive_extent){stream_offset, arena_offset, length};
+}
+
+static void joins_neighbours(void **state)
+{
+    (void)state;
+    struct receive_queue queue = {0};
+    uint64_t place = 0;
+    assert_true(receive_queue_append(&queue, extent(0, 1000, 10)));
+    assert_true(receive_queue_append(&queue, extent(10, 1010, 10)));
+    assert_int_equal(receive_queue_at(&queue, 5, &place), 15);
+    assert_int_equal(place, 1005);
+    assert_int_equal(queue.count, 1);
+    receive_queue_free(&queue);
+}
+
+static void skips_what_was_told_before(void **state)
+{
+    (void)state;
+    struct receive_queue queue = {0};
+    uint64_t place = 0;
+    assert_true(receive_queue_append(&queue, extent(0, 1000, 10)));
+    assert_false(receive_queue_append(&queue, extent(0, 1000, 10)));
+    assert_false(receive_queue_append(&queue, extent(3, 1003, 4)));
+    assert_true(receive_queue_append(&queue, extent(5, 5005, 10)));
+    assert_int_equal(queue.end_offset, 15);
+    assert_int_equal(receive_queue_at(&queue, 10, &place), 5);
+    assert_int_equal(place, 5010);
+    receive_queue_free(&queue);
+}
+
+static void refuses_gaps_while_bytes_wait(void **state)
+{
+    (void)state;
+    struct receive_queue queue = {0};
+    assert_true(receive_queue_append(&queue, extent(0, 0, 10)));
+    assert_false(receive_queue_append(&queue, extent(20, 20, 10)));
+    assert_int_equal(queue.end_offset, 10);
+    receive_queue_free(&queue);
+}
+
+static void newcomer_starts_where_others_are(void **state)
+{
+    (void)state;
+    struct receive_queue queue = {0};
+    uint64_t place = 0;
+    assert_true(receive_queue_append(&queue, extent(500, 100, 10)));
+    assert_int_equal(receive_queue_at(&queue, 0, &place), 0);
+    assert_int_equal(receive_queue_at(&queue, 500, &place), 10);
+    receive_queue_free(&queue);
+}
+
+/* Against a plain array of which stream byte lies where. */
+static void agrees_with_a_map(void **state)
+{
+    (void)state;
+    enum { BYTES = 20000 };
+    static uint64_t map[BYTES];
+    struct receive_queue queue = {0};
+    uint64_t end = 0, read = 0;
+    srand(7);
+    for (int step = 0; step < 200000 && end < BYTES; step++) {
+        if (rand() % 3 != 0) {
+            uint64_t length = (uint64_t)(rand() % 50 + 1);
+            uint64_t arena_offset = (uint64_t)rand();
+            if (end + length > BYTES)
+                break;
+            for (uint64_t i = 0; i < length; i++)
+                map[end + i] = arena_offset + i;
+            assert_true(receive_queue_append(&queue, extent(end, arena_offset, length)));
+            end += length;
+        } else if (read < end) {
+            uint64_t place = 0;
+            uint64_t there = receive_queue_at(&queue, read, &place);
+            assert_in_range(there, 1, end - read);
+            for (uint64_t i = 0; i < there; i++)
+                assert_int_equal(map[read + i], place + i);
+            read += (uint64_t)rand() % there + 1;
+            receive_queue_forget(&queue, read);
+        }
+    }
+    assert_int_equal(queue.end_offset, end);
+    receive_queue_free(&queue);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(joins_neighbours),
+        cmocka_unit_test(skips_what_was_told_before),
+        cmocka_unit_test(refuses_gaps_while_bytes_wait),
+        cmocka_unit_test(newcomer_starts_where_others_are),
+        cmocka_unit_test(agrees_with_a_map),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
