@@ -316,7 +316,8 @@ void tcp_consumed(struct stack *stack, struct tcp_connection *connection, uint64
 /** FIN after what was sent so far. */
 void tcp_shutdown_write(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
 
-/** Later payload is acknowledged and dropped (shutdown(SHUT_RD) on Linux). */
+/** shutdown(SHUT_RD) as on Linux: payload still arrives and may be read; only once our FIN is out as
+    well (FIN_WAIT_1, FIN_WAIT_2) does it reset the connection. */
 void tcp_shutdown_read(struct stack *stack, struct tcp_connection *connection);
 
 /** The application let go. Unread payload: RST (RFC 2525 §2.17, as Linux), else FIN. The embedder

@@ -114,6 +114,8 @@ void tcp_shutdown_write(struct stack *stack, struct tcp_connection *connection, 
         tcp_enter_closed(stack, connection, ECONNRESET);
         break;
     case TCP_STATE_SYN_RECEIVED:
+        connection->fin_after_handshake = true; /* RFC 9293 §3.10.4: queued */
+        break;
     case TCP_STATE_ESTABLISHED:
         queue_fin(stack, connection, TCP_STATE_FIN_WAIT_1);
         break;

@@ -93,6 +93,8 @@ void tcp_establish(struct stack *stack, struct tcp_connection *connection, uint6
     tcp_send_timer_restart(stack, connection, now_ns);
     tcp_keepalive_update(stack, connection, now_ns);
     stack_reachability_confirm(stack, connection, now_ns);
+    if (connection->fin_after_handshake)
+        tcp_shutdown_write(stack, connection, now_ns);
     tcp_output_request_if_wanted(stack, connection);
 }
 

@@ -242,9 +242,10 @@ struct tcp_connection {
     bool closed_told; /**< STACK_EVENT_CLOSED raised: embedder's use has ended … */
     bool released;    /**< … and been delivered: free it when CLOSED */
     bool read_shut;
-    int error;            /**< errno, positive */
-    int soft_error;       /**< what ICMP said meanwhile */
-    uint32_t held_events; /**< while unannounced */
+    bool fin_after_handshake; /**< shut down or closed in SYN_RECEIVED */
+    int error;                /**< errno, positive */
+    int soft_error;           /**< what ICMP said meanwhile */
+    uint32_t held_events;     /**< while unannounced */
     uint64_t state_deadline_ns;
     uint32_t send_buffer_initial, send_buffer_max; /**< the stack's, for auto-tuning */
     struct tcp_congestion congestion;

@@ -235,6 +235,7 @@ static uint32_t sendable(const struct emission *e, uint32_t cwnd_free)
 {
     const struct tcp_connection *connection = e->connection;
     const struct tcp_hot *hot = &connection->hot;
+    PNO_ASSERT(e->mss > 0);
     uint64_t window_end = hot->snd_una + hot->snd_wnd;
     uint64_t usable = window_end > hot->snd_nxt ? window_end - hot->snd_nxt : 0;
     uint64_t available = tcp_unsent(connection);

@@ -20,7 +20,7 @@ int tcp_send(struct stack *stack, struct tcp_connection *connection, uint64_t by
     default:
         break;
     }
-    if (hot->fin_queued || hot->state == TCP_STATE_TIME_WAIT)
+    if (hot->fin_queued || connection->fin_after_handshake || hot->state == TCP_STATE_TIME_WAIT)
         return -EPIPE;
     hot->snd_end += bytes;
     hot->more = more;

@@ -157,6 +157,22 @@ static void simultaneous_open_establishes(void **unused)
     ours("P. 1:11(10) ack 1");
 }
 
+static void close_during_a_simultaneous_open_waits_for_it(void **unused)
+{
+    (void)unused;
+    connect_begin();
+    ours("S 0:0(0)");
+    peer("S 0:0(0) win 2000 <mss 1000>");
+    ours("S. 0:0(0) ack 1");
+    app_close();
+    nothing();
+    peer(". 1:1(0) ack 1 win 2000");
+    ours("F. 1:1(0) ack 1");
+    peer("F. 1:1(0) ack 2");
+    assert_int_equal(events_taken(), STACK_EVENT_CLOSED);
+    ours(". 2:2(0) ack 2");
+}
+
 static void payload_with_the_last_ack_is_taken(void **unused)
 {
     (void)unused;
@@ -206,6 +222,7 @@ int main(void)
         TEST(reset_of_another_number_does_not_refuse),
         TEST(syn_ack_of_another_number_is_reset),
         TEST(simultaneous_open_establishes),
+        TEST(close_during_a_simultaneous_open_waits_for_it),
         TEST(payload_with_the_last_ack_is_taken),
         TEST(wrong_ack_in_syn_received_is_reset),
         TEST(initial_numbers_follow_the_clock_per_flow),
