@@ -20,8 +20,8 @@
  */
 #define MEMORY_MIB_BASE     96
 #define MEMORY_MIB_PER_CORE 32
-
-static char runtime_directory[128];
+#define MEMORY_MIB_JUMBO    256 /**< more, for frames beyond 2 KiB */
+#define JUMBO_MTU           1900
 
 static bool is_virtual_device(const char *port)
 {
@@ -108,7 +108,8 @@ int eal_start(const struct engine_options *options, char *problem, size_t proble
     char port[OPTIONS_TEXT_MAX];
     format_lcores(options, lcores, sizeof(lcores));
     (void)snprintf(memory, sizeof(memory), "%u",
-                   MEMORY_MIB_BASE + MEMORY_MIB_PER_CORE * options->core_count);
+                   MEMORY_MIB_BASE + MEMORY_MIB_PER_CORE * options->core_count +
+                       (options->mtu > JUMBO_MTU ? MEMORY_MIB_JUMBO : 0));
     (void)snprintf(prefix, sizeof(prefix), "pnod%d", (int)getpid());
     memcpy(port, options->port, sizeof(port));
     char *arguments[ARGUMENTS_MAX];
@@ -145,9 +146,10 @@ int eal_start(const struct engine_options *options, char *problem, size_t proble
         silence_library("libxdp.so.1", "libxdp_set_print");
     }
     int started = rte_eal_init(count, arguments);
-    (void)snprintf(runtime_directory, sizeof(runtime_directory), "%s", rte_eal_get_runtime_dir());
+    /* Private as our settings are, nothing lies in DPDK's run-time directory; gone now, it is not
+       left behind by a sudden death. */
+    (void)rmdir(rte_eal_get_runtime_dir());
     if (started < 0) {
-        (void)rmdir(runtime_directory);
         (void)snprintf(problem, problem_bytes,
                        "DPDK does not start with port %s: %s (--log debug shows its messages)",
                        options->port, rte_strerror(rte_errno));
@@ -159,6 +161,4 @@ int eal_start(const struct engine_options *options, char *problem, size_t proble
 void eal_stop(void)
 {
     (void)rte_eal_cleanup();
-    if (runtime_directory[0] != '\0')
-        (void)rmdir(runtime_directory);
 }

@@ -18,7 +18,7 @@
  */
 int eal_start(const struct engine_options *options, char *problem, size_t problem_bytes);
 
-/** Stop DPDK and remove what it left in the file system. */
+/** Stop DPDK. */
 void eal_stop(void);
 
 /** The lcore that runs engine core `index`. */

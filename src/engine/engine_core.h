@@ -49,6 +49,9 @@ struct engine_core {
     uint64_t started_ns;
     uint64_t now_ns; /**< read once per round */
 
+    uint64_t last_placed_ns; /**< when payload came last */
+    bool may_trim;           /**< since then no memory was given back to the system */
+
     struct rte_ring *frames;   /**< turned_frame and mbuf pointers from other cores, tagged */
     struct rte_ring *messages; /**< struct core_message */
     bool owns_queue;           /**< polls port queue `queue`; else frames come from other cores */

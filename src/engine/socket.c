@@ -18,6 +18,8 @@ static struct rx_memory rx_memory(struct engine_socket *socket)
 
 struct engine_socket *socket_create(struct tenant_core *tenant, struct link_socket_name name)
 {
+    if (tenant->socket_count == tenant->socket_limit)
+        return NULL;
     struct engine_socket *socket = object_pool_take(&tenant->core->sockets);
     if (socket == NULL)
         return NULL;
@@ -98,7 +100,7 @@ void socket_free(struct engine_socket *socket)
     leave_listener(socket);
     struct rx_memory memory = rx_memory(socket);
     rx_buffer_release(&socket->rx, &memory);
-    tx_buffer_release(&socket->tx, &core->tx_extents);
+    tx_buffer_release(&socket->tx, &socket->tenant->tx_memory);
     socket_drop_setup(socket);
     LIST_REMOVE(socket, tenant_link);
     tenant_free_slot(tenant, socket->name.slot);
@@ -346,7 +348,6 @@ void socket_accepted(struct engine_socket *socket, struct process_core *process,
 
 void socket_connection_gone(struct engine_socket *socket)
 {
-    struct engine_core *core = socket_core(socket);
     struct tcp_connection *connection = socket->connection;
     if (connection == NULL)
         return;
@@ -354,7 +355,7 @@ void socket_connection_gone(struct engine_socket *socket)
     socket->acked = tcp_acked_offset(connection);
     tcp_set_user(connection, NULL);
     socket->connection = NULL;
-    tx_buffer_release(&socket->tx, &core->tx_extents);
+    tx_buffer_release(&socket->tx, &socket->tenant->tx_memory);
     notify_socket(socket, DIRTY_SENT);
     socket_finish_if_orphan(socket);
 }

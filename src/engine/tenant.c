@@ -16,6 +16,10 @@
 #include "engine/pipeline/notify.h"
 #include "engine/socket.h"
 
+/** One tenant may have this part of a core's send extents, and of its sockets. */
+#define TENANT_EXTENTS_SHARE 4
+#define TENANT_SOCKETS_SHARE 2
+
 /** Enough for the largest window there is by default, twice. */
 #define RECEIVE_RESERVE_MAX (UINT64_C(16) << 20)
 
@@ -37,6 +41,11 @@ static int prepare_core(struct tenant *tenant, unsigned index)
     part->slot_first = TENANT_HOST_SLOTS + accepted_slots / cores * index;
     part->slot_end = part->slot_first + accepted_slots / cores;
     part->slot_unused = part->slot_first;
+    part->tx_memory = (struct tx_memory){
+        .extents = &part->core->tx_extents,
+        .limit = part->core->tx_extents.capacity / TENANT_EXTENTS_SHARE,
+    };
+    part->socket_limit = part->core->sockets.capacity / TENANT_SOCKETS_SHARE;
     void *slots = mmap(NULL, slots_bytes(tenant), PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (slots == MAP_FAILED)

@@ -14,6 +14,7 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 
+#include "engine/tx_buffer.h"
 #include "hostlink/abi.h"
 #include "hostlink/chunk_pool.h"
 #include "hostlink/dma.h"
@@ -28,11 +29,10 @@ struct socket_holder;
 #define TENANT_HOST_SLOTS        65536 /**< sockets a tenant can bind, listen on or connect */
 #define TENANT_PROCESSES_MAX     512
 #define TENANT_RING_SLOTS        512
-#define TENANT_SEND_BUFFER_BYTES 87040  /**< outstanding before the first SENT; as Linux */
-#define TENANT_EXTENTS_MAX       262144 /**< send extents a tenant may have outstanding per core */
-#define CHANNEL_REPLIES_MAX      16     /**< answers waiting for room; then operations wait */
-#define CHANNEL_OPERATIONS_BURST 64     /**< operations taken from a channel per round */
-#define TENANT_GARBAGE_MAX       65536  /**< invalid descriptors after which a tenant is cut off */
+#define TENANT_SEND_BUFFER_BYTES 87040 /**< outstanding before the first SENT; as Linux */
+#define CHANNEL_REPLIES_MAX      16    /**< answers waiting for room; then operations wait */
+#define CHANNEL_OPERATIONS_BURST 64    /**< operations taken from a channel per round */
+#define TENANT_GARBAGE_MAX       65536 /**< invalid descriptors after which a tenant is cut off */
 
 /** What a slot holds on one core. */
 struct slot_entry {
@@ -54,7 +54,8 @@ struct tenant_core {
     uint32_t slot_free;            /**< free list: slot + 1; 0 = empty */
     struct chunk_pool receive_pool;
     uint64_t receive_reserve_bytes; /**< payload is refused when less than this is free */
-    uint32_t socket_count;
+    struct tx_memory tx_memory;
+    uint32_t socket_count, socket_limit; /**< so that a tenant cannot use up what is for all */
     uint64_t garbage_descriptors;
     uint32_t armed_for; /**< enum link_armed as set in the arena; 0 = awake */
     bool attached;

@@ -3,7 +3,23 @@
 #include <errno.h>
 #include <stddef.h>
 
-static int append(struct tx_buffer *buffer, struct object_pool *extents, uint64_t start,
+static struct tx_extent *take(struct tx_memory *memory)
+{
+    if (memory->in_use == memory->limit)
+        return NULL;
+    struct tx_extent *extent = object_pool_take(memory->extents);
+    if (extent != NULL)
+        memory->in_use++;
+    return extent;
+}
+
+static void give(struct tx_memory *memory, struct tx_extent *extent)
+{
+    object_pool_give(memory->extents, extent);
+    memory->in_use--;
+}
+
+static int append(struct tx_buffer *buffer, struct tx_memory *memory, uint64_t start,
                   uint64_t arena_offset, uint64_t bytes)
 {
     struct tx_extent *tail = buffer->tail;
@@ -12,7 +28,7 @@ static int append(struct tx_buffer *buffer, struct object_pool *extents, uint64_
         buffer->end += bytes;
         return 0;
     }
-    struct tx_extent *extent = object_pool_take(extents);
+    struct tx_extent *extent = take(memory);
     if (extent == NULL)
         return -ENOBUFS;
     *extent = (struct tx_extent){.start = start, .arena_offset = arena_offset, .bytes = bytes};
@@ -25,7 +41,7 @@ static int append(struct tx_buffer *buffer, struct object_pool *extents, uint64_
     return 0;
 }
 
-static int keep_waiting(struct tx_buffer *buffer, struct object_pool *extents, uint64_t start,
+static int keep_waiting(struct tx_buffer *buffer, struct tx_memory *memory, uint64_t start,
                         uint64_t arena_offset, uint64_t bytes)
 {
     if (buffer->waiting_count == TX_WAITING_MAX)
@@ -35,7 +51,7 @@ static int keep_waiting(struct tx_buffer *buffer, struct object_pool *extents, u
         place = &(*place)->next;
     if (*place != NULL && (*place)->start < start + bytes)
         return -EINVAL;
-    struct tx_extent *extent = object_pool_take(extents);
+    struct tx_extent *extent = take(memory);
     if (extent == NULL)
         return -ENOBUFS;
     *extent = (struct tx_extent){
@@ -62,7 +78,7 @@ static void absorb_waiting(struct tx_buffer *buffer)
     }
 }
 
-int64_t tx_buffer_add(struct tx_buffer *buffer, struct object_pool *extents, uint64_t start,
+int64_t tx_buffer_add(struct tx_buffer *buffer, struct tx_memory *memory, uint64_t start,
                       uint64_t arena_offset, uint64_t bytes)
 {
     if (start < buffer->end)
@@ -70,11 +86,11 @@ int64_t tx_buffer_add(struct tx_buffer *buffer, struct object_pool *extents, uin
     uint64_t before = buffer->end;
     int result;
     if (start > buffer->end) {
-        result = keep_waiting(buffer, extents, start, arena_offset, bytes);
+        result = keep_waiting(buffer, memory, start, arena_offset, bytes);
     } else if (buffer->waiting != NULL && buffer->waiting->start < start + bytes) {
         result = -EINVAL;
     } else {
-        result = append(buffer, extents, start, arena_offset, bytes);
+        result = append(buffer, memory, start, arena_offset, bytes);
         if (result == 0)
             absorb_waiting(buffer);
     }
@@ -97,7 +113,7 @@ struct tx_stretch tx_buffer_find(struct tx_buffer *buffer, uint64_t offset)
     };
 }
 
-static void drop_head(struct tx_buffer *buffer, struct object_pool *extents)
+static void drop_head(struct tx_buffer *buffer, struct tx_memory *memory)
 {
     struct tx_extent *extent = buffer->head;
     if (buffer->cursor == extent)
@@ -105,23 +121,23 @@ static void drop_head(struct tx_buffer *buffer, struct object_pool *extents)
     buffer->head = extent->next;
     if (buffer->head == NULL)
         buffer->tail = NULL;
-    object_pool_give(extents, extent);
+    give(memory, extent);
 }
 
-void tx_buffer_acknowledge(struct tx_buffer *buffer, struct object_pool *extents, uint64_t offset)
+void tx_buffer_acknowledge(struct tx_buffer *buffer, struct tx_memory *memory, uint64_t offset)
 {
     while (buffer->head != NULL && buffer->head->start + buffer->head->bytes <= offset)
-        drop_head(buffer, extents);
+        drop_head(buffer, memory);
 }
 
-void tx_buffer_release(struct tx_buffer *buffer, struct object_pool *extents)
+void tx_buffer_release(struct tx_buffer *buffer, struct tx_memory *memory)
 {
     while (buffer->head != NULL)
-        drop_head(buffer, extents);
+        drop_head(buffer, memory);
     while (buffer->waiting != NULL) {
         struct tx_extent *extent = buffer->waiting;
         buffer->waiting = extent->next;
-        object_pool_give(extents, extent);
+        give(memory, extent);
     }
     buffer->waiting_count = 0;
 }

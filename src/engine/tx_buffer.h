@@ -22,6 +22,12 @@ struct tx_extent {
     uint64_t bytes;
 };
 
+/** Extents of one tenant on one core: from the core's pool, up to a limit of its own. */
+struct tx_memory {
+    struct object_pool *extents;
+    uint32_t in_use, limit;
+};
+
 struct tx_buffer {
     struct tx_extent *head, *tail; /**< contiguous, from the first byte not yet acknowledged */
     struct tx_extent *cursor;      /**< where the last fetch ended; NULL: start at head */
@@ -35,7 +41,7 @@ struct tx_buffer {
  * @return how far the contiguous part grew (0 with a gap before it), or -EINVAL: overlaps what was
  *         told before; -ENOBUFS: too many extents.
  */
-int64_t tx_buffer_add(struct tx_buffer *buffer, struct object_pool *extents, uint64_t start,
+int64_t tx_buffer_add(struct tx_buffer *buffer, struct tx_memory *memory, uint64_t start,
                       uint64_t arena_offset, uint64_t bytes);
 
 /** The contiguous stretch in the arena that starts at `offset`; length 0: not there. */
@@ -46,8 +52,8 @@ struct tx_stretch {
 struct tx_stretch tx_buffer_find(struct tx_buffer *buffer, uint64_t offset);
 
 /** The peer has acknowledged up to `offset`. */
-void tx_buffer_acknowledge(struct tx_buffer *buffer, struct object_pool *extents, uint64_t offset);
+void tx_buffer_acknowledge(struct tx_buffer *buffer, struct tx_memory *memory, uint64_t offset);
 
-void tx_buffer_release(struct tx_buffer *buffer, struct object_pool *extents);
+void tx_buffer_release(struct tx_buffer *buffer, struct tx_memory *memory);
 
 #endif

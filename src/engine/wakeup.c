@@ -21,6 +21,11 @@
 
 #define EVENTS_MAX 8
 
+/** When no payload has come for this long, receive memory goes back to the system, but for some. */
+#define TRIM_AFTER_NS   (1 * NS_PER_S)
+#define TRIM_KEEP_BYTES (UINT64_C(1) << 20)
+#define TRIM_RUNS_MAX   32
+
 static int watch(struct engine_core *core, int fd, uint32_t events)
 {
     struct epoll_event event = {.events = events, .data = {.fd = fd}};
@@ -122,12 +127,29 @@ static uint64_t earlier(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/** Give idle receive memory back, some at a time. */
+static void trim(struct engine_core *core)
+{
+    struct tenant_core *tenant;
+    uint64_t given_back = 0;
+    if (!core->may_trim || core->now_ns - core->last_placed_ns < TRIM_AFTER_NS)
+        return;
+    LIST_FOREACH(tenant, &core->tenants, link)
+    {
+        given_back += chunk_pool_trim(&tenant->receive_pool, tenant->tenant->arena.base,
+                                      TRIM_KEEP_BYTES, TRIM_RUNS_MAX);
+    }
+    core->may_trim = given_back > 0;
+}
+
 static uint64_t sleep_until(const struct engine_core *core, uint64_t now_ns)
 {
     uint64_t until = earlier(stack_next_deadline(core->stack), notify_next_deadline(core));
     /* Frames that the port would not take are tried again soon; so is a port that can't wake us. */
     if (!transmit_is_idle(core) || !core->wakeup.port_can_wake)
         until = earlier(until, now_ns + NAP_NS);
+    if (core->may_trim)
+        until = earlier(until, core->last_placed_ns + TRIM_AFTER_NS);
     return until;
 }
 
@@ -151,6 +173,7 @@ static void sleep_now(struct engine_core *core, uint64_t now_ns)
 static void go_to_sleep(struct engine_core *core)
 {
     uint64_t now_ns = core->now_ns;
+    trim(core);
     host_operations_report(core);
     bool all_told = notify_flush(core);
     arm(core, !all_told);

@@ -51,15 +51,15 @@ static void listener_event(struct engine_core *core, struct engine_socket *liste
         announce(core, listener, connection);
 }
 
-static uint16_t acknowledged(struct engine_core *core, struct engine_socket *socket)
+static uint16_t acknowledged(struct engine_socket *socket)
 {
     socket->acked = tcp_acked_offset(socket->connection);
     socket->send_limit = tcp_send_buffer_bytes(socket->connection);
-    tx_buffer_acknowledge(&socket->tx, &core->tx_extents, socket->acked);
+    tx_buffer_acknowledge(&socket->tx, &socket->tenant->tx_memory, socket->acked);
     return DIRTY_SENT;
 }
 
-static void connection_event(struct engine_core *core, struct engine_socket *socket, uint32_t bits)
+static void connection_event(struct engine_socket *socket, uint32_t bits)
 {
     struct tcp_connection *connection = socket->connection;
     uint16_t dirty = 0;
@@ -83,7 +83,7 @@ static void connection_event(struct engine_core *core, struct engine_socket *soc
         dirty |= DIRTY_DATA | DIRTY_FIN;
     }
     if ((bits & STACK_EVENT_ACKED) != 0)
-        dirty |= acknowledged(core, socket);
+        dirty |= acknowledged(socket);
     if ((bits & STACK_EVENT_SOFT_ERROR) != 0) {
         socket->soft_error = (uint16_t)tcp_error(connection);
         dirty |= DIRTY_SOFT_ERROR;
@@ -109,7 +109,7 @@ bool events_run(struct engine_core *core)
         if (event.listener != NULL)
             listener_event(core, socket);
         else
-            connection_event(core, socket, event.bits);
+            connection_event(socket, event.bits);
     }
     return any;
 }

@@ -289,8 +289,9 @@ static void apply_send(struct channel_core *channel, struct engine_socket *socke
         socket_consumed(socket, descriptor->data.consumed);
     if (socket->connection == NULL)
         return; /* it died while the descriptor was under way */
-    int64_t grown = tx_buffer_add(&socket->tx, &core->tx_extents, descriptor->data.stream_offset,
-                                  descriptor->data.arena_offset, bytes);
+    int64_t grown =
+        tx_buffer_add(&socket->tx, &channel->tenant->tx_memory, descriptor->data.stream_offset,
+                      descriptor->data.arena_offset, bytes);
     if (grown < 0) {
         garbage(channel);
         if (grown == -ENOBUFS)

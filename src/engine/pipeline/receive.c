@@ -101,6 +101,8 @@ static void place(struct engine_core *core, const struct stack_rx_result *result
         core->counters.placement_failures++;
         return;
     }
+    core->last_placed_ns = core->now_ns;
+    core->may_trim = true;
     struct rx_memory memory = {&core->rx_chunks, &socket->tenant->receive_pool};
     uint64_t received = tcp_received_offset(result->connection);
     if (!rx_buffer_extend(&socket->rx, &memory, received < offset ? received : offset, end)) {
@@ -131,8 +133,12 @@ static void place(struct engine_core *core, const struct stack_rx_result *result
 
 static bool has_no_room(const struct engine_socket *socket)
 {
-    const struct chunk_pool_statistics *pool = &socket->tenant->receive_pool.statistics;
-    return pool->bytes_total - pool->bytes_in_use < socket->tenant->receive_reserve_bytes;
+    const struct tenant_core *tenant = socket->tenant;
+    const struct chunk_pool_statistics *pool = &tenant->receive_pool.statistics;
+    const struct object_pool *chunks = &tenant->core->rx_chunks;
+    return pool->bytes_total - pool->bytes_in_use < tenant->receive_reserve_bytes ||
+           (chunks->capacity - chunks->in_use) * (uint64_t)CHUNK_BYTES_MIN <
+               tenant->receive_reserve_bytes;
 }
 
 /** Whom the payload would go to; NULL: nobody the host knows of yet. */

@@ -10,11 +10,12 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define QUEUE_FRAMES     1024
-#define MBUFS_BASE       16384
-#define MBUFS_PER_QUEUE  4096
-#define MBUF_CACHE       256
-#define WAIT_SOCKETS_MAX PORT_QUEUES_MAX
+#define QUEUE_FRAMES         1024
+#define MBUFS_BASE           16384
+#define MBUFS_PER_QUEUE      4096
+#define FRAME_OVERHEAD_BYTES 64 /**< Ethernet, VLAN, alignment */
+#define MBUF_CACHE           256
+#define WAIT_SOCKETS_MAX     PORT_QUEUES_MAX
 
 struct port {
     char name[64];
@@ -143,6 +144,14 @@ static void find_wake_up(struct port *port)
         find_wait_sockets(port);
 }
 
+/** A frame lies in one mbuf. */
+static uint16_t mbuf_bytes(uint16_t mtu)
+{
+    unsigned frame = (unsigned)mtu + FRAME_OVERHEAD_BYTES;
+    unsigned room = frame > RTE_MBUF_DEFAULT_DATAROOM ? frame : RTE_MBUF_DEFAULT_DATAROOM;
+    return (uint16_t)(RTE_PKTMBUF_HEADROOM + room);
+}
+
 int port_open(struct port **out, const char *name, unsigned queues_wanted, uint16_t mtu,
               char *problem, size_t problem_bytes)
 {
@@ -158,7 +167,7 @@ int port_open(struct port **out, const char *name, unsigned queues_wanted, uint1
         what = "no memory for frames";
         port->mempool =
             rte_pktmbuf_pool_create("frames", MBUFS_BASE + MBUFS_PER_QUEUE * queues_wanted,
-                                    MBUF_CACHE, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+                                    MBUF_CACHE, 0, mbuf_bytes(mtu), SOCKET_ID_ANY);
         result = port->mempool != NULL ? 0 : -ENOMEM;
     }
     if (result == 0) {
