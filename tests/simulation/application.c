@@ -8,6 +8,8 @@
 
 /** Programs give up on a peer that left without a word after this time. */
 #define GIVE_UP_NS (200 * NS_PER_S)
+/** A window update needs no probe, which comes after 200 ms at the earliest. */
+#define CLOSED_WINDOW_MAX_NS (100 * NS_PER_MS)
 
 static void plan_timer(struct world *world, struct endpoint *endpoint);
 static void give_up(struct world *world, void *context);
@@ -314,6 +316,32 @@ static uint64_t draw_read_pause(struct world *world, const struct plan *plan)
     }
 }
 
+static void closed_too_long(struct world *world, void *context)
+{
+    struct endpoint *endpoint = context;
+    bool over = endpoint->connection == NULL || endpoint->closed_by_us || endpoint->fin_arrived ||
+                endpoint->offered_edge > endpoint->ack_high ||
+                endpoint->consumed != endpoint->placed_prefix || endpoint->placements_pending != 0;
+    if (endpoint->closed_since_ns != 0 && !over &&
+        world->now_ns >= endpoint->closed_since_ns + CLOSED_WINDOW_MAX_NS)
+        world_fail(world, "connection %u side %u has read all, but its window stays closed",
+                   endpoint->id, endpoint->side);
+    endpoint->closed_since_ns = 0;
+}
+
+/** A reader that caught up opens a closed window by itself, not when it is probed. */
+static void watch_closed_window(struct world *world, struct endpoint *endpoint)
+{
+    const struct host_settings *host = &world->settings.hosts[endpoint->host->index];
+    if (endpoint->closed_since_ns != 0 || !endpoint->acked_on_wire || host->late_max_ns != 0 ||
+        host->batch_delay_ns != 0 || endpoint->pair->reset_is_due || endpoint->fin_arrived ||
+        endpoint->offered_edge > endpoint->ack_high ||
+        endpoint->consumed != endpoint->placed_prefix || endpoint->placements_pending != 0)
+        return;
+    endpoint->closed_since_ns = world->now_ns;
+    world_schedule(world, world->now_ns + CLOSED_WINDOW_MAX_NS, closed_too_long, endpoint);
+}
+
 static void read_some(struct world *world, struct endpoint *endpoint)
 {
     const struct plan *plan = &endpoint->pair->plans[endpoint->side];
@@ -333,6 +361,7 @@ static void read_some(struct world *world, struct endpoint *endpoint)
         world_note_progress(world);
         endpoint->next_read_ns = world->now_ns + draw_read_pause(world, plan);
     }
+    watch_closed_window(world, endpoint);
     if (endpoint->fin_arrived && !endpoint->eof && endpoint->placements_pending == 0 &&
         !endpoint->host->placing &&
         endpoint->consumed == tcp_received_offset(endpoint->connection)) {
@@ -553,6 +582,10 @@ static void ended(struct world *world, struct endpoint *endpoint)
     trace_note(world, "connection %u side %u is gone", endpoint->id, endpoint->side);
     if (endpoint->listener != NULL)
         taken(world, endpoint);
+    /* On a bad wire a closed connection may be given up without the peer ever hearing of it. */
+    struct endpoint *peer = endpoint->pair->endpoints[1 - endpoint->side];
+    if (world->settings.errors_permitted && peer != NULL)
+        world_schedule(world, world->now_ns + GIVE_UP_NS, give_up, peer);
     oracle_endpoint_ended(world, endpoint);
 }
 

@@ -64,7 +64,8 @@ struct endpoint {
     int error;
     uint64_t written, consumed, acked; /**< stream offsets; below acked, bytes are forgotten */
     uint64_t next_read_ns, next_write_ns, abort_ns, timer_ns;
-    uint64_t end_ns; /**< when to end, once that is decided; 0 = not yet */
+    uint64_t closed_since_ns; /**< all was read, yet the window offered is closed; 0 = not so */
+    uint64_t end_ns;          /**< when to end, once that is decided; 0 = not yet */
 
     uint8_t *placed; /**< bit per byte of the peer's stream */
     uint64_t placed_capacity, placed_prefix;
@@ -73,6 +74,8 @@ struct endpoint {
     /* What the oracle saw of it on the wire. */
     bool iss_known, tsval_known, acked_on_wire;
     uint32_t iss, tsval, tsecr;
+    bool echo_known;
+    uint32_t echo_max;     /**< newest timestamp that may be echoed (RFC 7323 §4.3) */
     uint64_t ack_high;     /**< highest stream offset acknowledged to the peer */
     uint64_t offered_edge; /**< one past the last offset that the peer was allowed to send */
     uint64_t sent_high;

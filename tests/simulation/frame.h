@@ -16,6 +16,7 @@
 struct frame {
     uint32_t length;
     bool corrupted;     /**< the wire changed it in a way that a checksum must catch */
+    bool forged;        /**< by nobody who takes part: must change nothing */
     uint8_t from;       /**< host that sent it */
     struct frame *next; /**< in a list of the holder's */
     uint8_t bytes[];

@@ -354,7 +354,8 @@ static void place(struct world *world, struct host *host, const struct stack_rx 
                    placement_done, placement);
 }
 
-static void receive_segment(struct world *world, struct host *host, struct stack_rx *rx)
+static void receive_segment(struct world *world, struct host *host, struct stack_rx *rx,
+                            bool forged)
 {
     const struct host_settings *s = &world->settings.hosts[host->index];
     struct stack_rx_result result = {0};
@@ -369,6 +370,8 @@ static void receive_segment(struct world *world, struct host *host, struct stack
         trace_note(world, "host %u: %s", host->index, drop_reason_name(result.drop));
     if (result.place_length == 0)
         return;
+    if (forged)
+        world_fail(world, "host %u takes forged payload", host->index);
     if (rx->segment.payload_refused)
         world_fail(world, "payload to place although it was refused");
     place(world, host, rx, &result);
@@ -404,10 +407,11 @@ void host_receive(struct world *world, struct host *host, const struct frame *fr
     if (verdict == STACK_RX_TCP) {
         if (frame->corrupted)
             world_fail(world, "host %u takes a corrupted segment for good", host->index);
-        oracle_segment_delivered(world, &rx.segment);
+        if (!frame->forged)
+            oracle_segment_delivered(world, &rx.segment);
         announce_first(world, host, &rx);
         if (!rx.segment.payload_refused)
-            receive_segment(world, host, &rx);
+            receive_segment(world, host, &rx, frame->forged);
     } else if (verdict == STACK_RX_DROPPED) {
         trace_note(world, "host %u: %s", host->index, drop_reason_name(rx.drop));
     }

@@ -232,6 +232,9 @@ static void check_timestamp(struct world *world, struct endpoint *owner,
         world_fail(world, "connection %u side %u: timestamp %u after %u", owner->id, owner->side,
                    value, owner->tsval);
     world->coverage.timestamp_wraps += owner->tsval_known && value < owner->tsval;
+    if (owner->echo_known && (int32_t)(view->options.timestamp_echo - owner->echo_max) > 0)
+        world_fail(world, "connection %u side %u echoes timestamp %u, of a segment out of order",
+                   owner->id, owner->side, view->options.timestamp_echo);
     owner->tsval_known = true;
     owner->tsval = value;
     owner->tsecr = view->options.timestamp_echo;
@@ -291,6 +294,21 @@ void oracle_frame_sent(struct world *world, struct host *host, const struct fram
 
 /* ---- Frames delivered --------------------------------------------------------------------- */
 
+/** Only what does not lie beyond the last acknowledgement may be echoed. */
+static void note_echo(struct endpoint *receiver, const struct tcp_segment *segment)
+{
+    const struct endpoint *sender = receiver->pair->endpoints[1 - receiver->side];
+    uint32_t value = segment->options.timestamp_value;
+    if (!segment->options.has_timestamps || sender == NULL || !sender->iss_known)
+        return;
+    uint32_t acked = sender->iss + 1 + (uint32_t)receiver->ack_high;
+    if (receiver->acked_on_wire && (int32_t)(segment->seq.value - acked) > 0)
+        return;
+    if (!receiver->echo_known || (int32_t)(value - receiver->echo_max) > 0)
+        receiver->echo_max = value;
+    receiver->echo_known = true;
+}
+
 void oracle_segment_delivered(struct world *world, const struct tcp_segment *segment)
 {
     unsigned side;
@@ -303,6 +321,8 @@ void oracle_segment_delivered(struct world *world, const struct tcp_segment *seg
     struct flow_side *receiver = &flow->sides[1 - side];
     bool scaled = flow->sides[0].scale_offered && flow->sides[1].scale_offered &&
                   (segment->flags & TCP_SYN) == 0;
+    if (receiver->endpoint != NULL && !receiver->endpoint->ended)
+        note_echo(receiver->endpoint, segment);
     if (receiver->syn_count == 0)
         return;
     uint32_t iss = receiver->syn_seqs[(receiver->syn_count - 1) % ORACLE_SYNS_MAX];

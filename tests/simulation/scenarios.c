@@ -436,6 +436,15 @@ static void draw_restart(struct world *world, struct settings *s)
         impair_all(world, s, lose);
 }
 
+static void draw_attack(struct world *world, struct settings *s)
+{
+    s->attacked = true;
+    s->endings = END_MIX_CLEAN;
+    s->pause_max_ns = NS_PER_S;
+    if (random_chance(&world->random, 300))
+        impair_all(world, s, lose);
+}
+
 static const struct scenario scenarios[] = {
     {"clean", "nothing goes wrong", draw_clean, false},
     {"loss", "frames are lost", draw_loss, false},
@@ -467,6 +476,7 @@ static const struct scenario scenarios[] = {
     {"sequence_wrap", "sequence numbers wrap", draw_sequence_wrap, true},
     {"timestamp_wrap", "timestamps wrap", draw_timestamp_wrap, true},
     {"late", "the embedder is late and lazy", draw_late, false},
+    {"attack", "forged segments near the mark (RFC 5961)", draw_attack, false},
     {"restart", "a host is switched off and on", draw_restart, false},
 };
 

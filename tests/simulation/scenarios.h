@@ -49,6 +49,7 @@ struct settings {
     bool errors_permitted; /**< the wire may be bad enough to kill connections */
     bool dies;             /**< the wire never works again after heal_after_ns */
     bool restarts;
+    bool attacked; /**< by forged segments */
     bool gives_up; /**< programs wait for a server only so long: a full back-log may forget them */
     bool wraps_sequence, wraps_timestamp;
     bool wraps_accepted; /**< the accepting side's numbers, else the opening side's */

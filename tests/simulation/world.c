@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attack.h"
 #include "trace.h"
 
 /** With the wire healed and no program pausing, somebody must get ahead within this time: two
@@ -104,6 +105,12 @@ static void restart_host(struct world *world, void *context)
     world->coverage.reboots++;
     application_host_gone(world, host);
     host_restart(world, host);
+}
+
+static void begin_attack(struct world *world, void *context)
+{
+    (void)context;
+    attack_begin(world);
 }
 
 static void start_connection(struct world *world, void *context)
@@ -250,6 +257,8 @@ static void plan_run(struct world *world)
         host_create(world, &world->hosts[i], i);
     }
     world_schedule(world, world->heal_ns, heal, NULL);
+    if (s->attacked)
+        world_schedule(world, world->start_ns, begin_attack, NULL);
     if (s->restarts)
         world_schedule(world, world->start_ns + random_below(&world->random, s->heal_after_ns),
                        restart_host, &world->hosts[random_below(&world->random, s->host_count)]);
