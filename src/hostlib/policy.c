@@ -4,18 +4,31 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/time_units.h"
+
+/* Longer would be polling. */
+#define SPIN_US_MAX 1000
 
 static bool offload_loopback;
+static uint64_t spin_ns;
 
 void policy_init(void)
 {
     const char *loopback = getenv("PNO_LOOPBACK");
     offload_loopback = loopback != NULL && strcmp(loopback, "1") == 0;
+    const char *spin_us = getenv("PNO_SPIN_US");
+    unsigned long wanted_us = spin_us != NULL ? strtoul(spin_us, NULL, 10) : 0;
+    spin_ns = (wanted_us < SPIN_US_MAX ? wanted_us : SPIN_US_MAX) * NS_PER_US;
     enum log_level level = LOG_LEVEL_WARNING;
     const char *name = getenv("PNO_LOG");
     if (name != NULL)
         log_level_parse(name, &level);
     log_set("libpno", level);
+}
+
+uint64_t policy_spin_ns(void)
+{
+    return spin_ns;
 }
 
 bool policy_offloads_loopback(void)

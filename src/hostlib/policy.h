@@ -11,11 +11,15 @@
 #include "base/ip_address.h"
 #include "hostlib/engine_link.h"
 
-/** Read PNO_LOOPBACK and PNO_LOG; once, at start. */
+/** Read PNO_LOOPBACK, PNO_SPIN_US and PNO_LOG; once, at start. */
 void policy_init(void);
 
 /** Whether loopback addresses are the engine's too (PNO_LOOPBACK=1). */
 bool policy_offloads_loopback(void);
+
+/** How long a thread may look at the rings before it sleeps: PNO_SPIN_US, by default not at all,
+    since here host CPU is what is to be saved. */
+uint64_t policy_spin_ns(void);
 
 /** Whether an address to bind to is one of the engine's own. */
 bool policy_is_local(const struct engine_link *link, const struct ip_address *address);

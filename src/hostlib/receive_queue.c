@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "base/assert.h"
+
 static struct receive_extent *ring(struct receive_queue *queue)
 {
     return queue->extents != NULL ? queue->extents : queue->few;
@@ -22,6 +24,7 @@ static bool grow(struct receive_queue *queue)
     uint32_t wider = capacity(queue) * 4;
     if (wider > RECEIVE_QUEUE_EXTENTS_MAX)
         return false;
+    PNO_ASSERT(wider > 0);
     struct receive_extent *extents = malloc(wider * sizeof(*extents));
     if (extents == NULL)
         return false;

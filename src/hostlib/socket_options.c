@@ -373,7 +373,7 @@ int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *
         char text[16] = "";
         bool set = socket->options.set & (1u << LINK_OPTION_CONGESTION);
         int index = set ? socket->options.values[LINK_OPTION_CONGESTION] : LINK_CONGESTION_CUBIC;
-        strcpy(text, congestion_names[index]);
+        memcpy(text, congestion_names[index], strlen(congestion_names[index]) + 1);
         return give(text, sizeof(text), value, length);
     }
     if (socket->is_accepted) {

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/assert.h"
 #include "hostlib/real.h"
 #include "hostlib/socket.h"
 
@@ -41,6 +42,7 @@ static ssize_t fill(struct source *source, uint8_t *to, size_t length)
     }
     size_t filled = 0;
     while (filled < length) {
+        PNO_ASSERT(source->vector != NULL);
         size_t rest = source->vector->iov_len - source->within;
         size_t part = length - filled < rest ? length - filled : rest;
         if (part > 0)

@@ -11,7 +11,13 @@
 #include "hostlib/engine_link.h"
 #include "hostlib/fd_table.h"
 #include "hostlib/lock.h"
+#include "hostlib/policy.h"
 #include "hostlib/real.h"
+
+/* A sleep of up to so many times the longest spin suggests that the next one may be spared. */
+#define SPIN_WORTH 2
+
+#define SPINS_PER_CLOCK_LOOK 16
 
 /* Eventfds kept for the next sleeper. */
 #define SPARE_EVENTFDS_MAX 64
@@ -22,6 +28,9 @@ static struct waiter *leader;
 
 /* This thread's, between waiter_begin() and waiter_end(). */
 static _Thread_local struct waiter *own_waiter __attribute__((tls_model("initial-exec")));
+
+/* How long it last slept as leader; only measured if spinning is allowed. */
+static _Thread_local uint64_t last_sleep_ns __attribute__((tls_model("initial-exec")));
 
 static int spare_eventfds[SPARE_EVENTFDS_MAX];
 static unsigned spare_eventfd_count;
@@ -214,6 +223,24 @@ static bool timeout_until(uint64_t deadline_ns, struct timespec *timeout)
     return true;
 }
 
+/* Look at the rings for up to PNO_SPIN_US before sleeping, if the last sleep was about as short:
+   an idle or slowly served thread never spins. */
+static bool spin(struct engine_link *link)
+{
+    uint64_t limit_ns = policy_spin_ns();
+    if (limit_ns == 0 || last_sleep_ns > SPIN_WORTH * limit_ns)
+        return false;
+    uint64_t end_ns = waiter_now_ns() + limit_ns;
+    do {
+        for (int i = 0; i < SPINS_PER_CLOCK_LOOK; i++) {
+            if (!engine_link_empty(link))
+                return true;
+            __builtin_ia32_pause();
+        }
+    } while (waiter_now_ns() < end_ns);
+    return false;
+}
+
 int waiter_sleep(struct waiter *waiter, struct pollfd *pollfds, nfds_t kernel_count,
                  uint64_t deadline_ns, const sigset_t *mask)
 {
@@ -225,8 +252,9 @@ int waiter_sleep(struct waiter *waiter, struct pollfd *pollfds, nfds_t kernel_co
     bool leads = link != NULL && lead(waiter);
     if (link != NULL)
         engine_link_flush(link);
-    if (leads && !engine_link_arm(link))
+    if (leads && (spin(link) || !engine_link_arm(link)))
         return 0;
+    uint64_t slept_ns = leads && policy_spin_ns() != 0 ? waiter_now_ns() : 0;
     pollfds[0] = (struct pollfd){.fd = waiter->event_fd, .events = POLLIN};
     pollfds[1] = (struct pollfd){.fd = leads ? link->doorbell_fd : -1, .events = POLLIN};
     pollfds[2] = (struct pollfd){.fd = leads ? link->control_fd : -1, .events = POLLIN};
@@ -236,6 +264,8 @@ int waiter_sleep(struct waiter *waiter, struct pollfd *pollfds, nfds_t kernel_co
                                    deadline_ns == TIME_NEVER ? NULL : &timeout, mask);
         waiter->slept = true;
     }
+    if (slept_ns != 0)
+        last_sleep_ns = waiter_now_ns() - slept_ns;
     if (leads)
         engine_link_disarm(link, result > 0 && pollfds[1].revents != 0);
     if (atomic_load_explicit(&waiter->woken, memory_order_acquire)) {
@@ -251,13 +281,20 @@ int waiter_sleep(struct waiter *waiter, struct pollfd *pollfds, nfds_t kernel_co
     return result < 0 ? result : result == 0 ? -ETIMEDOUT : 0;
 }
 
+/* Raised by the program's own faults, not while it sleeps. */
+static bool is_fault(int number)
+{
+    return number == SIGSEGV || number == SIGBUS || number == SIGFPE || number == SIGILL ||
+           number == SIGTRAP || number == SIGABRT || number == SIGSYS;
+}
+
 bool waiter_signals_restart(void)
 {
     bool any = false;
     for (int number = 1; number < SIGRTMAX; number++) {
         struct sigaction action;
-        if (sigaction(number, NULL, &action) != 0 || action.sa_handler == SIG_DFL ||
-            action.sa_handler == SIG_IGN)
+        if (is_fault(number) || sigaction(number, NULL, &action) != 0 ||
+            action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN)
             continue;
         if ((action.sa_flags & SA_RESTART) == 0)
             return false;
