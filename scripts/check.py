@@ -24,6 +24,7 @@ SECTIONS = (
     ("static", static.run),
     ("unit", programs.unit),
     ("simulation", random_tests.simulation),
+    ("packet scripts", programs.packet_scripts),
     ("fuzz", random_tests.fuzz),
     ("cli", programs.cli),
     ("sockets", programs.sockets),

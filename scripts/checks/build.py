@@ -11,7 +11,8 @@ BUILD_TIMEOUT_S = 900
 ERROR = r"error:|ERROR|FAILED:"
 
 CLANG = ("-Dfuzzers=true", "-Db_sanitize=address,undefined", "-Db_lundef=false",
-         "-Doptimization=1")
+         "-Doptimization=1",
+         "-Dc_args=-fsanitize=fuzzer-no-link -fno-sanitize-recover=undefined")
 PURE = ("-Dengine=disabled",)
 
 

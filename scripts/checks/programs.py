@@ -1,5 +1,6 @@
 """Tests that are programs of their own: meson's, the socket comparison, the applications."""
 
+import glob
 import json
 import os
 import re
@@ -9,6 +10,7 @@ from .random_tests import SANITIZERS
 
 MESON_TIMEOUT_S = 600
 CLI_TIMEOUT_S = 240
+PACKET_SCRIPTS_TIMEOUT_S = 120
 SOCKETS_TIMEOUT_S = 300
 APPS_TIMEOUT_S = 900
 NEED_NO_DPDK = re.compile(r"^(base|core)\b")
@@ -50,9 +52,10 @@ def _names_of_tests(report, folder):
 
 def unit(options, report):
     _meson_tests(report, "unit", options.build)
-    # Sanitizers slow things down; the models are no code of ours to sanitize.
+    # Sanitizers slow things down; the models are no code of ours to sanitize, and the socket cases
+    # are programs of others, into which a sanitized libpno.so can't be loaded.
     _meson_tests(report, "sanitized", build.clang_folder(options),
-                 ("--timeout-multiplier", "5", "--no-suite", "models"), SANITIZERS)
+                 ("--timeout-multiplier", "5", "--no-suite", "models", "--no-suite", "sockets"), SANITIZERS)
     pure = build.pure_folder(options)
     names = [name for name in _names_of_tests(report, pure) if NEED_NO_DPDK.search(name)]
     if names:
@@ -81,6 +84,26 @@ def _runner(report, kind, argv, timeout_s):
     outcome = report.start(kind, argv, timeout_s).wait(take)
     if not seen or outcome.timed_out or outcome.status not in (0, 1):
         report.fail(f"{kind}: the runner", outcome.why(), outcome.seconds)
+
+
+def packet_scripts(options, report):
+    """Each script a test."""
+    name = "packet scripts"
+    runner = os.path.join(options.build, "tests/packet_scripts/pno-packetdrill")
+    scripts = sorted(glob.glob(os.path.join(options.root, "tests/packet_scripts/**/*.pkt"),
+                               recursive=True))
+    if not os.path.exists(runner) or not scripts:
+        report.fail(name, f"{runner} is missing" if scripts else "there is none", 0)
+        return
+    outcome = report.run(name, [runner, *scripts], PACKET_SCRIPTS_TIMEOUT_S)
+    verdicts = dict(re.findall(r"^(?:not )?ok (\S+\.pkt)(.*)$", outcome.text(), re.M))
+    passed = set(re.findall(r"^ok (\S+\.pkt)", outcome.text(), re.M))
+    for script in scripts:
+        shown = f"{name}: {os.path.relpath(script, options.root)}"
+        if script in passed:
+            report.ok(shown, 0)
+        else:
+            report.fail(shown, verdicts.get(script, ": no verdict").lstrip(": "), 0)
 
 
 def _needs_root(report, name):

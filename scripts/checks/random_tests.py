@@ -3,6 +3,8 @@
 import glob
 import os
 import random
+import re
+import subprocess
 import time
 
 from . import build
@@ -41,14 +43,29 @@ def _soak(options, report, simulator):
 
 def _fuzzers(options):
     folder = os.path.join(build.clang_folder(options), "tests", "fuzz")
-    return sorted(path for path in glob.glob(os.path.join(folder, "*"))
-                  if os.path.isfile(path) and os.access(path, os.X_OK))
+    programs = glob.glob(os.path.join(folder, "**", "*"), recursive=True)
+    return sorted(path for path in programs
+                  if os.path.isfile(path) and os.access(path, os.X_OK) and _is_fuzzer(path))
+
+
+def _is_fuzzer(path):
+    symbols = subprocess.run(["nm", path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                             check=False).stdout
+    return b"LLVMFuzzerTestOneInput" in symbols
+
+
+def _write_seeds(path, corpus):
+    """By the program that goes with a fuzzer: packet-corpus for packet-input."""
+    writer = re.sub(r"-input$", "-corpus", path)
+    if writer != path and os.path.exists(writer):
+        subprocess.run([writer, corpus], check=True, stdout=subprocess.DEVNULL)
 
 
 def _start_fuzzer(options, report, path, seconds):
     base = os.path.join(options.build, "check", "fuzz", os.path.basename(path))
     corpus = os.path.join(base, "corpus")
     os.makedirs(corpus, exist_ok=True)
+    _write_seeds(path, corpus)
     return report.start(f"fuzz {os.path.basename(path)}",
                         [path, f"-max_total_time={seconds}", "-print_final_stats=1",
                          "-rss_limit_mb=4096", "-timeout=20", f"-artifact_prefix={base}/", corpus],
