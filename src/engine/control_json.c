@@ -183,6 +183,20 @@ static json_t *port_json(const struct port *port)
     return object;
 }
 
+/** What a tenant has on one core; taken by the core. */
+struct tenant_usage {
+    const struct tenant *tenant;
+    uint64_t receive_bytes, garbage;
+};
+
+static void add_usage(struct engine_core *core, void *context)
+{
+    struct tenant_usage *usage = context;
+    const struct tenant_core *part = &usage->tenant->cores[core->index];
+    usage->receive_bytes += part->receive_pool.statistics.bytes_in_use;
+    usage->garbage += part->garbage_descriptors;
+}
+
 static json_t *tenant_json(const struct control *control, struct tenant *tenant)
 {
     struct process *processes[TENANT_PROCESSES_MAX];
@@ -194,17 +208,14 @@ static json_t *tenant_json(const struct control *control, struct tenant *tenant)
         processes[count++] = process;
         channels += process->channel_count;
     }
-    uint64_t bytes = 0;
-    uint64_t garbage = 0;
-    for (unsigned i = 0; i < control->engine->core_count; i++) {
-        bytes += tenant->cores[i].receive_pool.statistics.bytes_in_use;
-        garbage += tenant->cores[i].garbage_descriptors;
-    }
+    struct tenant_usage usage = {.tenant = tenant};
+    for (unsigned i = 0; i < control->engine->core_count; i++)
+        engine_core_call(control->engine->cores[i], add_usage, &usage);
     uint32_t sockets = atomic_load_explicit(&tenant->sockets_live, memory_order_relaxed);
     return json_pack("{s:i, s:I, s:I, s:i, s:i, s:I, s:o}", "tenant", (int)tenant->id,
                      "arena_bytes", (json_int_t)tenant->layout.arena_bytes, "receive_bytes_in_use",
-                     (json_int_t)bytes, "sockets", (int)sockets, "channels", (int)channels,
-                     "garbage_descriptors", (json_int_t)garbage, "processes",
+                     (json_int_t)usage.receive_bytes, "sockets", (int)sockets, "channels",
+                     (int)channels, "garbage_descriptors", (json_int_t)usage.garbage, "processes",
                      control_json_processes(processes, count));
 }
 
