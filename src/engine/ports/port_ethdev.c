@@ -152,6 +152,30 @@ static uint16_t mbuf_bytes(uint16_t mtu)
     return (uint16_t)(RTE_PKTMBUF_HEADROOM + room);
 }
 
+/**
+ * Buffers for frames. A software port gets them without gaps: by default DPDK keeps objects from
+ * crossing pages, while net_af_xdp registers with the kernel as much memory as they need without
+ * gaps; the kernel silently ignores frames beyond it.
+ */
+static struct rte_mempool *make_mempool(unsigned mbufs, uint16_t bytes, bool software_port)
+{
+    if (!software_port)
+        return rte_pktmbuf_pool_create("frames", mbufs, MBUF_CACHE, 0, bytes, SOCKET_ID_ANY);
+    struct rte_pktmbuf_pool_private options = {.mbuf_data_room_size = bytes};
+    struct rte_mempool *pool = rte_mempool_create_empty(
+        "frames", mbufs, (unsigned)sizeof(struct rte_mbuf) + bytes, MBUF_CACHE, sizeof(options),
+        SOCKET_ID_ANY, RTE_MEMPOOL_F_NO_IOVA_CONTIG);
+    if (pool == NULL)
+        return NULL;
+    rte_pktmbuf_pool_init(pool, &options);
+    if (rte_mempool_populate_default(pool) < 0) {
+        rte_mempool_free(pool);
+        return NULL;
+    }
+    (void)rte_mempool_obj_iter(pool, rte_pktmbuf_init, NULL);
+    return pool;
+}
+
 int port_open(struct port **out, const char *name, unsigned queues_wanted, uint16_t mtu,
               char *problem, size_t problem_bytes)
 {
@@ -165,9 +189,8 @@ int port_open(struct port **out, const char *name, unsigned queues_wanted, uint1
     if (result == 0) {
         port->id = id;
         what = "no memory for frames";
-        port->mempool =
-            rte_pktmbuf_pool_create("frames", MBUFS_BASE + MBUFS_PER_QUEUE * queues_wanted,
-                                    MBUF_CACHE, 0, mbuf_bytes(mtu), SOCKET_ID_ANY);
+        port->mempool = make_mempool(MBUFS_BASE + MBUFS_PER_QUEUE * queues_wanted, mbuf_bytes(mtu),
+                                     strncmp(port->name, "net_", 4) == 0);
         result = port->mempool != NULL ? 0 : -ENOMEM;
     }
     if (result == 0) {
