@@ -102,8 +102,10 @@ static int gather(struct polling *polling)
 static int look_once(struct polling *polling)
 {
     struct engine_link *link = engine_link_current();
-    if (link != NULL)
+    if (link != NULL) {
         engine_link_poll(link);
+        engine_link_check_alive(link, waiter_now_ns());
+    }
     struct timespec none = {0};
     struct pollfd *kernel = polling->kernel + WAITER_POLLFDS;
     if (polling->watched_count < polling->count &&

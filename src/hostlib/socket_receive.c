@@ -6,7 +6,7 @@
 #include "hostlib/socket.h"
 
 /* Reading is told to the engine when so much has gathered, with the next write, or before sleep. */
-#define TELL_BYTES 8192
+#define TELL_BYTES 16384
 
 /* Where in a vector of buffers the next byte goes. */
 struct cursor {
@@ -190,8 +190,12 @@ ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t
         bool enough = copied > 0 && copied >= target;
         result = enough ? 0 : copied > 0 && socket->error != 0 ? 0 : why_empty(socket);
         socket_unlock(socket);
-        if (enough || result != -EAGAIN || nonblocking)
+        if (enough || result != -EAGAIN || nonblocking) {
+            /* Who only ever tries must learn of the engine's death too: next time. */
+            if (result == -EAGAIN)
+                engine_link_check_alive(socket->link, waiter_now_ns());
             break;
+        }
         if (deadline_ns == 0)
             deadline_ns = socket_deadline_ns(socket->options.receive_timeout_ns);
         /* What is there already was copied (or peeked at): only more of it, or the end, counts. */

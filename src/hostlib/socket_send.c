@@ -140,7 +140,8 @@ static ssize_t send_all(struct socket *socket, struct source *source, size_t wan
     ssize_t result = 0;
     for (;;) {
         socket_lock(socket);
-        result = may_send(socket);
+        /* An error that comes after some bytes were accepted is the next call's to report. */
+        result = sent > 0 && socket->error != 0 ? -EPIPE : may_send(socket);
         if (result == 0 && sent < wanted) {
             result = accept_bytes(socket, source, wanted - sent, flags);
             if (result > 0)
