@@ -29,9 +29,11 @@ static void check_receive_space(const struct tcp_connection *c)
     PNO_ASSERT(first == NULL || first->start > hot->rcv_nxt);
     PNO_ASSERT(first == NULL || !hot->fin_received);
     for (unsigned i = 0; i < TCP_RECENT_BLOCKS; i++) {
-        const struct tcp_range *block = &receive->recent[i];
-        PNO_ASSERT(block->end == 0 || first == NULL ||
-                   interval_set_contains(&receive->out_of_order, block->start, block->end));
+        const struct tcp_sack_block *block = &receive->recent[i];
+        uint64_t start = tcp_unwrap(hot->rcv_nxt, block->start);
+        uint64_t end = tcp_unwrap(hot->rcv_nxt, block->end);
+        PNO_ASSERT(start == end || first == NULL ||
+                   interval_set_contains(&receive->out_of_order, start, end));
     }
 }
 

@@ -40,8 +40,8 @@ static bool cwnd_limits(const struct tcp_connection *connection)
 void tcp_cwnd_note_flight(struct tcp_connection *connection, uint32_t flight)
 {
     struct tcp_congestion *congestion = &connection->congestion;
-    if (connection->hot.snd_una >= congestion->flight_round) {
-        congestion->flight_round = connection->hot.snd_nxt;
+    if (seq_geq(tcp_wire(connection->hot.snd_una), congestion->flight_round)) {
+        congestion->flight_round = tcp_wire(connection->hot.snd_nxt);
         congestion->max_flight = flight;
         congestion->cwnd_limited = false;
     } else if (flight > congestion->max_flight) {

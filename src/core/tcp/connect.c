@@ -44,7 +44,7 @@ void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
     hot->snd_start = hot->snd_end = hot->snd_una + 1;
     hot->ts_offset = tcp_timestamp_offset(stack, &connection->flow);
     connection->recovery.recover = hot->snd_una;
-    connection->congestion.snd_push = hot->snd_una;
+    connection->congestion.snd_push = connection->congestion.flight_round = iss;
     tcp_rto_init(connection);
 }
 

@@ -134,24 +134,26 @@ struct tcp_range {
 /** What receiving out of order and tuning the receive window need. */
 struct tcp_receive {
     struct interval_set out_of_order;
-    struct tcp_range recent[TCP_RECENT_BLOCKS]; /**< SACK blocks, most recent first (RFC 2018 §4) */
-    struct tcp_range dsack;                     /**< duplicate to report; start == end: none */
-    uint64_t high;    /**< one past the highest byte that was ever wanted */
-    uint64_t fin;     /**< number of a FIN beyond a gap */
-    uint64_t rtt_seq; /**< window-based estimate ends here */
-    uint64_t rtt_started_ns;
+    struct tcp_sack_block recent[TCP_RECENT_BLOCKS]; /**< most recent first (RFC 2018 §4);
+                                                          start == end: none, nor after it */
+    struct tcp_sack_block dsack;                     /**< duplicate to report, unless empty */
+    uint64_t high;              /**< one past the highest byte that was ever wanted */
+    uint64_t fin;               /**< number of a FIN beyond a gap */
+    uint64_t urgent;            /**< one past the urgent byte; 0 none */
+    uint64_t last_data_ns;      /**< of the last payload or FIN; 0 never */
+    uint64_t rtt_started_ns;    /**< window-based estimate of the round trip began … */
     uint64_t space_measured_ns; /**< dynamic right-sizing: when the measurement began … */
-    uint64_t space_measured;    /**< … and rcv_read then */
+    seq_t space_measured;       /**< … and rcv_read then */
+    seq_t rtt_seq;              /**< … and ends when this has arrived */
     uint32_t space;             /**< bytes the application read in the last round trip */
     uint32_t rtt_us;            /**< receiver's estimate of the round trip; 0 unknown */
     uint32_t buffer;            /**< Linux's sk_rcvbuf: twice the window it allows */
     uint32_t window_clamp;
     uint32_t ssthresh;           /**< slow start of the offered window (Linux's rcv_ssthresh) */
     uint32_t ts_recent_age_s;    /**< when ts_recent was written, for PAWS after long idleness */
-    uint64_t last_data_ns;       /**< of the last payload or FIN; 0 never */
-    uint64_t urgent;             /**< one past the urgent byte; 0 none */
-    bool pushed;                 /**< the latest payload was a small segment with PSH */
-    uint64_t challenge_acked_ns; /**< last answer to an unacceptable segment (RFC 5961 §7) */
+    uint32_t challenge_acked_ms; /**< last answer to an unacceptable segment (RFC 5961 §7) */
+    bool challenge_acked : 1;    /**< … if there was one */
+    bool pushed : 1;             /**< the latest payload was a small segment with PSH */
 };
 
 /** What recovery needs; post-process stage. */
@@ -166,7 +168,6 @@ struct tcp_recovery {
     uint64_t rxt_high;     /**< un-SACKed bytes below have been retransmitted (HighRxt) */
     uint64_t recover;      /**< snd_nxt when the episode began (RecoveryPoint) */
     uint64_t tail_probe;   /**< snd_nxt when a tail probe was sent; 0 none outstanding */
-    uint64_t undo_una;     /**< snd_una when the window was reduced; 0: nothing to undo */
     uint32_t undo_bytes;   /**< retransmitted, not yet shown superfluous by D-SACK */
     uint32_t undo_ts;      /**< our timestamp clock at the first retransmission */
     uint32_t prior_cwnd;   /**< before the reduction, for undo and PRR */
@@ -175,6 +176,7 @@ struct tcp_recovery {
     uint32_t reordering_bytes;       /**< SACKed above a hole before it counts as lost */
     uint32_t dupack_bytes; /**< without SACK: what duplicate ACKs say has left the network */
     bool tail_probe_retransmitted;
+    bool undo_possible; /**< the window was reduced: it may prove needless */
     bool undo_ts_valid;
     bool reordering_seen;
 };
@@ -198,10 +200,9 @@ struct tcp_congestion {
     uint32_t srtt_us; /**< 0: no sample yet */
     uint32_t rttvar_us;
     uint32_t min_rtt_us;
-    uint32_t rtt_sample_us; /**< the last one */
-    uint64_t rtt_seq;       /**< the segment being timed ends here; 0: none */
+    uint64_t rtt_seq; /**< the segment being timed ends here; 0: none */
     uint64_t rtt_sent_ns;
-    uint64_t flight_round;        /**< max_flight is of the round that ends here */
+    seq_t flight_round;           /**< max_flight is of the round that ends here */
     uint32_t max_flight;          /**< bytes in flight at most in this round, for cwnd validation */
     bool cwnd_limited;            /**< output stopped for want of cwnd in this round */
     uint8_t backoff;              /**< doublings of the RTO or the persist interval */
@@ -212,8 +213,8 @@ struct tcp_congestion {
     uint64_t last_sent_ns;        /**< last payload sent */
     uint64_t last_ack_ns;         /**< last acceptable segment with ACK */
     uint64_t snd_sml;             /**< end of the last small segment sent (Minshall) */
-    uint64_t snd_push;            /**< end of the last segment sent with PSH */
     uint64_t snd_urgent;          /**< one past the urgent byte to send; 0 none */
+    seq_t snd_push;               /**< end of the last segment sent with PSH */
     uint32_t max_window;          /**< largest the peer ever offered */
     struct tcp_cubic cubic;
 };
@@ -257,7 +258,7 @@ struct tcp_connection {
     struct tcp_listener *listener;                            /**< while embryonic or unannounced */
     struct tcp_connection *queue_next, **queue_previous_next; /**< the listener's lists */
 };
-_Static_assert(sizeof(struct tcp_connection) <= 1024, "a million connections fit in a gigabyte");
+_Static_assert(sizeof(struct tcp_connection) <= 896, "a million connections fit in a gigabyte");
 
 /** The wire's form of a sequence number. */
 static inline seq_t tcp_wire(uint64_t number)

@@ -98,10 +98,10 @@ static void finish_data(const struct emission *e, uint64_t number, uint64_t end)
     /* As Linux, what goes out as several segments at once is pushed at its end. */
     if (length > e->mss)
         flags |= TCP_PSH;
-    if (length > 0 &&
-        ((data_end == hot->snd_end && !hot->more) || data_end == connection->congestion.snd_push)) {
+    if (length > 0 && ((data_end == hot->snd_end && !hot->more) ||
+                       seq_eq(tcp_wire(data_end), connection->congestion.snd_push))) {
         flags |= TCP_PSH;
-        connection->congestion.snd_push = data_end;
+        connection->congestion.snd_push = tcp_wire(data_end);
     }
     finish(e, number, flags);
     hot->acks_owed = 0;

@@ -6,7 +6,7 @@
 /** ACKs sent at once when a connection starts: Linux's TCP_MAX_QUICKACKS. */
 #define QUICK_ACKS_MAX 16
 /** At most one answer to unacceptable segments in this time (Linux: tcp_invalid_ratelimit). */
-#define CHALLENGE_INTERVAL_NS (500 * NS_PER_MS)
+#define CHALLENGE_INTERVAL_MS 500
 
 void tcp_ack_now(struct stack *stack, struct tcp_connection *connection)
 {
@@ -43,30 +43,42 @@ void tcp_ack_schedule(struct stack *stack, struct tcp_connection *connection, ui
 
 void tcp_challenge_ack(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
-    uint64_t last_ns = connection->receive.challenge_acked_ns;
-    if (last_ns != 0 && now_ns - last_ns < CHALLENGE_INTERVAL_NS)
+    struct tcp_receive *receive = &connection->receive;
+    uint32_t now_ms = (uint32_t)(now_ns / NS_PER_MS);
+    if (receive->challenge_acked && now_ms - receive->challenge_acked_ms < CHALLENGE_INTERVAL_MS)
         return;
-    connection->receive.challenge_acked_ns = now_ns;
+    receive->challenge_acked = true;
+    receive->challenge_acked_ms = now_ms;
     stack_counters(stack)->challenge_acks++;
     tcp_ack_now(stack, connection);
 }
 
 /* ---- SACK blocks --------------------------------------------------------------------------- */
 
+static bool block_is_empty(const struct tcp_sack_block *block)
+{
+    return seq_eq(block->start, block->end);
+}
+
+static struct tcp_sack_block block_of(uint64_t start, uint64_t end)
+{
+    return (struct tcp_sack_block){.start = tcp_wire(start), .end = tcp_wire(end)};
+}
+
 /** The block that just grew goes first; those it swallowed go (RFC 2018 §4). */
-static void recent_block_put(struct tcp_receive *receive, uint64_t start, uint64_t end)
+static void recent_block_put(struct tcp_receive *receive, struct tcp_sack_block block)
 {
     unsigned kept = 0;
-    struct tcp_range blocks[TCP_RECENT_BLOCKS];
+    struct tcp_sack_block blocks[TCP_RECENT_BLOCKS];
     for (unsigned i = 0; i < TCP_RECENT_BLOCKS; i++) {
-        const struct tcp_range *old = &receive->recent[i];
-        bool swallowed = old->start >= start && old->end <= end;
-        if (old->end != 0 && !swallowed && kept < TCP_RECENT_BLOCKS - 1)
+        const struct tcp_sack_block *old = &receive->recent[i];
+        bool swallowed = seq_geq(old->start, block.start) && seq_leq(old->end, block.end);
+        if (!block_is_empty(old) && !swallowed && kept < TCP_RECENT_BLOCKS - 1)
             blocks[kept++] = *old;
     }
-    receive->recent[0] = (struct tcp_range){.start = start, .end = end};
+    receive->recent[0] = block;
     for (unsigned i = 1; i < TCP_RECENT_BLOCKS; i++)
-        receive->recent[i] = i <= kept ? blocks[i - 1] : (struct tcp_range){0};
+        receive->recent[i] = i <= kept ? blocks[i - 1] : (struct tcp_sack_block){0};
 }
 
 /** rcv_nxt advanced: drop the blocks it passed. */
@@ -75,17 +87,18 @@ static void recent_blocks_trim(struct tcp_connection *connection)
     struct tcp_receive *receive = &connection->receive;
     unsigned kept = 0;
     for (unsigned i = 0; i < TCP_RECENT_BLOCKS; i++)
-        if (receive->recent[i].start > connection->hot.rcv_nxt)
+        if (!block_is_empty(&receive->recent[i]) &&
+            seq_gt(receive->recent[i].start, tcp_wire(connection->hot.rcv_nxt)))
             receive->recent[kept++] = receive->recent[i];
     while (kept < TCP_RECENT_BLOCKS)
-        receive->recent[kept++] = (struct tcp_range){0};
+        receive->recent[kept++] = (struct tcp_sack_block){0};
 }
 
 unsigned tcp_sack_blocks_wanted(const struct tcp_connection *connection)
 {
     const struct tcp_receive *receive = &connection->receive;
-    unsigned count = receive->dsack.start != receive->dsack.end;
-    for (unsigned i = 0; i < TCP_RECENT_BLOCKS && receive->recent[i].end != 0; i++)
+    unsigned count = !block_is_empty(&receive->dsack);
+    for (unsigned i = 0; i < TCP_RECENT_BLOCKS && !block_is_empty(&receive->recent[i]); i++)
         count++;
     return count;
 }
@@ -95,16 +108,14 @@ unsigned tcp_sack_blocks(struct tcp_connection *connection, unsigned max,
 {
     struct tcp_receive *receive = &connection->receive;
     unsigned count = 0;
-    if (receive->dsack.start != receive->dsack.end && count < max) {
-        blocks[count].start = tcp_wire(receive->dsack.start);
-        blocks[count++].end = tcp_wire(receive->dsack.end);
-        receive->dsack = (struct tcp_range){0};
+    if (!block_is_empty(&receive->dsack) && count < max) {
+        blocks[count++] = receive->dsack;
+        receive->dsack = (struct tcp_sack_block){0};
     }
     for (unsigned i = 0; i < TCP_RECENT_BLOCKS && count < max; i++) {
-        if (receive->recent[i].end == 0)
+        if (block_is_empty(&receive->recent[i]))
             break;
-        blocks[count].start = tcp_wire(receive->recent[i].start);
-        blocks[count++].end = tcp_wire(receive->recent[i].end);
+        blocks[count++] = receive->recent[i];
     }
     return count;
 }
@@ -113,10 +124,8 @@ unsigned tcp_sack_blocks(struct tcp_connection *connection, unsigned max,
 static void duplicate_report(struct stack *stack, struct tcp_connection *connection, uint64_t start,
                              uint64_t end)
 {
-    if (connection->hot.sack && start < end) {
-        connection->receive.dsack.start = start;
-        connection->receive.dsack.end = end;
-    }
+    if (connection->hot.sack && start < end)
+        connection->receive.dsack = block_of(start, end);
     tcp_quick_ack_enter(connection, QUICK_ACKS_MAX);
     tcp_ack_now(stack, connection);
 }
@@ -162,7 +171,7 @@ static bool queue_out_of_order(struct stack *stack, struct tcp_connection *conne
     connection->statistics.out_of_order++;
     const struct interval *block = interval_set_find(&receive->out_of_order, start);
     PNO_ASSERT(block != NULL);
-    recent_block_put(receive, block->start, block->end);
+    recent_block_put(receive, block_of(block->start, block->end));
     if (added == 0) {
         result->drop = DROP_TCP_OLD_DUPLICATE;
         duplicate_report(stack, connection, start, end);
@@ -272,10 +281,8 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
     if (hot->fin_waiting && connection->receive.fin < limit)
         limit = connection->receive.fin; /* nothing follows a FIN */
     if (start < hot->rcv_nxt) {
-        if (hot->sack && end > start) {
-            connection->receive.dsack.start = start;
-            connection->receive.dsack.end = hot->rcv_nxt;
-        }
+        if (hot->sack && end > start)
+            connection->receive.dsack = block_of(start, hot->rcv_nxt);
         start = hot->rcv_nxt;
     }
     if (end > limit) {

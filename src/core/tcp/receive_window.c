@@ -70,7 +70,7 @@ void tcp_window_established(struct tcp_connection *connection, uint64_t now_ns)
     receive->space = 10 * mss;
     if (receive->space > hot->rcv_wnd)
         receive->space = hot->rcv_wnd;
-    receive->space_measured = hot->rcv_read;
+    receive->space_measured = tcp_wire(hot->rcv_read);
     receive->space_measured_ns = now_ns;
 }
 
@@ -188,12 +188,12 @@ void tcp_receive_rtt_measure(struct tcp_connection *connection, const struct tcp
         return;
     }
     if (receive->rtt_started_ns != 0) {
-        if (hot->rcv_nxt < receive->rtt_seq)
+        if (seq_lt(tcp_wire(hot->rcv_nxt), receive->rtt_seq))
             return;
         uint64_t rtt_us = (now_ns - receive->rtt_started_ns) / NS_PER_US;
         rtt_sample(receive, rtt_us < UINT32_MAX ? (uint32_t)rtt_us : UINT32_MAX, false);
     }
-    receive->rtt_seq = hot->rcv_nxt + hot->rcv_wnd;
+    receive->rtt_seq = tcp_wire(hot->rcv_nxt + hot->rcv_wnd);
     receive->rtt_started_ns = now_ns;
 }
 
@@ -204,10 +204,10 @@ static void right_size(struct stack *stack, struct tcp_connection *connection, u
     uint64_t elapsed_us = (now_ns - receive->space_measured_ns) / NS_PER_US;
     if (receive->rtt_us == 0 || elapsed_us < receive->rtt_us)
         return;
-    uint64_t copied = connection->hot.rcv_read - receive->space_measured;
+    uint32_t copied = tcp_wire(connection->hot.rcv_read).value - receive->space_measured.value;
     if (copied > receive->space) {
         if (connection->options.receive_buffer == 0 && connection->options.window_clamp == 0) {
-            uint64_t window = 2 * copied + 16 * (uint64_t)tcp_advertised_mss(connection);
+            uint64_t window = 2 * (uint64_t)copied + 16 * (uint64_t)tcp_advertised_mss(connection);
             window += 2 * (window * (copied - receive->space) / receive->space);
             uint64_t buffer = 2 * window;
             uint64_t most = stack_get_config(stack)->tcp.receive_buffer_max;
@@ -220,9 +220,9 @@ static void right_size(struct stack *stack, struct tcp_connection *connection, u
                     receive->window_clamp = UNSCALED_MAX << connection->hot.rcv_wscale;
             }
         }
-        receive->space = copied < UINT32_MAX ? (uint32_t)copied : UINT32_MAX;
+        receive->space = copied;
     }
-    receive->space_measured = connection->hot.rcv_read;
+    receive->space_measured = tcp_wire(connection->hot.rcv_read);
     receive->space_measured_ns = now_ns;
 }
 

@@ -14,7 +14,7 @@
 static void undo_begin(struct tcp_connection *connection)
 {
     struct tcp_recovery *recovery = &connection->recovery;
-    recovery->undo_una = connection->hot.snd_una;
+    recovery->undo_possible = true;
     recovery->undo_bytes = 0;
     recovery->undo_ts_valid = false;
     recovery->prior_cwnd = connection->hot.cwnd;
@@ -23,7 +23,7 @@ static void undo_begin(struct tcp_connection *connection)
 
 static void undo_forget(struct tcp_connection *connection)
 {
-    connection->recovery.undo_una = 0;
+    connection->recovery.undo_possible = false;
     connection->recovery.undo_ts_valid = false;
 }
 
@@ -119,7 +119,7 @@ static void undo(struct tcp_connection *connection)
 static bool is_spurious(const struct tcp_connection *connection, const struct tcp_ack_facts *facts)
 {
     const struct tcp_recovery *recovery = &connection->recovery;
-    if (recovery->undo_una == 0)
+    if (!recovery->undo_possible)
         return false;
     /* Eifel: the ACK that covers the hole answers a segment sent before the retransmission. */
     if (facts->acked > 0 && recovery->undo_ts_valid && facts->has_timestamp_echo &&
@@ -131,7 +131,7 @@ static bool is_spurious(const struct tcp_connection *connection, const struct tc
 static void dsack_count(struct tcp_connection *connection, uint32_t bytes)
 {
     struct tcp_recovery *recovery = &connection->recovery;
-    if (bytes > 0 && recovery->undo_una != 0)
+    if (bytes > 0 && recovery->undo_possible)
         recovery->undo_bytes -= bytes < recovery->undo_bytes ? bytes : recovery->undo_bytes;
 }
 
@@ -346,7 +346,7 @@ void tcp_recovery_retransmitted(struct tcp_connection *connection, uint64_t star
 {
     struct tcp_recovery *recovery = &connection->recovery;
     uint32_t bytes = (uint32_t)(end - start);
-    if (recovery->undo_una != 0 && !recovery->undo_ts_valid && connection->hot.timestamps) {
+    if (recovery->undo_possible && !recovery->undo_ts_valid && connection->hot.timestamps) {
         recovery->undo_ts = tcp_timestamp_now(connection, now_ns);
         recovery->undo_ts_valid = true;
     }

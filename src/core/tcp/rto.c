@@ -11,7 +11,6 @@ void tcp_rto_sample(struct stack *stack, struct tcp_connection *connection, uint
     struct tcp_congestion *congestion = &connection->congestion;
     if (rtt_us == 0)
         rtt_us = 1;
-    congestion->rtt_sample_us = rtt_us;
     if (rtt_us < congestion->min_rtt_us)
         congestion->min_rtt_us = rtt_us;
     if (congestion->srtt_us == 0) {

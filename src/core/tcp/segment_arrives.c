@@ -42,8 +42,8 @@ static bool unacceptable(const struct arrival *a, enum drop_reason reason)
         return false;
     }
     if (connection->hot.sack && end <= connection->hot.rcv_nxt) {
-        connection->receive.dsack.start = a->seq;
-        connection->receive.dsack.end = end;
+        connection->receive.dsack.start = a->segment->seq;
+        connection->receive.dsack.end = tcp_wire(end);
     }
     tcp_ack_now(a->stack, connection);
     return false;
