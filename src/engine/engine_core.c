@@ -3,7 +3,6 @@
 #include "engine/engine_core.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "base/assert.h"
 #include "base/log.h"
 #include "engine/pipeline/events.h"
 #include "engine/pipeline/host_operations.h"
@@ -21,7 +21,6 @@
 #include "engine/socket.h"
 
 #define FRAME_RING_SLOTS   4096
-#define MESSAGE_RING_SLOTS 1024
 #define DMA_OPERATIONS_MAX 4096
 #define LISTENERS_MAX      16384
 #define FRAGMENTS_BYTES    (UINT32_C(4) << 20)
@@ -84,14 +83,12 @@ static int make_stack(struct engine_core *core)
     return core->stack != NULL ? 0 : -EINVAL;
 }
 
-static int make_rings(struct engine_core *core)
+static int make_ring(struct engine_core *core)
 {
     char name[32];
     (void)snprintf(name, sizeof(name), "frames%u", core->index);
     core->frames = rte_ring_create(name, FRAME_RING_SLOTS, SOCKET_ID_ANY, RING_F_SC_DEQ);
-    (void)snprintf(name, sizeof(name), "messages%u", core->index);
-    core->messages = rte_ring_create(name, MESSAGE_RING_SLOTS, SOCKET_ID_ANY, RING_F_SC_DEQ);
-    return core->frames != NULL && core->messages != NULL ? 0 : -ENOMEM;
+    return core->frames != NULL ? 0 : -ENOMEM;
 }
 
 static int make_pools(struct engine_core *core)
@@ -141,8 +138,8 @@ int engine_core_create(struct engine *engine, unsigned index, struct engine_core
         result = make_pools(core);
     }
     if (result == 0) {
-        what = "rings";
-        result = make_rings(core);
+        what = "ring";
+        result = make_ring(core);
     }
     if (result == 0) {
         what = "wake-up";
@@ -159,10 +156,10 @@ int engine_core_create(struct engine *engine, unsigned index, struct engine_core
 
 void engine_core_destroy(struct engine_core *core)
 {
+    PNO_ASSERT(!atomic_load_explicit(&core->running, memory_order_acquire));
     transmit_discard(core);
     wakeup_destroy(core);
     rte_ring_free(core->frames);
-    rte_ring_free(core->messages);
     object_pool_destroy(&core->sockets);
     object_pool_destroy(&core->holders);
     object_pool_destroy(&core->setups);
@@ -179,8 +176,12 @@ void engine_core_destroy(struct engine_core *core)
 
 void engine_core_send(struct engine_core *core, struct core_message *message)
 {
-    while (rte_ring_mp_enqueue(core->messages, message) != 0)
-        (void)sched_yield();
+    struct core_message *newest = atomic_load_explicit(&core->inbox, memory_order_relaxed);
+    /* Release pairs with the acquire in run_messages(): what the message points to is complete. */
+    do
+        message->next = newest;
+    while (!atomic_compare_exchange_weak_explicit(&core->inbox, &newest, message,
+                                                  memory_order_release, memory_order_relaxed));
     wakeup_ring(&core->wakeup);
 }
 
@@ -201,7 +202,7 @@ static void run_call(struct engine_core *core, struct core_message *message)
 void engine_core_call(struct engine_core *core,
                       void (*function)(struct engine_core *core, void *context), void *context)
 {
-    struct call call = {.message = {run_call}, .function = function, .context = context};
+    struct call call = {.message = {.run = run_call}, .function = function, .context = context};
     (void)sem_init(&call.done, 0, 0);
     engine_core_send(core, &call.message);
     while (sem_wait(&call.done) != 0) {
@@ -212,14 +213,25 @@ void engine_core_call(struct engine_core *core,
 
 static bool run_messages(struct engine_core *core)
 {
-    void *message;
-    bool any = false;
-    while (rte_ring_sc_dequeue(core->messages, &message) == 0) {
-        struct core_message *received = message;
-        received->run(core, received);
-        any = true;
+    if (atomic_load_explicit(&core->inbox, memory_order_relaxed) == NULL)
+        return false;
+    /* Acquire pairs with the release in engine_core_send(). */
+    struct core_message *newest =
+        atomic_exchange_explicit(&core->inbox, NULL, memory_order_acquire);
+    struct core_message *oldest = NULL;
+    while (newest != NULL) {
+        struct core_message *next = newest->next;
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
     }
-    return any;
+    while (oldest != NULL) {
+        /* The message is its sender's again, and may be gone, once it has run. */
+        struct core_message *next = oldest->next;
+        oldest->run(core, oldest);
+        oldest = next;
+    }
+    return true;
 }
 
 /* ---- The loop
@@ -264,9 +276,12 @@ int engine_core_run(void *argument)
 {
     struct engine_core *core = argument;
     core->started_ns = engine_now_ns();
+    atomic_store_explicit(&core->running, true, memory_order_relaxed);
     while (!atomic_load_explicit(&core->engine->stopping, memory_order_relaxed)) {
         bool found_work = engine_core_round(core);
         wakeup_idle(core, found_work);
     }
+    /* Release pairs with the acquire in engine_core_destroy(): all that the thread did is done. */
+    atomic_store_explicit(&core->running, false, memory_order_release);
     return 0;
 }

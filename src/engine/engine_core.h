@@ -26,6 +26,7 @@ struct engine_core;
 
 /** Work for a core, run by it between bursts. The sender owns it until run() is called. */
 struct core_message {
+    struct core_message *next; /**< the inbox's */
     void (*run)(struct engine_core *core, struct core_message *message);
 };
 
@@ -46,15 +47,16 @@ struct engine_core {
     void *stack_memory;
     size_t stack_memory_bytes;
     struct dma_device *dma;
+    _Atomic bool running; /**< engine_core_run() is */
     uint64_t started_ns;
     uint64_t now_ns; /**< read once per round */
 
     uint64_t last_placed_ns; /**< when payload came last */
     bool may_trim;           /**< since then no memory was given back to the system */
 
-    struct rte_ring *frames;   /**< turned_frame and mbuf pointers from other cores, tagged */
-    struct rte_ring *messages; /**< struct core_message */
-    bool owns_queue;           /**< polls port queue `queue`; else frames come from other cores */
+    struct rte_ring *frames; /**< turned_frame and mbuf pointers from other cores, tagged */
+    _Atomic(struct core_message *) inbox; /**< pushed by any thread, newest first */
+    bool owns_queue; /**< polls port queue `queue`; else frames come from other cores */
     unsigned queue;
 
     LIST_HEAD(, tenant_core) tenants;
@@ -86,7 +88,7 @@ bool engine_core_round(struct engine_core *core);
 /** Deliver events and transmit until nothing is left to do at core->now_ns. */
 void engine_core_settle(struct engine_core *core);
 
-/** Send a message; from any thread. Waits while the core's inbox is full. */
+/** Send a message; from any thread. Messages of one sender keep their order. */
 void engine_core_send(struct engine_core *core, struct core_message *message);
 
 /** Run a function on the core and wait for it. From the control thread only: cores never wait. */

@@ -117,7 +117,8 @@ static void disarm(struct engine_core *core)
 /** After arming: is there still nothing? */
 static bool nothing_came(struct engine_core *core)
 {
-    return host_operations_are_idle(core) && rte_ring_empty(core->messages) &&
+    return host_operations_are_idle(core) &&
+           atomic_load_explicit(&core->inbox, memory_order_relaxed) == NULL &&
            receive_is_idle(core) &&
            !atomic_load_explicit(&core->engine->stopping, memory_order_relaxed);
 }
