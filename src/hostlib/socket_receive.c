@@ -104,7 +104,7 @@ static size_t copy_available(struct socket *socket, struct cursor *cursor, size_
 /* Why nothing more can come right now: 0 end of stream, -EAGAIN: it may still come. Lock held. */
 static int why_empty(struct socket *socket)
 {
-    if (socket->peer_fin && socket->error == 0)
+    if (socket->peer_fin) /* SOCK_DONE comes before sk_err, which stays */
         return 0;
     if (socket->error != 0)
         return socket_take_error(socket);

@@ -138,6 +138,8 @@ static ssize_t send_all(struct socket *socket, struct source *source, size_t wan
     uint64_t deadline_ns = 0;
     size_t sent = 0;
     ssize_t result = 0;
+    /* A reset that has arrived is this call's to report, as if the kernel had processed it. */
+    engine_link_poll(socket->link);
     for (;;) {
         socket_lock(socket);
         /* An error that comes after some bytes were accepted is the next call's to report. */
