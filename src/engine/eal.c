@@ -97,9 +97,25 @@ static char *literal(const char *text)
     return (char *)(uintptr_t)text;
 }
 
+static int check_cpus(const struct engine_options *options, char *problem, size_t problem_bytes)
+{
+    for (unsigned i = 0; i < options->core_count; i++) {
+        char path[64];
+        (void)snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%u", options->cpus[i]);
+        if (access(path, F_OK) != 0) {
+            (void)snprintf(problem, problem_bytes, "--cores: this machine has no CPU %u",
+                           options->cpus[i]);
+            return -ENODEV;
+        }
+    }
+    return 0;
+}
+
 int eal_start(const struct engine_options *options, char *problem, size_t problem_bytes)
 {
     int result = check_port(options->port, problem, problem_bytes);
+    if (result == 0)
+        result = check_cpus(options, problem, problem_bytes);
     if (result != 0)
         return result;
     char lcores[LINK_CORES_MAX * 16];

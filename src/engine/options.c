@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "engine/config.h"
+#include "engine/engine.h"
 
 #define CONNECTIONS_DEFAULT 262144
 #define CONNECTIONS_MAX     4194304
@@ -261,6 +262,9 @@ int engine_options_set(struct engine_options *options, const char *name, const c
     return set_numeric_option(options, name, value, &problem);
 }
 
+/* What --version prints; libc looks for it by name. */
+__attribute__((visibility("default"))) const char *argp_program_version = "pnod " ENGINE_VERSION;
+
 /* ---- Command line ------------------------------------------------------------------------- */
 
 enum option_key {
@@ -340,6 +344,47 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
     return 0;
 }
 
+/** The option of this name or an abbreviation of it, as getopt takes them; NULL: none. */
+static const struct argp_option *find_option(const char *name, size_t length)
+{
+    const struct argp_option *found = NULL;
+    for (const struct argp_option *option = option_table; option->name != NULL; option++) {
+        if (strncmp(option->name, name, length) != 0)
+            continue;
+        if (strlen(option->name) == length)
+            return option;
+        found = option;
+    }
+    return found;
+}
+
+/** argp's own complaints take two lines; ours is made before it can. */
+static void check_long_options(char **argv)
+{
+    static const char *const built_in[] = {"help", "usage", "version"};
+    char text[OPTIONS_TEXT_MAX];
+    for (char **argument = argv + 1; *argument != NULL; argument++) {
+        const char *name = *argument + 2;
+        size_t length = strcspn(*argument, "=") - 2;
+        if (strncmp(*argument, "--", 2) != 0 || name[0] == '\0')
+            continue;
+        bool known = false;
+        for (size_t i = 0; i < sizeof(built_in) / sizeof(built_in[0]); i++)
+            known = known || strncmp(built_in[i], name, length) == 0;
+        const struct argp_option *option = find_option(name, length);
+        (void)snprintf(text, sizeof(text), "--%.*s: %s", (int)length, name,
+                       option == NULL ? "unknown option" : "needs a value");
+        if (option == NULL && !known)
+            fail(text);
+        if (option != NULL && option->arg != NULL && name[length] == '\0') {
+            /* The next word is its value. */
+            argument++;
+            if (*argument == NULL)
+                fail(text);
+        }
+    }
+}
+
 static void use_first_allowed_cpu(struct engine_options *options)
 {
     cpu_set_t allowed;
@@ -362,6 +407,7 @@ void engine_options_parse(struct engine_options *options, int argc, char **argv)
         .doc = "pnod — the PnO engine: serves offloaded programs' TCP over a DPDK port.",
     };
     engine_options_init(options);
+    check_long_options(argv);
     if (argp_parse(&parser, argc, argv, 0, NULL, options) != 0)
         exit(EXIT_FAILURE);
     if (options->port[0] == '\0')

@@ -194,7 +194,7 @@ int port_open(struct port **out, const char *name, unsigned queues_wanted, uint1
         result = port->mempool != NULL ? 0 : -ENOMEM;
     }
     if (result == 0) {
-        what = "cannot be configured";
+        what = "cannot be configured (does another program use it?)";
         result = configure(port, at_most(queues_wanted, PORT_QUEUES_MAX));
     }
     if (result == 0) {
