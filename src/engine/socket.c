@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "engine/engine_core.h"
 #include "engine/pipeline/notify.h"
+#include "engine/pipeline/transmit.h"
 
 static struct rx_memory rx_memory(struct engine_socket *socket)
 {
@@ -222,6 +223,9 @@ static void close_connection(struct engine_socket *socket, const struct socket_c
     struct tcp_connection *connection = socket->connection;
     if (connection == NULL)
         return;
+    /* Linux sends within send(): what the windows let go is on the wire before a reset can be. */
+    if (socket->tx.end > tcp_acked_offset(connection))
+        (void)transmit_run(core);
     if (how->abort) {
         tcp_abort(core->stack, connection, core->now_ns);
         return;

@@ -54,8 +54,9 @@ int wakeup_init(struct engine_core *core)
     int descriptors[EVENTS_MAX];
     unsigned count =
         port_wait_descriptors(core->engine->port, core->queue, descriptors, EVENTS_MAX);
+    uint32_t edge = port_has_interrupts(core->engine->port) ? EPOLLET : 0;
     for (unsigned i = 0; i < count && result == 0; i++)
-        result = watch(core, descriptors[i], EPOLLIN);
+        result = watch(core, descriptors[i], EPOLLIN | edge);
     wakeup->port_can_wake = count > 0;
     return result;
 }
@@ -117,6 +118,9 @@ static void disarm(struct engine_core *core)
 /** After arming: is there still nothing? */
 static bool nothing_came(struct engine_core *core)
 {
+    /* Frames that came before the interrupt was switched on cause none. */
+    if (core->owns_queue && port_has_interrupts(core->engine->port) && receive_run(core))
+        return false;
     return host_operations_are_idle(core) &&
            atomic_load_explicit(&core->inbox, memory_order_relaxed) == NULL &&
            receive_is_idle(core) &&

@@ -49,12 +49,14 @@ uint16_t port_receive(struct port *port, unsigned queue, struct rte_mbuf **frame
 uint16_t port_send(struct port *port, unsigned queue, struct rte_mbuf **frames, uint16_t count);
 
 /**
- * Descriptors that poll readable while frames wait (level-triggered), to sleep on.
+ * Descriptors to sleep on: readable while frames wait (level-triggered), or with interrupts
+ * (port_has_interrupts()) an event per interrupt.
  * @return how many; 0: this port cannot wake anybody, sleep in short steps.
  */
 unsigned port_wait_descriptors(struct port *port, unsigned queue, int *descriptors, unsigned max);
 
-/** Around sleeping, for ports that interrupt only when told to. */
+/** The port interrupts when told to: arm it, look for frames once more, sleep, disarm it. */
+bool port_has_interrupts(const struct port *port);
 void port_arm(struct port *port, unsigned queue);
 void port_disarm(struct port *port, unsigned queue);
 

@@ -279,6 +279,11 @@ unsigned port_wait_descriptors(struct port *port, unsigned queue, int *descripto
     return count;
 }
 
+bool port_has_interrupts(const struct port *port)
+{
+    return port->interrupts;
+}
+
 void port_arm(struct port *port, unsigned queue)
 {
     if (port->interrupts)
