@@ -74,8 +74,6 @@ struct endpoint {
     /* What the oracle saw of it on the wire. */
     bool iss_known, tsval_known, acked_on_wire;
     uint32_t iss, tsval, tsecr;
-    bool echo_known;
-    uint32_t echo_max;     /**< newest timestamp that may be echoed (RFC 7323 §4.3) */
     uint64_t ack_high;     /**< highest stream offset acknowledged to the peer */
     uint64_t offered_edge; /**< one past the last offset that the peer was allowed to send */
     uint64_t sent_high;

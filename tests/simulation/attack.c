@@ -103,17 +103,26 @@ static void draw_forgery(struct world *world, const struct endpoint *victim,
                            ? sent + (uint32_t)random_log_between(&world->random, 2, 1 << 30)
                            : victim->iss - (1u << 30);
     /* A SYN may revive what is in TIME_WAIT (RFC 1122 §4.2.2.13): none for who sent its FIN. */
-    uint64_t kind = random_below(&world->random, victim->shut_down ? 3 : 4);
+    uint64_t kind = random_below(&world->random, victim->shut_down ? 4 : 5);
     switch (kind) {
     case 0:
         *forgery = (struct forgery){.seq = expected + near_miss(world), .flags = TCP_RST};
         break;
-    case 3:
+    case 4:
         *forgery = (struct forgery){.seq = expected + near_miss(world), .flags = TCP_SYN};
         break;
     case 1:
         *forgery = (struct forgery){.seq = expected, .ack = bad_ack, .flags = TCP_ACK | TCP_FIN};
         break;
+    case 2: {
+        /* Beyond the window offered, by more than rounding to the largest scale can hide. */
+        uint32_t edge = peer->iss + 1 + (uint32_t)victim->offered_edge;
+        *forgery = (struct forgery){.seq = edge, .ack = victim->iss + 1, .flags = TCP_ACK};
+        forgery->seq += (uint32_t)random_between(&world->random, 20000, 60000);
+        forgery->ack += (uint32_t)tcp_acked_offset(victim->connection);
+        forgery->payload_length = (uint32_t)random_between(&world->random, 1, 500);
+        break;
+    }
     default:
         *forgery = (struct forgery){.seq = expected, .ack = bad_ack, .flags = TCP_ACK | TCP_PSH};
         forgery->payload_length = (uint32_t)random_between(&world->random, 0, 500);

@@ -222,8 +222,8 @@ static void check_sack(struct world *world, struct endpoint *owner, const struct
     }
 }
 
-static void check_timestamp(struct world *world, struct endpoint *owner,
-                            const struct frame_view *view)
+static void check_timestamp(struct world *world, const struct flow_side *self,
+                            struct endpoint *owner, const struct frame_view *view)
 {
     if (!view->options.has_timestamps)
         return;
@@ -232,7 +232,8 @@ static void check_timestamp(struct world *world, struct endpoint *owner,
         world_fail(world, "connection %u side %u: timestamp %u after %u", owner->id, owner->side,
                    value, owner->tsval);
     world->coverage.timestamp_wraps += owner->tsval_known && value < owner->tsval;
-    if (owner->echo_known && (int32_t)(view->options.timestamp_echo - owner->echo_max) > 0)
+    if (self->echo_known && (view->flags & TCP_ACK) != 0 &&
+        (int32_t)(view->options.timestamp_echo - self->echo_max) > 0)
         world_fail(world, "connection %u side %u echoes timestamp %u, of a segment out of order",
                    owner->id, owner->side, view->options.timestamp_echo);
     owner->tsval_known = true;
@@ -249,6 +250,10 @@ static void check_tcp_sent(struct world *world, struct host *host, const struct 
     struct flow_side *self = &flow->sides[side];
     struct endpoint *owner = endpoint != NULL ? endpoint : self->endpoint;
     if (owner != NULL && (owner->ended || owner->host != host))
+        owner = NULL;
+    /* A new handshake on the 4-tuple, while the old one is in TIME_WAIT. */
+    if (owner != NULL && (view->flags & TCP_SYN) != 0 && owner->iss_known &&
+        owner->iss != view->seq)
         owner = NULL;
     if (view->payload_length != 0 && endpoint == NULL)
         world_fail(world, "payload without a connection");
@@ -268,7 +273,7 @@ static void check_tcp_sent(struct world *world, struct host *host, const struct 
         check_ack(world, flow, side, owner, view);
         check_sack(world, owner, view);
     }
-    check_timestamp(world, owner, view);
+    check_timestamp(world, self, owner, view);
 }
 
 void oracle_frame_sent(struct world *world, struct host *host, const struct frame *frame,
@@ -295,15 +300,18 @@ void oracle_frame_sent(struct world *world, struct host *host, const struct fram
 /* ---- Frames delivered --------------------------------------------------------------------- */
 
 /** Only what does not lie beyond the last acknowledgement may be echoed. */
-static void note_echo(struct endpoint *receiver, const struct tcp_segment *segment)
+static void note_echo(struct flow_side *receiver, const struct tcp_segment *segment)
 {
-    const struct endpoint *sender = receiver->pair->endpoints[1 - receiver->side];
+    const struct endpoint *endpoint = receiver->endpoint;
     uint32_t value = segment->options.timestamp_value;
-    if (!segment->options.has_timestamps || sender == NULL || !sender->iss_known)
+    if (!segment->options.has_timestamps)
         return;
-    uint32_t acked = sender->iss + 1 + (uint32_t)receiver->ack_high;
-    if (receiver->acked_on_wire && (int32_t)(segment->seq.value - acked) > 0)
-        return;
+    if (endpoint != NULL && endpoint->acked_on_wire && !endpoint->ended) {
+        const struct endpoint *sender = endpoint->pair->endpoints[1 - endpoint->side];
+        if (sender != NULL && sender->iss_known &&
+            (int32_t)(segment->seq.value - sender->iss - 1 - (uint32_t)endpoint->ack_high) > 0)
+            return;
+    }
     if (!receiver->echo_known || (int32_t)(value - receiver->echo_max) > 0)
         receiver->echo_max = value;
     receiver->echo_known = true;
@@ -312,7 +320,7 @@ static void note_echo(struct endpoint *receiver, const struct tcp_segment *segme
 void oracle_segment_delivered(struct world *world, const struct tcp_segment *segment)
 {
     unsigned side;
-    if ((segment->flags & TCP_ACK) == 0 || (segment->flags & TCP_RST) != 0)
+    if ((segment->flags & TCP_RST) != 0)
         return;
     struct flow_watch *flow =
         oracle_flow(world, &segment->source.address, segment->source.port,
@@ -321,9 +329,8 @@ void oracle_segment_delivered(struct world *world, const struct tcp_segment *seg
     struct flow_side *receiver = &flow->sides[1 - side];
     bool scaled = flow->sides[0].scale_offered && flow->sides[1].scale_offered &&
                   (segment->flags & TCP_SYN) == 0;
-    if (receiver->endpoint != NULL && !receiver->endpoint->ended)
-        note_echo(receiver->endpoint, segment);
-    if (receiver->syn_count == 0)
+    note_echo(receiver, segment);
+    if (receiver->syn_count == 0 || (segment->flags & TCP_ACK) == 0)
         return;
     uint32_t iss = receiver->syn_seqs[(receiver->syn_count - 1) % ORACLE_SYNS_MAX];
     if (segment->ack.value - iss > STREAM_BYTES_MAX)

@@ -31,6 +31,8 @@ struct flow_side {
     bool edge_known;
     uint32_t edge; /**< right edge of the window that the other side was offered, delivered */
     uint16_t syn_window;
+    bool echo_known;
+    uint32_t echo_max;         /**< newest timestamp that this side may echo (RFC 7323 §4.3) */
     struct endpoint *endpoint; /**< the newest at this side */
 };
 
