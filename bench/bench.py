@@ -17,7 +17,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
 import measure  # noqa: E402
-from measure import Cell, Failure, Figures, labs  # noqa: E402
+from measure import Cell, Failure, Figures, RedisError, labs  # noqa: E402
 
 STACKS = ("kernel", "pno")
 NAMES = {"kernel": "kernel TCP", "pno": "PnO"}
@@ -200,7 +200,7 @@ def measure_all(sides, works, options, runs, failures):
                         if work.prepare:
                             work.prepare(side)
                         runs.setdefault(key, []).append(work.measure_on(side, options.seconds))
-                    except (Failure, OSError) as failure:
+                    except (Failure, OSError, RedisError) as failure:
                         failures[key] = str(failure)
                 progress.step()
     progress.clear()
@@ -311,13 +311,14 @@ def main():
     if os.geteuid() != 0:
         print("bench: needs root (network namespaces)", file=sys.stderr)
         return 2
-    measure.prepare_process()
-    labs.sweep_dead_runs(options.build)
     folder = measure.make_folder()
     sides = [measure.Side("b", stack, number, folder, options.build, options.port)
              for number, stack in enumerate(stacks)]
     runs, failures, status = {}, {}, 0
     try:
+        measure.prepare_process()
+        labs.sweep_dead_runs(options.build)
+        measure.warn_if_busy("bench")
         for side in sides:
             side.up()
         measure_all(sides, works, options, runs, failures)
@@ -326,7 +327,7 @@ def main():
     except measure.Interrupted as interrupted:
         print(f"\nbench: stopped by {interrupted}", file=sys.stderr)
         status = 130
-    except (Failure, OSError) as failure:
+    except (Failure, OSError, RedisError) as failure:
         print(f"\nbench: {failure}", file=sys.stderr)
         status = 1
     finally:

@@ -14,7 +14,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
 import measure  # noqa: E402
-from measure import Cell, Failure, labs  # noqa: E402
+from measure import Cell, Failure, RedisError, labs  # noqa: E402
 
 # GET reads what the SET before it wrote, so their order matters.
 CELLS = [Cell(op, size) for size in (64, 1024) for op in ("SET", "GET")]
@@ -140,14 +140,15 @@ def main():
     if not os.access(os.path.join(options.build, "src/cli/pno"), os.X_OK):
         print(f"demo: no src/cli/pno in {options.build}; run `make`", file=sys.stderr)
         return 2
-    measure.prepare_process()
-    labs.sweep_dead_runs(options.build)
     folder = measure.make_folder()
     sides = [measure.Side("d", stack, number, folder, options.build, options.port)
              for number, stack in enumerate(STACKS)]
     runs = {(cell, stack): [] for cell in CELLS for stack in STACKS}
     status = 0
     try:
+        measure.prepare_process()
+        labs.sweep_dead_runs(options.build)
+        measure.warn_if_busy("demo")
         for side in sides:
             side.up()
         measure_all(sides, options, runs)
@@ -159,7 +160,7 @@ def main():
     except measure.Interrupted as interrupted:
         print(f"\ndemo: stopped by {interrupted}", file=sys.stderr)
         status = 130
-    except (Failure, OSError) as failure:
+    except (Failure, OSError, RedisError) as failure:
         print(f"\ndemo: {failure}", file=sys.stderr)
         status = 1
     finally:

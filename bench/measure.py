@@ -23,6 +23,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..
 from harness import lab as labs  # noqa: E402
 from harness.process import (CLIENT_CORE, HOST_CORE, Failure, allow_many_descriptors,  # noqa: E402
                              cpu_seconds, run)
+from harness.resp import RedisError  # noqa: E402,F401  (for those who measure)
 from harness.servers import start_redis  # noqa: E402
 
 CALIBRATION_REQUESTS = 10000
@@ -212,6 +213,16 @@ class Progress:
         if self._terminal:
             sys.stderr.write("\r\033[K")
             sys.stderr.flush()
+
+
+def warn_if_busy(program, seconds=1.0):
+    """Host CPU is all of core 0, so other work on it would be counted in."""
+    clock = CpuClock(None)
+    time.sleep(seconds)
+    busy = [used / seconds for used in clock.used()[:2]]
+    if max(busy) > 0.05:
+        print(f"{program}: this machine is not idle (core 0 {busy[0]:.0%}, core 1 {busy[1]:.0%} "
+              "busy): the figures will be too high", file=sys.stderr)
 
 
 def machine():
