@@ -299,6 +299,13 @@ void oracle_frame_sent(struct world *world, struct host *host, const struct fram
 
 /* ---- Frames delivered --------------------------------------------------------------------- */
 
+/** Whether the side's endpoint is of the handshake seen last, not of one before it. */
+static bool is_of_last_handshake(const struct flow_side *side)
+{
+    return side->syn_count > 0 && side->endpoint->iss_known &&
+           side->endpoint->iss == side->syn_seqs[(side->syn_count - 1) % ORACLE_SYNS_MAX];
+}
+
 /** Only what does not lie beyond the last acknowledgement may be echoed. */
 static void note_echo(struct flow_side *receiver, const struct tcp_segment *segment)
 {
@@ -306,7 +313,8 @@ static void note_echo(struct flow_side *receiver, const struct tcp_segment *segm
     uint32_t value = segment->options.timestamp_value;
     if (!segment->options.has_timestamps)
         return;
-    if (endpoint != NULL && endpoint->acked_on_wire && !endpoint->ended) {
+    if (endpoint != NULL && endpoint->acked_on_wire && !endpoint->ended &&
+        is_of_last_handshake(receiver)) {
         const struct endpoint *sender = endpoint->pair->endpoints[1 - endpoint->side];
         if (sender != NULL && sender->iss_known &&
             (int32_t)(segment->seq.value - sender->iss - 1 - (uint32_t)endpoint->ack_high) > 0)
