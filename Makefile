@@ -1,7 +1,7 @@
 # Thin wrappers; the build itself is meson's (meson.build), the work scripts/ and bench/.
 BUILD := build
 
-.PHONY: all dependencies demo check bench soak install clean
+.PHONY: all dependencies demo check bench bench-core soak install clean
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -28,6 +28,14 @@ bench: $(BUILD)/build.ninja
 	@scripts/install-deps.sh bench
 	@ninja -C $(BUILD) --quiet
 	@/usr/bin/python3 bench/bench.py --build $(BUILD)
+
+# The core by itself beside lwIP: per segment, in instructions and ns; a table, and
+# build/bench-core.json. Configured anew, in case it was before lwIP was there.
+bench-core: $(BUILD)/build.ninja
+	@scripts/install-deps.sh bench
+	@ninja -C $(BUILD) --quiet bench/core/bench-core 2>/dev/null || { \
+		meson setup --reconfigure $(BUILD) >/dev/null && ninja -C $(BUILD) --quiet bench/core/bench-core; }
+	@/usr/bin/python3 bench/core/bench_core.py --build $(BUILD)
 
 # The random tests for longer than `make check` has time: SOAK_MINUTES=60 make soak
 soak:

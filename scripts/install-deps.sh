@@ -13,7 +13,8 @@ packages="
     python3 iproute2 ethtool procps util-linux curl redis-server redis-tools"
 case "${1:-}" in
 check) packages="$packages lighttpd nginx-light haproxy memcached" ;;
-bench) packages="$packages lighttpd nginx-light haproxy memcached wrk gnuplot-nox" ;;
+bench) packages="$packages lighttpd nginx-light haproxy memcached wrk gnuplot-nox
+    liblwip-dev valgrind" ;;
 "") ;;
 *)
     echo "install-deps: '$1'? Say nothing, 'check' or 'bench'" >&2
