@@ -227,6 +227,27 @@ static bool run_one(struct machine *machine, char *command, const char **what)
     return false;
 }
 
+/** $((a*b*c)) becomes its value, in place. */
+static void multiply_out(char *text)
+{
+    char *start;
+    while ((start = strstr(text, "$((")) != NULL) {
+        unsigned long long product = 1;
+        char *at = start + 3, *end = strstr(start, "))");
+        if (end == NULL)
+            return;
+        while (at < end) {
+            product *= strtoull(at, &at, 10);
+            at += *at == '*';
+            if (at < end && (*at < '0' || *at > '9'))
+                return;
+        }
+        int written = snprintf(start, (size_t)(end + 2 - start), "%llu", product);
+        if (written > 0 && written < end + 2 - start)
+            memset(start + written, ' ', (size_t)(end + 2 - start - written));
+    }
+}
+
 /** Comments go; lines that end in a backslash are joined with the next. */
 static void tidy(char *text)
 {
@@ -247,6 +268,7 @@ int machine_command(struct machine *machine, const char *text, unsigned line, bo
         abort();
     (void)is_init;
     tidy(copy);
+    multiply_out(copy);
     for (char *one = strtok_r(copy, "\n;&", &state); one != NULL && result == 0;
          one = strtok_r(NULL, "\n;&", &state)) {
         const char *what = one;
@@ -297,10 +319,10 @@ int machine_option(struct machine *machine, const struct script_option *option)
                                                      : &machine->config.gateway_v4);
     } else {
         /* Those that say how packetdrill itself works say nothing about TCP. */
-        static const char *const others[] = {"netmask_ip",     "bind_port",        "connect_port",
-                                             "verbose",        "dry_run",          "speed",
-                                             "init_scripts",   "define",           "non_fatal",
-                                             "send_omit_free", "tcp_ts_ecr_scaled"};
+        static const char *const others[] = {"netmask_ip",   "bind_port",      "connect_port",
+                                             "verbose",      "dry_run",        "speed",
+                                             "init_scripts", "define",         "non_fatal",
+                                             "mss",          "send_omit_free", "tcp_ts_ecr_scaled"};
         good = false;
         for (unsigned i = 0; i < sizeof(others) / sizeof(others[0]); i++)
             good |= strcmp(option->name, others[i]) == 0;
