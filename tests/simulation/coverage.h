@@ -46,6 +46,7 @@
     X(payload_refused, "segments refused for want of memory")                                      \
     X(placements_delayed, "payloads placed later")                                                 \
     X(fast_reuses, "connections on a 4-tuple used before")                                         \
+    X(frames_too_big, "frames too big for the path")                                               \
     X(forgeries, "forged segments")                                                                \
     X(reboots, "hosts restarted in mid-run")
 

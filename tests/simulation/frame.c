@@ -372,3 +372,58 @@ struct frame *frame_fragment(const struct frame *frame, uint32_t payload_max, ui
     }
     return list;
 }
+
+static void put_too_big_v4(uint8_t *ip, const uint8_t *old, uint32_t quoted,
+                           const struct ip_address *router, uint16_t mtu)
+{
+    uint8_t *icmp = ip + 20;
+    ip[0] = 0x45;
+    put16(ip + 2, 20 + 8 + quoted);
+    ip[8] = 64;
+    ip[9] = 1;
+    memcpy(ip + 12, &router->bytes[12], 4);
+    memcpy(ip + 16, old + 12, 4);
+    finish_ipv4(ip);
+    icmp[0] = 3;
+    icmp[1] = 4;
+    put16(icmp + 6, mtu);
+    memcpy(icmp + 8, old, quoted);
+    put16(icmp + 2, (uint16_t)~frame_sum_fold(frame_sum(icmp, 8 + quoted, 0)));
+}
+
+static void put_too_big_v6(uint8_t *ip, const uint8_t *old, uint32_t quoted,
+                           const struct ip_address *router, uint16_t mtu)
+{
+    uint8_t *icmp = ip + 40;
+    ip[0] = 0x60;
+    put16(ip + 4, 8 + quoted);
+    ip[6] = 58;
+    ip[7] = 64;
+    memcpy(ip + 8, router->bytes, 16);
+    memcpy(ip + 24, old + 8, 16);
+    icmp[0] = 2;
+    put32(icmp + 4, mtu);
+    memcpy(icmp + 8, old, quoted);
+    uint64_t sum = frame_sum(ip + 8, 32, 58 + 8 + quoted);
+    put16(icmp + 2, (uint16_t)~frame_sum_fold(frame_sum(icmp, 8 + quoted, sum)));
+}
+
+struct frame *frame_too_big(const struct frame *frame, const struct frame_view *view,
+                            const struct ip_address *router, uint16_t mtu)
+{
+    const uint8_t *old = frame->bytes + view->l3_offset;
+    uint32_t ip_bytes = view->is_ipv6 ? 40 : 20;
+    uint32_t quoted = view->packet_end - view->l3_offset;
+    uint32_t most = view->is_ipv6 ? 1280 - 48 : 548;
+    if (quoted > most)
+        quoted = most;
+    struct frame *message = frame_new(ETHERNET_BYTES + ip_bytes + 8 + quoted);
+    memcpy(message->bytes, frame->bytes + 6, 6);
+    memcpy(message->bytes + 6, frame->bytes, 6);
+    memcpy(message->bytes + 12, frame->bytes + 12, 2);
+    if (view->is_ipv6)
+        put_too_big_v6(message->bytes + ETHERNET_BYTES, old, quoted, router, mtu);
+    else
+        put_too_big_v4(message->bytes + ETHERNET_BYTES, old, quoted, router, mtu);
+    return message;
+}

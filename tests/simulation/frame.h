@@ -72,6 +72,11 @@ void frame_split_tcp(const struct frame *frame, const struct frame_view *view, u
 struct frame *frame_join_tcp(const struct frame *first, const struct frame *second,
                              uint32_t payload_max);
 
+/** What a router says of a packet that is too big: ICMP (IPv6: ICMPv6) to its sender, from router.
+ */
+struct frame *frame_too_big(const struct frame *frame, const struct frame_view *view,
+                            const struct ip_address *router, uint16_t mtu);
+
 /** Cut an IP packet into fragments with at most payload_max bytes each, in a list; NULL when it
     can't be (fragment already, not IP, too short). */
 struct frame *frame_fragment(const struct frame *frame, uint32_t payload_max, uint32_t id);

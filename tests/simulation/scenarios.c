@@ -129,8 +129,15 @@ static void cut_out(struct random *r, struct wire_settings *wire)
     }
 }
 
+static void narrow_path(struct random *r, struct wire_settings *wire)
+{
+    wire->path_mtu = (uint16_t)random_between(r, 1280, 1500);
+}
+
 static void everything(struct random *r, struct wire_settings *wire)
 {
+    if (random_chance(r, 100))
+        narrow_path(r, wire);
     if (random_chance(r, 500))
         reorder(r, wire);
     if (random_chance(r, 300))
@@ -183,6 +190,18 @@ static void draw_recut(struct world *world, struct settings *s)
 static void draw_fragment(struct world *world, struct settings *s)
 {
     impair_all(world, s, fragment);
+}
+
+static void draw_path_mtu(struct world *world, struct settings *s)
+{
+    impair_all(world, s, narrow_path);
+    if (random_chance(&world->random, 300))
+        impair_all(world, s, lose);
+    for (unsigned i = 0; i < s->host_count; i++) {
+        s->hosts[i].mtu = (uint16_t)random_between(&world->random, 1500, 9000);
+        if (!s->is_ipv6 && random_chance(&world->random, 500))
+            s->wires[i].path_mtu = (uint16_t)random_between(&world->random, 576, 1500);
+    }
 }
 
 static void draw_rate(struct world *world, struct settings *s)
@@ -453,6 +472,7 @@ static const struct scenario scenarios[] = {
     {"corrupt", "bits flip, frames are cut short or padded", draw_corrupt, false},
     {"recut", "segments are split and joined on the way", draw_recut, false},
     {"fragment", "packets are fragmented on the way", draw_fragment, false},
+    {"path_mtu", "a router on the way takes smaller packets only", draw_path_mtu, false},
     {"rate", "the wire is slow, its buffer small", draw_rate, false},
     {"outage", "nothing passes for a while, again and again", draw_outage, false},
     {"asymmetric", "one direction is bad, the others good", draw_asymmetric, false},

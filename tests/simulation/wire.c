@@ -104,12 +104,41 @@ static void put_on_wire(struct world *world, struct wire *wire, struct frame *fr
     world_schedule(world, arrival_ns, deliver, frame);
 }
 
+static void deliver_to_sender(struct world *world, void *context)
+{
+    struct frame *frame = context;
+    world->frames_in_flight--;
+    trace_frame(world, frame->from, "too big", frame);
+    host_receive(world, &world->hosts[frame->from], frame, false);
+    free(frame);
+}
+
+/** A router with a smaller MTU. @return true: the frame is gone, its sender will hear of it. */
+static bool is_too_big(struct world *world, struct wire *wire, struct frame *frame,
+                       const struct frame_view *view)
+{
+    uint16_t mtu = wire->settings.path_mtu;
+    if (mtu == 0 || view->kind != FRAME_TCP || view->packet_end - view->l3_offset <= mtu)
+        return false;
+    const struct ip_address router = host_address(253, view->is_ipv6);
+    struct frame *message = frame_too_big(frame, view, &router, mtu);
+    message->from = frame->from;
+    world->coverage.frames_too_big++;
+    world->frames_in_flight++;
+    world_schedule(world, world->now_ns + random_below(&world->random, 2 * wire->settings.delay_ns),
+                   deliver_to_sender, message);
+    free(frame);
+    return true;
+}
+
 /** @return whether the frame was corrupted; never when spare is set. */
 static bool impair(struct world *world, struct wire *wire, struct frame *frame, bool spare)
 {
     const struct wire_settings *s = &wire->settings;
     struct frame_view view;
     frame_parse(frame->bytes, frame->length, &view);
+    if (is_too_big(world, wire, frame, &view))
+        return false;
     bool spared = s->spares_neighbours && is_neighbour_traffic(&view);
     if (!spared && (in_outage(world, wire) || random_chance(&world->random, s->loss))) {
         world->coverage.frames_lost++;
