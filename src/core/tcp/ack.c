@@ -1,6 +1,7 @@
 #include "core/tcp/ack.h"
 
 #include "core/tcp/congestion.h"
+#include "core/tcp/delivery.h"
 #include "core/tcp/output.h"
 #include "core/tcp/receive.h"
 #include "core/tcp/recovery.h"
@@ -140,6 +141,18 @@ static bool is_duplicate(const struct tcp_connection *connection, const struct t
            !window_changed;
 }
 
+/** What arrived, for delivery rate and TCP_INFO. */
+static void acked_account(struct tcp_connection *connection, const struct tcp_ack_facts *facts)
+{
+    uint32_t mss = connection->hot.mss;
+    if (facts->delivered == 0)
+        return;
+    connection->statistics.delivered_segments += (facts->delivered + mss - 1) / mss;
+    tcp_delivery_acked(connection, facts->delivered, facts->now_ns);
+    if (connection->hot.snd_una >= connection->hot.snd_end)
+        tcp_chrono_update(connection, facts->now_ns);
+}
+
 /** Nothing in flight any more and the window admits what was held back: no more probing. */
 static void persist_end(struct stack *stack, struct tcp_connection *connection)
 {
@@ -176,6 +189,23 @@ static enum drop_reason range_check(struct stack *stack, struct tcp_connection *
     return DROP_NONE;
 }
 
+/** An acknowledgement of what is below snd_una still brings SACK blocks of use (as Linux). */
+static void old_ack_arrives(struct stack *stack, struct tcp_connection *connection,
+                            const struct tcp_segment *segment, uint64_t now_ns)
+{
+    struct tcp_hot *hot = &connection->hot;
+    struct tcp_ack_facts facts = {.now_ns = now_ns, .prior_una = hot->snd_una};
+    if (segment->options.sack_block_count == 0 || !hot->sack)
+        return;
+    sack_arrives(stack, connection, segment, &facts);
+    facts.is_duplicate = is_duplicate(connection, segment, &facts, false);
+    if (facts.is_duplicate && hot->dup_acks < UINT8_MAX)
+        hot->dup_acks++;
+    acked_account(connection, &facts);
+    tcp_recovery_on_ack(stack, connection, &facts);
+    tcp_output_request_if_wanted(stack, connection);
+}
+
 enum drop_reason tcp_ack_arrives(struct stack *stack, struct tcp_connection *connection,
                                  const struct tcp_segment *segment, uint64_t now_ns)
 {
@@ -187,8 +217,10 @@ enum drop_reason tcp_ack_arrives(struct stack *stack, struct tcp_connection *con
         return drop;
     connection->congestion.last_ack_ns = now_ns;
     connection->congestion.probes = 0;
-    if (old)
+    if (old) {
+        old_ack_arrives(stack, connection, segment, now_ns);
         return DROP_NONE;
+    }
 
     struct tcp_ack_facts facts = {
         .now_ns = now_ns,
@@ -207,7 +239,7 @@ enum drop_reason tcp_ack_arrives(struct stack *stack, struct tcp_connection *con
         hot->dup_acks++;
     if (facts.acked > 0)
         tcp_send_timer_restart(stack, connection, now_ns);
-    connection->statistics.delivered_segments += (facts.delivered + hot->mss - 1) / hot->mss;
+    acked_account(connection, &facts);
     uint8_t state_before = hot->ca_state;
     tcp_recovery_on_ack(stack, connection, &facts);
     if (facts.acked > 0 && hot->ca_state != TCP_CA_RECOVERY && state_before != TCP_CA_RECOVERY)

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "core/tcp/congestion.h"
+#include "core/tcp/delivery.h"
 #include "core/tcp/keepalive.h"
 #include "core/tcp/output.h"
 #include "core/tcp/receive.h"
@@ -46,6 +47,7 @@ void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
     connection->recovery.recover = hot->snd_una;
     connection->congestion.snd_push = connection->congestion.flight_round = iss;
     tcp_rto_init(connection);
+    tcp_delivery_init(connection);
 }
 
 void tcp_syn_accept(struct stack *stack, struct tcp_connection *connection,
@@ -85,6 +87,7 @@ void tcp_establish(struct stack *stack, struct tcp_connection *connection, uint6
     connection->congestion.retransmits = 0;
     connection->congestion.retransmit_began_ns = 0;
     connection->congestion.last_ack_ns = now_ns;
+    connection->established_ms = (uint32_t)(now_ns / NS_PER_MS);
     hot->syn_due = false;
     tcp_set_state(stack, connection, TCP_STATE_ESTABLISHED);
     tcp_mss_update(connection);

@@ -115,6 +115,7 @@ struct tcp_hot {
     bool tail_probe_due : 1; /**< RFC 8985 §7.3 */
     bool push_partial : 1;   /**< send what there is, Nagle and silly windows notwithstanding */
     bool more : 1;           /**< MSG_MORE: hold back the partial tail */
+    bool nagle_push : 1;     /**< TCP_NODELAY was set: nothing holds back what is there now */
     /* FINs. */
     bool fin_queued : 1;   /**< ours follows snd_end */
     bool fin_received : 1; /**< the peer's is in order, rcv_nxt is past it */
@@ -219,6 +220,34 @@ struct tcp_congestion {
     struct tcp_cubic cubic;
 };
 
+/** What limits sending; Linux's order: a later one hides an earlier. */
+enum tcp_chrono {
+    TCP_CHRONO_IDLE,
+    TCP_CHRONO_BUSY, /**< something is unacknowledged or unsent */
+    TCP_CHRONO_RECEIVE_WINDOW,
+    TCP_CHRONO_SEND_BUFFER,
+    TCP_CHRONO_COUNT
+};
+
+/** Delivery-rate estimation and the chronograph of what limits sending: delivery.h. */
+struct tcp_delivery {
+    uint32_t delivered;      /**< bytes known to have arrived, modulo 2^32 */
+    uint32_t delivered_us;   /**< when the latest was */
+    uint32_t first_sent_us;  /**< when the sample before was sent, or the flight began */
+    seq_t sample_end;        /**< one past the segment that is the sample */
+    uint32_t sample_sent_us; /**< when it was sent, and the above at that time */
+    uint32_t sample_delivered, sample_delivered_us;
+    uint32_t limited_until; /**< delivered, when what was sent while app-limited has arrived */
+    uint32_t rate_bytes, rate_interval_us; /**< latest valid sample */
+    uint32_t chrono_ms[TCP_CHRONO_COUNT - 1];
+    uint32_t chrono_started_ms;
+    uint8_t chrono; /**< enum tcp_chrono */
+    bool sampling : 1;
+    bool limited : 1;        /**< the application is the limit now … */
+    bool sample_limited : 1; /**< … was when the sample was sent … */
+    bool rate_limited : 1;   /**< … and for the latest valid sample */
+};
+
 /** Counters that TCP_INFO shows; bytes where not said. */
 struct tcp_statistics {
     uint64_t bytes_sent, bytes_retransmitted;
@@ -247,18 +276,20 @@ struct tcp_connection {
     int error;                /**< errno, positive */
     int soft_error;           /**< what ICMP said meanwhile */
     uint32_t held_events;     /**< while unannounced */
+    uint32_t established_ms;  /**< when the handshake was done */
     uint64_t state_deadline_ns;
     uint32_t send_buffer_initial, send_buffer_max; /**< the stack's, for auto-tuning */
     struct tcp_congestion congestion;
     struct tcp_recovery recovery;
     struct tcp_receive receive;
+    struct tcp_delivery delivery;
     struct tcp_statistics statistics;
     struct tcp_options_set options;
     void *user;
     struct tcp_listener *listener;                            /**< while embryonic or unannounced */
     struct tcp_connection *queue_next, **queue_previous_next; /**< the listener's lists */
 };
-_Static_assert(sizeof(struct tcp_connection) <= 896, "a million connections fit in a gigabyte");
+_Static_assert(sizeof(struct tcp_connection) <= 960, "a million connections fit in a gigabyte");
 
 /** The wire's form of a sequence number. */
 static inline seq_t tcp_wire(uint64_t number)

@@ -1,5 +1,6 @@
 /* Facts for TCP_INFO and `pno ss`: tcp_get_info(), with Linux's meanings. */
 #include "core/tcp/congestion.h"
+#include "core/tcp/delivery.h"
 #include "core/tcp/output.h"
 #include "core/tcp/receive.h"
 #include "core/tcp/rto.h"
@@ -45,7 +46,7 @@ static void fill_congestion(const struct tcp_connection *connection,
     info->snd_ssthresh = congestion->ssthresh == TCP_SSTHRESH_INFINITE
                              ? 0x7fffffff
                              : congestion->ssthresh / (hot->mss ? hot->mss : 1);
-    info->app_limited = !congestion->cwnd_limited && tcp_unsent(connection) == 0;
+    info->app_limited = connection->delivery.rate_limited;
     info->congestion_name = tcp_congestion_of(connection)->name;
 }
 
@@ -60,9 +61,25 @@ static void fill_times(const struct tcp_connection *connection, uint64_t now_ns,
     info->min_rtt_ns =
         congestion->min_rtt_us == UINT32_MAX ? 0 : congestion->min_rtt_us * NS_PER_US;
     info->rcv_rtt_ns = connection->receive.rtt_us * NS_PER_US;
-    info->last_data_sent_ns = age_ns(congestion->last_sent_ns, now_ns);
-    info->last_data_recv_ns = age_ns(connection->receive.last_data_ns, now_ns);
+    uint64_t established_ns = connection->established_ms * NS_PER_MS;
+    /* As Linux, before any data the ages count from the handshake. */
+    uint64_t sent_ns = congestion->last_sent_ns, received_ns = connection->receive.last_data_ns;
+    info->last_data_sent_ns = age_ns(sent_ns ? sent_ns : established_ns, now_ns);
+    info->last_data_recv_ns = age_ns(received_ns ? received_ns : established_ns, now_ns);
     info->last_ack_recv_ns = age_ns(congestion->last_ack_ns, now_ns);
+}
+
+static void fill_delivery(const struct tcp_connection *connection, uint64_t now_ns,
+                          struct tcp_connection_info *info)
+{
+    const struct tcp_delivery *delivery = &connection->delivery;
+    info->busy_time_ns = tcp_chrono_ms(connection, TCP_CHRONO_BUSY, now_ns) * NS_PER_MS;
+    info->rwnd_limited_ns =
+        tcp_chrono_ms(connection, TCP_CHRONO_RECEIVE_WINDOW, now_ns) * NS_PER_MS;
+    info->sndbuf_limited_ns = tcp_chrono_ms(connection, TCP_CHRONO_SEND_BUFFER, now_ns) * NS_PER_MS;
+    if (delivery->rate_interval_us != 0)
+        info->delivery_rate_bytes_per_s =
+            (uint64_t)delivery->rate_bytes * 1000000 / delivery->rate_interval_us;
 }
 
 static void fill_statistics(const struct tcp_connection *connection,
@@ -108,6 +125,7 @@ void tcp_get_info(const struct stack *stack, const struct tcp_connection *connec
     };
     fill_congestion(connection, info);
     fill_times(connection, now_ns, info);
+    fill_delivery(connection, now_ns, info);
     fill_statistics(connection, info);
     uint64_t window_us = connection->congestion.srtt_us;
     if (window_us != 0)

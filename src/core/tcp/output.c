@@ -1,6 +1,7 @@
 #include "core/tcp/output.h"
 
 #include "core/tcp/congestion.h"
+#include "core/tcp/delivery.h"
 #include "core/tcp/options.h"
 #include "core/tcp/receive.h"
 #include "core/tcp/recovery.h"
@@ -221,7 +222,7 @@ static bool emit_retransmission(const struct emission *e)
 static bool holds_back_partial(const struct tcp_connection *connection)
 {
     const struct tcp_hot *hot = &connection->hot;
-    if (hot->push_partial || connection->congestion.snd_urgent > hot->snd_una)
+    if (hot->push_partial || hot->nagle_push || connection->congestion.snd_urgent > hot->snd_una)
         return false;
     if (connection->options.cork || hot->more)
         return true;
@@ -264,17 +265,19 @@ static uint32_t sendable(const struct emission *e, uint32_t cwnd_free)
 }
 
 /** Account for [snd_nxt, end) being sent, and keep its timers. */
-static void sent_new(const struct emission *e, uint64_t end, uint32_t length)
+static void sent_new(const struct emission *e, uint64_t end, uint32_t length, uint32_t pipe)
 {
     struct tcp_connection *connection = e->connection;
     struct tcp_hot *hot = &connection->hot;
     struct tcp_congestion *congestion = &connection->congestion;
     hot->snd_nxt = end;
     hot->push_partial = false;
+    hot->nagle_push = hot->nagle_push && end < hot->snd_end;
     if (hot->send_timer == TCP_SEND_TIMER_PERSIST)
         congestion->backoff = 0;
     if (length > 0) {
         congestion->last_sent_ns = e->now_ns;
+        tcp_delivery_sent(connection, end, pipe, e->now_ns);
         if (length % e->mss != 0)
             congestion->snd_sml = end;
         uint64_t since_ns = e->now_ns - connection->receive.last_data_ns;
@@ -329,7 +332,7 @@ static bool emit_new(const struct emission *e, bool ignore_cwnd)
     if (length == 0 && !fin)
         return held_back(e);
     finish_data(e, hot->snd_nxt, end + fin);
-    sent_new(e, end + fin, length);
+    sent_new(e, end + fin, length, pipe);
     return true;
 }
 
@@ -417,5 +420,6 @@ bool tcp_output_next(struct stack *stack, struct tcp_connection *connection, uin
     if (may_send_data(connection) &&
         (emit_tail_probe(&e) || emit_retransmission(&e) || emit_new(&e, false)))
         return true;
+    tcp_chrono_update(connection, now_ns);
     return emit_probe(&e) || emit_ack(&e);
 }

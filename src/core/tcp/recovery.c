@@ -1,6 +1,7 @@
 #include "core/tcp/recovery.h"
 
 #include "core/tcp/congestion.h"
+#include "core/tcp/delivery.h"
 #include "core/tcp/output.h"
 #include "core/tcp/scoreboard.h"
 #include "core/tcp/timers.h"
@@ -352,6 +353,7 @@ void tcp_recovery_retransmitted(struct tcp_connection *connection, uint64_t star
     }
     recovery->undo_bytes += bytes;
     recovery->rxt_last_ns = now_ns;
+    tcp_delivery_retransmitted(connection);
     connection->congestion.rtt_seq = 0; /* Karn: the timed segment is ambiguous now */
     connection->statistics.bytes_retransmitted += bytes;
     connection->statistics.retransmitted_segments++;

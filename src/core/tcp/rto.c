@@ -30,6 +30,7 @@ void tcp_rto_sample(struct stack *stack, struct tcp_connection *connection, uint
         variance_us = floor_us;
     uint64_t rto_us = congestion->srtt_us + variance_us;
     congestion->rto_us = rto_us < TCP_RTO_MAX_US ? (uint32_t)rto_us : TCP_RTO_MAX_US;
+    congestion->backoff = 0; /* RFC 6298 §5.7: the path answers again */
 }
 
 uint64_t tcp_rto_ns(const struct tcp_connection *connection, uint64_t now_ns)

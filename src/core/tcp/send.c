@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "core/tcp/congestion.h"
+#include "core/tcp/delivery.h"
 #include "core/tcp/keepalive.h"
 #include "core/tcp/output.h"
 #include "core/tcp/receive.h"
@@ -22,6 +23,7 @@ int tcp_send(struct stack *stack, struct tcp_connection *connection, uint64_t by
     }
     if (hot->fin_queued || connection->fin_after_handshake || hot->state == TCP_STATE_TIME_WAIT)
         return -EPIPE;
+    tcp_delivery_application_writes(connection);
     hot->snd_end += bytes;
     hot->more = more;
     tcp_output_request_if_wanted(stack, connection);
@@ -49,7 +51,9 @@ void tcp_set_options(struct stack *stack, struct tcp_connection *connection,
         tcp_keepalive_update(stack, connection, now_ns);
     if (options->quickack && connection->hot.ack_deadline_ns != TIME_NEVER)
         tcp_ack_now(stack, connection);
-    /* Uncorked, or Nagle switched off: what was held back may go. */
+    /* Uncorked, or Nagle switched off: what was held back may go, the latter even if corked. */
+    if (options->nodelay && !before.nodelay && tcp_unsent(connection) > 0)
+        connection->hot.nagle_push = true;
     if ((options->nodelay && !before.nodelay) || (!options->cork && before.cork))
         tcp_output_request_if_wanted(stack, connection);
 }

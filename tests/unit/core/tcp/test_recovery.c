@@ -286,6 +286,11 @@ static void karn_no_sample_from_retransmitted_segments(void **unused)
     peer(". 1:1(0) ack 1001 win 50000");
     assert_int_equal(info().srtt_ns, srtt_ns);
     assert_int_equal(info().backoff, 1); /* kept until the next sample (RFC 6298 §5.7) */
+    app_send(1000);
+    assert_int_equal(ours_any(), 1);
+    after_ms(10);
+    peer(". 1:1(0) ack 2001 win 50000");
+    assert_int_equal(info().backoff, 0);
 }
 
 static void lost_retransmission_is_repeated_without_a_timeout(void **unused)
@@ -300,6 +305,17 @@ static void lost_retransmission_is_repeated_without_a_timeout(void **unused)
     after_ms(15);
     peer(". 1:1(0) ack 1 win 1000 <sack %u:%u>", S(1), S(11));
     ours(". %u:%u(1448) ack 1", S(0), S(1));
+}
+
+static void old_ack_still_brings_sacks(void **unused)
+{
+    (void)unused;
+    ten_in_flight();
+    peer(". 1:1(0) ack %u", S(2));
+    peer(". 1:1(0) ack %u <sack %u:%u>", S(1), S(3), S(6)); /* overtaken by the one before */
+    ours(". %u:%u(1448) ack 1", S(2), S(3));
+    assert_int_equal(info().sacked, 3);
+    assert_int_equal(info().ca_state, TCP_CA_RECOVERY);
 }
 
 int main(void)
@@ -323,6 +339,7 @@ int main(void)
         TEST(sack_of_what_was_not_sent_is_ignored),
         TEST(karn_no_sample_from_retransmitted_segments),
         TEST(lost_retransmission_is_repeated_without_a_timeout),
+        TEST(old_ack_still_brings_sacks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

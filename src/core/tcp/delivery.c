@@ -1,0 +1,132 @@
+#include "core/tcp/delivery.h"
+
+#include "core/tcp/scoreboard.h"
+
+static uint32_t microseconds(uint64_t now_ns)
+{
+    return (uint32_t)(now_ns / NS_PER_US);
+}
+
+void tcp_delivery_init(struct tcp_connection *connection)
+{
+    /* As Linux: until the window was once filled, the application is taken to be the limit. */
+    connection->delivery = (struct tcp_delivery){.rate_limited = true};
+}
+
+void tcp_delivery_sent(struct tcp_connection *connection, uint64_t end, uint32_t pipe,
+                       uint64_t now_ns)
+{
+    struct tcp_delivery *delivery = &connection->delivery;
+    if (pipe == 0)
+        delivery->first_sent_us = delivery->delivered_us = microseconds(now_ns);
+    else if (delivery->sampling)
+        return;
+    delivery->sampling = true;
+    delivery->sample_end = tcp_wire(end);
+    delivery->sample_sent_us = microseconds(now_ns);
+    delivery->sample_delivered = delivery->delivered;
+    delivery->sample_delivered_us = delivery->delivered_us;
+    delivery->sample_limited = delivery->limited;
+}
+
+/** The sample has arrived: GenerateRateSample() of the draft. */
+static void sample_take(struct tcp_connection *connection, uint32_t now_us)
+{
+    struct tcp_delivery *delivery = &connection->delivery;
+    uint32_t send_us = delivery->sample_sent_us - delivery->first_sent_us;
+    uint32_t ack_us = now_us - delivery->sample_delivered_us;
+    uint32_t interval_us = send_us > ack_us ? send_us : ack_us;
+    uint32_t bytes = delivery->delivered - delivery->sample_delivered;
+    delivery->sampling = false;
+    delivery->first_sent_us = delivery->sample_sent_us;
+    uint32_t min_rtt_us = connection->congestion.min_rtt_us;
+    if (interval_us == 0 || (min_rtt_us != UINT32_MAX && interval_us < min_rtt_us))
+        return; /* ACKs came compressed: says nothing */
+    uint64_t rate = (uint64_t)bytes * delivery->rate_interval_us;
+    bool faster = rate >= (uint64_t)delivery->rate_bytes * interval_us;
+    if (delivery->sample_limited && !faster)
+        return; /* the application's rate, not the path's */
+    delivery->rate_bytes = bytes;
+    delivery->rate_interval_us = interval_us;
+    delivery->rate_limited = delivery->sample_limited;
+}
+
+void tcp_delivery_acked(struct tcp_connection *connection, uint32_t bytes, uint64_t now_ns)
+{
+    struct tcp_delivery *delivery = &connection->delivery;
+    delivery->delivered += bytes;
+    delivery->delivered_us = microseconds(now_ns);
+    if (delivery->limited && (int32_t)(delivery->delivered - delivery->limited_until) > 0)
+        delivery->limited = false;
+    if (delivery->sampling && seq_geq(tcp_wire(connection->hot.snd_una), delivery->sample_end))
+        sample_take(connection, delivery->delivered_us);
+}
+
+void tcp_delivery_retransmitted(struct tcp_connection *connection)
+{
+    connection->delivery.sampling = false;
+}
+
+void tcp_delivery_application_writes(struct tcp_connection *connection)
+{
+    struct tcp_delivery *delivery = &connection->delivery;
+    uint32_t pipe = tcp_pipe(connection);
+    if (tcp_unsent(connection) >= connection->hot.mss || pipe >= connection->hot.cwnd)
+        return;
+    delivery->limited = true;
+    delivery->limited_until = delivery->delivered + (pipe > 0 ? pipe : 1);
+}
+
+static enum tcp_chrono chrono_now(const struct tcp_connection *connection)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    if (hot->snd_una >= hot->snd_end)
+        return TCP_CHRONO_IDLE;
+    uint64_t unsent = tcp_unsent(connection);
+    if (unsent == 0) {
+        uint64_t held = hot->snd_end - hot->snd_una;
+        bool full = held + hot->mss > tcp_send_buffer_bytes(connection);
+        return full && hot->ca_state <= TCP_CA_DISORDER && tcp_pipe(connection) < hot->cwnd
+                   ? TCP_CHRONO_SEND_BUFFER
+                   : TCP_CHRONO_BUSY;
+    }
+    uint64_t window_end = hot->snd_una + hot->snd_wnd;
+    uint64_t head = unsent < hot->mss ? unsent : hot->mss;
+    bool closed = window_end < hot->snd_nxt + head;
+    return closed && tcp_pipe(connection) < hot->cwnd ? TCP_CHRONO_RECEIVE_WINDOW : TCP_CHRONO_BUSY;
+}
+
+void tcp_chrono_update(struct tcp_connection *connection, uint64_t now_ns)
+{
+    struct tcp_delivery *delivery = &connection->delivery;
+    if (delivery->chrono == TCP_CHRONO_IDLE && connection->hot.snd_una >= connection->hot.snd_end)
+        return;
+    enum tcp_chrono chrono = chrono_now(connection);
+    if (chrono == delivery->chrono)
+        return;
+    uint32_t now_ms = (uint32_t)(now_ns / NS_PER_MS);
+    if (delivery->chrono != TCP_CHRONO_IDLE)
+        delivery->chrono_ms[delivery->chrono - 1] += now_ms - delivery->chrono_started_ms;
+    delivery->chrono_started_ms = now_ms;
+    delivery->chrono = (uint8_t)chrono;
+}
+
+static uint64_t chrono_own_ms(const struct tcp_connection *connection, enum tcp_chrono chrono,
+                              uint64_t now_ns)
+{
+    const struct tcp_delivery *delivery = &connection->delivery;
+    uint32_t running = 0;
+    if (delivery->chrono == chrono)
+        running = (uint32_t)(now_ns / NS_PER_MS) - delivery->chrono_started_ms;
+    return delivery->chrono_ms[chrono - 1] + running;
+}
+
+uint64_t tcp_chrono_ms(const struct tcp_connection *connection, enum tcp_chrono chrono,
+                       uint64_t now_ns)
+{
+    uint64_t total_ms = chrono_own_ms(connection, chrono, now_ns);
+    if (chrono == TCP_CHRONO_BUSY)
+        total_ms += chrono_own_ms(connection, TCP_CHRONO_RECEIVE_WINDOW, now_ns) +
+                    chrono_own_ms(connection, TCP_CHRONO_SEND_BUFFER, now_ns);
+    return total_ms;
+}
