@@ -1,6 +1,7 @@
 #include "hostlib/engine_attach.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,18 +21,8 @@
 /* Descriptors of a hello reply: arena, window, a doorbell per core. */
 #define HELLO_DESCRIPTORS_MAX (2 + LINK_CORES_MAX)
 
-/* A control connection with what its hello and channel replies brought. */
-struct attachment {
-    int control_fd;
-    int arena_fd, window_fd;
-    int engine_doorbell_fd[LINK_CORES_MAX];
-    int doorbell_fd;
-    struct link_hello_reply hello;
-    struct link_channel_reply channel;
-};
-
 /* Between prepare and parent or child. */
-static struct attachment for_child;
+static struct engine_attachment for_child;
 static bool for_child_made;
 
 static void close_fd(int *fd)
@@ -40,7 +31,7 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
-static void attachment_close(struct attachment *attachment)
+static void attachment_close(struct engine_attachment *attachment)
 {
     close_fd(&attachment->control_fd);
     close_fd(&attachment->arena_fd);
@@ -57,7 +48,7 @@ static void name_program(char name[LINK_PROGRAM_MAX])
     (void)prctl(PR_GET_NAME, name);
 }
 
-static int say_hello(struct attachment *attachment, struct link_hello *hello)
+static int say_hello(struct engine_attachment *attachment, struct link_hello *hello)
 {
     hello->magic = LINK_MAGIC;
     hello->abi_version = LINK_ABI_VERSION;
@@ -97,7 +88,7 @@ static int say_hello(struct attachment *attachment, struct link_hello *hello)
     return error;
 }
 
-static int request_channel(struct attachment *attachment)
+static int request_channel(struct engine_attachment *attachment)
 {
     struct link_request request = {.magic = LINK_MAGIC, .type = LINK_REQUEST_CHANNEL};
     struct link_channel_reply *reply = &attachment->channel;
@@ -119,10 +110,10 @@ static int request_channel(struct attachment *attachment)
     return attachment->doorbell_fd < 0 ? -EPROTO : 0;
 }
 
-static int attachment_make(struct attachment *attachment, struct link_hello *hello)
+static int attachment_make(struct engine_attachment *attachment, struct link_hello *hello)
 {
-    *attachment =
-        (struct attachment){.control_fd = -1, .arena_fd = -1, .window_fd = -1, .doorbell_fd = -1};
+    *attachment = (struct engine_attachment){
+        .control_fd = -1, .arena_fd = -1, .window_fd = -1, .doorbell_fd = -1};
     for (unsigned core = 0; core < LINK_CORES_MAX; core++)
         attachment->engine_doorbell_fd[core] = -1;
     const char *path = getenv("PNO_SOCKET");
@@ -145,7 +136,7 @@ static int attachment_make(struct attachment *attachment, struct link_hello *hel
 }
 
 /* Rings, feedback and doorbells of a channel: a process has one. */
-static void use_channel(struct engine_link *link, const struct attachment *attachment)
+static void use_channel(struct engine_link *link, const struct engine_attachment *attachment)
 {
     const struct link_channel_reply *channel = &attachment->channel;
     for (unsigned core = 0; core < link->hello.engine_cores; core++) {
@@ -179,7 +170,7 @@ static uint64_t align(uint64_t offset)
 }
 
 /* Divide the host region: slot book-keeping, claims, socket blocks, and the rest is send chunks. */
-static int lay_out_host_region(struct engine_link *link)
+static int lay_out_host_region(struct engine_link *link, bool is_first)
 {
     const struct link_hello_reply *hello = &link->hello;
     uint64_t offset = align(hello->host_region_offset);
@@ -197,10 +188,14 @@ static int lay_out_host_region(struct engine_link *link)
     if (offset >= end)
         return -ENOSPC;
     link->send_memory.arena = link->arena;
-    return send_pool_create(&link->send_memory.pool, link->arena, offset, end - offset);
+    if (is_first)
+        return send_pool_create(&link->send_memory.pool, link->arena, offset, end - offset);
+    send_pool_adopt(&link->send_memory.pool, link->arena, offset);
+    return 0;
 }
 
-static int map_memories(struct engine_link *link, struct attachment *attachment)
+static int map_memories(struct engine_link *link, struct engine_attachment *attachment,
+                        bool is_first)
 {
     const struct link_hello_reply *hello = &link->hello;
     int error = link_region_map(attachment->arena_fd, hello->arena_bytes, &link->arena);
@@ -216,31 +211,37 @@ static int map_memories(struct engine_link *link, struct attachment *attachment)
     if (slots == MAP_FAILED)
         return -ENOMEM;
     link->slots = slots;
-    return lay_out_host_region(link);
+    return lay_out_host_region(link, is_first);
+}
+
+/* is_first: of its tenant's processes, so that the host region is still to be laid out. */
+static struct engine_link *make_link(struct engine_attachment *attachment, bool is_first)
+{
+    struct engine_link *link = calloc(1, sizeof(*link));
+    if (link == NULL) {
+        attachment_close(attachment);
+        return NULL;
+    }
+    link->hello = attachment->hello;
+    int error = map_memories(link, attachment, is_first);
+    if (error < 0) {
+        log_warning("cannot map pnod's memory: %s", strerror(-error));
+        attachment_close(attachment);
+        free(link);
+        return NULL;
+    }
+    use_channel(link, attachment);
+    register_descriptors(link);
+    return link;
 }
 
 struct engine_link *engine_attach_tenant(void)
 {
     struct link_hello hello = {.kind = LINK_HELLO_TENANT};
-    struct attachment attachment;
+    struct engine_attachment attachment;
     if (attachment_make(&attachment, &hello) < 0)
         return NULL;
-    struct engine_link *link = calloc(1, sizeof(*link));
-    if (link == NULL) {
-        attachment_close(&attachment);
-        return NULL;
-    }
-    link->hello = attachment.hello;
-    int error = map_memories(link, &attachment);
-    if (error < 0) {
-        log_warning("cannot map pnod's memory: %s", strerror(-error));
-        attachment_close(&attachment);
-        free(link);
-        return NULL;
-    }
-    use_channel(link, &attachment);
-    register_descriptors(link);
-    return link;
+    return make_link(&attachment, true);
 }
 
 bool engine_attach_is_alive(int control_fd)
@@ -265,11 +266,16 @@ void engine_attach_close_descriptors(struct engine_link *link)
     }
 }
 
-void engine_attach_fork_prepare(struct engine_link *link)
+static int join_as_heir(const struct engine_link *link, struct engine_attachment *attachment)
 {
     struct link_hello hello = {.kind = LINK_HELLO_FORK, .parent_process = link->hello.process_id};
     memcpy(hello.tenant_token, link->hello.tenant_token, sizeof(hello.tenant_token));
-    for_child_made = attachment_make(&for_child, &hello) == 0;
+    return attachment_make(attachment, &hello);
+}
+
+void engine_attach_fork_prepare(struct engine_link *link)
+{
+    for_child_made = join_as_heir(link, &for_child) == 0;
     if (for_child_made) {
         close_fd(&for_child.arena_fd);
         close_fd(&for_child.window_fd);
@@ -295,4 +301,47 @@ bool engine_attach_fork_child(struct engine_link *link)
     link->hello.process_id = for_child.hello.process_id;
     use_channel(link, &for_child);
     return true;
+}
+
+typedef int change_fd_fn(int fd);
+
+static void change_descriptors(struct engine_attachment *attachment, change_fd_fn *change)
+{
+    int *const single[] = {&attachment->control_fd, &attachment->arena_fd, &attachment->window_fd,
+                           &attachment->doorbell_fd};
+    for (size_t i = 0; i < sizeof(single) / sizeof(single[0]); i++)
+        *single[i] = change(*single[i]);
+    for (unsigned core = 0; core < LINK_CORES_MAX; core++)
+        attachment->engine_doorbell_fd[core] = change(attachment->engine_doorbell_fd[core]);
+}
+
+static int keep_across_exec(int fd)
+{
+    if (fd >= 0)
+        syscall(SYS_fcntl, fd, F_SETFD, 0);
+    return fd;
+}
+
+static int make_internal(int fd)
+{
+    return fd < 0 ? -1 : fd_make_internal(fd);
+}
+
+int engine_attach_exec_prepare(const struct engine_link *link, struct engine_attachment *attachment)
+{
+    int error = join_as_heir(link, attachment);
+    if (error == 0)
+        change_descriptors(attachment, keep_across_exec);
+    return error;
+}
+
+void engine_attach_exec_failed(struct engine_attachment *attachment)
+{
+    attachment_close(attachment);
+}
+
+struct engine_link *engine_attach_adopt(struct engine_attachment *attachment)
+{
+    change_descriptors(attachment, make_internal);
+    return make_link(attachment, false);
 }

@@ -10,6 +10,16 @@
 
 #include "hostlib/engine_link.h"
 
+/** A control connection with what its hello and channel replies brought. Descriptors: -1 = none. */
+struct engine_attachment {
+    int control_fd;
+    int arena_fd, window_fd;
+    int engine_doorbell_fd[LINK_CORES_MAX];
+    int doorbell_fd;
+    struct link_hello_reply hello;
+    struct link_channel_reply channel;
+};
+
 /** Connect to PNO_SOCKET as a new tenant. @return NULL: no engine, or it refuses (logged). */
 struct engine_link *engine_attach_tenant(void);
 
@@ -29,5 +39,18 @@ void engine_attach_fork_parent(void);
 /** The child's connection takes the place of the parent's.
     @return false: there is none (the engine refused): the child has no link. */
 bool engine_attach_fork_child(struct engine_link *link);
+
+/**
+ * Around exec(): a connection and channel for the program to come, with references on everything
+ * this process holds. Its descriptors are this process's until the program has adopted them.
+ * @return 0; a negative errno: the engine refuses.
+ */
+int engine_attach_exec_prepare(const struct engine_link *link,
+                               struct engine_attachment *attachment);
+void engine_attach_exec_failed(struct engine_attachment *attachment);
+
+/** In the new program: the link over a connection that the old one left. @return NULL: it is of no
+    use; its descriptors are closed. */
+struct engine_link *engine_attach_adopt(struct engine_attachment *attachment);
 
 #endif

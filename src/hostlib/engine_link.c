@@ -58,6 +58,13 @@ struct engine_link *engine_link_attach(void)
     return link;
 }
 
+struct engine_link *engine_link_adopt(struct engine_attachment *attachment)
+{
+    struct engine_link *link = engine_attach_adopt(attachment);
+    atomic_store_explicit(&engine_link_present, link, memory_order_release);
+    return link;
+}
+
 struct lock *engine_link_fork_lock(void)
 {
     return &attach_lock;

@@ -78,6 +78,11 @@ struct pending_reply {
     @return NULL: no engine. */
 struct engine_link *engine_link_attach(void);
 
+struct engine_attachment;
+
+/** At the start of a program: take over the link that the one before exec() left. As above. */
+struct engine_link *engine_link_adopt(struct engine_attachment *attachment);
+
 extern struct engine_link *_Atomic engine_link_present;
 
 /** The link if there is a living one; never attaches. */

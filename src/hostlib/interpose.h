@@ -21,6 +21,9 @@ int __poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms, size_t fds_byte
 int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
                 const sigset_t *mask, size_t fds_bytes);
 
+/** A socket has come to descriptor 0, 1 or 2: libc's stream of that number must use our calls. */
+void interpose_standard_stream(int fd);
+
 /** The TCP socket behind fd whoever serves it, with a reference to give back; NULL: none of ours.
     A socket found to be the kernel's for good is forgotten here. */
 static inline struct socket *interpose_socket(int fd)

@@ -4,12 +4,14 @@
 #include <linux/close_range.h>
 #include <linux/sockios.h>
 #include <stdarg.h>
+#include <stdio_ext.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "hostlib/epoll.h"
 #include "hostlib/interpose.h"
+#include "hostlib/process.h"
 
 void file_destroy(struct file *file)
 {
@@ -88,8 +90,11 @@ static void duplicate_entry(int fd, int copy)
         file_put(file);
         file = NULL;
     }
+    bool is_socket = file != NULL && file->kind == FILE_SOCKET;
     if (!fd_set_file(copy, file) && file != NULL)
         file_put(file);
+    if (is_socket && copy <= STDERR_FILENO)
+        interpose_standard_stream(copy);
 }
 
 PNO_EXPORT int dup(int fd)
@@ -261,16 +266,38 @@ static int stream_close(void *cookie)
     return close((int)(intptr_t)cookie);
 }
 
-PNO_EXPORT FILE *fdopen(int fd, const char *mode)
+static FILE *stream_open(int fd, const char *mode)
 {
-    struct socket *socket = interpose_offloaded(fd);
-    if (socket == NULL)
-        return REAL(fdopen)(fd, mode);
-    file_put(&socket->file);
     cookie_io_functions_t functions = {
         .read = stream_read, .write = stream_write, .close = stream_close};
     FILE *stream = fopencookie((void *)(intptr_t)fd, mode, functions);
     if (stream != NULL)
         stream->_fileno = fd; /* so that fileno() answers */
     return stream;
+}
+
+PNO_EXPORT FILE *fdopen(int fd, const char *mode)
+{
+    struct socket *socket = interpose_offloaded(fd);
+    if (socket == NULL)
+        return REAL(fdopen)(fd, mode);
+    file_put(&socket->file);
+    return stream_open(fd, mode);
+}
+
+/* What is buffered stays with the stream that has it, so only an empty one is replaced. */
+void interpose_standard_stream(int fd)
+{
+    static bool replaced[STDERR_FILENO + 1];
+    FILE **const places[] = {&stdin, &stdout, &stderr};
+    FILE **place = places[fd];
+    if (replaced[fd] || process_may_not_allocate || *place == NULL || __fpending(*place) != 0)
+        return;
+    FILE *stream = stream_open(fd, fd == STDIN_FILENO ? "r" : "w");
+    if (stream == NULL)
+        return;
+    if (fd == STDERR_FILENO)
+        (void)setvbuf(stream, NULL, _IONBF, 0);
+    *place = stream;
+    replaced[fd] = true;
 }

@@ -34,17 +34,17 @@ PNO_EXPORT pid_t _Fork(void)
 
 /*
  * A child that shares our memory would call our functions on its parent's sockets. So it gets a
- * copy, in which the library forgets everything, for it may only exec or exit; the parent waits
- * for that as it would for a vfork() child: until the pipe, close-on-exec, has no writer left.
+ * copy, as by fork(); the parent waits for its exec or exit as it would for a vfork() child:
+ * until the pipe, close-on-exec, has no writer left.
  */
 PNO_EXPORT pid_t vfork(void)
 {
     int ends[2];
     bool waits = syscall(SYS_pipe2, ends, O_CLOEXEC) == 0;
-    pid_t pid = REAL(_Fork)();
+    pid_t pid = _Fork();
     int saved_errno = errno;
     if (pid == 0) {
-        process_abandon();
+        process_may_not_allocate = true;
         if (waits) {
             syscall(SYS_close, ends[0]);
             ends[1] = fd_make_internal(ends[1]);

@@ -6,11 +6,14 @@
 #include "hostlib/engine_link.h"
 #include "hostlib/epoll.h"
 #include "hostlib/fd_table.h"
+#include "hostlib/handover.h"
 #include "hostlib/placeholder.h"
 #include "hostlib/policy.h"
 #include "hostlib/real.h"
 #include "hostlib/socket.h"
 #include "hostlib/waiter.h"
+
+bool process_may_not_allocate;
 
 /* Held around fork(), outer ones first, so that the child finds nothing half changed. */
 static struct lock *(*const fork_locks[])(void) = {
@@ -22,6 +25,9 @@ static struct lock *(*const fork_locks[])(void) = {
 
 /* The link that the child of the fork under way will have; NULL: none. */
 static struct engine_link *forked_link;
+
+/* The link that is stopped for an exec() under way. */
+static struct engine_link *stopped_link;
 
 /* From now on another process may use these sockets too: their shared locks count. */
 static void share_sockets(struct engine_link *link)
@@ -36,11 +42,15 @@ static void share_sockets(struct engine_link *link)
     }
 }
 
-static void prepare_link(struct engine_link *link)
+static void settle_link(struct engine_link *link)
 {
     engine_link_flush(link);
     engine_link_settle(link);
-    engine_attach_fork_prepare(link);
+}
+
+/* From here on no event is applied and no operation pushed. */
+static void stop_link(struct engine_link *link)
+{
     engine_link_poll(link);
     lock_acquire(&link->consume_lock);
     share_sockets(link);
@@ -50,20 +60,30 @@ static void prepare_link(struct engine_link *link)
 void process_fork_prepare(void)
 {
     forked_link = engine_link_current();
-    if (forked_link != NULL)
-        prepare_link(forked_link);
+    if (forked_link != NULL) {
+        settle_link(forked_link);
+        engine_attach_fork_prepare(forked_link);
+        stop_link(forked_link);
+    }
     for (size_t i = 0; i < FORK_LOCKS; i++)
         lock_acquire(fork_locks[i]());
 }
 
-void process_fork_parent(void)
+static void resume(struct engine_link *link)
 {
     for (size_t i = FORK_LOCKS; i > 0; i--)
         lock_release(fork_locks[i - 1]());
+    if (link == NULL)
+        return;
+    lock_release(&link->produce_lock);
+    lock_release(&link->consume_lock);
+}
+
+void process_fork_parent(void)
+{
+    resume(forked_link);
     if (forked_link == NULL)
         return;
-    lock_release(&forked_link->produce_lock);
-    lock_release(&forked_link->consume_lock);
     engine_attach_fork_parent();
     forked_link = NULL;
 }
@@ -82,22 +102,8 @@ static void reset_locks(struct engine_link *link)
     }
 }
 
-void process_fork_child(void)
-{
-    lock_thread_id = 0;
-    for (size_t i = 0; i < FORK_LOCKS; i++)
-        lock_reset(fork_locks[i]());
-    waiter_fork_child();
-    if (forked_link == NULL)
-        return;
-    reset_locks(forked_link);
-    if (!engine_attach_fork_child(forked_link))
-        process_abandon();
-    forked_link = NULL;
-}
-
 /* The table forgets sockets and sets without their ends being told to anybody. */
-void process_abandon(void)
+static void abandon(void)
 {
     lock_thread_id = 0;
     atomic_store(&engine_link_present, NULL);
@@ -109,18 +115,56 @@ void process_abandon(void)
     }
 }
 
+void process_fork_child(void)
+{
+    lock_thread_id = 0;
+    for (size_t i = 0; i < FORK_LOCKS; i++)
+        lock_reset(fork_locks[i]());
+    waiter_fork_child();
+    if (forked_link == NULL)
+        return;
+    reset_locks(forked_link);
+    if (!engine_attach_fork_child(forked_link))
+        abandon();
+    forked_link = NULL;
+}
+
+int process_exec_prepare(struct engine_attachment *attachment)
+{
+    struct engine_link *link = engine_link_current();
+    if (link != NULL) {
+        settle_link(link);
+        int error = engine_attach_exec_prepare(link, attachment);
+        if (error < 0)
+            return error;
+        stop_link(link);
+    }
+    for (size_t i = 0; i < FORK_LOCKS; i++)
+        lock_acquire(fork_locks[i]());
+    stopped_link = link;
+    return 0;
+}
+
+void process_exec_failed(struct engine_attachment *attachment)
+{
+    struct engine_link *link = stopped_link;
+    resume(link);
+    if (link != NULL)
+        engine_attach_exec_failed(attachment);
+}
+
 void process_exit(void)
 {
     struct engine_link *link = engine_link_current();
     if (link == NULL)
         return;
-    engine_link_flush(link);
-    engine_link_settle(link);
+    settle_link(link);
 }
 
 void process_init(void)
 {
     real_resolve();
     policy_init();
+    handover_adopt();
     pthread_atfork(process_fork_prepare, process_fork_parent, process_fork_child);
 }

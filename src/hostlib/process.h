@@ -5,6 +5,13 @@
 #ifndef PNO_HOSTLIB_PROCESS_H
 #define PNO_HOSTLIB_PROCESS_H
 
+#include <stdbool.h>
+
+#include "hostlib/engine_attach.h"
+
+/** In a vfork() child: malloc() may have been in use by another thread. */
+extern bool process_may_not_allocate;
+
 /** Once, at load: fork handlers, environment. */
 void process_init(void);
 
@@ -13,8 +20,13 @@ void process_fork_prepare(void);
 void process_fork_parent(void);
 void process_fork_child(void);
 
-/** A child that will only exec or exit (vfork): forget everything without a word. */
-void process_abandon(void);
+/**
+ * Before exec() of a program that goes on with our sockets: stop everything, and make its
+ * connection to the engine. Undone by process_exec_failed().
+ * @return 0; a negative errno: the engine refuses, and nothing is stopped.
+ */
+int process_exec_prepare(struct engine_attachment *attachment);
+void process_exec_failed(struct engine_attachment *attachment);
 
 /** Before the process ends: tell the engine what was read, lest it resets. */
 void process_exit(void);

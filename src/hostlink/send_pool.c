@@ -174,6 +174,12 @@ int send_pool_create(struct send_pool *pool, uint8_t *arena, uint64_t offset, ui
     return 0;
 }
 
+void send_pool_adopt(struct send_pool *pool, uint8_t *arena, uint64_t offset)
+{
+    *pool = (struct send_pool){.arena = arena,
+                               .shared = (struct send_pool_shared *)(void *)(arena + offset)};
+}
+
 /** Under the lock: from the buddies, and if they are used up, from what the stacks still hold. */
 static uint32_t allocate_slowly(struct send_pool_shared *shared, unsigned order, uint32_t owner)
 {

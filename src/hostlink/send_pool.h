@@ -51,6 +51,9 @@ struct send_pool_statistics {
  */
 int send_pool_create(struct send_pool *pool, uint8_t *arena, uint64_t offset, uint64_t bytes);
 
+/** The pool that another process made at this offset: for one that doesn't inherit its mapping. */
+void send_pool_adopt(struct send_pool *pool, uint8_t *arena, uint64_t offset);
+
 /**
  * Allocate a chunk of at least wanted_bytes (or of CHUNK_BYTES_MAX, if more is wanted).
  * @param owner  whose it is (say, a socket's slot), or SEND_POOL_OWNER_NONE.

@@ -1,0 +1,254 @@
+/* exec: a program that inherits TCP sockets of ours gets what it needs to go on with them. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "hostlib/handover.h"
+#include "hostlib/loadable.h"
+#include "hostlib/process.h"
+#include "hostlib/real.h"
+
+/* Room for the variables that we add, with their names. */
+#define ADDED_VARIABLES 8
+#define ADDED_BYTES     (2 * PATH_MAX)
+
+/* One call of the family: which program, and what runs it. */
+struct exec_call {
+    const char *file;
+    int directory_fd;
+    int flags;
+    char *const *arguments;
+    enum { EXEC_PATH, EXEC_SEARCH, EXEC_AT, EXEC_DESCRIPTOR } kind;
+};
+
+static int run(const struct exec_call *call, char *const environment[])
+{
+    switch (call->kind) {
+    case EXEC_SEARCH:
+        return REAL(execvpe)(call->file, call->arguments, environment);
+    case EXEC_AT:
+        return REAL(execveat)(call->directory_fd, call->file, call->arguments, environment,
+                              call->flags);
+    case EXEC_DESCRIPTOR:
+        return REAL(fexecve)(call->directory_fd, call->arguments, environment);
+    case EXEC_PATH:
+    default:
+        return REAL(execve)(call->file, call->arguments, environment);
+    }
+}
+
+/* ---- The environment ------------------------------------------------------------------------ */
+
+/* A copy of an environment with variables added; in memory of its own, since a child of a
+   threaded program must not allocate. */
+struct environment {
+    char **variables;
+    size_t count;
+    char *text;
+    size_t text_left;
+    size_t bytes;
+};
+
+static size_t count_strings(char *const strings[])
+{
+    size_t count = 0;
+    while (strings != NULL && strings[count] != NULL)
+        count++;
+    return count;
+}
+
+static bool environment_begin(struct environment *environment, char *const given[])
+{
+    size_t count = count_strings(given);
+    size_t pointers = (count + ADDED_VARIABLES + 1) * sizeof(char *);
+    environment->bytes = pointers + ADDED_BYTES;
+    void *memory =
+        mmap(NULL, environment->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return false;
+    environment->variables = memory;
+    environment->count = count;
+    environment->text = (char *)memory + pointers;
+    environment->text_left = ADDED_BYTES;
+    if (count > 0)
+        memcpy((void *)environment->variables, (const void *)given, count * sizeof(char *));
+    return true;
+}
+
+static char **environment_find(const struct environment *environment, const char *name)
+{
+    size_t length = strlen(name);
+    for (size_t i = 0; i < environment->count; i++) {
+        const char *variable = environment->variables[i];
+        if (strncmp(variable, name, length) == 0 && variable[length] == '=')
+            return &environment->variables[i];
+    }
+    return NULL;
+}
+
+static void environment_set(struct environment *environment, const char *name, const char *value)
+{
+    int length = snprintf(environment->text, environment->text_left, "%s=%s", name, value);
+    if (length < 0 || (size_t)length >= environment->text_left)
+        return;
+    char **place = environment_find(environment, name);
+    if (place == NULL) {
+        place = &environment->variables[environment->count++];
+        environment->variables[environment->count] = NULL;
+    }
+    *place = environment->text;
+    environment->text += length + 1;
+    environment->text_left -= (size_t)length + 1;
+}
+
+/* Programs are started with environments of their callers' making: ours must be in it. */
+static void environment_set_ours(struct environment *environment, int memory_fd)
+{
+    static const char *const inherited[] = {"PNO_SOCKET", "PNO_LOOPBACK", "PNO_LOG", "PNO_SPIN_US"};
+    char **preload = environment_find(environment, "LD_PRELOAD");
+    const char *library = loadable_library_path();
+    char text[PATH_MAX];
+    if (preload == NULL || strstr(*preload, library) == NULL) {
+        const char *before = preload != NULL ? *preload + strlen("LD_PRELOAD=") : "";
+        (void)snprintf(text, sizeof(text), "%s%s%s", before, before[0] != '\0' ? ":" : "", library);
+        environment_set(environment, "LD_PRELOAD", text);
+    }
+    for (size_t i = 0; i < sizeof(inherited) / sizeof(inherited[0]); i++) {
+        const char *value = getenv(inherited[i]);
+        if (value != NULL && environment_find(environment, inherited[i]) == NULL)
+            environment_set(environment, inherited[i], value);
+    }
+    (void)snprintf(text, sizeof(text), "%d", memory_fd);
+    environment_set(environment, HANDOVER_VARIABLE, text);
+}
+
+/* ---- exec ----------------------------------------------------------------------------------- */
+
+static int run_with_sockets(const struct exec_call *call, char *const given[])
+{
+    struct environment environment;
+    struct handover handover;
+    if (!environment_begin(&environment, given)) {
+        errno = ENOMEM;
+        return -1;
+    }
+    int error = handover_prepare(&handover);
+    if (error < 0) {
+        log_warning("'%s' does not get the sockets it inherits: %s", call->file, strerror(-error));
+        munmap((void *)environment.variables, environment.bytes);
+        return run(call, given);
+    }
+    environment_set_ours(&environment, handover.memory_fd);
+    int result = run(call, environment.variables);
+    int saved_errno = errno;
+    handover_cancel(&handover);
+    munmap((void *)environment.variables, environment.bytes);
+    errno = saved_errno;
+    return result;
+}
+
+static int run_program(const struct exec_call *call, char *const environment[])
+{
+    if (handover_is_needed())
+        return run_with_sockets(call, environment);
+    process_exit();
+    return run(call, environment);
+}
+
+PNO_EXPORT int execve(const char *path, char *const arguments[], char *const environment[])
+{
+    struct exec_call call = {.kind = EXEC_PATH, .file = path, .arguments = arguments};
+    return run_program(&call, environment);
+}
+
+PNO_EXPORT int execv(const char *path, char *const arguments[])
+{
+    return execve(path, arguments, environ);
+}
+
+PNO_EXPORT int execvpe(const char *file, char *const arguments[], char *const environment[])
+{
+    struct exec_call call = {.kind = EXEC_SEARCH, .file = file, .arguments = arguments};
+    return run_program(&call, environment);
+}
+
+PNO_EXPORT int execvp(const char *file, char *const arguments[])
+{
+    return execvpe(file, arguments, environ);
+}
+
+PNO_EXPORT int fexecve(int fd, char *const arguments[], char *const environment[])
+{
+    struct exec_call call = {
+        .kind = EXEC_DESCRIPTOR, .file = "", .directory_fd = fd, .arguments = arguments};
+    return run_program(&call, environment);
+}
+
+PNO_EXPORT int execveat(int directory_fd, const char *path, char *const arguments[],
+                        char *const environment[], int flags)
+{
+    struct exec_call call = {.kind = EXEC_AT,
+                             .file = path,
+                             .directory_fd = directory_fd,
+                             .flags = flags,
+                             .arguments = arguments};
+    return run_program(&call, environment);
+}
+
+/* execl() and its kin: how many arguments there are, `first` among them. */
+static size_t count_arguments(const char *first, va_list list)
+{
+    size_t count = first != NULL;
+    while (count > 0 && va_arg(list, const char *) != NULL)
+        count++;
+    return count;
+}
+
+static void collect_arguments(char **arguments, const char *first, size_t count, va_list *list)
+{
+    arguments[0] = (char *)(uintptr_t)first;
+    for (size_t i = 1; i <= count; i++)
+        arguments[i] = va_arg(*list, char *);
+}
+
+/* Declares `arguments`, an array made of the variable arguments; `list` stands behind them. */
+#define COLLECT_ARGUMENTS(first)                                                                   \
+    va_list list;                                                                                  \
+    va_start(list, first);                                                                         \
+    size_t count = count_arguments(first, list);                                                   \
+    va_end(list);                                                                                  \
+    char **arguments = __builtin_alloca((count + 1) * sizeof(char *));                             \
+    va_start(list, first);                                                                         \
+    collect_arguments(arguments, first, count, &list)
+
+PNO_EXPORT int execl(const char *path, const char *first, ...)
+{
+    COLLECT_ARGUMENTS(first);
+    va_end(list);
+    return execve(path, arguments, environ);
+}
+
+PNO_EXPORT int execlp(const char *file, const char *first, ...)
+{
+    COLLECT_ARGUMENTS(first);
+    va_end(list);
+    return execvpe(file, arguments, environ);
+}
+
+PNO_EXPORT int execle(const char *path, const char *first, ...)
+{
+    COLLECT_ARGUMENTS(first);
+    char *const *environment = va_arg(list, char *const *);
+    va_end(list);
+    return execve(path, arguments, environment);
+}
