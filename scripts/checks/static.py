@@ -21,7 +21,8 @@ MAY_INCLUDE = {
     "hostlink": {"base", "hostlink"},
     "engine": {"base", "core", "hostlink", "engine"},
     "hostlib": {"base", "hostlink", "hostlib"},
-    "cli": {"base", "hostlink", "cli"},
+    "wire": {"base", "wire"},
+    "cli": {"base", "hostlink", "wire", "cli"},
 }
 ALIEN_HEADER = re.compile(r"^(rte_|jansson|ncurses|bpf/|xdp/)")
 ALIENS_ALLOWED = {"engine", "cli"}

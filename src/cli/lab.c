@@ -16,6 +16,16 @@
 #include "cli.h"
 #include "control_client.h"
 #include "paths.h"
+#include "wire/config.h"
+
+struct lab_options {
+    const char *name;
+    enum lab_port port;
+    bool port_given;
+    const char *wire; /* pno-wire's settings; NULL: nothing between the wire's ends */
+    char *words[2];   /* up | down | status | wire | exec, and exec's host | client */
+    char **rest;      /* exec's program, up's options for pnod; NULL-terminated */
+};
 
 volatile sig_atomic_t lab_interrupted;
 
@@ -40,7 +50,7 @@ bool lab_init(struct lab *lab, const char *name)
         }
     }
     *lab = (struct lab){.name = name};
-    static const char *const suffixes[LAB_SPACE_COUNT] = {"host", "dpu", "client"};
+    static const char *const suffixes[LAB_SPACE_COUNT] = {"host", "dpu", "client", "wire"};
     for (int space = 0; space < LAB_SPACE_COUNT; space++) {
         snprintf(lab->spaces[space], sizeof(lab->spaces[space]), "%s-%s", name, suffixes[space]);
     }
@@ -48,6 +58,8 @@ bool lab_init(struct lab *lab, const char *name)
     snprintf(lab->socket_lock, sizeof(lab->socket_lock), LAB_RUN_FOLDER "/%s.sock.lock", name);
     snprintf(lab->log, sizeof(lab->log), LAB_RUN_FOLDER "/%s.log", name);
     snprintf(lab->pid_file, sizeof(lab->pid_file), LAB_RUN_FOLDER "/%s.pid", name);
+    snprintf(lab->wire_log, sizeof(lab->wire_log), LAB_RUN_FOLDER "/%s.wire.log", name);
+    snprintf(lab->wire_pid_file, sizeof(lab->wire_pid_file), LAB_RUN_FOLDER "/%s.wire.pid", name);
     snprintf(lab->lock, sizeof(lab->lock), LAB_RUN_FOLDER "/%s.lock", name);
     return true;
 }
@@ -105,6 +117,7 @@ static bool is_up(const struct lab *lab)
 static bool remove_all(struct lab *lab)
 {
     bool stopped = lab_engine_stop(lab);
+    stopped = lab_impairment_stop(lab) && stopped;
     return lab_wire_remove(lab) && stopped;
 }
 
@@ -113,21 +126,32 @@ static bool go_on(struct lab *lab)
     return !lab_interrupted || lab_fail(lab, "interrupted, everything is removed again");
 }
 
+/* An existing wire serves again if it has what is asked for: an impairment, or none. */
+static bool wire_serves(const struct lab *lab, const char *impairment)
+{
+    return lab_wire_exists(lab) && lab_space_exists(lab, LAB_WIRE) == (impairment != NULL);
+}
+
 /* The steps of `up`, in order; an interrupt counts as a failure of the step it falls in. */
-static bool bring_up(struct lab *lab, enum lab_port port, char **options)
+static bool bring_up(struct lab *lab, const struct lab_options *options)
 {
     /* A lab whose engine died keeps its namespaces, for programs still live there. */
     if (!lab_engine_stop(lab)) {
         return false;
     }
-    if (!lab_wire_exists(lab) && (!lab_wire_remove(lab) || !lab_wire_make(lab))) {
+    if (!wire_serves(lab, options->wire) &&
+        (!lab_wire_remove(lab) || !lab_wire_make(lab, options->wire != NULL))) {
         return false;
     }
-    return go_on(lab) && lab_wire_prepare(lab, port) && go_on(lab) &&
-           lab_engine_start(lab, port, options) && lab_wire_finish(lab, port) && go_on(lab);
+    if (options->wire != NULL && (!go_on(lab) || !lab_impairment_start(lab, options->wire))) {
+        return false;
+    }
+    return go_on(lab) && lab_wire_prepare(lab, options->port) && go_on(lab) &&
+           lab_engine_start(lab, options->port, options->rest) &&
+           lab_wire_finish(lab, options->port) && go_on(lab);
 }
 
-static int up(struct lab *lab, const char *command, enum lab_port port, char **options)
+static int up(struct lab *lab, const char *command, const struct lab_options *options)
 {
     int lock = take_lock(lab);
     if (lock < 0) {
@@ -142,7 +166,7 @@ static int up(struct lab *lab, const char *command, enum lab_port port, char **o
                   lab->name, (int)lab_engine_pid(lab), lab->name);
     } else {
         catch_signals();
-        if (bring_up(lab, port, options)) {
+        if (bring_up(lab, options)) {
             status = 0;
         } else {
             char why[LAB_MESSAGE_MAX];
@@ -174,6 +198,43 @@ static int down(struct lab *lab, const char *command)
     return 0;
 }
 
+/* Change the impairment of a lab that is up; connections live on. */
+static int rewire(struct lab *lab, const char *command, const char *settings)
+{
+    int lock = take_lock(lab);
+    bool done =
+        lock >= 0 &&
+        (lab_space_exists(lab, LAB_WIRE) ||
+         lab_fail(lab, "lab '%s' has no wire to change: take it up with --wire", lab->name)) &&
+        lab_impairment_start(lab, settings);
+    if (!done) {
+        cli_error(command, "%s", lab->message);
+    }
+    if (lock >= 0) {
+        drop_lock(lab, lock);
+    }
+    return done ? 0 : CLI_EXIT_FAILURE;
+}
+
+/* False if there is a wire and nothing joins its ends. */
+static bool show_impairment(const struct lab *lab)
+{
+    if (!lab_space_exists(lab, LAB_WIRE)) {
+        return true;
+    }
+    pid_t pid = lab_impairment_pid(lab);
+    char settings[LAB_MESSAGE_MAX];
+    lab_impairment_settings(lab, settings, sizeof(settings));
+    if (pid == 0) {
+        printf("  wire: its pno-wire has ended ('pno lab --name %s wire --wire SETTINGS' starts "
+               "one)\n",
+               lab->name);
+    } else {
+        printf("  wire %s, pno-wire pid %d\n", settings, (int)pid);
+    }
+    return pid != 0;
+}
+
 static int status(const struct lab *lab)
 {
     pid_t pid = lab_engine_pid(lab);
@@ -195,6 +256,7 @@ static int status(const struct lab *lab)
     printf("  port %s\n  engine " LAB_ENGINE_V4 " " LAB_ENGINE_V6 "\n", port != NULL ? port : "?");
     printf("  client " LAB_CLIENT_V4 " " LAB_CLIENT_V6 "\n");
     json_decref(ping);
+    wired = show_impairment(lab) && wired;
     return wired ? 0 : CLI_EXIT_FAILURE;
 }
 
@@ -237,14 +299,6 @@ static int execute(struct lab *lab, const char *command, const char *where, char
     return cli_exec(command, program);
 }
 
-struct lab_options {
-    const char *name;
-    enum lab_port port;
-    bool port_given;
-    char *words[2]; /* up | down | status | exec, and exec's host | client */
-    char **rest;    /* exec's program, up's options for pnod; NULL-terminated */
-};
-
 static enum lab_port parse_port(const char *command, const char *text)
 {
     static const char *const names[] = {"af_xdp", "af_packet", "tap"};
@@ -254,6 +308,16 @@ static enum lab_port parse_port(const char *command, const char *text)
         }
     }
     cli_usage_error(command, "no port '%s': af_xdp, af_packet or tap", text);
+}
+
+static const char *parse_wire(const char *command, const char *text)
+{
+    struct wire_config config;
+    char problem[LAB_MESSAGE_MAX];
+    if (!wire_config_parse(text, &config, problem, sizeof(problem))) {
+        cli_usage_error(command, "--wire: %s", problem);
+    }
+    return text;
 }
 
 static error_t parse(int key, char *argument, struct argp_state *state)
@@ -266,6 +330,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     case 'p':
         options->port = parse_port(state->argv[0], argument);
         options->port_given = true;
+        return 0;
+    case 'w':
+        options->wire = parse_wire(state->argv[0], argument);
         return 0;
     case ARGP_KEY_ARG: {
         bool after_dashes = state->quoted > 0 && state->next > state->quoted;
@@ -290,16 +357,20 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 static const struct argp_option lab_argp_options[] = {
     {"name", 'n', "NAME", 0, "the lab's name ('pno' if not given)", 0},
     {"port", 'p', "KIND", 0, "up: the engine's port: af_xdp (if not given), af_packet or tap", 0},
+    {"wire", 'w', "SETTINGS", 0,
+     "up, wire: what the wire does to frames, each way, some of " WIRE_CONFIG_HELP, 0},
     {0},
 };
 
 static const struct argp lab_argp = {
     .options = lab_argp_options,
     .parser = parse,
-    .args_doc = "up [-- PNOD-OPTION...]\ndown\nstatus\nexec host|client -- CMD [ARG]...",
+    .args_doc = "up [-- PNOD-OPTION...]\ndown\nstatus\nwire\nexec host|client -- CMD [ARG]...",
     .doc = "A server, its DPU and a client as network namespaces NAME-host (no network but lo), "
            "NAME-dpu (pnod, owning 10.77.0.1/24 and fd77::1/64) and NAME-client (10.77.0.2/24, "
            "fd77::2/64, kernel TCP).\v"
+           "With --wire, pno-wire in NAME-wire impairs what passes between pnod and the client; "
+           "'wire --wire SETTINGS' changes how, while connections live on. "
            "An application is offloaded by 'pno lab exec host -- pno run -- CMD'. Needs root.",
 };
 
@@ -315,9 +386,10 @@ int command_lab(int argc, char **argv)
                         options.name, LAB_NAME_MAX);
     }
     bool is_exec = strcmp(word, "exec") == 0;
+    bool is_wire = strcmp(word, "wire") == 0;
     if (!is_exec && strcmp(word, "up") != 0 && strcmp(word, "down") != 0 &&
-        strcmp(word, "status") != 0) {
-        cli_usage_error(argv[0], "say 'up', 'down', 'status' or 'exec'%s%s%s",
+        strcmp(word, "status") != 0 && !is_wire) {
+        cli_usage_error(argv[0], "say 'up', 'down', 'status', 'wire' or 'exec'%s%s%s",
                         word[0] != '\0' ? ", not '" : "", word, word[0] != '\0' ? "'" : "");
     }
     if (is_exec && (options.words[1] == NULL || (strcmp(options.words[1], "host") != 0 &&
@@ -330,6 +402,10 @@ int command_lab(int argc, char **argv)
     if ((options.port_given || options.rest != NULL) && !is_exec && strcmp(word, "up") != 0) {
         cli_usage_error(argv[0], "--port and options for pnod go with 'up'");
     }
+    if (is_wire ? options.wire == NULL : options.wire != NULL && strcmp(word, "up") != 0) {
+        cli_usage_error(argv[0], is_wire ? "wire how? Say --wire SETTINGS"
+                                         : "--wire goes with 'up' and 'wire'");
+    }
     if (geteuid() != 0) {
         cli_error(argv[0], "network namespaces need root: run it as root");
         return CLI_EXIT_FAILURE;
@@ -338,7 +414,10 @@ int command_lab(int argc, char **argv)
         return execute(&lab, argv[0], options.words[1], options.rest);
     }
     if (strcmp(word, "up") == 0) {
-        return up(&lab, argv[0], options.port, options.rest);
+        return up(&lab, argv[0], &options);
+    }
+    if (is_wire) {
+        return rewire(&lab, argv[0], options.wire);
     }
     return strcmp(word, "down") == 0 ? down(&lab, argv[0]) : status(&lab);
 }

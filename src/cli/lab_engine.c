@@ -1,17 +1,9 @@
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
-#include <poll.h>
+#include <limits.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "control_client.h"
@@ -19,83 +11,12 @@
 #include "paths.h"
 
 #define READY_TIMEOUT_MS 30000
-#define END_TIMEOUT_MS   5000
-#define POLL_INTERVAL_MS 10
 #define ENGINE_ARGS_MAX  64
 #define ENGINE_CORE      1
-#define LOG_TAIL_MAX     4096
-
-static void sleep_ms(int milliseconds)
-{
-    struct timespec time = {.tv_sec = milliseconds / 1000,
-                            .tv_nsec = (milliseconds % 1000) * 1000000L};
-    nanosleep(&time, NULL);
-}
-
-/* Field 22 of /proc/PID/stat tells a process from a later one with its pid; 0 if there is none. */
-static uint64_t start_time(pid_t pid)
-{
-    char path[64];
-    char text[1024];
-    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return 0;
-    }
-    ssize_t length = read(fd, text, sizeof(text) - 1);
-    close(fd);
-    if (length <= 0) {
-        return 0;
-    }
-    text[length] = '\0';
-    const char *field = strrchr(text, ')'); /* the name before it may hold anything */
-    if (field == NULL || field[1] != ' ' || field[2] == 'Z') {
-        return 0;
-    }
-    for (int number = 2; number < 22; number++) {
-        field = strchr(field + 1, ' ');
-        if (field == NULL) {
-            return 0;
-        }
-    }
-    return strtoull(field + 1, NULL, 10);
-}
-
-static bool read_pid_file(const struct lab *lab, int *pid, uint64_t *started)
-{
-    FILE *file = fopen(lab->pid_file, "re");
-    if (file == NULL) {
-        return false;
-    }
-    bool whole = fscanf(file, "%d %" SCNu64, pid, started) == 2;
-    fclose(file);
-    return whole && *pid > 1;
-}
 
 pid_t lab_engine_pid(const struct lab *lab)
 {
-    int pid;
-    uint64_t started;
-    if (!read_pid_file(lab, &pid, &started) || start_time(pid) != started) {
-        return 0;
-    }
-    return pid;
-}
-
-/* By way of another name, so that a reader never sees half of it. */
-static bool write_pid_file(struct lab *lab, pid_t pid)
-{
-    char draft[LAB_PATH_MAX + 8];
-    snprintf(draft, sizeof(draft), "%s.new", lab->pid_file);
-    FILE *file = fopen(draft, "we");
-    if (file == NULL) {
-        return lab_fail(lab, "cannot write %s: %s", draft, strerror(errno));
-    }
-    fprintf(file, "%d %" PRIu64 "\n", (int)pid, start_time(pid));
-    if (fclose(file) != 0 || rename(draft, lab->pid_file) != 0) {
-        return lab_fail(lab, "cannot write %s: %s", lab->pid_file, strerror(errno));
-    }
-    return true;
+    return lab_process_find(lab->pid_file);
 }
 
 static const char *port_devargs(enum lab_port port)
@@ -173,64 +94,15 @@ static void become_engine(struct lab *lab, enum lab_port port, char **options)
     lab_fail(lab, "cannot run %s: %s", pnod, strerror(errno));
 }
 
-static pid_t spawn_engine(struct lab *lab, enum lab_port port, char **options)
-{
-    int log = open(lab->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (log < 0 || null < 0) {
-        lab_fail(lab, "cannot open %s: %s", log < 0 ? lab->log : "/dev/null", strerror(errno));
-        return -1;
-    }
-    /* A signal must not be spent on our handler in the child, or lab_engine_stop()'s would be. */
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, &before);
-    pid_t pid = fork();
-    if (pid == 0) {
-        setsid();
-        signal(SIGINT, SIG_DFL);
-        signal(SIGTERM, SIG_DFL);
-        signal(SIGHUP, SIG_DFL);
-        sigprocmask(SIG_SETMASK, &before, NULL);
-        dup2(null, STDIN_FILENO);
-        dup2(log, STDOUT_FILENO);
-        dup2(log, STDERR_FILENO);
-        /* Whatever the caller had open, a pipe to a test's harness say, isn't pnod's to hold. */
-        syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0);
-        become_engine(lab, port, options);
-        fprintf(stderr, "%s\n", lab->message);
-        _exit(EXIT_FAILURE);
-    }
-    if (pid < 0) {
-        lab_fail(lab, "cannot fork: %s", strerror(errno));
-    }
-    sigprocmask(SIG_SETMASK, &before, NULL);
-    close(log);
-    close(null);
-    return pid;
-}
+struct engine_arguments {
+    enum lab_port port;
+    char **options;
+};
 
-/* The log's last line that says something. */
-static void last_log_line(const struct lab *lab, char line[256])
+static void engine_child(struct lab *lab, const void *context)
 {
-    snprintf(line, 256, "its log is empty");
-    FILE *file = fopen(lab->log, "re");
-    if (file == NULL) {
-        return;
-    }
-    char text[LOG_TAIL_MAX];
-    if (fseek(file, -(LOG_TAIL_MAX - 1), SEEK_END) != 0) {
-        rewind(file);
-    }
-    text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
-    fclose(file);
-    char *rest = text;
-    for (char *each; (each = strsep(&rest, "\n")) != NULL;) {
-        if (each[strspn(each, " \t\r")] != '\0') {
-            snprintf(line, 256, "%.255s", each);
-        }
-    }
+    const struct engine_arguments *arguments = context;
+    become_engine(lab, arguments->port, arguments->options);
 }
 
 bool lab_engine_answers(const struct lab *lab)
@@ -243,11 +115,11 @@ bool lab_engine_answers(const struct lab *lab)
 
 static bool wait_until_ready(struct lab *lab, pid_t pid)
 {
-    for (int waited = 0; waited < READY_TIMEOUT_MS; waited += POLL_INTERVAL_MS) {
+    for (int waited = 0; waited < READY_TIMEOUT_MS; waited += LAB_POLL_INTERVAL_MS) {
         int status;
         if (waitpid(pid, &status, WNOHANG) == pid) {
-            char line[256];
-            last_log_line(lab, line);
+            char line[LAB_LAST_WORDS_MAX];
+            lab_process_last_words(lab->log, line);
             return lab_fail(lab, "pnod ended at once: %s (whole log: %s)", line, lab->log);
         }
         if (lab_interrupted) {
@@ -256,7 +128,7 @@ static bool wait_until_ready(struct lab *lab, pid_t pid)
         if (access(lab->socket, F_OK) == 0 && lab_engine_answers(lab)) {
             return true;
         }
-        sleep_ms(POLL_INTERVAL_MS);
+        lab_process_sleep_ms(LAB_POLL_INTERVAL_MS);
     }
     return lab_fail(lab, "pnod is not ready after %d s: see its log %s", READY_TIMEOUT_MS / 1000,
                     lab->log);
@@ -265,37 +137,17 @@ static bool wait_until_ready(struct lab *lab, pid_t pid)
 bool lab_engine_start(struct lab *lab, enum lab_port port, char **options)
 {
     (void)unlink(lab->socket);
-    (void)unlink(lab->log);
-    pid_t pid = spawn_engine(lab, port, options);
-    return pid > 0 && write_pid_file(lab, pid) && wait_until_ready(lab, pid);
-}
-
-/* Whether it has ended within the time. Reaps it if it is our child. */
-static bool wait_for_end(const struct lab *lab, pid_t pid)
-{
-    for (int waited = 0; waited < END_TIMEOUT_MS; waited += POLL_INTERVAL_MS) {
-        int status;
-        (void)waitpid(pid, &status, WNOHANG);
-        if (lab_engine_pid(lab) == 0) {
-            return true;
-        }
-        sleep_ms(POLL_INTERVAL_MS);
-    }
-    return false;
+    struct engine_arguments arguments = {port, options};
+    pid_t pid = lab_process_start(lab, lab->pid_file, lab->log, engine_child, &arguments);
+    return pid > 0 && wait_until_ready(lab, pid);
 }
 
 bool lab_engine_stop(struct lab *lab)
 {
-    pid_t pid = lab_engine_pid(lab);
-    if (pid != 0) {
-        kill(pid, SIGTERM);
-        if (!wait_for_end(lab, pid) && kill(pid, SIGKILL) == 0 && !wait_for_end(lab, pid)) {
-            return lab_fail(lab, "pnod (pid %d) can't be ended: see its log %s", (int)pid,
-                            lab->log);
-        }
+    if (!lab_process_stop(lab, "pnod", lab->pid_file, lab->log)) {
+        return false;
     }
     (void)unlink(lab->socket);
     (void)unlink(lab->socket_lock);
-    (void)unlink(lab->pid_file);
     return true;
 }

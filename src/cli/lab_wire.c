@@ -37,7 +37,7 @@ bool lab_space_exists(const struct lab *lab, enum lab_space space)
 bool lab_wire_exists(const struct lab *lab)
 {
     char ignored[LAB_MESSAGE_MAX];
-    for (int space = 0; space < LAB_SPACE_COUNT; space++) {
+    for (int space = 0; space < LAB_SPACES_ALWAYS; space++) {
         if (!lab_space_exists(lab, (enum lab_space)space)) {
             return false;
         }
@@ -67,25 +67,53 @@ static bool make_wire_honest(struct lab *lab)
     return true;
 }
 
-bool lab_wire_make(struct lab *lab)
+/* An end of the wire whose other end is in NAME-wire, where nothing but pno-wire may take frames.
+ */
+static bool add_half(struct lab *lab, enum lab_space space, const char *port, const char *inner)
+{
+    const char *wire = lab->spaces[LAB_WIRE];
+    return STEP(lab, "ip -n %s link add %s type veth peer name %s netns %s", lab->spaces[space],
+                port, inner, wire) &&
+           STEP(lab, "ip netns exec %s ethtool -K %s tx off tso off gso off gro off", wire,
+                inner) &&
+           STEP(lab, "ip -n %s link set %s up", wire, inner);
+}
+
+static bool add_wire(struct lab *lab, bool impaired)
+{
+    if (impaired) {
+        return add_half(lab, LAB_DPU, LAB_ENGINE_PORT, LAB_WIRE_NEAR) &&
+               add_half(lab, LAB_CLIENT, LAB_CLIENT_PORT, LAB_WIRE_FAR);
+    }
+    return STEP(lab,
+                "ip -n %s link add " LAB_ENGINE_PORT " type veth peer name " LAB_CLIENT_PORT
+                " netns %s",
+                lab->spaces[LAB_DPU], lab->spaces[LAB_CLIENT]);
+}
+
+static void silence_kernel(const char *space)
+{
+    TRY("ip netns exec %s sysctl -q -w net.ipv6.conf.all.disable_ipv6=1"
+        " net.ipv6.conf.default.disable_ipv6=1",
+        space);
+}
+
+bool lab_wire_make(struct lab *lab, bool impaired)
 {
     const char *dpu = lab->spaces[LAB_DPU];
     const char *client = lab->spaces[LAB_CLIENT];
-    for (int space = 0; space < LAB_SPACE_COUNT; space++) {
+    for (int space = 0; space < (impaired ? LAB_SPACE_COUNT : LAB_SPACES_ALWAYS); space++) {
         if (!STEP(lab, "ip netns add %s", lab->spaces[space]) ||
             !STEP(lab, "ip -n %s link set lo up", lab->spaces[space])) {
             return false;
         }
     }
     /* The kernel of NAME-dpu must not answer in the engine's place. */
-    TRY("ip netns exec %s sysctl -q -w net.ipv6.conf.all.disable_ipv6=1"
-        " net.ipv6.conf.default.disable_ipv6=1",
-        dpu);
-    return STEP(lab,
-                "ip -n %s link add " LAB_ENGINE_PORT " type veth peer name " LAB_CLIENT_PORT
-                " netns %s",
-                dpu, client) &&
-           make_wire_honest(lab) &&
+    silence_kernel(dpu);
+    if (impaired) {
+        silence_kernel(lab->spaces[LAB_WIRE]);
+    }
+    return add_wire(lab, impaired) && make_wire_honest(lab) &&
            STEP(lab, "ip -n %s addr add " LAB_CLIENT_V4 " dev " LAB_CLIENT_PORT, client) &&
            STEP(lab, "ip -n %s addr add " LAB_CLIENT_V6 " dev " LAB_CLIENT_PORT " nodad", client) &&
            STEP(lab, "ip -n %s link set " LAB_CLIENT_PORT " up", client) &&

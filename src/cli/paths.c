@@ -51,6 +51,13 @@ bool paths_find_pnod(char path[PATH_MAX])
     return find_relative(path, places, X_OK);
 }
 
+bool paths_find_wire(char path[PATH_MAX])
+{
+    static const char *const places[] = {"../wire/pno-wire", "pno-wire", "../libexec/pno/pno-wire",
+                                         NULL};
+    return find_relative(path, places, X_OK);
+}
+
 bool paths_find_libpno(char path[PATH_MAX])
 {
     static const char *const places[] = {"../hostlib/libpno.so", PNO_INSTALLED_LIBPNO,

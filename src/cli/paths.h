@@ -14,6 +14,9 @@ bool paths_own_folder(char folder[PATH_MAX]);
 /** The engine's binary; false if there is none. */
 bool paths_find_pnod(char path[PATH_MAX]);
 
+/** pno-wire, the impaired wire; false if there is none. */
+bool paths_find_wire(char path[PATH_MAX]);
+
 /** libpno.so, as an absolute path; false if there is none. */
 bool paths_find_libpno(char path[PATH_MAX]);
 
