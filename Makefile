@@ -33,7 +33,7 @@ bench: $(BUILD)/build.ninja
 # build/bench-core.json. Configured anew, in case it was before lwIP was there.
 bench-core: $(BUILD)/build.ninja
 	@scripts/install-deps.sh bench
-	@ninja -C $(BUILD) --quiet bench/core/bench-core 2>/dev/null || { \
+	@ninja -C $(BUILD) --quiet bench/core/bench-core >/dev/null 2>&1 || { \
 		meson setup --reconfigure $(BUILD) >/dev/null && ninja -C $(BUILD) --quiet bench/core/bench-core; }
 	@/usr/bin/python3 bench/core/bench_core.py --build $(BUILD)
 
