@@ -316,6 +316,15 @@ static uint64_t draw_read_pause(struct world *world, const struct plan *plan)
     }
 }
 
+/** What may be read: in place, and nothing on its way there (again) any more. */
+static uint64_t readable_end(const struct endpoint *endpoint)
+{
+    uint64_t end = endpoint->placed_prefix;
+    for (const struct placement *p = endpoint->placements; p != NULL; p = p->next)
+        end = p->offset < end ? p->offset : end;
+    return end;
+}
+
 static void closed_too_long(struct world *world, void *context)
 {
     struct endpoint *endpoint = context;
@@ -347,11 +356,11 @@ static void read_some(struct world *world, struct endpoint *endpoint)
     const struct plan *plan = &endpoint->pair->plans[endpoint->side];
     while (world->now_ns >= endpoint->next_read_ns) {
         uint64_t received = tcp_received_offset(endpoint->connection);
-        if (received > endpoint->placed_prefix)
-            received = endpoint->placed_prefix;
-        uint64_t available = received - endpoint->consumed;
-        if (available == 0)
+        if (received > readable_end(endpoint))
+            received = readable_end(endpoint);
+        if (received <= endpoint->consumed)
             break;
+        uint64_t available = received - endpoint->consumed;
         uint64_t bytes = draw_read_bytes(world, plan, available);
         endpoint->consumed += bytes;
         world->coverage.bytes_delivered += bytes;

@@ -70,6 +70,7 @@ struct endpoint {
     uint8_t *placed; /**< bit per byte of the peer's stream */
     uint64_t placed_capacity, placed_prefix;
     unsigned placements_pending;
+    struct placement *placements; /**< those */
 
     /* What the oracle saw of it on the wire. */
     bool iss_known, tsval_known, acked_on_wire;

@@ -300,19 +300,20 @@ void host_pump(struct world *world, struct host *host)
 
 /* ---- Receiving ---------------------------------------------------------------------------- */
 
-/** Payload that reaches its place only later. */
-struct placement {
-    struct endpoint *endpoint;
-    uint64_t offset;
-    uint32_t length;
-    uint8_t bytes[];
-};
+static void unlink_placement(struct placement *placement)
+{
+    struct placement **link = &placement->endpoint->placements;
+    while (*link != placement)
+        link = &(*link)->next;
+    *link = placement->next;
+}
 
 static void placement_done(struct world *world, void *context)
 {
     struct placement *placement = context;
     struct endpoint *endpoint = placement->endpoint;
     endpoint->placements_pending--;
+    unlink_placement(placement);
     if (endpoint->connection != NULL && endpoint->host->generation == endpoint->host_generation) {
         oracle_payload_placed(world, endpoint, placement->offset, placement->bytes,
                               placement->length);
@@ -345,7 +346,9 @@ static void place(struct world *world, struct host *host, const struct stack_rx 
     struct placement *placement = malloc(sizeof(*placement) + result->place_length);
     if (placement == NULL)
         abort();
-    *placement = (struct placement){endpoint, result->place_offset, result->place_length};
+    *placement = (struct placement){endpoint->placements, endpoint, result->place_offset,
+                                    result->place_length};
+    endpoint->placements = placement;
     memcpy(placement->bytes, bytes, result->place_length);
     endpoint->placements_pending++;
     world->coverage.placements_delayed++;

@@ -16,6 +16,15 @@ struct world;
 struct frame;
 struct endpoint;
 
+/** Payload that reaches its place only later. */
+struct placement {
+    struct placement *next; /**< of the endpoint's */
+    struct endpoint *endpoint;
+    uint64_t offset;
+    uint32_t length;
+    uint8_t bytes[];
+};
+
 #define HOST_LISTEN_PORT 80
 #define HOST_CLOSED_PORT 81
 

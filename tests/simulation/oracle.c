@@ -455,6 +455,15 @@ static bool count_connection(void *context, struct tcp_connection *connection)
     return true;
 }
 
+/** On a good wire nothing waits for the retransmission timer (tail probes may be in vain). */
+static void check_host_was_patient(struct world *world, struct host *host)
+{
+    const struct stack_counters *counters = stack_get_counters(host->stack);
+    if (world->settings.lossless && counters->rto_expirations != 0)
+        world_fail(world, "host %u had %llu retransmission timeouts on a good wire", host->index,
+                   (unsigned long long)counters->rto_expirations);
+}
+
 static void check_host_is_empty(struct world *world, struct host *host)
 {
     const struct stack_counters *counters = stack_get_counters(host->stack);
@@ -487,6 +496,8 @@ void oracle_world_ended(struct world *world)
     }
     if (world->connections_started < world->connections_wanted)
         world_fail(world, "only %u connections begun", world->connections_started);
-    for (unsigned i = 0; i < world->settings.host_count; i++)
+    for (unsigned i = 0; i < world->settings.host_count; i++) {
         check_host_is_empty(world, &world->hosts[i]);
+        check_host_was_patient(world, &world->hosts[i]);
+    }
 }

@@ -158,6 +158,7 @@ static void everything(struct random *r, struct wire_settings *wire)
 
 static void draw_clean(struct world *world, struct settings *s)
 {
+    s->lossless = true;
     s->bytes_max = 200000;
     s->connections = (unsigned)random_between(&world->random, 1, 3);
 }
@@ -195,7 +196,8 @@ static void draw_fragment(struct world *world, struct settings *s)
 static void draw_path_mtu(struct world *world, struct settings *s)
 {
     impair_all(world, s, narrow_path);
-    if (random_chance(&world->random, 300))
+    s->lossless = random_chance(&world->random, 700);
+    if (!s->lossless)
         impair_all(world, s, lose);
     for (unsigned i = 0; i < s->host_count; i++) {
         s->hosts[i].mtu = (uint16_t)random_between(&world->random, 1500, 9000);

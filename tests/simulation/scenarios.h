@@ -48,6 +48,7 @@ struct settings {
     bool keepalive;
     bool errors_permitted; /**< the wire may be bad enough to kill connections */
     bool dies;             /**< the wire never works again after heal_after_ns */
+    bool lossless;         /**< no frame is lost or late: nothing may time out */
     bool restarts;
     bool attacked; /**< by forged segments */
     bool gives_up; /**< programs wait for a server only so long: a full back-log may forget them */
