@@ -45,6 +45,10 @@ static void measure_rtt(struct stack *stack, struct tcp_connection *connection,
                         const struct tcp_segment *segment, uint64_t now_ns)
 {
     struct tcp_congestion *congestion = &connection->congestion;
+    if (congestion->ssthresh == TCP_SSTHRESH_INFINITE && connection->hot.timestamps &&
+        segment->options.has_timestamps && segment->options.timestamp_echo != 0)
+        tcp_hystart_sample(connection,
+                           tcp_timestamp_now(connection, now_ns) - segment->options.timestamp_echo);
     if (congestion->rtt_seq != 0) {
         if (connection->hot.snd_una < congestion->rtt_seq)
             return;

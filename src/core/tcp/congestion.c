@@ -57,6 +57,10 @@ void tcp_cwnd_on_ack(struct tcp_connection *connection, uint32_t acked, uint64_t
     uint32_t ssthresh = connection->congestion.ssthresh;
     if (!cwnd_limits(connection))
         return;
+    if (hot->cwnd < ssthresh && tcp_congestion_of(connection)->slow_start != NULL) {
+        acked = tcp_congestion_of(connection)->slow_start(connection, acked);
+        ssthresh = connection->congestion.ssthresh;
+    }
     if (hot->cwnd < ssthresh) {
         uint32_t room = ssthresh - hot->cwnd;
         uint32_t step = acked < room ? acked : room;

@@ -20,12 +20,23 @@ struct tcp_congestion_control {
     void (*avoid)(struct tcp_connection *connection, uint32_t acked, uint64_t now_ns);
     /** Sending resumes after idle_ns with nothing in flight. */
     void (*resume)(struct tcp_connection *connection, uint64_t idle_ns);
+    /** How fast slow start may grow: of acked bytes, those that count. NULL: all. */
+    uint32_t (*slow_start)(struct tcp_connection *connection, uint32_t acked);
     /** A retransmission timeout: forget what was learnt of the path. */
     void (*timeout)(struct tcp_connection *connection);
 };
 
 extern const struct tcp_congestion_control tcp_congestion_newreno;
 extern const struct tcp_congestion_control tcp_congestion_cubic;
+
+/** Back in the initial slow start, the reduction having proved needless. */
+void tcp_hystart_restart(struct tcp_connection *connection);
+
+/** Slow start under HyStart++ (RFC 9406). Leaves it by setting ssthresh. */
+uint32_t tcp_hystart_slow_start(struct tcp_connection *connection, uint32_t acked);
+
+/** The round trip that an ACK's timestamp tells, for HyStart++ in the initial slow start. */
+void tcp_hystart_sample(struct tcp_connection *connection, uint32_t rtt_ms);
 
 /** The algorithm of enum tcp_congestion_id; CUBIC for numbers out of range. */
 const struct tcp_congestion_control *tcp_congestion_find(uint8_t id);

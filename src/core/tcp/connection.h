@@ -191,7 +191,21 @@ struct tcp_cubic {
     uint32_t prior_cwnd; /**< RFC 9438's cwnd_prior */
     uint32_t target;     /**< of the present millisecond */
     uint32_t target_ms;
-    uint32_t fraction; /**< bytes² not yet worth a byte of cwnd */
+};
+
+/** HyStart++ (RFC 9406), in the initial slow start, before CUBIC's curve exists. */
+struct tcp_hystart {
+    uint64_t round_end; /**< windowEnd: snd_nxt when the round began; 0 before the first */
+    uint32_t last_min_us, current_min_us; /**< round trips of the last and this round */
+    uint32_t baseline_us;                 /**< cssBaselineMinRtt; 0: in standard slow start */
+    uint8_t samples;
+    uint8_t css_rounds; /**< rounds of conservative slow start so far */
+};
+
+/** The algorithm's own; initial slow start comes before the curve. */
+union tcp_congestion_private {
+    struct tcp_cubic cubic;
+    struct tcp_hystart hystart;
 };
 
 /** Congestion control and round-trip time; post-process stage. */
@@ -201,7 +215,8 @@ struct tcp_congestion {
     uint32_t srtt_us; /**< 0: no sample yet */
     uint32_t rttvar_us;
     uint32_t min_rtt_us;
-    uint64_t rtt_seq; /**< the segment being timed ends here; 0: none */
+    uint32_t fraction; /**< of the window's growth: bytes² not yet worth a byte */
+    uint64_t rtt_seq;  /**< the segment being timed ends here; 0: none */
     uint64_t rtt_sent_ns;
     seq_t flight_round;           /**< max_flight is of the round that ends here */
     uint32_t max_flight;          /**< bytes in flight at most in this round, for cwnd validation */
@@ -217,7 +232,7 @@ struct tcp_congestion {
     uint64_t snd_urgent;          /**< one past the urgent byte to send; 0 none */
     seq_t snd_push;               /**< end of the last segment sent with PSH */
     uint32_t max_window;          /**< largest the peer ever offered */
-    struct tcp_cubic cubic;
+    union tcp_congestion_private own;
 };
 
 /** What limits sending; Linux's order: a later one hides an earlier. */

@@ -30,14 +30,17 @@ static uint32_t cube_root(uint64_t x)
 
 static void cubic_init(struct tcp_connection *connection)
 {
-    connection->congestion.cubic = (struct tcp_cubic){0};
+    connection->congestion.own = (union tcp_congestion_private){0};
+    connection->congestion.fraction = 0;
 }
 
 static uint32_t cubic_ssthresh(struct tcp_connection *connection)
 {
-    struct tcp_cubic *cubic = &connection->congestion.cubic;
+    struct tcp_cubic *cubic = &connection->congestion.own.cubic;
     uint32_t cwnd = connection->hot.cwnd;
     uint32_t floor = 2 * (uint32_t)connection->hot.mss;
+    if (connection->congestion.ssthresh == TCP_SSTHRESH_INFINITE)
+        *cubic = (struct tcp_cubic){0}; /* until now the space was HyStart++'s */
     /* Fast convergence (RFC 9438 §4.7): a shrinking share is left to newcomers. */
     if (cwnd < cubic->w_max)
         cubic->w_max = (uint32_t)((uint64_t)cwnd * (1024 + BETA_1024) / 2048);
@@ -51,11 +54,11 @@ static uint32_t cubic_ssthresh(struct tcp_connection *connection)
 
 static void epoch_begin(struct tcp_connection *connection, uint64_t now_ns)
 {
-    struct tcp_cubic *cubic = &connection->congestion.cubic;
+    struct tcp_cubic *cubic = &connection->congestion.own.cubic;
     uint32_t cwnd = connection->hot.cwnd;
     cubic->epoch_ns = now_ns;
     cubic->w_est = cwnd;
-    cubic->fraction = 0;
+    connection->congestion.fraction = 0;
     cubic->target = 0;
     if (cwnd < cubic->w_max) {
         uint64_t distance = cubic->w_max - cwnd;
@@ -70,7 +73,7 @@ static void epoch_begin(struct tcp_connection *connection, uint64_t now_ns)
 /** W_cubic(t), bytes. */
 static uint32_t cubic_window(const struct tcp_connection *connection, uint64_t t_ms)
 {
-    const struct tcp_cubic *cubic = &connection->congestion.cubic;
+    const struct tcp_cubic *cubic = &connection->congestion.own.cubic;
     bool before_k = t_ms < cubic->k_ms;
     uint64_t distance = before_k ? cubic->k_ms - t_ms : t_ms - cubic->k_ms;
     if (distance > DISTANCE_MAX_MS)
@@ -86,7 +89,7 @@ static uint32_t cubic_window(const struct tcp_connection *connection, uint64_t t
 /** The window one round trip from now, bounded as RFC 9438 §4.2 says; once per millisecond. */
 static uint32_t cubic_target(struct tcp_connection *connection, uint64_t now_ns)
 {
-    struct tcp_cubic *cubic = &connection->congestion.cubic;
+    struct tcp_cubic *cubic = &connection->congestion.own.cubic;
     uint64_t t_ms = (now_ns - cubic->epoch_ns) / NS_PER_MS;
     if (cubic->target == 0 || cubic->target_ms != (uint32_t)t_ms) {
         cubic->target_ms = (uint32_t)t_ms;
@@ -102,11 +105,12 @@ static uint32_t cubic_target(struct tcp_connection *connection, uint64_t now_ns)
 /** W_est of RFC 9438 §4.3: what Reno with the same average would have by now. */
 static void reno_friendly_grow(struct tcp_connection *connection, uint32_t acked)
 {
-    struct tcp_cubic *cubic = &connection->congestion.cubic;
+    struct tcp_cubic *cubic = &connection->congestion.own.cubic;
     uint32_t alpha = cubic->w_est >= cubic->prior_cwnd ? 1024 : ALPHA_1024;
-    uint64_t gain = (uint64_t)alpha * connection->hot.mss / 1024 * acked + cubic->fraction;
+    uint64_t gain =
+        (uint64_t)alpha * connection->hot.mss / 1024 * acked + connection->congestion.fraction;
     uint64_t whole = gain / connection->hot.cwnd;
-    cubic->fraction = (uint32_t)(gain % connection->hot.cwnd);
+    connection->congestion.fraction = (uint32_t)(gain % connection->hot.cwnd);
     cubic->w_est =
         cubic->w_est + whole < TCP_CWND_MAX ? (uint32_t)(cubic->w_est + whole) : TCP_CWND_MAX;
 }
@@ -114,7 +118,7 @@ static void reno_friendly_grow(struct tcp_connection *connection, uint32_t acked
 static void cubic_avoid(struct tcp_connection *connection, uint32_t acked, uint64_t now_ns)
 {
     struct tcp_hot *hot = &connection->hot;
-    struct tcp_cubic *cubic = &connection->congestion.cubic;
+    struct tcp_cubic *cubic = &connection->congestion.own.cubic;
     if (cubic->epoch_ns == 0)
         epoch_begin(connection, now_ns);
     reno_friendly_grow(connection, acked);
@@ -129,13 +133,14 @@ static void cubic_avoid(struct tcp_connection *connection, uint32_t acked, uint6
 /** Time without sending does not count (RFC 9438 §5.8): the epoch moves along. */
 static void cubic_resume(struct tcp_connection *connection, uint64_t idle_ns)
 {
-    if (connection->congestion.cubic.epoch_ns != 0)
-        connection->congestion.cubic.epoch_ns += idle_ns;
+    if (connection->congestion.ssthresh != TCP_SSTHRESH_INFINITE &&
+        connection->congestion.own.cubic.epoch_ns != 0)
+        connection->congestion.own.cubic.epoch_ns += idle_ns;
 }
 
 static void cubic_timeout(struct tcp_connection *connection)
 {
-    connection->congestion.cubic.epoch_ns = 0;
+    connection->congestion.own.cubic.epoch_ns = 0;
 }
 
 const struct tcp_congestion_control tcp_congestion_cubic = {
@@ -143,6 +148,7 @@ const struct tcp_congestion_control tcp_congestion_cubic = {
     .init = cubic_init,
     .ssthresh = cubic_ssthresh,
     .avoid = cubic_avoid,
+    .slow_start = tcp_hystart_slow_start,
     .resume = cubic_resume,
     .timeout = cubic_timeout,
 };

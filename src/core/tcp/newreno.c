@@ -3,7 +3,7 @@
 
 static void newreno_init(struct tcp_connection *connection)
 {
-    connection->congestion.cubic = (struct tcp_cubic){0};
+    connection->congestion.fraction = 0;
 }
 
 static uint32_t newreno_ssthresh(struct tcp_connection *connection)
@@ -18,9 +18,9 @@ static void newreno_avoid(struct tcp_connection *connection, uint32_t acked, uin
     struct tcp_hot *hot = &connection->hot;
     (void)now_ns;
     /* mss · acked / cwnd, the remainder carried to the next ACK. */
-    uint64_t gain = (uint64_t)hot->mss * acked + connection->congestion.cubic.fraction;
+    uint64_t gain = (uint64_t)hot->mss * acked + connection->congestion.fraction;
     hot->cwnd += (uint32_t)(gain / hot->cwnd);
-    connection->congestion.cubic.fraction = (uint32_t)(gain % hot->cwnd);
+    connection->congestion.fraction = (uint32_t)(gain % hot->cwnd);
 }
 
 static void newreno_resume(struct tcp_connection *connection, uint64_t idle_ns)
@@ -31,7 +31,7 @@ static void newreno_resume(struct tcp_connection *connection, uint64_t idle_ns)
 
 static void newreno_timeout(struct tcp_connection *connection)
 {
-    connection->congestion.cubic.fraction = 0;
+    connection->congestion.fraction = 0;
 }
 
 const struct tcp_congestion_control tcp_congestion_newreno = {

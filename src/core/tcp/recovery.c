@@ -111,6 +111,8 @@ static void undo(struct tcp_connection *connection)
         connection->hot.cwnd = recovery->prior_cwnd;
     if (recovery->prior_ssthresh > connection->congestion.ssthresh)
         connection->congestion.ssthresh = recovery->prior_ssthresh;
+    if (connection->congestion.ssthresh == TCP_SSTHRESH_INFINITE)
+        tcp_hystart_restart(connection);
     tcp_recovery_reordered(connection, 2 * (uint64_t)recovery->reordering_bytes);
     undo_forget(connection);
     open_enter(connection);

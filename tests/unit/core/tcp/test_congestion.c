@@ -97,6 +97,53 @@ static void cubic_is_as_fast_as_reno_on_short_paths(void **unused)
     assert_in_range(cubic_after(100, 1, 200), 115, 270);
 }
 
+/** A round trip of rtt_ms in which every second segment is acknowledged, with timestamps. */
+static void timed_round_trip(unsigned rtt_ms)
+{
+    uint32_t cwnd = info().snd_cwnd;
+    app_send((cwnd + 10) * 1448 - info().notsent_bytes);
+    unsigned sent = ours_any();
+    uint32_t sent_ms = (uint32_t)(script.now_ns / NS_PER_MS) + script.connection->hot.ts_offset -
+                       script.our_ts_base;
+    after_ms(rtt_ms);
+    while (sent > 0) {
+        unsigned now = sent < 2 ? sent : 2;
+        acked += now * 1448;
+        peer(". 1:1(0) ack %u win 65535 <nop,nop,TS val 200 ecr %u>", acked, sent_ms);
+        sent -= now;
+    }
+}
+
+static void hystart_slows_down_when_a_queue_builds(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_CUBIC);
+    timed_round_trip(40);
+    timed_round_trip(40);
+    assert_int_equal(info().snd_cwnd, 40);
+    timed_round_trip(46); /* threshold: an eighth of 40 ms */
+    uint32_t before = info().snd_cwnd;
+    timed_round_trip(46);
+    assert_in_range(info().snd_cwnd, before + before / 4 - 2, before + before / 4 + 2);
+    for (unsigned i = 0; i < 5; i++)
+        timed_round_trip(46);
+    assert_true(info().snd_ssthresh < 0x7fffffff);
+}
+
+static void hystart_goes_on_when_it_was_jitter(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_CUBIC);
+    timed_round_trip(40);
+    timed_round_trip(40);
+    timed_round_trip(46);
+    timed_round_trip(40);
+    uint32_t before = info().snd_cwnd;
+    timed_round_trip(40);
+    assert_int_equal(info().snd_cwnd, 2 * before);
+    assert_int_equal(info().snd_ssthresh, 0x7fffffff);
+}
+
 static void window_not_used_does_not_grow(void **unused)
 {
     (void)unused;
@@ -150,6 +197,8 @@ int main(void)
         TEST(newreno_halves_and_cubic_takes_off_three_tenths),
         TEST(cubic_is_back_at_its_maximum_after_k),
         TEST(cubic_is_as_fast_as_reno_on_short_paths),
+        TEST(hystart_slows_down_when_a_queue_builds),
+        TEST(hystart_goes_on_when_it_was_jitter),
         TEST(window_not_used_does_not_grow),
         TEST(idleness_brings_back_the_initial_window),
         TEST(algorithm_can_be_changed),
