@@ -8,7 +8,7 @@ set -eu
 
 packages="
     make gcc libc6-dev meson ninja-build pkg-config
-    libdpdk-dev libjansson-dev libncurses-dev libcmocka-dev
+    libdpdk-dev libpcap0.8-dev libjansson-dev libncurses-dev libcmocka-dev
     clang clang-format clang-tidy libclang-rt-14-dev spin binutils
     python3 iproute2 ethtool procps util-linux curl redis-server redis-tools"
 case "${1:-}" in

@@ -22,12 +22,13 @@
 #define SOCKET_MODE                 0666 /* as anybody may use the kernel's TCP */
 #define CAPABILITY_NET_BIND_SERVICE 10
 
-enum connection_kind { CONNECTION_NEW, CONNECTION_JSON, CONNECTION_PROCESS };
+enum connection_kind { CONNECTION_NEW, CONNECTION_JSON, CONNECTION_PROCESS, CONNECTION_CAPTURE };
 
 struct control_connection {
     int fd;
     enum connection_kind kind;
     struct process *process;
+    struct capture_reader *capture;
     struct link_control_reader reader;
     union {
         uint8_t first;
@@ -66,6 +67,11 @@ static void drop_connection(struct control *control, struct control_connection *
                  connection->process->program, (int)connection->process->pid,
                  connection->process->tenant->id);
         process_destroy(connection->process);
+    }
+    if (connection->capture != NULL) {
+        capture_finish(&control->capture, connection->capture);
+        (void)capture_write(connection->capture);
+        capture_close(&control->capture, connection->capture);
     }
     link_control_reader_discard(&connection->reader);
     (void)close(connection->fd);
@@ -292,14 +298,75 @@ static int write_answer(struct control_connection *connection)
     return -ESHUTDOWN;
 }
 
+/** Others' traffic is for those who could capture it on a kernel's interface, or are pnod's own. */
+static bool may_capture(int fd)
+{
+    struct ucred peer;
+    socklen_t length = sizeof(peer);
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 &&
+           (peer.uid == 0 || peer.uid == geteuid());
+}
+
+/** @return the refusal, NULL: no memory for it; unless the connection becomes a capture. */
+static char *begin_capture(struct control *control, struct control_connection *connection,
+                           const char *filter)
+{
+    char problem[512] = "to capture takes root's rights, or those of pnod's user";
+    int result = may_capture(connection->fd)
+                     ? capture_open(&control->capture, connection->fd, filter, &connection->capture,
+                                    problem, sizeof(problem))
+                     : -EPERM;
+    if (result != 0)
+        return control_json_error(problem);
+    connection->kind = CONNECTION_CAPTURE;
+    return NULL;
+}
+
+/** Readers get what there is for them; those that are gone, or have all, are let go. */
+static void serve_captures(struct control *control)
+{
+    struct control_connection *connection, *next;
+    if (!capture_is_on(&control->capture))
+        return;
+    capture_collect(&control->capture);
+    for (connection = LIST_FIRST(&control->connections); connection != NULL; connection = next) {
+        next = LIST_NEXT(connection, link);
+        if (connection->capture != NULL && capture_write(connection->capture) < 0)
+            drop_connection(control, connection);
+    }
+}
+
+/** Something from a reader: he ends the capture by closing, or shutting down, his end. */
+static int receive_from_capture(struct control *control, struct control_connection *connection)
+{
+    char ignored[256];
+    ssize_t received = recv(connection->fd, ignored, sizeof(ignored), MSG_DONTWAIT);
+    if (received < 0)
+        return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+    if (received > 0)
+        return 0;
+    capture_finish(&control->capture, connection->capture);
+    /* The end of his stream is no longer news. */
+    struct epoll_event event = {.events = EPOLLOUT, .data = {.ptr = connection}};
+    (void)epoll_ctl(control->epoll_fd, EPOLL_CTL_MOD, connection->fd, &event);
+    return capture_write(connection->capture);
+}
+
 static int receive_json(struct control *control, struct control_connection *connection)
 {
     size_t received = connection->reader.received;
     const char *end = memchr(connection->input.text, '\n', received);
     if (end == NULL)
         return -EMSGSIZE;
-    connection->output = control_json_answer(control, connection->input.text,
-                                             (size_t)(end - connection->input.text));
+    size_t length = (size_t)(end - connection->input.text);
+    char *filter = control_json_capture_filter(connection->input.text, length);
+    if (filter == NULL)
+        connection->output = control_json_answer(control, connection->input.text, length);
+    else
+        connection->output = begin_capture(control, connection, filter);
+    free(filter);
+    if (connection->kind == CONNECTION_CAPTURE)
+        return capture_write(connection->capture);
     if (connection->output == NULL)
         return -ENOMEM;
     connection->output_bytes = strlen(connection->output);
@@ -316,6 +383,8 @@ static int serve(struct control *control, struct control_connection *connection)
 {
     if (connection->output != NULL)
         return write_answer(connection);
+    if (connection->kind == CONNECTION_CAPTURE)
+        return receive_from_capture(control, connection);
     for (;;) {
         int result = link_control_reader_step(&connection->reader, connection->fd);
         /* Who asks may close his half right after: the request still counts. */
@@ -381,6 +450,7 @@ int control_open(struct control *control, struct engine *engine, char *problem,
     *control = (struct control){.engine = engine, .epoll_fd = -1, .signal_fd = -1};
     LIST_INIT(&control->tenants);
     LIST_INIT(&control->connections);
+    capture_init(&control->capture, engine);
     const char *path = engine->options.socket_path;
     int result = link_control_listen(&control->listener, path, SOCKET_MODE);
     if (result == -EADDRINUSE)
@@ -421,9 +491,11 @@ void control_run(struct control *control)
     struct epoll_event event;
     bool running = true;
     while (running) {
-        if (epoll_wait(control->epoll_fd, &event, 1, -1) != 1)
-            continue;
-        running = handle(control, &event);
+        int timeout_ms = capture_is_on(&control->capture) ? CAPTURE_PERIOD_MS : -1;
+        int count = epoll_wait(control->epoll_fd, &event, 1, timeout_ms);
+        if (count == 1)
+            running = handle(control, &event);
+        serve_captures(control);
         sweep_tenants(control);
     }
 }

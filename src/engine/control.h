@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <sys/queue.h>
 
+#include "engine/capture.h"
 #include "engine/tenant.h"
 #include "hostlink/control.h"
 
@@ -21,6 +22,7 @@ struct control {
     int signal_fd;
     LIST_HEAD(, tenant) tenants;
     LIST_HEAD(, control_connection) connections;
+    struct capture capture;
     unsigned connection_count;
     unsigned tenant_count;
     uint32_t next_tenant_id;

@@ -261,18 +261,12 @@ static json_t *answer(struct control *control, const json_t *request)
         return control_sockets_answer(control);
     if (strcmp(command, "stats") == 0)
         return answer_stats(control);
-    if (strcmp(command, "capture") == 0)
-        return json_pack("{s:s}", "error", "this engine cannot capture yet");
-    return json_pack("{s:s}", "error", "unknown command (there are: ping, ss, stats)");
+    return json_pack("{s:s}", "error", "unknown command (there are: ping, ss, stats, capture)");
 }
 
-char *control_json_answer(struct control *control, const char *request, size_t bytes)
+/** As a line, to be freed; consumes the object. NULL: no memory. */
+static char *to_line(json_t *root)
 {
-    json_error_t error;
-    json_t *parsed = json_loadb(request, bytes, 0, &error);
-    json_t *root = parsed != NULL ? answer(control, parsed)
-                                  : json_pack("{s:s+}", "error", "not a JSON object: ", error.text);
-    json_decref(parsed);
     char *text = root != NULL ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
     if (text == NULL)
@@ -286,4 +280,31 @@ char *control_json_answer(struct control *control, const char *request, size_t b
     }
     free(text);
     return line;
+}
+
+char *control_json_answer(struct control *control, const char *request, size_t bytes)
+{
+    json_error_t error;
+    json_t *parsed = json_loadb(request, bytes, 0, &error);
+    json_t *root = parsed != NULL ? answer(control, parsed)
+                                  : json_pack("{s:s+}", "error", "not a JSON object: ", error.text);
+    json_decref(parsed);
+    return to_line(root);
+}
+
+char *control_json_error(const char *what)
+{
+    return to_line(json_pack("{s:s}", "error", what));
+}
+
+char *control_json_capture_filter(const char *request, size_t bytes)
+{
+    json_t *parsed = json_loadb(request, bytes, 0, NULL);
+    const char *command = json_string_value(json_object_get(parsed, "command"));
+    const char *filter = json_string_value(json_object_get(parsed, "filter"));
+    char *copy = NULL;
+    if (command != NULL && strcmp(command, "capture") == 0)
+        copy = strdup(filter != NULL ? filter : "");
+    json_decref(parsed);
+    return copy;
 }

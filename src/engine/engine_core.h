@@ -21,6 +21,7 @@
 #include "engine/tenant.h"
 #include "engine/wakeup.h"
 
+struct capture_ring;
 struct rte_ring;
 struct engine_core;
 
@@ -65,6 +66,7 @@ struct engine_core {
     TAILQ_HEAD(, channel_core) lazy_channels; /**< with events that can wait */
     struct object_pool sockets, holders, setups, rx_chunks, tx_extents, dma_operations;
 
+    struct capture_ring *capture; /**< copies of frames go there; NULL: nobody captures */
     struct transmit_queue transmit;
     struct wakeup wakeup;
     struct core_counters counters;

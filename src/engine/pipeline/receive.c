@@ -9,6 +9,7 @@
 #include "engine/pipeline/frames.h"
 #include "engine/pipeline/notify.h"
 #include "engine/pipeline/steer.h"
+#include "engine/pipeline/tap.h"
 #include "engine/ports/port.h"
 #include "engine/socket.h"
 
@@ -275,6 +276,8 @@ static bool receive_from_port(struct engine_core *core)
     for (uint16_t i = 0; i < count; i++) {
         if (i + PREFETCH_AHEAD < count)
             rte_prefetch0(rte_pktmbuf_mtod(frames[i + PREFETCH_AHEAD], const void *));
+        if (tap_is_on(core))
+            tap_received(core, frames[i]);
         if (!steer_received(core, frames[i]))
             receive_mbuf(core, frames[i]);
     }

@@ -9,6 +9,7 @@
 #include "engine/engine_core.h"
 #include "engine/pipeline/frames.h"
 #include "engine/pipeline/steer.h"
+#include "engine/pipeline/tap.h"
 #include "engine/ports/port.h"
 #include "engine/socket.h"
 
@@ -99,6 +100,7 @@ static void build(struct engine_core *core, struct transmit_entry *entry)
     uint32_t bytes = frame->header_length + frame->payload_length;
     entry->copies_in_flight = 0;
     entry->failed = false;
+    entry->tapped = false;
     entry->mbuf = NULL;
     entry->turned = NULL;
     if (frame->turn_round) {
@@ -172,6 +174,14 @@ static uint16_t send_burst(struct engine_core *core, struct rte_mbuf **frames, u
     return taken;
 }
 
+/** Once, also when the port takes the frame only later. */
+static void tap(struct engine_core *core, struct transmit_entry *entry)
+{
+    if (!entry->tapped && !entry->failed && (entry->mbuf != NULL || entry->turned != NULL))
+        tap_sent(core, entry);
+    entry->tapped = true;
+}
+
 /** Hand ready frames over in order. @return false: the port would not take all. */
 static bool drain(struct engine_core *core)
 {
@@ -185,6 +195,8 @@ static bool drain(struct engine_core *core)
             struct transmit_entry *entry = entry_at(queue, position);
             if (entry->copies_in_flight > 0)
                 break;
+            if (tap_is_on(core))
+                tap(core, entry);
             if (entry->failed) {
                 core->counters.fetch_failures++;
                 drop_entry(core, entry);
@@ -257,6 +269,7 @@ void transmit_relay(struct engine_core *core, struct rte_mbuf *mbuf)
     entry->turned = NULL;
     entry->copies_in_flight = 0;
     entry->failed = false;
+    entry->tapped = true; /* by the core that built it */
     entry->frame.l4_checksum_partial = false;
 }
 

@@ -34,6 +34,7 @@ struct transmit_entry {
     struct stack_frame frame;    /**< as the stack gave it */
     uint32_t copies_in_flight;
     bool failed; /**< payload could not be fetched: drop it */
+    bool tapped; /**< those who capture have seen it */
 };
 
 struct transmit_queue {
