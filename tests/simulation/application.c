@@ -649,8 +649,13 @@ void application_host_gone(struct world *world, struct host *host)
 {
     for (struct endpoint *endpoint = world->endpoints; endpoint != NULL;
          endpoint = endpoint->next) {
-        if (endpoint->host != host || endpoint->connection == NULL)
+        if (endpoint->connection == NULL)
             continue;
+        if (endpoint->host != host) {
+            /* Its peer there may not even have been announced: nobody will tell it. */
+            world_schedule(world, world->now_ns + GIVE_UP_NS, give_up, endpoint);
+            continue;
+        }
         endpoint->connection = NULL;
         endpoint->listener = NULL;
         endpoint->ended = true;

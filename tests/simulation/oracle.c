@@ -164,8 +164,14 @@ static void check_ack(struct world *world, const struct flow_watch *flow, unsign
 {
     const struct endpoint *peer = owner->pair->endpoints[1 - owner->side];
     const struct flow_side *self = &flow->sides[side];
-    if (peer == NULL || !peer->iss_known)
+    bool scaled = flow->sides[0].scale_offered && flow->sides[1].scale_offered;
+    unsigned shift = scaled && (view->flags & TCP_SYN) == 0 ? self->scale : 0;
+    if (peer == NULL || !peer->iss_known) {
+        /* Nothing came from the peer yet: this window counts from its stream's beginning. */
+        if (owner->offered_edge < (uint64_t)view->window << shift)
+            owner->offered_edge = (uint64_t)view->window << shift;
         return;
+    }
     uint32_t expected = peer->iss + 1 + (uint32_t)owner->placed_prefix;
     uint64_t ack = owner->placed_prefix + (uint64_t)(int64_t)(int32_t)(view->ack - expected);
     bool fin_too = peer->shut_down && owner->placed_prefix == peer->written;
@@ -181,8 +187,6 @@ static void check_ack(struct world *world, const struct flow_watch *flow, unsign
                    (unsigned long long)owner->ack_high);
     owner->acked_on_wire = true;
     owner->ack_high = ack;
-    bool scaled = flow->sides[0].scale_offered && flow->sides[1].scale_offered;
-    unsigned shift = scaled && (view->flags & TCP_SYN) == 0 ? self->scale : 0;
     uint64_t edge = ack + ((uint64_t)view->window << shift);
     uint64_t rounding = UINT64_C(1) << (scaled ? self->scale : 0);
     if (edge + rounding < owner->offered_edge && !owner->closed_by_us && !owner->fin_arrived)
