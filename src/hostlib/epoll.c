@@ -10,9 +10,13 @@
 #include "hostlib/engine_link.h"
 #include "hostlib/real.h"
 #include "hostlib/socket.h"
+#include "hostlib/user_memory.h"
 
 /* While offloaded sockets keep a thread busy, the kernel's descriptors are looked at so often. */
 #define KERNEL_LOOK_NS (100 * NS_PER_US)
+
+/* Linux's EP_MAX_EVENTS. */
+#define EVENTS_MAX ((int)(INT32_MAX / sizeof(struct epoll_event)))
 
 #define ALWAYS_REPORTED ((uint32_t)(EPOLLERR | EPOLLHUP))
 #define MODE_BITS       ((uint32_t)(EPOLLET | EPOLLONESHOT | EPOLLWAKEUP | EPOLLEXCLUSIVE))
@@ -239,7 +243,7 @@ int epoll_control(struct epoll_set *set, int epoll_fd, int operation, int fd, st
                   struct epoll_event *event)
 {
     int result;
-    if (event == NULL && operation != EPOLL_CTL_DEL)
+    if (operation != EPOLL_CTL_DEL && user_memory_is_bad(event))
         return -EFAULT;
     lock_acquire(&epoll_lock);
     set->fd = epoll_fd;
@@ -346,6 +350,8 @@ static int collect(struct epoll_set *set, struct epoll_event *events, int max)
     int count = 0;
     if (__atomic_load_n(&set->ready_first, __ATOMIC_RELAXED) == NULL)
         return 0;
+    if (user_memory_is_bad(events))
+        return -EFAULT;
     lock_acquire(&epoll_lock);
     struct epoll_item *pending = set->ready_first;
     struct epoll_item **pending_end = set->ready_end;
@@ -428,7 +434,10 @@ static int collect_both(struct epoll_set *set, int epoll_fd, struct epoll_event 
                 engine_link_check_alive(link, now_ns);
         }
     }
-    return count + (count < max ? collect(set, events + count, max - count) : 0);
+    if (count == max)
+        return count;
+    int ours = collect(set, events + count, max - count);
+    return ours < 0 && count > 0 ? count : count + ours;
 }
 
 /* No offloaded sockets and no link: the kernel alone serves the call; see kick_native_waiters().
@@ -502,7 +511,7 @@ static int wait_for_both(struct epoll_set *set, int epoll_fd, struct epoll_event
 int epoll_wait_for_events(struct epoll_set *set, int epoll_fd, struct epoll_event *events,
                           int max_events, const struct timespec *timeout, const sigset_t *mask)
 {
-    if (max_events <= 0)
+    if (max_events <= 0 || max_events > EVENTS_MAX)
         return -EINVAL;
     uint64_t deadline_ns = waiter_deadline_ns(timeout);
     while (engine_link_current() == NULL &&

@@ -87,7 +87,12 @@ PNO_EXPORT int shutdown(int fd, int how)
 
 PNO_EXPORT int getsockname(int fd, struct sockaddr *address, socklen_t *length)
 {
-    struct socket *socket = interpose_offloaded(fd);
+    struct socket *socket = interpose_socket(fd);
+    /* After a connection that is no more, Linux still tells its port. */
+    if (socket != NULL && !socket_is_offloaded(socket) && socket->local.port == 0) {
+        file_put(&socket->file);
+        socket = NULL;
+    }
     if (socket == NULL)
         return REAL(getsockname)(fd, address, length);
     return interpose_end_int(socket, socket_getsockname(socket, address, length));

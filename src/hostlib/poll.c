@@ -7,6 +7,7 @@
 #include "hostlib/epoll.h"
 #include "hostlib/real.h"
 #include "hostlib/socket.h"
+#include "hostlib/user_memory.h"
 
 /* Up to so many descriptors no memory is allocated. */
 #define ON_STACK 32
@@ -35,6 +36,8 @@ static bool needs_us(struct file *file)
 
 bool poll_has_offloaded(const struct pollfd *fds, nfds_t count)
 {
+    if (user_memory_is_bad(fds))
+        return false; /* the kernel says so */
     for (nfds_t i = 0; i < count; i++) {
         struct file *file = fd_peek(fds[i].fd);
         if (file != NULL && needs_us(file))

@@ -137,7 +137,11 @@ static bool is_writable(const struct socket *socket)
 static bool is_readable(const struct socket *socket)
 {
     uint64_t unread = socket->receive.end_offset - socket->block->read_offset;
-    return unread > 0 && unread >= (uint64_t)socket->options.receive_low_water;
+    uint64_t wanted = (uint64_t)socket->options.receive_low_water;
+    /* The urgent byte is none that read() gives. */
+    if (socket->urgent_offset == socket->block->read_offset + 1 && !socket->options.oob_inline)
+        wanted++;
+    return unread > 0 && unread >= wanted;
 }
 
 /* Source: Linux net/ipv4/tcp.c, tcp_poll(). */
@@ -292,8 +296,9 @@ int socket_wait(struct socket *socket, uint32_t wanted, int kernel_fd, uint64_t 
     return wait_for(socket, &awaited, kernel_fd, deadline_ns, interrupted_restarts);
 }
 
-int socket_wait_for_bytes(struct socket *socket, uint64_t known, uint64_t deadline_ns)
+int socket_wait_for_bytes(struct socket *socket, uint64_t known, uint64_t deadline_ns,
+                          bool interrupted_restarts)
 {
     struct awaited awaited = {.known_offset = known, .bytes = true};
-    return wait_for(socket, &awaited, -1, deadline_ns, deadline_ns == TIME_NEVER);
+    return wait_for(socket, &awaited, -1, deadline_ns, interrupted_restarts);
 }

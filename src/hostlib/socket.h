@@ -197,7 +197,8 @@ int socket_wait(struct socket *socket, uint32_t wanted, int kernel_fd, uint64_t 
                 bool interrupted_restarts);
 
 /** Sleep until bytes beyond stream offset `known` have come, or no more will; else as above. */
-int socket_wait_for_bytes(struct socket *socket, uint64_t known, uint64_t deadline_ns);
+int socket_wait_for_bytes(struct socket *socket, uint64_t known, uint64_t deadline_ns,
+                          bool interrupted_restarts);
 
 /** Deadline for a blocking call: now + timeout. */
 uint64_t socket_deadline_ns(uint64_t timeout_ns);
@@ -209,6 +210,8 @@ int socket_endpoint_parse(const struct sockaddr *address, socklen_t length, bool
                           struct ip_endpoint *endpoint);
 void socket_endpoint_write(const struct ip_endpoint *endpoint, bool is_v6, struct sockaddr *address,
                            socklen_t *length);
+/** Set options.v6only to what the application set, or net.ipv6.bindv6only. */
+void socket_note_v6only(struct socket *socket, int fd);
 int socket_getsockname(struct socket *socket, struct sockaddr *address, socklen_t *length);
 int socket_getpeername(struct socket *socket, struct sockaddr *address, socklen_t *length);
 
@@ -220,6 +223,11 @@ int socket_listen(struct socket *socket, int fd, int backlog);
 int socket_accept(struct socket *socket, int fd, struct sockaddr *address, socklen_t *length,
                   int flags);
 int socket_connect(struct socket *socket, int fd, const struct sockaddr *address, socklen_t length);
+
+/** Have the engine listen beside a kernel listener that another program made, if it is on the
+    wildcard address. @return 0; -EADDRNOTAVAIL: not the engine's; -EADDRINUSE: it listens there
+    for somebody else; other errors. */
+int socket_adopt_listener(struct socket *socket, int fd);
 
 /** LINK_EVENT_ACCEPT: queue the connection on the listener. */
 void socket_accept_arrived(struct socket *listener, unsigned core,
@@ -268,6 +276,9 @@ void socket_close(struct socket *socket);
 
 int socket_setsockopt(struct socket *socket, int fd, int level, int name, const void *value,
                       socklen_t length);
+/** Whether TCP has ended the connection (TIME-WAIT counts); asks the engine, so for rare calls. */
+bool socket_is_over(struct socket *socket);
+
 int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *value,
                       socklen_t *length);
 

@@ -5,6 +5,7 @@
 #include "hostlib/policy.h"
 #include "hostlib/real.h"
 #include "hostlib/socket.h"
+#include "hostlib/user_memory.h"
 
 static int connect_kernel(struct socket *socket, int fd, const struct sockaddr *address,
                           socklen_t length)
@@ -34,7 +35,8 @@ static void become_fresh(struct socket *socket, uint8_t flags)
     socket->error = 0;
     socket->connect_reported = false;
     socket->state = SOCKET_FRESH;
-    socket->local = socket->remote = (struct ip_endpoint){0};
+    socket->local.address = (struct ip_address){0}; /* the port is told yet, as Linux does */
+    socket->remote = (struct ip_endpoint){0};
     socket_changed(socket, 0);
 }
 
@@ -64,7 +66,7 @@ static int start(struct socket *socket, const struct ip_endpoint *remote)
     socket_lock(socket);
     if (error < 0) {
         become_fresh(socket, 0);
-    } else if (socket->state == SOCKET_CONNECTING || socket->state == SOCKET_CONNECTED) {
+    } else if (socket->state != SOCKET_FRESH) {
         socket->local.address = answer.endpoints.local;
         socket->local.port = answer.endpoints.local_port;
     }
@@ -144,6 +146,11 @@ static int connect_first(struct socket *socket, int fd, const struct sockaddr *a
         return REAL(connect)(fd, address, length) < 0 ? -errno : 0;
     }
     become_loopback_if_any(&remote.address);
+    if (socket->is_v6 && ip_address_is_v4(&remote.address)) {
+        socket_note_v6only(socket, fd);
+        if (socket->options.v6only)
+            return -ENETUNREACH;
+    }
     struct engine_link *link = NULL;
     if (!policy_is_kernels(&remote.address))
         link = socket->link != NULL ? socket->link : engine_link_attach();
@@ -167,7 +174,8 @@ static int connect_first(struct socket *socket, int fd, const struct sockaddr *a
 
 int socket_connect(struct socket *socket, int fd, const struct sockaddr *address, socklen_t length)
 {
-    if (address != NULL && length >= sizeof(address->sa_family) && address->sa_family == AF_UNSPEC)
+    if (!user_memory_is_bad(address) && length >= sizeof(address->sa_family) &&
+        address->sa_family == AF_UNSPEC)
         return disconnect(socket, fd, address, length);
     if (socket->link != NULL)
         engine_link_poll(socket->link);

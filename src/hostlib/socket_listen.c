@@ -12,6 +12,7 @@
 #include "hostlib/policy.h"
 #include "hostlib/real.h"
 #include "hostlib/socket.h"
+#include "hostlib/user_memory.h"
 
 /* Ports that the engine may choose and the kernel refuse before port 0 fails. */
 #define PORT_TRIES 32
@@ -63,8 +64,7 @@ static void engine_unbind(struct socket *socket)
     socket_release_slot(socket);
 }
 
-/* What the application set, or net.ipv6.bindv6only. */
-static void note_v6only(struct socket *socket, int fd)
+void socket_note_v6only(struct socket *socket, int fd)
 {
     int on = 0;
     socklen_t length = sizeof(on);
@@ -160,7 +160,7 @@ int socket_bind(struct socket *socket, int fd, const struct sockaddr *address, s
     struct ip_endpoint endpoint;
     if (socket->state != SOCKET_FRESH)
         return -EINVAL;
-    note_v6only(socket, fd);
+    socket_note_v6only(socket, fd);
     if (socket_endpoint_parse(address, length, socket->is_v6, &endpoint) < 0)
         return bind_kernel(socket, fd, address, length);
     bool any = ip_address_is_any(&endpoint.address);
@@ -254,6 +254,44 @@ int socket_listen(struct socket *socket, int fd, int backlog)
         socket_state_changed(socket);
     socket_unlock(socket);
     return 0;
+}
+
+static bool option_is_on(int fd, int name)
+{
+    int on = 0;
+    socklen_t length = sizeof(on);
+    return REAL(getsockopt)(fd, SOL_SOCKET, name, &on, &length) == 0 && on != 0;
+}
+
+int socket_adopt_listener(struct socket *socket, int fd)
+{
+    struct sockaddr_storage name;
+    socklen_t length = sizeof(name);
+    struct ip_endpoint endpoint;
+    struct engine_link *link = NULL;
+    if (REAL(getsockname)(fd, (struct sockaddr *)&name, &length) < 0)
+        return -errno;
+    int error = socket_endpoint_parse((struct sockaddr *)&name, length, socket->is_v6, &endpoint);
+    if (error == 0 && ip_address_is_any(&endpoint.address))
+        link = engine_link_attach();
+    if (link == NULL)
+        return -EADDRNOTAVAIL;
+    socket_note_v6only(socket, fd);
+    socket->options.reuse_address = option_is_on(fd, SO_REUSEADDR);
+    socket->options.reuse_port = option_is_on(fd, SO_REUSEPORT);
+    int flags = (int)syscall(SYS_fcntl, fd, F_GETFL);
+    atomic_store_explicit(&socket->nonblocking, (flags & O_NONBLOCK) != 0, memory_order_relaxed);
+    error = socket_take_slot(socket, link);
+    if (error < 0)
+        return error;
+    error = engine_bind(socket, &endpoint);
+    if (error == 0) {
+        set_bound(socket, &endpoint, true);
+        error = socket_listen(socket, fd, backlog_max());
+    }
+    if (error < 0)
+        engine_unbind(socket);
+    return error;
 }
 
 /* ---- accept ------------------------------------------------------------------------------- */
@@ -423,7 +461,7 @@ int socket_accept(struct socket *socket, int fd, struct sockaddr *address, sockl
 {
     if ((flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != 0 || socket->state != SOCKET_LISTENING)
         return -EINVAL;
-    if (address != NULL && length == NULL)
+    if (address != NULL && (user_memory_is_bad(length) || user_memory_is_bad(address)))
         return -EFAULT;
     if (address != NULL && (int)*length < 0)
         return -EINVAL;

@@ -4,14 +4,17 @@
 #include <sys/epoll.h>
 
 #include "hostlib/socket.h"
+#include "hostlib/user_memory.h"
 
 int socket_endpoint_parse(const struct sockaddr *address, socklen_t length, bool is_v6,
                           struct ip_endpoint *endpoint)
 {
     /* An IPv6 address without its scope was once allowed: RFC 2133's shorter structure. */
     const socklen_t v6_length_min = offsetof(struct sockaddr_in6, sin6_scope_id);
-    if (address == NULL)
+    if (user_memory_is_bad(address))
         return -EFAULT;
+    if (length > sizeof(struct sockaddr_storage))
+        return -EINVAL;
     if (length < sizeof(address->sa_family))
         return -EINVAL;
     if (is_v6) {
@@ -64,10 +67,12 @@ void socket_endpoint_write(const struct ip_endpoint *endpoint, bool is_v6, struc
 static int write_name(struct socket *socket, const struct ip_endpoint *endpoint,
                       struct sockaddr *address, socklen_t *length)
 {
-    if (address == NULL || length == NULL)
+    if (user_memory_is_bad(length))
         return -EFAULT;
     if ((int)*length < 0)
         return -EINVAL;
+    if (*length > 0 && user_memory_is_bad(address))
+        return -EFAULT;
     socket_endpoint_write(endpoint, socket->is_v6, address, length);
     return 0;
 }
@@ -81,7 +86,7 @@ int socket_getpeername(struct socket *socket, struct sockaddr *address, socklen_
 {
     if (socket->link != NULL)
         engine_link_poll(socket->link);
-    if (socket->state != SOCKET_CONNECTED)
+    if (socket->state != SOCKET_CONNECTED || socket_is_over(socket))
         return -ENOTCONN;
     return write_name(socket, &socket->remote, address, length);
 }

@@ -12,6 +12,7 @@
 
 #include "hostlib/real.h"
 #include "hostlib/socket.h"
+#include "hostlib/user_memory.h"
 
 /* More than any struct tcp_info so far. */
 #define TCP_INFO_BYTES_MAX 512
@@ -52,6 +53,7 @@ static const struct known_option known_options[] = {
 static const char *const congestion_names[] = {
     [LINK_CONGESTION_CUBIC] = "cubic",
     [LINK_CONGESTION_RENO] = "reno",
+    [LINK_CONGESTION_DCTCP] = "dctcp",
 };
 
 static const struct known_option *find_known(int level, int name)
@@ -116,7 +118,7 @@ static int set_fast(struct socket *socket, const struct known_option *known, con
     int32_t number;
     if (length < sizeof(number))
         return -EINVAL;
-    if (value == NULL)
+    if (user_memory_is_bad(value))
         return -EFAULT;
     memcpy(&number, value, sizeof(number));
     if (number < known->lowest || number > known->highest)
@@ -130,6 +132,8 @@ static int set_congestion(struct socket *socket, const void *value, socklen_t le
     char name[16] = "";
     if (length < 1)
         return -EINVAL;
+    if (user_memory_is_bad(value))
+        return -EFAULT;
     memcpy(name, value, length < sizeof(name) - 1 ? length : sizeof(name) - 1);
     for (int i = 0; i < (int)(sizeof(congestion_names) / sizeof(congestion_names[0])); i++) {
         if (strcmp(name, congestion_names[i]) == 0) {
@@ -197,6 +201,16 @@ static void note_own(struct socket *socket, int kernel_fd, int name, const void 
     }
 }
 
+/* Options that Linux takes only before a connection: TCP_CLOSE, most when listening too. */
+static bool is_too_late(const struct socket *socket, int name)
+{
+    bool listening = socket->state == SOCKET_LISTENING;
+    bool active = socket->state == SOCKET_CONNECTING || socket->state == SOCKET_CONNECTED;
+    if (name == TCP_FASTOPEN_CONNECT)
+        return active || listening;
+    return (name == TCP_FASTOPEN || name == TCP_FASTOPEN_NO_COOKIE) && active;
+}
+
 int socket_setsockopt(struct socket *socket, int fd, int level, int name, const void *value,
                       socklen_t length)
 {
@@ -204,8 +218,10 @@ int socket_setsockopt(struct socket *socket, int fd, int level, int name, const 
     bool offloaded = socket_is_offloaded(socket);
     if (known != NULL && known->fast && socket->is_accepted)
         return set_fast(socket, known, value, length);
-    if (offloaded && level == IPPROTO_IPV6 && name == IPV6_V6ONLY)
+    if (offloaded && level == IPPROTO_IPV6 && name == IPV6_V6ONLY && socket->is_v6)
         return -EINVAL; /* bound, as Linux sees it */
+    if (level == IPPROTO_TCP && is_too_late(socket, name))
+        return user_memory_is_bad(value) && length >= sizeof(int32_t) ? -EFAULT : -EINVAL;
     if (offloaded && level == IPPROTO_TCP && name == TCP_CONGESTION)
         return set_congestion(socket, value, length);
     int kernel_fd = option_fd(socket, fd);
@@ -224,10 +240,8 @@ int socket_setsockopt(struct socket *socket, int fd, int level, int name, const 
             note(socket, known->link_option, number);
     } else if (level == SOL_SOCKET) {
         note_own(socket, kernel_fd, name, value, length);
-    } else if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY && length >= sizeof(int)) {
-        int number;
-        memcpy(&number, value, sizeof(number));
-        socket->options.v6only = number != 0;
+    } else if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY) {
+        socket_note_v6only(socket, fd);
     } else if (level == IPPROTO_TCP && name == TCP_CONGESTION) {
         (void)set_congestion(socket, value, length);
     }
@@ -242,6 +256,8 @@ static int give(const void *result, size_t result_length, void *value, socklen_t
         return -EINVAL;
     if (*length > result_length)
         *length = (socklen_t)result_length;
+    if (*length > 0 && user_memory_is_bad(value))
+        return -EFAULT;
     memcpy(value, result, *length);
     return 0;
 }
@@ -274,6 +290,14 @@ static int fetch_info(struct socket *socket, uint8_t info[TCP_INFO_BYTES_MAX])
         memcpy(info, link->arena + chunk.offset, TCP_INFO_BYTES_MAX);
     send_pool_free(&link->send_memory.pool, chunk.offset);
     return 0;
+}
+
+bool socket_is_over(struct socket *socket)
+{
+    uint8_t info[TCP_INFO_BYTES_MAX];
+    if (!socket->peer_fin || !socket_send_is_shut(socket) || fetch_info(socket, info) < 0)
+        return false;
+    return info[0] == TCP_CLOSE || info[0] == TCP_TIME_WAIT;
 }
 
 static int get_info(struct socket *socket, int fd, void *value, socklen_t *length)
@@ -330,7 +354,8 @@ static int get_own(struct socket *socket, int level, int name, void *value, sock
 {
     const struct socket_options *options = &socket->options;
     const struct known_option *known = find_known(level, name);
-    if (known != NULL && (options->set & (1u << known->link_option)))
+    bool only_set = level == SOL_SOCKET && (name == SO_SNDBUFFORCE || name == SO_RCVBUFFORCE);
+    if (known != NULL && !only_set && (options->set & (1u << known->link_option)))
         return give_number(options->values[known->link_option], value, length);
     if (level != SOL_SOCKET)
         return 1;
@@ -357,14 +382,17 @@ static int get_own(struct socket *socket, int level, int name, void *value, sock
 int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *value,
                       socklen_t *length)
 {
-    if (value == NULL || length == NULL)
+    if (user_memory_is_bad(length))
         return -EFAULT;
     if (level == SOL_SOCKET && name == SO_ERROR)
         return get_error(socket, value, length);
     if (level == SOL_SOCKET && name == SO_ACCEPTCONN)
         return give_number(socket->state == SOCKET_LISTENING, value, length);
-    if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY && socket->is_v6)
+    if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY && socket->is_v6) {
+        if ((int)*length < 0) /* this level takes it as unsigned */
+            *length = sizeof(int);
         return give_number(socket->options.v6only, value, length);
+    }
     if (level == IPPROTO_TCP && name == TCP_INFO)
         return get_info(socket, fd, value, length);
     if (level == IPPROTO_TCP && name == TCP_MAXSEG)

@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 
 #include "hostlib/socket.h"
+#include "hostlib/user_memory.h"
 
 /* Reading is told to the engine when so much has gathered, with the next write, or before sleep. */
 #define TELL_BYTES 16384
@@ -13,13 +14,18 @@ struct cursor {
     const struct iovec *vector;
     size_t count;
     size_t within;
+    bool faulted; /* the buffer there is bad */
 };
 
-static void copy_out(struct cursor *cursor, const uint8_t *from, size_t length, bool discard)
+/* @return the bytes copied: fewer than length where a buffer is bad. */
+static size_t copy_out(struct cursor *cursor, const uint8_t *from, size_t length, bool discard)
 {
+    size_t wanted = length;
     while (length > 0) {
         size_t room = cursor->vector->iov_len - cursor->within;
         size_t part = length < room ? length : room;
+        if (part > 0 && !discard && user_memory_is_bad(cursor->vector->iov_base))
+            break;
         if (part > 0 && !discard)
             memcpy((uint8_t *)cursor->vector->iov_base + cursor->within, from, part);
         from += part;
@@ -31,6 +37,7 @@ static void copy_out(struct cursor *cursor, const uint8_t *from, size_t length, 
             cursor->within = 0;
         }
     }
+    return wanted - length;
 }
 
 void socket_tell_consumed(struct socket *socket)
@@ -67,10 +74,10 @@ static void advance(struct socket *socket, uint64_t offset)
     socket_changed(socket, 0);
 }
 
-/* Bytes up to the urgent one; all there are, if there is none or it counts as any other. */
+/* Bytes up to the urgent one, where a read ends also if it comes inline. */
 static uint64_t up_to_urgent(const struct socket *socket, uint64_t from, uint64_t length)
 {
-    if (socket->urgent_offset == 0 || socket->options.oob_inline)
+    if (socket->urgent_offset == 0)
         return length;
     uint64_t mark = socket->urgent_offset - 1;
     return mark > from && mark - from < length ? mark - from : length;
@@ -86,17 +93,21 @@ static size_t copy_available(struct socket *socket, struct cursor *cursor, size_
         uint64_t length = receive_queue_at(&socket->receive, *at, &arena_offset);
         if (length == 0)
             break;
+        if (socket->urgent_offset == *at + 1 && copied > 0)
+            break;
         if (socket->urgent_offset == *at + 1 && !socket->options.oob_inline) {
-            if (copied > 0)
-                break;
             (*at)++; /* the urgent byte is read by MSG_OOB alone */
             continue;
         }
         length = up_to_urgent(socket, *at, length);
         size_t part = length < wanted - copied ? (size_t)length : wanted - copied;
-        copy_out(cursor, socket->link->arena + arena_offset, part, discard);
-        copied += part;
-        *at += part;
+        size_t good = copy_out(cursor, socket->link->arena + arena_offset, part, discard);
+        copied += good;
+        *at += good;
+        if (good < part) {
+            cursor->faulted = true;
+            break;
+        }
     }
     return copied;
 }
@@ -134,8 +145,11 @@ static ssize_t receive_urgent(struct socket *socket, const struct iovec *vector,
                 cursor.count--;
             }
             result = cursor.count > 0 ? 1 : 0;
-            if (cursor.count > 0)
-                copy_out(&cursor, socket->link->arena + arena_offset, 1, false);
+            if (cursor.count > 0 &&
+                copy_out(&cursor, socket->link->arena + arena_offset, 1, false) == 0) {
+                socket_unlock(socket);
+                return -EFAULT;
+            }
             if (result_flags != NULL)
                 *result_flags |= MSG_OOB;
             if ((flags & MSG_PEEK) == 0 && socket->urgent_offset - 1 == socket->block->read_offset)
@@ -173,7 +187,9 @@ ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t
     uint64_t peeked = 0;
     size_t copied = 0;
     ssize_t result = 0;
-    if (socket->block != NULL && socket->receive.end_offset == socket->block->read_offset)
+    /* All that has come counts, as it would in the kernel. */
+    if (socket->block != NULL &&
+        socket->receive.end_offset - socket->block->read_offset < (wanted > 0 ? wanted : 1))
         engine_link_poll(socket->link);
     for (;;) {
         socket_lock(socket);
@@ -188,7 +204,13 @@ ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t
                 advance(socket, at);
         }
         bool enough = copied > 0 && copied >= target;
-        result = enough ? 0 : copied > 0 && socket->error != 0 ? 0 : why_empty(socket);
+        if (wanted == 0 && socket->block != NULL)
+            enough = socket->receive.end_offset > socket->block->read_offset;
+        enough = enough || cursor.faulted;
+        if (enough)
+            result = cursor.faulted ? -EFAULT : 0;
+        else
+            result = copied > 0 && socket->error != 0 ? 0 : why_empty(socket);
         socket_unlock(socket);
         if (enough || result != -EAGAIN || nonblocking) {
             /* Who only ever tries must learn of the engine's death too: next time. */
@@ -199,7 +221,8 @@ ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t
         if (deadline_ns == 0)
             deadline_ns = socket_deadline_ns(socket->options.receive_timeout_ns);
         /* What is there already was copied (or peeked at): only more of it, or the end, counts. */
-        result = socket_wait_for_bytes(socket, socket->receive.end_offset, deadline_ns);
+        result = socket_wait_for_bytes(socket, socket->receive.end_offset, deadline_ns,
+                                       copied == 0 && deadline_ns == TIME_NEVER);
         if (result < 0) {
             if (result == -ETIMEDOUT)
                 result = -EAGAIN;

@@ -12,6 +12,7 @@
 #include "base/assert.h"
 #include "hostlib/real.h"
 #include "hostlib/socket.h"
+#include "hostlib/user_memory.h"
 
 /* How long to wait for others' chunks when the tenant's pool is used up. */
 #define POOL_RETRY_NS (1 * NS_PER_MS)
@@ -45,6 +46,8 @@ static ssize_t fill(struct source *source, uint8_t *to, size_t length)
         PNO_ASSERT(source->vector != NULL);
         size_t rest = source->vector->iov_len - source->within;
         size_t part = length - filled < rest ? length - filled : rest;
+        if (part > 0 && user_memory_is_bad(source->vector->iov_base))
+            return filled > 0 ? (ssize_t)filled : -EFAULT;
         if (part > 0)
             memcpy(to + filled, (const uint8_t *)source->vector->iov_base + source->within, part);
         filled += part;
@@ -119,16 +122,17 @@ static ssize_t accept_bytes(struct socket *socket, struct source *source, size_t
     return (ssize_t)accepted;
 }
 
-static int wait_for_space(struct socket *socket, uint64_t deadline_ns, bool pool_empty)
+/* A call that has sent something is not restarted: it returns what it sent. */
+static int wait_for_space(struct socket *socket, uint64_t deadline_ns, bool pool_empty, bool sent)
 {
+    bool restarts = deadline_ns == TIME_NEVER && !sent;
     if (pool_empty) {
         uint64_t retry_ns = waiter_now_ns() + POOL_RETRY_NS;
         int result = socket_wait(socket, EPOLLERR | EPOLLHUP, -1,
-                                 retry_ns < deadline_ns ? retry_ns : deadline_ns, true);
+                                 retry_ns < deadline_ns ? retry_ns : deadline_ns, restarts);
         return result == -ETIMEDOUT && retry_ns < deadline_ns ? 0 : result;
     }
-    return socket_wait(socket, EPOLLOUT | EPOLLERR | EPOLLHUP, -1, deadline_ns,
-                       deadline_ns == TIME_NEVER);
+    return socket_wait(socket, EPOLLOUT | EPOLLERR | EPOLLHUP, -1, deadline_ns, restarts);
 }
 
 static ssize_t send_all(struct socket *socket, struct source *source, size_t wanted, int flags)
@@ -171,7 +175,7 @@ static ssize_t send_all(struct socket *socket, struct source *source, size_t wan
         }
         if (deadline_ns == 0)
             deadline_ns = socket_deadline_ns(socket->options.send_timeout_ns);
-        result = wait_for_space(socket, deadline_ns, pool_empty);
+        result = wait_for_space(socket, deadline_ns, pool_empty, sent > 0);
         if (result < 0) {
             result = result == -ETIMEDOUT ? -EAGAIN : result;
             break;

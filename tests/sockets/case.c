@@ -13,6 +13,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* Longer, and a case hangs. */
+#define CASE_LIMIT_MS 6000
+
 static char prefix[128];
 
 void say(const char *format, ...)
@@ -163,6 +166,11 @@ void set_nonblocking(int fd, bool on)
     fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
 }
 
+void settle(void)
+{
+    usleep(CASE_QUIET_MS * 1000);
+}
+
 static unsigned poll_one(int fd, short events, int timeout_ms)
 {
     struct pollfd pollfd = {.fd = fd, .events = events};
@@ -213,9 +221,23 @@ bool is_pattern(const unsigned char *bytes, size_t count, size_t from)
 /* ---- Running -------------------------------------------------------------------------------- */
 
 static const struct socket_case *const tables[] = {
-    cases_open,    cases_data,        cases_end,       cases_readiness,
-    cases_options, cases_descriptors, cases_processes,
+    cases_open,        cases_data,      cases_end,           cases_readiness, cases_options,
+    cases_descriptors, cases_processes, cases_option_values, cases_names,     cases_wrong,
+    cases_flags,       cases_epoll,     cases_waiting,       cases_files,     cases_threads,
 };
+
+/* Not by alarm(): cases use that timer. @return false: it was killed after CASE_LIMIT_MS. */
+static bool wait_for_end(pid_t pid, int *status)
+{
+    for (int waited_ms = 0; waited_ms < CASE_LIMIT_MS; waited_ms++) {
+        if (waitpid(pid, status, WNOHANG) == pid)
+            return true;
+        usleep(1000);
+    }
+    kill(pid, SIGKILL);
+    waitpid(pid, status, 0);
+    return false;
+}
 
 /* Each in a process of its own, so that none inherits another's leavings, and a hang is one line.
  */
@@ -226,13 +248,12 @@ static void run_case(const struct socket_case *one, int family)
     pid_t pid = fork();
     if (pid == 0) {
         struct case_context context = {.family = family};
-        alarm(10);
         one->run(&context);
         exit(0);
     }
     int status = 0;
-    if (pid < 0 || waitpid(pid, &status, 0) != pid)
-        say("cannot run");
+    if (pid < 0 || !wait_for_end(pid, &status))
+        say("does not end");
     else if (WIFSIGNALED(status))
         say("killed by SIG%s", sigabbrev_np(WTERMSIG(status)));
     else if (WEXITSTATUS(status) != 0)

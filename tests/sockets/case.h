@@ -40,6 +40,14 @@ extern const struct socket_case cases_readiness[];
 extern const struct socket_case cases_options[];
 extern const struct socket_case cases_descriptors[];
 extern const struct socket_case cases_processes[];
+extern const struct socket_case cases_option_values[];
+extern const struct socket_case cases_names[];
+extern const struct socket_case cases_wrong[];
+extern const struct socket_case cases_flags[];
+extern const struct socket_case cases_epoll[];
+extern const struct socket_case cases_waiting[];
+extern const struct socket_case cases_files[];
+extern const struct socket_case cases_threads[];
 
 /** One line of output, prefixed by the case's name. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -76,6 +84,9 @@ void make_pair(const struct case_context *context, int pair[2]);
 void close_pair(int pair[2]);
 
 void set_nonblocking(int fd, bool on);
+
+/** Wait until what was sent has arrived. */
+void settle(void);
 
 /** poll() for up to CASE_WAIT_MS. @return the events, 0 = none came. */
 unsigned wait_for(int fd, short events);

@@ -1,0 +1,3 @@
+#include "case.h"
+
+const struct socket_case cases_files[] = {{0}};
