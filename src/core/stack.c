@@ -46,6 +46,7 @@ void stack_config_init(struct stack_config *config)
                 .rto_min_ns = 200 * NS_PER_MS,
                 .delayed_ack_max_ns = 40 * NS_PER_MS,
                 .timestamps = true,
+                .ecn = TCP_ECN_ACCEPT,
                 .window_scaling = true,
                 .sack = true,
             },

@@ -40,6 +40,13 @@ struct stack_prefix {
     unsigned prefix_length;    /**< of the 128-bit form: IPv4 /24 is 120 */
 };
 
+/** Explicit congestion notification (RFC 3168); Linux's numbers of net.ipv4.tcp_ecn. */
+enum tcp_ecn_use {
+    TCP_ECN_OFF = 0,
+    TCP_ECN_REQUEST = 1, /**< asked for by active opens, and accepted */
+    TCP_ECN_ACCEPT = 2,  /**< accepted when the peer asks: the default */
+};
+
 /** Defaults for new connections and limits; stack_config_init() sets Linux's. */
 struct tcp_defaults {
     uint32_t receive_buffer_initial;       /**< bytes; 131072, of which the window is offered */
@@ -59,6 +66,7 @@ struct tcp_defaults {
     uint64_t rto_min_ns;                   /**< 200 ms */
     uint64_t delayed_ack_max_ns;           /**< 40 ms … */
     bool timestamps, window_scaling, sack; /**< offered and accepted; all true */
+    uint8_t ecn;                           /**< enum tcp_ecn_use */
 };
 
 struct stack_config {
@@ -257,6 +265,7 @@ void tcp_listener_close(struct stack *stack, struct tcp_listener *listener, uint
 enum tcp_congestion_id {
     TCP_CONGESTION_CUBIC = 0,
     TCP_CONGESTION_NEWRENO = 1,
+    TCP_CONGESTION_DCTCP = 2,
     TCP_CONGESTION_COUNT
 };
 
@@ -316,8 +325,8 @@ void tcp_consumed(struct stack *stack, struct tcp_connection *connection, uint64
 /** FIN after what was sent so far. */
 void tcp_shutdown_write(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
 
-/** shutdown(SHUT_RD) as on Linux: payload still arrives and may be read; only once our FIN is out as
-    well (FIN_WAIT_1, FIN_WAIT_2) does it reset the connection. */
+/** shutdown(SHUT_RD) as on Linux: payload still arrives and may be read; only once our FIN is out
+   as well (FIN_WAIT_1, FIN_WAIT_2) does it reset the connection. */
 void tcp_shutdown_read(struct stack *stack, struct tcp_connection *connection);
 
 /** The application let go. Unread payload: RST (RFC 2525 §2.17, as Linux), else FIN. The embedder
@@ -370,7 +379,7 @@ struct tcp_connection_info {
     uint32_t segs_in, segs_out, data_segs_in, data_segs_out, delivered, dsack_dups;
     uint32_t reord_seen, rcv_ooopack;
     uint64_t send_queue_bytes, receive_queue_bytes; /**< Send-Q and Recv-Q of ss */
-    const char *congestion_name;                    /**< "cubic", "reno" */
+    const char *congestion_name;                    /**< "cubic", "reno", "dctcp" */
 };
 void tcp_get_info(const struct stack *stack, const struct tcp_connection *connection,
                   uint64_t now_ns, struct tcp_connection_info *info);

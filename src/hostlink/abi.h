@@ -170,7 +170,11 @@ enum link_option {
     LINK_OPTION_COUNT
 };
 
-enum link_congestion { LINK_CONGESTION_CUBIC = 0, LINK_CONGESTION_RENO = 1 };
+enum link_congestion {
+    LINK_CONGESTION_CUBIC = 0,
+    LINK_CONGESTION_RENO = 1,
+    LINK_CONGESTION_DCTCP = 2
+};
 
 /** One cache line, so that the consumer touches just the next slot. */
 struct link_descriptor {
@@ -296,6 +300,9 @@ struct link_hello_reply {
 
 enum link_request_type {
     LINK_REQUEST_CHANNEL = 1, /**< rings for one more thread */
+    LINK_REQUEST_PROCESS = 2, /**< no answer: whoever sends this is the process from now on, as a
+                                   child that keeps the connection its parent made; the engine
+                                   learns the pid from the kernel (SCM_CREDENTIALS) */
 };
 
 struct link_request {

@@ -61,8 +61,7 @@ static bool sysctl_changes_nothing(const char *name, const char *value)
     bool on = strcmp(value, "1") == 0;
     return (strcmp(name, "net.ipv4.tcp_syncookies") == 0 && on) ||
            (strcmp(name, "net.ipv4.tcp_slow_start_after_idle") == 0) ||
-           (strcmp(name, "net.ipv4.tcp_rfc1337") == 0) ||
-           (strcmp(name, "net.ipv4.tcp_ecn") == 0 && !on);
+           (strcmp(name, "net.ipv4.tcp_rfc1337") == 0);
 }
 
 static bool set_flag(const char *name, const char *value, struct tcp_defaults *tcp)
@@ -127,6 +126,10 @@ static bool set_sysctl(struct machine *machine, const char *name, const char *va
         tcp->congestion = TCP_CONGESTION_CUBIC;
     else if (strcmp(name, "net.ipv4.tcp_congestion_control") == 0 && strcmp(value, "reno") == 0)
         tcp->congestion = TCP_CONGESTION_NEWRENO;
+    else if (strcmp(name, "net.ipv4.tcp_congestion_control") == 0 && strcmp(value, "dctcp") == 0)
+        tcp->congestion = TCP_CONGESTION_DCTCP;
+    else if (strcmp(name, "net.ipv4.tcp_ecn") == 0 && atoi(value) >= 0 && atoi(value) <= 2)
+        tcp->ecn = (uint8_t)atoi(value);
     else
         return false;
     return true;

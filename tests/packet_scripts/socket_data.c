@@ -252,6 +252,8 @@ static int64_t set_congestion(struct machine_socket *socket, const struct node *
         socket->options.congestion = TCP_CONGESTION_CUBIC;
     else if (strcmp(name->text, "reno") == 0)
         socket->options.congestion = TCP_CONGESTION_NEWRENO;
+    else if (strcmp(name->text, "dctcp") == 0)
+        socket->options.congestion = TCP_CONGESTION_DCTCP;
     else
         return -ENOENT;
     return 0;

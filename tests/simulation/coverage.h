@@ -15,6 +15,7 @@
     X(frames_duplicated, "frames duplicated")                                                      \
     X(frames_reordered, "frames held back past later ones")                                        \
     X(frames_corrupted, "frames corrupted")                                                        \
+    X(frames_marked, "packets marked by ECN")                                                      \
     X(frames_split, "segments split on the wire")                                                  \
     X(frames_joined, "segments joined on the wire")                                                \
     X(frames_fragmented, "packets fragmented on the wire")                                         \

@@ -13,6 +13,7 @@ static void draw_tcp_defaults(struct world *world, struct tcp_defaults *tcp)
     stack_config_init(&config);
     *tcp = config.tcp;
     tcp->congestion = (uint8_t)random_below(r, TCP_CONGESTION_COUNT);
+    tcp->ecn = (uint8_t)random_below(r, 3);
     tcp->timestamps = random_chance(r, 800);
     tcp->window_scaling = random_chance(r, 800);
     tcp->sack = random_chance(r, 800);
@@ -134,12 +135,19 @@ static void narrow_path(struct random *r, struct wire_settings *wire)
     wire->path_mtu = (uint16_t)random_between(r, 1280, 1500);
 }
 
+static void marks(struct random *r, struct wire_settings *wire)
+{
+    wire->mark = (unsigned)random_log_between(r, 5, 1000);
+}
+
 static void everything(struct random *r, struct wire_settings *wire)
 {
     if (random_chance(r, 100))
         narrow_path(r, wire);
     if (random_chance(r, 500))
         reorder(r, wire);
+    if (random_chance(r, 300))
+        marks(r, wire);
     if (random_chance(r, 300))
         corrupt(r, wire);
     if (random_chance(r, 300))
@@ -191,6 +199,14 @@ static void draw_recut(struct world *world, struct settings *s)
 static void draw_fragment(struct world *world, struct settings *s)
 {
     impair_all(world, s, fragment);
+}
+
+static void draw_ecn(struct world *world, struct settings *s)
+{
+    impair_all(world, s, marks);
+    s->lossless = true;
+    for (unsigned i = 0; i < s->host_count; i++)
+        s->hosts[i].tcp.ecn = TCP_ECN_REQUEST;
 }
 
 static void draw_path_mtu(struct world *world, struct settings *s)
@@ -474,6 +490,7 @@ static const struct scenario scenarios[] = {
     {"corrupt", "bits flip, frames are cut short or padded", draw_corrupt, false},
     {"recut", "segments are split and joined on the way", draw_recut, false},
     {"fragment", "packets are fragmented on the way", draw_fragment, false},
+    {"ecn", "routers mark instead of dropping", draw_ecn, false},
     {"path_mtu", "a router on the way takes smaller packets only", draw_path_mtu, false},
     {"rate", "the wire is slow, its buffer small", draw_rate, false},
     {"outage", "nothing passes for a while, again and again", draw_outage, false},

@@ -131,6 +131,26 @@ static bool is_too_big(struct world *world, struct wire *wire, struct frame *fra
     return true;
 }
 
+/** A router with active queue management: instead of dropping, it marks what is ECN-capable. */
+static void mark(struct world *world, struct frame *frame, const struct frame_view *view)
+{
+    uint8_t *ip = frame->bytes + view->l3_offset;
+    if (view->kind != FRAME_TCP || (view->ip_tos & 3) == 0 || (view->ip_tos & 3) == 3)
+        return;
+    uint8_t change = (view->ip_tos & 3) ^ 3;
+    if (view->is_ipv6) {
+        ip[1] ^= (uint8_t)(change << 4);
+    } else {
+        ip[1] ^= change;
+        uint32_t sum = (uint32_t)(uint16_t) ~(ip[10] << 8 | ip[11]) + change; /* RFC 1624 */
+        sum = ~(sum + (sum >> 16));
+        ip[10] = (uint8_t)(sum >> 8);
+        ip[11] = (uint8_t)sum;
+    }
+    world->coverage.frames_marked++;
+    trace_frame(world, frame->from, "marked", frame);
+}
+
 /** @return whether the frame was corrupted; never when spare is set. */
 static bool impair(struct world *world, struct wire *wire, struct frame *frame, bool spare)
 {
@@ -150,6 +170,8 @@ static bool impair(struct world *world, struct wire *wire, struct frame *frame, 
         world->coverage.frames_duplicated++;
         put_on_wire(world, wire, frame_copy(frame));
     }
+    if (random_chance(&world->random, s->mark))
+        mark(world, frame, &view);
     if (!spared && !spare && random_chance(&world->random, s->corrupt))
         corrupt(world, frame, &view);
     if (!frame->corrupted && random_chance(&world->random, s->pad))

@@ -21,6 +21,7 @@ struct wire_settings {
     uint64_t rate_bytes_per_s; /**< 0 = unlimited */
     uint32_t buffer_bytes;     /**< before the rate limit; more is dropped */
     unsigned loss, duplicate, reorder, corrupt, split, join, fragment, pad;
+    unsigned mark;          /**< ECN: congestion experienced */
     uint16_t path_mtu;      /**< a router on the way takes no more, and says so by ICMP; 0 = none */
     bool spares_neighbours; /**< ARP and ND pass unharmed: their failure is an error TCP reports */
     unsigned outage_count;

@@ -193,6 +193,13 @@ static enum drop_reason range_check(struct stack *stack, struct tcp_connection *
     return DROP_NONE;
 }
 
+/** The window is on its way down: it must not grow. */
+static bool is_reducing(const struct tcp_connection *connection)
+{
+    uint8_t state = connection->hot.ca_state;
+    return state == TCP_CA_RECOVERY || state == TCP_CA_CWR;
+}
+
 /** An acknowledgement of what is below snd_una still brings SACK blocks of use (as Linux). */
 static void old_ack_arrives(struct stack *stack, struct tcp_connection *connection,
                             const struct tcp_segment *segment, uint64_t now_ns)
@@ -232,6 +239,7 @@ enum drop_reason tcp_ack_arrives(struct stack *stack, struct tcp_connection *con
         .timestamp_echo = segment->options.timestamp_echo,
         .has_timestamp_echo = hot->timestamps && segment->options.has_timestamps &&
                               segment->options.timestamp_echo != 0,
+        .congestion_echo = hot->ecn && (segment->flags & TCP_ECE) != 0,
     };
     bool window_changed = window_update(connection, segment, ack);
     if (ack > hot->snd_una)
@@ -244,9 +252,11 @@ enum drop_reason tcp_ack_arrives(struct stack *stack, struct tcp_connection *con
     if (facts.acked > 0)
         tcp_send_timer_restart(stack, connection, now_ns);
     acked_account(connection, &facts);
-    uint8_t state_before = hot->ca_state;
+    if (hot->ecn && tcp_congestion_of(connection)->marks != NULL)
+        tcp_congestion_of(connection)->marks(connection, facts.delivered, facts.congestion_echo);
+    bool was_reducing = is_reducing(connection);
     tcp_recovery_on_ack(stack, connection, &facts);
-    if (facts.acked > 0 && hot->ca_state != TCP_CA_RECOVERY && state_before != TCP_CA_RECOVERY)
+    if (facts.acked > 0 && !was_reducing && !is_reducing(connection))
         tcp_cwnd_on_ack(connection, facts.delivered, now_ns);
     persist_end(stack, connection);
     tcp_output_request_if_wanted(stack, connection);

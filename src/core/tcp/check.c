@@ -12,7 +12,7 @@ static void check_send_space(const struct tcp_connection *c)
     PNO_ASSERT(hot->snd_una + 1 >= hot->snd_start);
     PNO_ASSERT(hot->mss > 0 || !tcp_is_synchronized(c));
     PNO_ASSERT(hot->cwnd > 0 || !tcp_is_synchronized(c) || hot->state == TCP_STATE_SYN_RECEIVED ||
-               hot->ca_state == TCP_CA_RECOVERY);
+               hot->ca_state == TCP_CA_RECOVERY || hot->ca_state == TCP_CA_CWR);
     PNO_ASSERT(hot->cwnd <= 2 * TCP_CWND_MAX);
 }
 

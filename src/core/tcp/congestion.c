@@ -3,6 +3,7 @@
 static const struct tcp_congestion_control *const algorithms[TCP_CONGESTION_COUNT] = {
     [TCP_CONGESTION_CUBIC] = &tcp_congestion_cubic,
     [TCP_CONGESTION_NEWRENO] = &tcp_congestion_newreno,
+    [TCP_CONGESTION_DCTCP] = &tcp_congestion_dctcp,
 };
 
 #define INITIAL_WINDOW_SEGMENTS 10

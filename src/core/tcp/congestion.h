@@ -22,12 +22,19 @@ struct tcp_congestion_control {
     void (*resume)(struct tcp_connection *connection, uint64_t idle_ns);
     /** How fast slow start may grow: of acked bytes, those that count. NULL: all. */
     uint32_t (*slow_start)(struct tcp_connection *connection, uint32_t acked);
+    /** On connections with ECN, every ACK: bytes arrived, the peer reporting marks or not. */
+    void (*marks)(struct tcp_connection *connection, uint32_t bytes, bool echo);
+    bool needs_ecn; /**< negotiates ECN by itself; is told of each mark (RFC 8257 §3.2) */
     /** A retransmission timeout: forget what was learnt of the path. */
     void (*timeout)(struct tcp_connection *connection);
 };
 
 extern const struct tcp_congestion_control tcp_congestion_newreno;
 extern const struct tcp_congestion_control tcp_congestion_cubic;
+extern const struct tcp_congestion_control tcp_congestion_dctcp;
+
+/** Reno's growth in congestion avoidance, which DCTCP shares. */
+void tcp_reno_avoid(struct tcp_connection *connection, uint32_t acked, uint64_t now_ns);
 
 /** Back in the initial slow start, the reduction having proved needless. */
 void tcp_hystart_restart(struct tcp_connection *connection);

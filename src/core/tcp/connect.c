@@ -4,6 +4,7 @@
 
 #include "core/tcp/congestion.h"
 #include "core/tcp/delivery.h"
+#include "core/tcp/ecn.h"
 #include "core/tcp/keepalive.h"
 #include "core/tcp/output.h"
 #include "core/tcp/receive.h"
@@ -61,6 +62,7 @@ void tcp_syn_accept(struct stack *stack, struct tcp_connection *connection,
     hot->timestamps = defaults->timestamps && options->has_timestamps;
     hot->sack = defaults->sack && options->has_sack_permitted;
     hot->window_scaling = defaults->window_scaling && options->has_window_scale;
+    tcp_ecn_negotiate(stack, connection, segment);
     hot->snd_wscale = 0;
     if (hot->window_scaling)
         hot->snd_wscale = options->window_scale < TCP_WINDOW_SCALE_MAX ? options->window_scale
@@ -109,6 +111,7 @@ static void open_active(struct stack *stack, struct tcp_connection *connection)
     hot->timestamps = defaults->timestamps;
     hot->sack = defaults->sack;
     hot->window_scaling = defaults->window_scaling;
+    tcp_ecn_request(stack, connection);
     tcp_window_init(stack, connection, tcp_advertised_mss(connection));
     hot->snd_nxt = hot->snd_start;
     hot->syn_due = true;
@@ -173,6 +176,7 @@ void tcp_syn_sent_expired(struct stack *stack, struct tcp_connection *connection
     if (connection->syn_timeouts > SYN_LINEAR_TIMEOUTS)
         congestion->backoff++;
     connection->hot.syn_due = true;
+    connection->hot.ecn = false; /* as Linux: the path may drop SYNs that ask for it */
     tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_RETRANSMIT,
                        now_ns + tcp_rto_ns(connection, now_ns));
     tcp_output_request(stack, connection);

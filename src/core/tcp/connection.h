@@ -37,7 +37,7 @@ enum tcp_state {
 enum tcp_ca_state {
     TCP_CA_OPEN = 0,     /**< all is well */
     TCP_CA_DISORDER = 1, /**< SACKs or duplicate ACKs, not yet enough to call it loss */
-    TCP_CA_CWR = 2,      /**< reducing the window without a retransmission (tail loss repaired) */
+    TCP_CA_CWR = 2,      /**< reducing the window because of ECN, without a loss */
     TCP_CA_RECOVERY = 3, /**< fast recovery (RFC 6675, RFC 6582) */
     TCP_CA_LOSS = 4,     /**< after a retransmission timeout */
 };
@@ -109,6 +109,7 @@ struct tcp_hot {
     bool timestamps : 1;
     bool sack : 1;
     bool window_scaling : 1;
+    bool ecn : 1; /**< RFC 3168; in SYN_SENT: asked for */
     /* What output is to do. */
     bool syn_due : 1;        /**< SYN or SYN-ACK */
     bool probe_due : 1;      /**< window or keepalive probe: an old, empty segment */
@@ -116,6 +117,9 @@ struct tcp_hot {
     bool push_partial : 1;   /**< send what there is, Nagle and silly windows notwithstanding */
     bool more : 1;           /**< MSG_MORE: hold back the partial tail */
     bool nagle_push : 1;     /**< TCP_NODELAY was set: nothing holds back what is there now */
+    /* ECN (ecn.h). */
+    bool ece_due : 1; /**< tell the peer of congestion until it answers with CWR */
+    bool cwr_due : 1; /**< tell the peer that the window was reduced */
     /* FINs. */
     bool fin_queued : 1;   /**< ours follows snd_end */
     bool fin_received : 1; /**< the peer's is in order, rcv_nxt is past it */
@@ -154,6 +158,7 @@ struct tcp_receive {
     uint32_t ts_recent_age_s;    /**< when ts_recent was written, for PAWS after long idleness */
     uint32_t challenge_acked_ms; /**< last answer to an unacceptable segment (RFC 5961 §7) */
     bool challenge_acked : 1;    /**< … if there was one */
+    bool ecn_seen : 1;           /**< the peer does mark its packets as capable of ECN */
     bool pushed : 1;             /**< the latest payload was a small segment with PSH */
 };
 
@@ -202,10 +207,18 @@ struct tcp_hystart {
     uint8_t css_rounds; /**< rounds of conservative slow start so far */
 };
 
+/** DCTCP (RFC 8257 §3.3). */
+struct tcp_dctcp {
+    uint64_t window_end;    /**< of the observation window */
+    uint32_t acked, marked; /**< bytes in this window */
+    uint32_t alpha;         /**< fraction of bytes marked, in 1024ths */
+};
+
 /** The algorithm's own; initial slow start comes before the curve. */
 union tcp_congestion_private {
     struct tcp_cubic cubic;
     struct tcp_hystart hystart;
+    struct tcp_dctcp dctcp;
 };
 
 /** Congestion control and round-trip time; post-process stage. */

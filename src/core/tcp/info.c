@@ -17,9 +17,11 @@ static uint64_t age_ns(uint64_t since_ns, uint64_t now_ns)
     return since_ns != 0 ? now_ns - since_ns : now_ns;
 }
 
-static uint8_t negotiated(const struct tcp_hot *hot)
+static uint8_t negotiated(const struct tcp_connection *connection)
 {
-    return (uint8_t)(hot->timestamps * 1 | hot->sack * 2 | hot->window_scaling * 4);
+    const struct tcp_hot *hot = &connection->hot;
+    return (uint8_t)(hot->timestamps * 1 | hot->sack * 2 | hot->window_scaling * 4 | hot->ecn * 8 |
+                     connection->receive.ecn_seen * 16);
 }
 
 static void fill_congestion(const struct tcp_connection *connection,
@@ -107,7 +109,7 @@ void tcp_get_info(const struct stack *stack, const struct tcp_connection *connec
     (void)stack;
     *info = (struct tcp_connection_info){
         .state = hot->state,
-        .options = negotiated(hot),
+        .options = negotiated(connection),
         .snd_wscale = hot->snd_wscale,
         .rcv_wscale = hot->rcv_wscale,
         .snd_mss = hot->mss,

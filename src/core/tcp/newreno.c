@@ -13,7 +13,7 @@ static uint32_t newreno_ssthresh(struct tcp_connection *connection)
     return half > floor ? half : floor;
 }
 
-static void newreno_avoid(struct tcp_connection *connection, uint32_t acked, uint64_t now_ns)
+void tcp_reno_avoid(struct tcp_connection *connection, uint32_t acked, uint64_t now_ns)
 {
     struct tcp_hot *hot = &connection->hot;
     (void)now_ns;
@@ -38,7 +38,7 @@ const struct tcp_congestion_control tcp_congestion_newreno = {
     .name = "reno",
     .init = newreno_init,
     .ssthresh = newreno_ssthresh,
-    .avoid = newreno_avoid,
+    .avoid = tcp_reno_avoid,
     .resume = newreno_resume,
     .timeout = newreno_timeout,
 };

@@ -2,6 +2,7 @@
 
 #include "core/tcp/congestion.h"
 #include "core/tcp/delivery.h"
+#include "core/tcp/ecn.h"
 #include "core/tcp/options.h"
 #include "core/tcp/receive.h"
 #include "core/tcp/recovery.h"
@@ -46,8 +47,9 @@ void tcp_output_request_if_wanted(struct stack *stack, struct tcp_connection *co
 /* ---- Headers ------------------------------------------------------------------------------- */
 
 /** Acknowledgement, window, options: what every segment but a SYN carries. Whatever ACK was
-    pending rides along. */
-static void finish(const struct emission *e, uint64_t number, uint8_t flags)
+    pending rides along.
+    @param fresh  with payload that was not sent before. */
+static void finish(const struct emission *e, uint64_t number, uint8_t flags, bool fresh)
 {
     struct tcp_connection *connection = e->connection;
     struct tcp_hot *hot = &connection->hot;
@@ -69,6 +71,8 @@ static void finish(const struct emission *e, uint64_t number, uint8_t flags)
             length += tcp_options_build_sack(blocks, count, output->options + length);
     }
     output->options_length = (uint8_t)length;
+    if (hot->ecn)
+        tcp_ecn_output(connection, fresh, output);
     hot->ack_deadline_ns = TIME_NEVER;
     if (hot->quick_acks > 0)
         hot->quick_acks--;
@@ -104,7 +108,7 @@ static void finish_data(const struct emission *e, uint64_t number, uint64_t end)
         flags |= TCP_PSH;
         connection->congestion.snd_push = tcp_wire(data_end);
     }
-    finish(e, number, flags);
+    finish(e, number, flags, length > 0 && number >= hot->snd_nxt);
     hot->acks_owed = 0;
     set_urgent(e, number);
     e->output->stream_offset = number - hot->snd_start;
@@ -118,7 +122,7 @@ static void finish_data(const struct emission *e, uint64_t number, uint64_t end)
 
 static void finish_empty(const struct emission *e, uint64_t number)
 {
-    finish(e, number, 0);
+    finish(e, number, 0, false);
     e->output->stream_offset = 0;
     e->output->payload_length = 0;
     e->output->gso_size = 0;
@@ -156,9 +160,13 @@ static bool emit_syn(const struct emission *e)
     output->seq = tcp_wire(number);
     output->ack = answer ? tcp_wire(hot->rcv_nxt) : seq_of(0);
     output->flags = answer ? TCP_SYN | TCP_ACK : TCP_SYN;
+    if (hot->ecn)
+        output->flags |= answer ? TCP_ECE : TCP_ECE | TCP_CWR;
     output->window = (uint16_t)(hot->rcv_wnd < UINT16_MAX ? hot->rcv_wnd : UINT16_MAX);
     output->urgent_pointer = 0;
-    output->ecn = 0;
+    /* As Linux: DCTCP's handshake is ECN-capable too. */
+    bool capable = hot->ecn && tcp_congestion_of(connection)->needs_ecn;
+    output->ecn = capable ? ECN_ECT_0 : ECN_NOT_ECT;
     output->options_length = tcp_options_build_syn(&options, output->options);
     output->stream_offset = 0;
     output->payload_length = 0;

@@ -1,5 +1,6 @@
 #include "core/tcp/receive.h"
 
+#include "core/tcp/ecn.h"
 #include "core/tcp/output.h"
 #include "core/tcp/timers.h"
 
@@ -141,8 +142,8 @@ static void rcv_mss_update(struct tcp_connection *connection, uint32_t length)
         hot->rcv_mss = (uint16_t)(length < limit ? length : limit);
 }
 
-static void arrival_note(struct tcp_connection *connection, const struct tcp_segment *segment,
-                         uint64_t now_ns)
+static void arrival_note(struct stack *stack, struct tcp_connection *connection,
+                         const struct tcp_segment *segment, uint64_t now_ns)
 {
     struct tcp_receive *receive = &connection->receive;
     uint64_t rto_ns = connection->congestion.rto_us * NS_PER_US;
@@ -152,6 +153,8 @@ static void arrival_note(struct tcp_connection *connection, const struct tcp_seg
     receive->pushed =
         (segment->flags & TCP_PSH) && segment->payload_length < connection->hot.rcv_mss;
     rcv_mss_update(connection, segment->payload_length);
+    if (connection->hot.ecn && segment->payload_length > 0)
+        tcp_ecn_payload_arrives(stack, connection, segment);
     tcp_receive_rtt_measure(connection, segment, now_ns);
 }
 
@@ -194,6 +197,9 @@ static bool advance(struct stack *stack, struct tcp_connection *connection, uint
     connection->hot.rcv_nxt = end;
     if (receive->out_of_order.first == NULL)
         return false;
+    const struct interval *covered = receive->out_of_order.first;
+    if (connection->hot.sack && covered->start < end && block_is_empty(&receive->dsack))
+        receive->dsack = block_of(covered->start, covered->end < end ? covered->end : end);
     /* A long segment may have covered the first intervals: what counts is who reaches beyond. */
     const struct interval *next = interval_set_from(&receive->out_of_order, end);
     if (next && next->start <= end)
@@ -289,7 +295,7 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
         end = limit;
         has_fin = false;
     }
-    arrival_note(connection, segment, now_ns);
+    arrival_note(stack, connection, segment, now_ns);
     if (start < end) {
         if (segment->payload_length > 0)
             connection->statistics.data_segments_in++;

@@ -35,6 +35,7 @@ static void reduction_begin(struct tcp_connection *connection)
     connection->recovery.prr_delivered = 0;
     connection->recovery.prr_out = 0;
     connection->congestion.ssthresh = tcp_congestion_of(connection)->ssthresh(connection);
+    connection->hot.cwr_due = connection->hot.ecn;
 }
 
 /** A new round of retransmissions goes over all holes below lost_high. */
@@ -82,7 +83,8 @@ static void recovery_enter(struct stack *stack, struct tcp_connection *connectio
         head_end = hot->snd_nxt;
     if (recovery->sacked.first && head_end > recovery->sacked.first->start)
         head_end = recovery->sacked.first->start;
-    reduction_begin(connection);
+    if (hot->ca_state != TCP_CA_CWR)
+        reduction_begin(connection);
     hot->ca_state = TCP_CA_RECOVERY;
     recovery->recover = hot->snd_nxt;
     recovery->tail_probe = 0;
@@ -219,6 +221,36 @@ static void open_or_disorder(struct stack *stack, struct tcp_connection *connect
         recovery_enter(stack, connection, hot->snd_una, facts);
 }
 
+/** The peer saw marks: the window is reduced once per round trip, as for a loss (RFC 3168 §6.1.2),
+    but there is nothing to undo. */
+static void cwr_enter(struct tcp_connection *connection)
+{
+    connection->hot.ca_state = TCP_CA_CWR;
+    connection->recovery.recover = connection->hot.snd_nxt;
+    connection->recovery.tail_probe = 0;
+    reduction_begin(connection);
+    undo_forget(connection);
+}
+
+static void cwr_continue(struct stack *stack, struct tcp_connection *connection,
+                         const struct tcp_ack_facts *facts)
+{
+    struct tcp_hot *hot = &connection->hot;
+    if (hot->snd_una >= connection->recovery.recover) {
+        hot->cwnd = connection->congestion.ssthresh;
+        open_enter(connection);
+        return;
+    }
+    uint64_t lost_high = hot->sack ? tcp_scoreboard_lost_high(connection) : hot->snd_una;
+    if (lost_high > hot->snd_una || (!hot->sack && hot->dup_acks >= 3)) {
+        recovery_enter(stack, connection, lost_high, facts);
+        return;
+    }
+    if (connection->recovery.sacked.first != NULL)
+        reorder_timer_start(stack, connection, facts->now_ns);
+    prr_update(connection, facts->delivered, facts->acked > 0);
+}
+
 /** Without SACK every duplicate ACK stands for one segment that has left the network. */
 static void dupack_bytes_update(struct tcp_connection *connection,
                                 const struct tcp_ack_facts *facts)
@@ -262,7 +294,7 @@ void tcp_recovery_on_ack(struct stack *stack, struct tcp_connection *connection,
     struct tcp_hot *hot = &connection->hot;
     struct tcp_recovery *recovery = &connection->recovery;
     if (hot->ca_state == TCP_CA_OPEN && recovery->tail_probe == 0 && !facts->is_duplicate &&
-        recovery->sacked.first == NULL && facts->dsack_bytes == 0)
+        recovery->sacked.first == NULL && facts->dsack_bytes == 0 && !facts->congestion_echo)
         return;
     if (!hot->sack)
         dupack_bytes_update(connection, facts);
@@ -270,6 +302,8 @@ void tcp_recovery_on_ack(struct stack *stack, struct tcp_connection *connection,
     tail_probe_check(connection, facts);
     if (is_spurious(connection, facts))
         undo(connection);
+    if (facts->congestion_echo && hot->ca_state < TCP_CA_CWR)
+        cwr_enter(connection);
     switch ((enum tcp_ca_state)hot->ca_state) {
     case TCP_CA_RECOVERY:
         if (hot->snd_una >= recovery->recover) {
@@ -285,9 +319,11 @@ void tcp_recovery_on_ack(struct stack *stack, struct tcp_connection *connection,
         else if (hot->sack)
             lost_retransmissions_check(connection, facts->now_ns);
         break;
+    case TCP_CA_CWR:
+        cwr_continue(stack, connection, facts);
+        break;
     case TCP_CA_OPEN:
     case TCP_CA_DISORDER:
-    case TCP_CA_CWR:
         open_or_disorder(stack, connection, facts);
         break;
     }
@@ -301,9 +337,10 @@ void tcp_recovery_timeout(struct stack *stack, struct tcp_connection *connection
     if (recovery->sacked.first && recovery->sacked.first->start <= hot->snd_una)
         tcp_scoreboard_clear(stack, connection);
     bool again = hot->ca_state == TCP_CA_LOSS && connection->congestion.retransmits > 0;
-    if (!again && hot->ca_state != TCP_CA_RECOVERY)
+    bool reducing = hot->ca_state == TCP_CA_RECOVERY || hot->ca_state == TCP_CA_CWR;
+    if (!again && !reducing)
         reduction_begin(connection);
-    else if (hot->ca_state == TCP_CA_RECOVERY)
+    else if (reducing)
         undo_forget(connection);
     tcp_congestion_of(connection)->timeout(connection);
     hot->ca_state = TCP_CA_LOSS;
@@ -322,7 +359,8 @@ void tcp_recovery_reorder_expired(struct stack *stack, struct tcp_connection *co
 {
     const struct tcp_ack_facts facts = {.now_ns = now_ns, .prior_una = connection->hot.snd_una};
     tcp_send_timer_restart(stack, connection, now_ns);
-    if (connection->hot.ca_state != TCP_CA_DISORDER ||
+    uint8_t state = connection->hot.ca_state;
+    if ((state != TCP_CA_DISORDER && state != TCP_CA_CWR) ||
         connection->recovery.reorder_high <= connection->hot.snd_una)
         return;
     recovery_enter(stack, connection, connection->recovery.reorder_high, &facts);
@@ -363,7 +401,7 @@ void tcp_recovery_retransmitted(struct tcp_connection *connection, uint64_t star
 
 void tcp_recovery_sent(struct tcp_connection *connection, uint32_t bytes)
 {
-    if (connection->hot.ca_state == TCP_CA_RECOVERY)
+    if (connection->hot.ca_state == TCP_CA_RECOVERY || connection->hot.ca_state == TCP_CA_CWR)
         connection->recovery.prr_out += bytes;
 }
 

@@ -23,7 +23,8 @@ struct tcp_ack_facts {
     uint32_t dsack_bytes;  /**< reported as duplicate */
     uint32_t timestamp_echo;
     bool has_timestamp_echo;
-    bool is_duplicate; /**< in the sense of RFC 5681 §2, or with new SACKs */
+    bool congestion_echo; /**< ECE, on a connection with ECN */
+    bool is_duplicate;    /**< in the sense of RFC 5681 §2, or with new SACKs */
 };
 
 /** Take an acknowledgement into account. snd_una and the scoreboard are up to date already. */

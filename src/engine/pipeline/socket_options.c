@@ -83,8 +83,9 @@ static void change(struct tcp_options_set *options, uint32_t option, uint64_t va
         options->quickack = value != 0;
         break;
     case LINK_OPTION_CONGESTION:
-        options->congestion =
-            value == LINK_CONGESTION_RENO ? TCP_CONGESTION_NEWRENO : TCP_CONGESTION_CUBIC;
+        options->congestion = value == LINK_CONGESTION_RENO    ? TCP_CONGESTION_NEWRENO
+                              : value == LINK_CONGESTION_DCTCP ? TCP_CONGESTION_DCTCP
+                                                               : TCP_CONGESTION_CUBIC;
         break;
     case LINK_OPTION_WINDOW_CLAMP:
         options->window_clamp = (uint32_t)value;

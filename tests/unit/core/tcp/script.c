@@ -137,6 +137,12 @@ static uint8_t parse_flags(const char **text)
         case 'U':
             flags |= TCP_URG;
             break;
+        case 'E':
+            flags |= TCP_ECE;
+            break;
+        case 'W':
+            flags |= TCP_CWR;
+            break;
         case '.':
             flags |= TCP_ACK;
             break;
@@ -207,6 +213,7 @@ void peer(const char *format, ...)
     struct stack_rx rx = {.packet = NULL};
     rx.segment.source = endpoint(peer_v4, script.peer_port);
     rx.segment.destination = endpoint(our_v4, OUR_PORT);
+    rx.segment.ecn = script.peer_ecn;
     rx.segment.payload_refused = script.refuse_payload;
     parse_segment(text, &rx.segment);
     struct tcp_flow flow = {rx.segment.destination.address, rx.segment.source.address, OUR_PORT,
@@ -279,14 +286,15 @@ static void print_options(const uint8_t *p, const uint8_t *end, bool with_values
 static void print_frame(const struct stack_frame *frame, const char *expected, char *text)
 {
     const uint8_t *tcp = frame->header + frame->l4_offset;
-    static const char letters[] = "FSRP.U";
+    static const char letters[] = "FSRP.UEW";
     char *at = text;
     uint32_t seq = get32(tcp + 4);
+    script.our_ecn = tcp[-19] & 3; /* the IPv4 header's second byte */
     if ((tcp[13] & TCP_SYN) && !script.our_iss_known) {
         script.our_iss = seq;
         script.our_iss_known = true;
     }
-    for (const char *order = "SFRPU."; *order; order++)
+    for (const char *order = "SFEWRPU."; *order; order++)
         if (tcp[13] >> (strchr(letters, *order) - letters) & 1)
             *at++ = *order;
     seq -= script.our_iss;

@@ -5,7 +5,7 @@
  *     peer("S 0:0(0) win 65535 <mss 1460,sackOK,TS val 100 ecr 0,nop,wscale 7>");
  *     ours("S. 0:0(0) ack 1 win 65160 <mss 1460,sackOK,TS val 0 ecr 100,nop,wscale 7>");
  *
- * Flags are those of tcpdump (S F R P . U), sequence numbers relative to each side's SYN, windows
+ * Flags are those of tcpdump (S F E W R P U .), sequence numbers relative to each side's SYN, windows
  * as on the wire. In ours() what is left out is not compared: " win ..." and "<...>". "TS" alone
  * stands for any timestamps. Our timestamps count milliseconds from the first one seen; sequence
  * numbers of both sides start just below 2^32, so that every test crosses the wrap.
@@ -35,6 +35,8 @@ struct script {
     struct stack_rx_result result; /**< of the last peer() */
     uint64_t placed_offset;        /**< of the last payload wanted */
     uint32_t placed_length;
+    uint8_t peer_ecn; /**< the ECN bits of what the peer sends … */
+    uint8_t our_ecn;  /**< … and of the segment we sent last */
     bool refuse_payload;
     bool no_accept; /**< leave connections in the accept queue */
     uint32_t gso_bytes_max;

@@ -1,0 +1,30 @@
+/**
+ * @file ecn.h
+ * Explicit congestion notification (RFC 3168): negotiation, what arriving marks and CWR mean for
+ * our acknowledgements, and which of our packets say that they are capable. The response to an
+ * ACK with ECE is recovery.h's.
+ */
+#ifndef PNO_CORE_TCP_ECN_H
+#define PNO_CORE_TCP_ECN_H
+
+#include "core/tcp/connection.h"
+
+/** The IP header's two bits (RFC 3168 §5). */
+enum ecn_codepoint { ECN_NOT_ECT = 0, ECN_ECT_1 = 1, ECN_ECT_0 = 2, ECN_CE = 3 };
+
+/** Active open: whether to ask (configuration, or DCTCP). */
+void tcp_ecn_request(struct stack *stack, struct tcp_connection *connection);
+
+/** The peer's SYN or SYN-ACK decides (RFC 3168 §6.1.1, as Linux). */
+void tcp_ecn_negotiate(struct stack *stack, struct tcp_connection *connection,
+                       const struct tcp_segment *segment);
+
+/** Payload arrived on a connection with ECN. */
+void tcp_ecn_payload_arrives(struct stack *stack, struct tcp_connection *connection,
+                             const struct tcp_segment *segment);
+
+/** Flags and codepoint of a segment that is not a SYN.
+    @param fresh  it carries payload for the first time. */
+void tcp_ecn_output(struct tcp_connection *connection, bool fresh, struct tcp_output *output);
+
+#endif
