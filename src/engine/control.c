@@ -99,6 +99,8 @@ static void accept_connection(struct control *control)
         (void)close(fd);
         return;
     }
+    int on = 1;
+    (void)setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)); /* LINK_REQUEST_PROCESS */
     connection->fd = fd;
     link_control_reader_init(&connection->reader, &connection->input.first, 1);
     struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP, .data = {.ptr = connection}};
@@ -276,9 +278,17 @@ static int receive_request(struct control_connection *connection)
     struct link_request request = connection->input.request;
     struct link_channel_reply reply = {.magic = LINK_MAGIC};
     struct channel *channel = NULL;
-    if (request.magic != LINK_MAGIC || request.type != LINK_REQUEST_CHANNEL)
+    pid_t sender = connection->reader.sender;
+    if (request.magic != LINK_MAGIC)
         return -EPROTO;
     expect(connection, sizeof(struct link_request));
+    if (request.type == LINK_REQUEST_PROCESS) {
+        if (sender > 0)
+            connection->process->pid = sender;
+        return 0;
+    }
+    if (request.type != LINK_REQUEST_CHANNEL)
+        return -EPROTO;
     int result = channel_create(connection->process, &channel, &reply);
     reply.error = (uint32_t)-result;
     return link_control_send(connection->fd, &reply, sizeof(reply),

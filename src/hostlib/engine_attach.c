@@ -299,6 +299,9 @@ bool engine_attach_fork_child(struct engine_link *link)
         return false;
     for_child_made = false;
     link->hello.process_id = for_child.hello.process_id;
+    /* For people only (pno ss): that it fails changes nothing. */
+    const struct link_request request = {.magic = LINK_MAGIC, .type = LINK_REQUEST_PROCESS};
+    (void)link_control_send(for_child.control_fd, &request, sizeof(request), NULL, 0, 0);
     use_channel(link, &for_child);
     return true;
 }

@@ -208,7 +208,8 @@ int link_control_connect(const char *path)
 /* ---- Messages ------------------------------------------------------------------------------- */
 
 union control_buffer {
-    char bytes[CMSG_SPACE(LINK_CONTROL_DESCRIPTORS_MAX * sizeof(int))];
+    char bytes[CMSG_SPACE(LINK_CONTROL_DESCRIPTORS_MAX * sizeof(int)) +
+               CMSG_SPACE(sizeof(struct ucred))];
     struct cmsghdr alignment;
 };
 
@@ -261,15 +262,25 @@ void link_control_reader_init(struct link_control_reader *reader, void *buffer, 
     reader->wanted = bytes;
     reader->received = 0;
     reader->descriptor_count = 0;
+    reader->sender = 0;
 }
 
-/** Keep the descriptors of one received part. @return 0 or -EPROTO, with the surplus closed. */
+/** Keep the descriptors, and the sender's name, of one received part. @return 0 or -EPROTO, with
+ * the surplus closed. */
 static int keep_descriptors(struct link_control_reader *reader, struct msghdr *header)
 {
     bool surplus = (header->msg_flags & MSG_CTRUNC) != 0;
     for (struct cmsghdr *part = CMSG_FIRSTHDR(header); part != NULL;
          part = CMSG_NXTHDR(header, part)) {
-        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
+        if (part->cmsg_level != SOL_SOCKET)
+            continue;
+        if (part->cmsg_type == SCM_CREDENTIALS &&
+            part->cmsg_len == CMSG_LEN(sizeof(struct ucred))) {
+            struct ucred sender;
+            memcpy(&sender, CMSG_DATA(part), sizeof(sender));
+            reader->sender = sender.pid;
+        }
+        if (part->cmsg_type != SCM_RIGHTS)
             continue;
         size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
         for (size_t i = 0; i < count; i++) {

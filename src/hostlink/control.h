@@ -64,6 +64,7 @@ struct link_control_reader {
     size_t received;
     int descriptors[LINK_CONTROL_DESCRIPTORS_MAX];
     unsigned descriptor_count;
+    pid_t sender; /**< of the last part, if the descriptor has SO_PASSCRED; else 0 */
 };
 
 /** Expect `bytes` into `buffer`. To go on after a look at the first ones, raise reader->wanted. */

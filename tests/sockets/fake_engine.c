@@ -730,6 +730,11 @@ static void welcome(void)
 static void hear(unsigned index)
 {
     struct process *process = processes[index];
+    struct link_request request;
+    if (process->has_channel &&
+        recv(process->control_fd, &request, sizeof(request), MSG_DONTWAIT) == sizeof(request) &&
+        request.type == LINK_REQUEST_PROCESS)
+        return; /* a child says that it is the one: nobody asks us who is who */
     if (process->has_channel || !make_channel(process))
         process_died(index);
     else
