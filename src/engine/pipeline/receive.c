@@ -204,6 +204,8 @@ static bool receive_arrival(struct engine_core *core, const struct arrival *arri
     struct stack_rx rx;
     if (!parse(core, arrival, &rx))
         return true;
+    if (rx.packet != arrival->bytes && steer_reassembled(core, arrival->bytes, rx.packet))
+        return true;
     if (may_be_of_first_core(core, &rx))
         return false;
     if (rx.segment.payload_length > 0 && (rx.connection != NULL || rx.listener != NULL)) {

@@ -2,6 +2,8 @@
 
 #include "engine/pipeline/steer.h"
 
+#include <string.h>
+
 #include "engine/engine_core.h"
 #include "engine/pipeline/frames.h"
 
@@ -22,6 +24,9 @@ enum {
     ICMP_ECHO = 8,
     IPV6_HEADER_BYTES = 40,
     IPV6_NEXT_HEADER_OFFSET = 6,
+    IPV4_LENGTH_OFFSET = 2,
+    IPV6_LENGTH_OFFSET = 4,
+    ETHERNET_BYTES = 14,
     PROTOCOL_ICMPV6 = 58,
     ICMPV6_ERRORS_END = 128, /* RFC 4443 §2.1: below are errors */
     ICMPV6_ROUTER_ADVERTISEMENT = 134,
@@ -137,6 +142,37 @@ bool steer_turned(struct engine_core *core, struct turned_frame *frame)
         return false;
     pass_turned(core, engine->cores[owner], frame);
     return true;
+}
+
+/** A frame of its own for a packet in the stack's memory. */
+static void lay_out(struct turned_frame *whole, const uint8_t *frame, const uint8_t *packet)
+{
+    bool is_ipv4 = packet[0] >> 4 == 4;
+    unsigned type = is_ipv4 ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6;
+    uint32_t bytes = is_ipv4 ? read_16(packet + IPV4_LENGTH_OFFSET)
+                             : read_16(packet + IPV6_LENGTH_OFFSET) + IPV6_HEADER_BYTES;
+    memcpy(whole->data, frame, ETHERTYPE_OFFSET);
+    whole->data[ETHERTYPE_OFFSET] = (uint8_t)(type >> 8);
+    whole->data[ETHERTYPE_OFFSET + 1] = (uint8_t)type;
+    memcpy(whole->data + ETHERNET_BYTES, packet, bytes);
+    whole->bytes = bytes + ETHERNET_BYTES;
+}
+
+bool steer_reassembled(struct engine_core *core, const uint8_t *frame, const uint8_t *packet)
+{
+    void *object = NULL;
+    if (core->engine->core_count == 1)
+        return false;
+    if (rte_mempool_get(core->engine->turned_frames, &object) != 0) {
+        core->counters.frames_steer_dropped++;
+        return true;
+    }
+    struct turned_frame *whole = object;
+    lay_out(whole, frame, packet);
+    if (steer_turned(core, whole))
+        return true;
+    rte_mempool_put(core->engine->turned_frames, whole);
+    return false;
 }
 
 void steer_mbuf_to_first(struct engine_core *core, struct rte_mbuf *mbuf)
