@@ -19,6 +19,8 @@
 /* Enough for the daemon to be busy for a moment while a program forks many workers. */
 #define LISTEN_BACKLOG 128
 
+#define LOCK_PATH_MAX (sizeof(((struct sockaddr_un *)0)->sun_path) + sizeof(".lock"))
+
 static_assert(sizeof(((struct link_control_listener *)0)->path) ==
                   sizeof(((struct sockaddr_un *)0)->sun_path),
               "any path that fits an address fits the listener");
@@ -104,20 +106,32 @@ static int make_parent_directory(const char *path)
     return mkdir(directory, 0755) < 0 && errno != EEXIST ? -errno : 0;
 }
 
-/** Take PATH.lock. The file stays behind when we die: to remove it would let two of us hold it. */
+static void format_lock_path(char *lock, const char *path)
+{
+    (void)snprintf(lock, LOCK_PATH_MAX, "%s.lock", path);
+}
+
+/** Take PATH.lock. After a sudden death the file stays behind, harmlessly. */
 static int lock_path(const char *path)
 {
-    char lock[sizeof(((struct sockaddr_un *)0)->sun_path) + sizeof(".lock")];
-    (void)snprintf(lock, sizeof(lock), "%s.lock", path);
-    int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return -errno;
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        int error = errno == EWOULDBLOCK ? -EADDRINUSE : -errno;
+    char lock[LOCK_PATH_MAX];
+    format_lock_path(lock, path);
+    for (;;) {
+        int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd < 0)
+            return -errno;
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+            int error = errno == EWOULDBLOCK ? -EADDRINUSE : -errno;
+            close_descriptor(fd);
+            return error;
+        }
+        /* A daemon that ended in between took the file away: another may lock a new one. */
+        struct stat held, named;
+        if (fstat(fd, &held) == 0 && stat(lock, &named) == 0 && held.st_dev == named.st_dev &&
+            held.st_ino == named.st_ino)
+            return fd;
         close_descriptor(fd);
-        return error;
     }
-    return fd;
 }
 
 /** The lock is ours, so a socket at path has no daemon any more. */
@@ -174,7 +188,10 @@ void link_control_unlisten(struct link_control_listener *listener)
 {
     if (listener->fd < 0)
         return;
+    char lock[LOCK_PATH_MAX];
+    format_lock_path(lock, listener->path);
     (void)unlink(listener->path);
+    (void)unlink(lock); /* while it is ours; see lock_path() */
     close_descriptor(listener->fd);
     close_descriptor(listener->lock_fd);
     listener->fd = -1;

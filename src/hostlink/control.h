@@ -38,7 +38,7 @@ struct link_control_listener {
  */
 int link_control_listen(struct link_control_listener *listener, const char *path, mode_t mode);
 
-/** Remove the socket and release the lock. Harmless on a listener that never came to be. */
+/** Remove the socket and the lock. Harmless on a listener that never came to be. */
 void link_control_unlisten(struct link_control_listener *listener);
 
 /**
