@@ -225,6 +225,8 @@ ssize_t socket_send_from_fd(struct socket *socket, int in_fd, off_t *offset, siz
     struct stat status;
     if (fstat(in_fd, &status) < 0)
         return -errno;
+    if (S_ISDIR(status.st_mode))
+        return -EINVAL;
     if (S_ISFIFO(status.st_mode)) {
         ssize_t available = pipe_bytes(in_fd, !wait_for_pipe);
         if (available <= 0)

@@ -264,14 +264,20 @@ static void run_case(const struct socket_case *one, int family)
 
 static bool is_wanted(const struct socket_case *one, int argc, char **argv)
 {
+    bool any_asked_for = false, asked_for = false;
     for (int i = 1; i < argc; i++) {
-        if (strstr(one->name, argv[i]) != NULL)
-            return true;
+        bool excludes = argv[i][0] == '-';
+        bool matches = strstr(one->name, argv[i] + excludes) != NULL;
+        if (excludes && matches)
+            return false;
+        any_asked_for = any_asked_for || !excludes;
+        asked_for = asked_for || (!excludes && matches);
     }
-    return argc < 2;
+    return asked_for || !any_asked_for;
 }
 
-/* pno-socket-cases [PART_OF_NAME]...: all cases, or those that match. */
+/* pno-socket-cases [PART_OF_NAME]... [-PART_OF_NAME]...: all cases, or those that match, but for
+   those that match what follows a minus. */
 int main(int argc, char **argv)
 {
     for (size_t table = 0; table < sizeof(tables) / sizeof(tables[0]); table++) {

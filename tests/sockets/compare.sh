@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the socket cases on kernel TCP and under libpno.so, and compares what they say.
 #
-#     compare.sh CASES fake ENGINE LIBPNO [PART_OF_NAME]...   the engine that speaks only the link
+#     compare.sh CASES fake ENGINE LIBPNO [[-]PART_OF_NAME]...   the engine that speaks only the link
 #     compare.sh CASES lab PNO LAB_NAME [PART_OF_NAME]...     pnod in a lab that is up
 #
 # Exit status 0: the same text, 1: differences (shown), 77: cannot be run here.
