@@ -28,6 +28,12 @@ void tcp_options_set_init(struct tcp_options_set *options, const struct tcp_defa
     };
 }
 
+uint16_t tcp_link_mtu(const struct stack *stack, uint16_t path_mtu)
+{
+    uint16_t mtu = stack_get_config(stack)->mtu;
+    return path_mtu > mtu ? path_mtu : mtu;
+}
+
 void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
                          const struct tcp_options_set *options, seq_t iss, uint64_t now_ns)
 {
@@ -37,7 +43,8 @@ void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
     connection->send_buffer_initial = stack_get_config(stack)->tcp.send_buffer_initial;
     connection->send_buffer_max = stack_get_config(stack)->tcp.send_buffer_max;
     connection->is_ipv6 = !ip_address_is_v4(&connection->flow.remote);
-    connection->path_mtu = connection->link_mtu = mtu;
+    connection->path_mtu = mtu;
+    connection->link_mtu = tcp_link_mtu(stack, mtu);
     connection->peer_mss = TCP_MSS_DEFAULT;
     connection->state_deadline_ns = TIME_NEVER;
     hot->send_deadline_ns = hot->ack_deadline_ns = TIME_NEVER;

@@ -14,6 +14,10 @@ seq_t tcp_isn_choose(struct stack *stack, const struct tcp_flow *flow, uint64_t 
 /** What the flow's timestamp clock starts at (RFC 7323 §5.4). */
 uint32_t tcp_timestamp_offset(struct stack *stack, const struct tcp_flow *flow);
 
+/** What the MSS we announce follows: the link's MTU (of our own addresses, the larger path's), not
+    what was learnt of the path from us to the peer. */
+uint16_t tcp_link_mtu(const struct stack *stack, uint16_t path_mtu);
+
 /** Fill in what every new connection starts with: timers off, options, MTU, send sequence. */
 void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
                          const struct tcp_options_set *options, seq_t iss, uint64_t now_ns);

@@ -75,7 +75,7 @@ void tcp_cookie_send(struct stack *stack, struct tcp_listener *listener,
     uint32_t hash = cookie_hash(stack, &flow, segment->seq, period, index);
 
     bool timestamps = defaults->timestamps && segment->options.has_timestamps;
-    uint16_t mtu = stack_path_mtu(stack, &flow.remote, now_ns);
+    uint16_t mtu = tcp_link_mtu(stack, stack_path_mtu(stack, &flow.remote, now_ns));
     uint32_t headers = ip_address_is_v4(&flow.remote) ? 40 : 60;
     uint32_t mss = mtu - headers;
     uint8_t scale;

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "core/ip/path_mtu.h"
+
 static void icmp(enum tcp_icmp_kind kind, int error, uint16_t mtu, uint32_t relative_seq)
 {
     tcp_icmp_arrives(script.stack, script.connection, kind, error, mtu,
@@ -86,12 +88,29 @@ static void unresolved_neighbour_fails_an_open(void **unused)
     assert_int_equal(tcp_error(script.connection), EHOSTUNREACH);
 }
 
+static void learnt_path_mtu_limits_sending_but_not_what_we_announce(void **unused)
+{
+    (void)unused;
+    established();
+    struct ip_address remote = script.connection->flow.remote;
+    path_mtu_learn(script.stack, &remote, 1000, 1500, script.now_ns);
+    script.peer_port++;
+    script.our_iss_known = false;
+    peer("S 0:0(0) win 65535 <mss 1460,sackOK,nop,nop,nop,wscale 7>");
+    ours("S. 0:0(0) ack 1 <mss 1460,nop,nop,sackOK,nop,wscale 7>");
+    peer(". 1:1(0) ack 1");
+    assert_int_equal(info().pmtu, 1000);
+    assert_int_equal(info().snd_mss, 960);
+    assert_int_equal(info().advmss, 1460);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(packet_too_big_retransmits_in_smaller_segments),
         TEST(packet_too_big_about_nothing_in_flight_is_ignored),
         TEST(larger_mtu_is_ignored),
+        TEST(learnt_path_mtu_limits_sending_but_not_what_we_announce),
         TEST(unreachable_ends_an_open_but_not_a_connection),
         TEST(unreachable_port_refuses_an_open),
         TEST(unresolved_neighbour_fails_an_open),
