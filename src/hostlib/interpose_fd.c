@@ -12,6 +12,7 @@
 #include "hostlib/epoll.h"
 #include "hostlib/interpose.h"
 #include "hostlib/process.h"
+#include "hostlib/user_memory.h"
 
 void file_destroy(struct file *file)
 {
@@ -205,11 +206,17 @@ static int set_nonblocking(struct socket *socket, int fd, const int *on)
 /* @return 1: not one of ours. */
 static int socket_control(struct socket *socket, int fd, unsigned long request, int *argument)
 {
+    if (request == FIONBIO && user_memory_is_bad(argument))
+        return -EFAULT;
     if (request == FIONBIO)
         return set_nonblocking(socket, fd, argument);
     if (!socket_is_offloaded(socket))
         return 1;
     bool listening = socket->state == SOCKET_LISTENING;
+    bool is_ours = request == FIONREAD || request == SIOCOUTQ || request == SIOCOUTQNSD ||
+                   request == SIOCATMARK;
+    if (is_ours && user_memory_is_bad(argument))
+        return -EFAULT;
     switch (request) {
     case FIONREAD:
         if (listening)

@@ -5,8 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "hostlib/interpose.h"
+#include "hostlib/user_memory.h"
 
 /* How much one splice() moves between a socket and a pipe. */
 #define SPLICE_BYTES_MAX (64u << 10)
@@ -37,6 +41,8 @@ static int check_vector(const struct iovec *vector, size_t count)
     size_t total = 0;
     if (count > IOV_MAX)
         return -EINVAL;
+    if (count > 0 && user_memory_is_bad(vector))
+        return -EFAULT;
     for (size_t i = 0; i < count; i++) {
         if (vector[i].iov_len > (size_t)SSIZE_MAX - total)
             return -EINVAL;
@@ -60,6 +66,8 @@ PNO_EXPORT ssize_t read(int fd, void *buffer, size_t count)
         return REAL(read)(fd, buffer, count);
     if (count == 0)
         return interpose_end(socket, 0);
+    if (__builtin_expect(count > IO_BYTES_MAX, 0) && !user_memory_holds(buffer, count))
+        return interpose_end(socket, -EFAULT);
     return receive_buffer(socket, buffer, count, 0);
 }
 
@@ -75,6 +83,8 @@ PNO_EXPORT ssize_t write(int fd, const void *buffer, size_t count)
     struct socket *socket = interpose_offloaded(fd);
     if (socket == NULL)
         return REAL(write)(fd, buffer, count);
+    if (__builtin_expect(count > IO_BYTES_MAX, 0) && !user_memory_holds(buffer, count))
+        return interpose_end(socket, -EFAULT);
     return send_buffer(socket, buffer, count, 0);
 }
 
@@ -168,8 +178,13 @@ PNO_EXPORT ssize_t recvfrom(int fd, void *buffer, size_t count, int flags, struc
     if (socket == NULL)
         return REAL(recvfrom)(fd, buffer, count, flags, address, length);
     ssize_t result = receive_buffer(socket, buffer, count, flags);
-    if (result >= 0 && address != NULL && length != NULL)
+    if (result >= 0 && address != NULL) {
+        if (user_memory_is_bad(length)) {
+            errno = EFAULT;
+            return -1;
+        }
         *length = 0;
+    }
     return result;
 }
 
@@ -183,6 +198,8 @@ PNO_EXPORT ssize_t __recvfrom_chk(int fd, void *buffer, size_t count, size_t buf
 
 static ssize_t receive_message(struct socket *socket, struct msghdr *message, int flags)
 {
+    if (user_memory_is_bad(message))
+        return -EFAULT;
     int error = check_vector(message->msg_iov, message->msg_iovlen);
     if (message->msg_iovlen > IOV_MAX)
         return -EMSGSIZE;
@@ -200,11 +217,35 @@ static ssize_t receive_message(struct socket *socket, struct msghdr *message, in
     return result;
 }
 
+/* Source: Linux net/core/sock.c, sock_cmsg_send(). What it would note is nothing that TCP sends. */
+static int check_control(const struct msghdr *message)
+{
+    struct msghdr copy = *message;
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(&copy); header != NULL;
+         header = CMSG_NXTHDR(&copy, header)) {
+        size_t left = (size_t)((char *)copy.msg_control + copy.msg_controllen - (char *)header);
+        if (header->cmsg_len < sizeof(*header) || header->cmsg_len > left)
+            return -EINVAL;
+        if (header->cmsg_level == SOL_SOCKET && header->cmsg_type != SO_MARK &&
+            header->cmsg_type != SO_TIMESTAMPING && header->cmsg_type != SCM_TXTIME &&
+            header->cmsg_type != SO_PRIORITY && header->cmsg_type != SCM_RIGHTS &&
+            header->cmsg_type != SCM_CREDENTIALS)
+            return -EINVAL;
+    }
+    return 0;
+}
+
 static ssize_t send_message(struct socket *socket, const struct msghdr *message, int flags)
 {
+    if (user_memory_is_bad(message))
+        return -EFAULT;
     if (message->msg_iovlen > IOV_MAX)
         return -EMSGSIZE;
     int error = check_vector(message->msg_iov, message->msg_iovlen);
+    if (error == 0 && message->msg_controllen > 0)
+        error = message->msg_control != NULL && user_memory_is_bad(message->msg_control)
+                    ? -EFAULT
+                    : check_control(message);
     return error < 0 ? error : socket_send(socket, message->msg_iov, message->msg_iovlen, flags);
 }
 
@@ -224,6 +265,9 @@ PNO_EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int fl
     struct socket *socket = interpose_offloaded(fd);
     if (socket == NULL)
         return REAL(recvmmsg)(fd, messages, count, flags, timeout);
+    if (timeout != NULL && (user_memory_is_bad(timeout) || timeout->tv_sec < 0 ||
+                            (uint64_t)timeout->tv_nsec >= NS_PER_S))
+        return interpose_end_int(socket, user_memory_is_bad(timeout) ? -EFAULT : -EINVAL);
     uint64_t deadline_ns = waiter_deadline_ns(timeout);
     unsigned done = 0;
     ssize_t result = 0;
@@ -257,6 +301,10 @@ PNO_EXPORT ssize_t sendto(int fd, const void *buffer, size_t count, int flags,
     struct socket *socket = interpose_offloaded(fd);
     if (socket == NULL)
         return REAL(sendto)(fd, buffer, count, flags, address, length);
+    if (address != NULL && length > sizeof(struct sockaddr_storage))
+        return interpose_end(socket, -EINVAL);
+    if (address != NULL && length > 0 && user_memory_is_bad(address))
+        return interpose_end(socket, -EFAULT);
     return send_buffer(socket, buffer, count, flags);
 }
 
@@ -295,6 +343,8 @@ PNO_EXPORT ssize_t sendfile64(int out_fd, int in_fd, off64_t *offset, size_t cou
     struct socket *socket = interpose_offloaded(out_fd);
     if (socket == NULL)
         return REAL(sendfile64)(out_fd, in_fd, offset, count);
+    if (offset != NULL && user_memory_is_bad(offset))
+        return interpose_end(socket, -EFAULT);
     if (offset != NULL && *offset < 0)
         return interpose_end(socket, -EINVAL);
     /* sendfile() raises no SIGPIPE less than write() does. */
@@ -329,13 +379,32 @@ static ssize_t splice_out(struct socket *socket, int pipe_fd, size_t count)
     return result;
 }
 
+/* Source: Linux fs/splice.c, do_splice(). @return 0; what is wrong with the end that should be a
+   pipe, or with the offsets. */
+static int check_splice(int pipe_fd, int mode, const off64_t *pipe_offset,
+                        const off64_t *socket_offset)
+{
+    struct stat status;
+    int flags = (int)syscall(SYS_fcntl, pipe_fd, F_GETFL);
+    if (flags < 0 || fstat(pipe_fd, &status) < 0)
+        return -errno;
+    if ((flags & O_ACCMODE) != mode && (flags & O_ACCMODE) != O_RDWR)
+        return -EBADF;
+    if (!S_ISFIFO(status.st_mode))
+        return -EINVAL;
+    if (pipe_offset != NULL)
+        return -ESPIPE;
+    return socket_offset != NULL ? -EINVAL : 0;
+}
+
 PNO_EXPORT ssize_t splice(int in_fd, off64_t *in_offset, int out_fd, off64_t *out_offset,
                           size_t count, unsigned flags)
 {
     struct socket *socket = interpose_offloaded(out_fd);
     if (socket != NULL) {
-        if (in_offset != NULL || out_offset != NULL)
-            return interpose_end(socket, -ESPIPE);
+        int error = count == 0 ? 0 : check_splice(in_fd, O_RDONLY, in_offset, out_offset);
+        if (error < 0 || count == 0)
+            return interpose_end(socket, error);
         int send_flags = flags & SPLICE_F_MORE ? MSG_MORE : 0;
         return interpose_end(socket,
                              socket_send_from_fd(socket, in_fd, NULL, clamp(count), send_flags,
@@ -344,7 +413,8 @@ PNO_EXPORT ssize_t splice(int in_fd, off64_t *in_offset, int out_fd, off64_t *ou
     socket = interpose_offloaded(in_fd);
     if (socket == NULL)
         return REAL(splice)(in_fd, in_offset, out_fd, out_offset, count, flags);
-    if (in_offset != NULL || out_offset != NULL)
-        return interpose_end(socket, -ESPIPE);
+    int error = count == 0 ? 0 : check_splice(out_fd, O_WRONLY, out_offset, in_offset);
+    if (error < 0 || count == 0)
+        return interpose_end(socket, error);
     return interpose_end(socket, splice_out(socket, out_fd, count));
 }
