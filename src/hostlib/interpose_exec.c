@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "hostlib/fd_table.h"
 #include "hostlib/handover.h"
 #include "hostlib/loadable.h"
 #include "hostlib/process.h"
@@ -157,10 +158,50 @@ static int run_with_sockets(const struct exec_call *call, char *const given[])
     return result;
 }
 
+/* Open the program as the call will find it. @return negative: it can't be told which. */
+static int open_program(const struct exec_call *call)
+{
+    const int how = O_RDONLY | O_CLOEXEC;
+    if (call->kind == EXEC_DESCRIPTOR)
+        return (int)syscall(SYS_fcntl, call->directory_fd, F_DUPFD_CLOEXEC, 3);
+    if (call->kind == EXEC_AT)
+        return call->file[0] == '\0'
+                   ? (int)syscall(SYS_fcntl, call->directory_fd, F_DUPFD_CLOEXEC, 3)
+                   : (int)syscall(SYS_openat, call->directory_fd, call->file, how, 0);
+    if (call->kind == EXEC_PATH || strchr(call->file, '/') != NULL)
+        return (int)syscall(SYS_openat, AT_FDCWD, call->file, how, 0);
+    const char *folders = getenv("PATH");
+    int fd = -1;
+    while (folders != NULL && fd < 0) {
+        char path[PATH_MAX];
+        int length = (int)strcspn(folders, ":");
+        int written = snprintf(path, sizeof(path), "%.*s/%s", length, folders, call->file);
+        if (written > 0 && (size_t)written < sizeof(path))
+            fd = (int)syscall(SYS_openat, AT_FDCWD, path, how, 0);
+        folders = folders[length] == ':' ? folders + length + 1 : NULL;
+    }
+    return fd;
+}
+
+static bool loads_us(const struct exec_call *call)
+{
+    int saved_errno = errno;
+    int fd = open_program(call);
+    bool loads = fd < 0 || loadable_by(fd);
+    if (fd >= 0)
+        syscall(SYS_close, fd);
+    errno = saved_errno;
+    return loads;
+}
+
 static int run_program(const struct exec_call *call, char *const environment[])
 {
-    if (handover_is_needed())
-        return run_with_sockets(call, environment);
+    if (handover_is_needed()) {
+        if (loads_us(call))
+            return run_with_sockets(call, environment);
+        log_warning("'%s' can't load libpno.so: the connections it inherits are closed to it",
+                    call->file);
+    }
     process_exit();
     return run(call, environment);
 }

@@ -224,11 +224,6 @@ int socket_accept(struct socket *socket, int fd, struct sockaddr *address, sockl
                   int flags);
 int socket_connect(struct socket *socket, int fd, const struct sockaddr *address, socklen_t length);
 
-/** Have the engine listen beside a kernel listener that another program made, if it is on the
-    wildcard address. @return 0; -EADDRNOTAVAIL: not the engine's; -EADDRINUSE: it listens there
-    for somebody else; other errors. */
-int socket_adopt_listener(struct socket *socket, int fd);
-
 /** LINK_EVENT_ACCEPT: queue the connection on the listener. */
 void socket_accept_arrived(struct socket *listener, unsigned core,
                            const struct link_descriptor *descriptor);

@@ -256,44 +256,6 @@ int socket_listen(struct socket *socket, int fd, int backlog)
     return 0;
 }
 
-static bool option_is_on(int fd, int name)
-{
-    int on = 0;
-    socklen_t length = sizeof(on);
-    return REAL(getsockopt)(fd, SOL_SOCKET, name, &on, &length) == 0 && on != 0;
-}
-
-int socket_adopt_listener(struct socket *socket, int fd)
-{
-    struct sockaddr_storage name;
-    socklen_t length = sizeof(name);
-    struct ip_endpoint endpoint;
-    struct engine_link *link = NULL;
-    if (REAL(getsockname)(fd, (struct sockaddr *)&name, &length) < 0)
-        return -errno;
-    int error = socket_endpoint_parse((struct sockaddr *)&name, length, socket->is_v6, &endpoint);
-    if (error == 0 && ip_address_is_any(&endpoint.address))
-        link = engine_link_attach();
-    if (link == NULL)
-        return -EADDRNOTAVAIL;
-    socket_note_v6only(socket, fd);
-    socket->options.reuse_address = option_is_on(fd, SO_REUSEADDR);
-    socket->options.reuse_port = option_is_on(fd, SO_REUSEPORT);
-    int flags = (int)syscall(SYS_fcntl, fd, F_GETFL);
-    atomic_store_explicit(&socket->nonblocking, (flags & O_NONBLOCK) != 0, memory_order_relaxed);
-    error = socket_take_slot(socket, link);
-    if (error < 0)
-        return error;
-    error = engine_bind(socket, &endpoint);
-    if (error == 0) {
-        set_bound(socket, &endpoint, true);
-        error = socket_listen(socket, fd, backlog_max());
-    }
-    if (error < 0)
-        engine_unbind(socket);
-    return error;
-}
-
 /* ---- accept ------------------------------------------------------------------------------- */
 
 static struct socket *pop_queue(struct socket *listener)
