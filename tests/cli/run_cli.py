@@ -528,6 +528,119 @@ def capture_readers_that_misbehave_disturb_nobody(cli):
     cli.expect(cli.lab(name, "down"), 0, "down")
 
 
+# Fragmented segments into connections of the kernel's, which then learns of bytes it never sent.
+FRAGMENTS = r"""
+import socket, struct
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+wire.bind(('eth0', 0))
+wire.settimeout(5)
+
+def sum_16(data):
+    data += bytes(len(data) % 2)
+    total = sum(struct.unpack(f'>{len(data) // 2}H', data))
+    while total > 65535:
+        total = (total & 65535) + (total >> 16)
+    return struct.pack('>H', total ^ 65535)
+
+def fragment(like, more, offset, payload, number):
+    header = struct.pack('>BBHHHBBH', 0x45, 0, 20 + len(payload), number, more << 13 | offset // 8,
+                         64, 6, 0) + like[26:34]
+    return like[:14] + header[:10] + sum_16(header) + header[12:] + payload
+
+kept = []
+for i in range(8):
+    kept.append(socket.create_connection(('10.77.0.1', 7001)))
+    port = kept[-1].getsockname()[1]
+    while True:
+        ack = wire.recv(2000)
+        if (ack[12:14], ack[23:24], ack[34:36], ack[47:48]) == (b'\x08\0', b'\6',
+                                                                struct.pack('>H', port), b'\x10'):
+            break
+    options = ack[54:34 + (ack[46] >> 4) * 4]
+    segment = (ack[34:46] + bytes([(20 + len(options)) // 4 << 4, 0x18]) + ack[48:50] + bytes(4) +
+               options + b'fragments %d' % i)
+    checksum = sum_16(ack[26:34] + struct.pack('>HH', 6, len(segment)) + segment)
+    segment = segment[:16] + checksum + segment[18:]
+    wire.send(fragment(ack, 1, 0, segment[:24], 100 + i))
+    wire.send(fragment(ack, 0, 24, segment[24:], 100 + i))
+input()
+"""
+
+FRAGMENTS_SERVER = """
+import socket
+listener = socket.create_server(('10.77.0.1', 7001))
+print('ready', flush=True)
+connections = [listener.accept()[0] for _ in range(8)]
+for connection in connections:
+    connection.settimeout(5)
+    print(connection.recv(100).decode(), flush=True)
+"""
+
+
+@test
+def fragments_reach_the_core_of_their_flow(cli):
+    if (os.cpu_count() or 1) < 2:
+        return
+    name = cli.up("--", "--cores", "0,1")
+    server = cli.start("lab", "--name", name, "exec", "host", "--", "pno", "run", "--",
+                       "/usr/bin/python3", "-c", FRAGMENTS_SERVER)
+    client = None
+    try:
+        require(server.stdout.readline() == "ready\n", "the server does not start")
+        client = subprocess.Popen([cli.pno, "lab", "--name", name, "exec", "client", "--",
+                                   "/usr/bin/python3", "-c", FRAGMENTS], stdin=subprocess.PIPE)
+        said, error = server.communicate(timeout=TIMEOUT_S)
+        require(sorted(said.split("\n")[:-1]) == [f"fragments {i}" for i in range(8)],
+                f"the server got {said!r}: {error.strip()[-200:]}")
+    finally:
+        for process in (server, client):
+            if process is not None:
+                process.kill()
+                process.communicate()
+    cli.expect(cli.lab(name, "down"), 0, "down")
+
+
+FORKING_SERVER = """
+import os, socket
+listener = socket.create_server(('10.77.0.1', 7001))
+child = os.fork()
+if child == 0:
+    connection = listener.accept()[0]
+    print('accepted', os.getpid(), flush=True)
+    connection.recv(1)
+    os._exit(0)
+listener.close()
+os.wait()
+"""
+
+
+@test
+def ss_shows_a_forked_process_by_its_own_pid(cli):
+    name = cli.up()
+    server = cli.start("lab", "--name", name, "exec", "host", "--", "pno", "run", "--",
+                       "/usr/bin/python3", "-c", FORKING_SERVER)
+    client = None
+    connect = ("import socket, time\n"
+               "while True:\n"
+               "    try: s = socket.create_connection(('10.77.0.1', 7001)); break\n"
+               "    except ConnectionRefusedError: time.sleep(0.05)\n"
+               "input()\n")
+    try:
+        client = subprocess.Popen([cli.pno, "lab", "--name", name, "exec", "client", "--",
+                                   "/usr/bin/python3", "-c", connect], stdin=subprocess.PIPE)
+        word, child = server.stdout.readline().split()
+        require(word == "accepted" and int(child) != server.pid, "no child accepted")
+        shown = cli.run("ss", "--socket", f"/run/pno/{name}.sock")
+        lines = [line for line in shown.stdout.splitlines() if line.startswith("ESTAB")]
+        require(len(lines) == 1 and f"pid={child})" in lines[0], f"shown: {shown.stdout}")
+    finally:
+        for process in (client, server):
+            if process is not None:
+                process.kill()
+                process.communicate()
+    cli.expect(cli.lab(name, "down"), 0, "down")
+
+
 @test
 def labs_need_root(cli):
     nobody = pwd.getpwnam("nobody")
