@@ -171,11 +171,11 @@ void waiter_end(struct waiter *waiter)
     *waiter->link = waiter->next;
     if (waiter->next != NULL)
         waiter->next->link = waiter->link;
-    if (leader == waiter) {
+    if (leader == waiter)
         leader = NULL;
-        if (all_waiters != NULL)
-            wake(all_waiters);
-    }
+    /* Also when we never led: we may have been woken to lead, and have found what we waited for. */
+    if (leader == NULL && all_waiters != NULL)
+        wake(all_waiters);
     lock_release(&waiter_lock);
     if (waiter->event_fd >= 0) {
         if (waiter->rung)
