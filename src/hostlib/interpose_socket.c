@@ -82,6 +82,8 @@ PNO_EXPORT int shutdown(int fd, int how)
     if (socket->state == SOCKET_LISTENING && socket->also_kernel)
         (void)REAL(shutdown)(fd, how);
     result = socket_shutdown(socket, how);
+    if (!socket_is_offloaded(socket)) /* was a listener */
+        epoll_socket_moved(socket);
     return interpose_end_int(socket, result);
 }
 

@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -355,10 +356,78 @@ static void pending_signal_ends_masked_wait(const struct case_context *context)
     close_pair(pair);
 }
 
+#define SHORT_LIVED 16
+#define BATCHES     6
+
+static void *echo_until_end(void *argument)
+{
+    int fd = (int)(intptr_t)argument;
+    char byte;
+    while (recv(fd, &byte, 1, 0) == 1)
+        send_one(fd);
+    close(fd);
+    return NULL;
+}
+
+static void *accept_for_threads(void *argument)
+{
+    for (;;) {
+        int fd = accept((int)(intptr_t)argument, NULL, NULL);
+        pthread_t thread;
+        if (fd < 0)
+            return NULL;
+        pthread_create(&thread, NULL, echo_until_end, (void *)(intptr_t)fd);
+        pthread_detach(thread);
+    }
+}
+
+/* @return how many of the connections were answered. */
+static int talk_in_batches(const struct case_context *context, unsigned port)
+{
+    int answered = 0;
+    for (int batch = 0; batch < BATCHES; batch++) {
+        int fds[SHORT_LIVED];
+        for (int i = 0; i < SHORT_LIVED; i++) {
+            fds[i] = make_socket(context, 0);
+            connect_to(context, fds[i], port);
+            send_one(fds[i]);
+        }
+        for (int i = 0; i < SHORT_LIVED; i++) {
+            char byte;
+            if ((wait_for(fds[i], POLLIN) & POLLIN) == 0)
+                return answered;
+            answered += recv(fds[i], &byte, 1, 0) == 1;
+        }
+        for (int i = 0; i < SHORT_LIVED; i++)
+            close(fds[i]);
+        usleep(10000);
+    }
+    return answered;
+}
+
+/* All other threads come and go; the client is another process, so that nothing else in this one
+   looks for events. */
+static void accept_outlives_other_threads(const struct case_context *context)
+{
+    int listener = make_listener(context, SHORT_LIVED);
+    pid_t client = fork();
+    if (client == 0)
+        _exit(talk_in_batches(context, port_of(listener)));
+    pthread_t thread;
+    pthread_create(&thread, NULL, accept_for_threads, (void *)(intptr_t)listener);
+    int status = 0;
+    say_result("client", waitpid(client, &status, 0) == client ? 0 : -1);
+    say("answered %d", WEXITSTATUS(status));
+    shutdown(listener, SHUT_RD);
+    pthread_join(thread, NULL);
+    close(listener);
+}
+
 #define BLOCKED_ENTRY(name, act, side, block) {#name, name},
 
 const struct socket_case cases_threads[] = {
     BLOCKED(BLOCKED_ENTRY){"threads_accept_each_one", threads_accept_each_one},
+    {"accept_outlives_other_threads", accept_outlives_other_threads},
     {"threads_read_each_byte_once", threads_read_each_byte_once},
     {"threads_all_learn_of_the_end", threads_all_learn_of_the_end},
     {"number_reused_while_other_waits", number_reused_while_other_waits},
