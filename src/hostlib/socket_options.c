@@ -227,8 +227,12 @@ int socket_setsockopt(struct socket *socket, int fd, int level, int name, const 
     int kernel_fd = option_fd(socket, fd);
     if (kernel_fd < 0)
         return kernel_fd;
-    if (REAL(setsockopt)(kernel_fd, level, name, value, length) < 0)
-        return -errno;
+    if (REAL(setsockopt)(kernel_fd, level, name, value, length) < 0) {
+        int error = errno;
+        /* The engine may know an algorithm that this kernel has no module for. */
+        bool unknown = level == IPPROTO_TCP && name == TCP_CONGESTION && error == ENOENT;
+        return unknown ? set_congestion(socket, value, length) : -error;
+    }
     if (known != NULL) {
         int32_t number = 0;
         socklen_t number_length = sizeof(number);
