@@ -5,10 +5,10 @@
  *     peer("S 0:0(0) win 65535 <mss 1460,sackOK,TS val 100 ecr 0,nop,wscale 7>");
  *     ours("S. 0:0(0) ack 1 win 65160 <mss 1460,sackOK,TS val 0 ecr 100,nop,wscale 7>");
  *
- * Flags are those of tcpdump (S F E W R P U .), sequence numbers relative to each side's SYN, windows
- * as on the wire. In ours() what is left out is not compared: " win ..." and "<...>". "TS" alone
- * stands for any timestamps. Our timestamps count milliseconds from the first one seen; sequence
- * numbers of both sides start just below 2^32, so that every test crosses the wrap.
+ * Flags are those of tcpdump (S F E W R P U .), sequence numbers relative to each side's SYN,
+ * windows as on the wire. In ours() what is left out is not compared: " win ..." and "<...>". "TS"
+ * alone stands for any timestamps. Our timestamps count milliseconds from the first one seen;
+ * sequence numbers of both sides start just below 2^32, so that every test crosses the wrap.
  *
  * After each step every invariant of the stack is checked.
  */
