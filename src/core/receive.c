@@ -145,10 +145,7 @@ enum stack_rx_verdict ip_deliver(struct stack *stack, const struct ip_packet *pa
 static void look_up(struct stack *stack, struct stack_rx *rx)
 {
     const struct tcp_segment *segment = &rx->segment;
-    struct tcp_flow flow = {.local = segment->destination.address,
-                            .remote = segment->source.address,
-                            .local_port = segment->destination.port,
-                            .remote_port = segment->source.port};
+    struct tcp_flow flow = tcp_segment_flow(segment);
     uint32_t hash = flow_table_hash(stack, &flow);
     rx->connection = flow_table_find(stack, &flow, hash);
     if (rx->connection == NULL)

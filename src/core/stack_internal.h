@@ -27,6 +27,17 @@ struct tcp_flow {
     uint16_t remote_port;
 };
 
+/** The flow that an arriving segment belongs to: we are its destination. */
+static inline struct tcp_flow tcp_segment_flow(const struct tcp_segment *segment)
+{
+    return (struct tcp_flow){
+        .local = segment->destination.address,
+        .remote = segment->source.address,
+        .local_port = segment->destination.port,
+        .remote_port = segment->source.port,
+    };
+}
+
 struct neighbour;
 
 /** What the stack hangs a connection into. Written by the stack only. */

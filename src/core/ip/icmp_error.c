@@ -46,6 +46,21 @@ static bool is_icmp_error(const struct ip_packet *packet)
     return packet->is_v4 ? type != ICMP_ECHO_REQUEST : type < ICMPV6_ECHO_REQUEST;
 }
 
+/** Checksum the ICMP message of `length` bytes behind the IP header, and let it go. */
+static void answer_finish(struct stack *stack, struct packet *answer,
+                          const struct ip_address *source, uint32_t length)
+{
+    const struct ip_address *destination = &answer->destination;
+    uint8_t *icmp = answer->bytes + ip_header_bytes(destination);
+    store_be16(icmp + 2, 0);
+    uint32_t sum = ip_address_is_v4(destination)
+                       ? 0
+                       : ip_pseudo_sum(source, destination, IP_PROTOCOL_ICMPV6, length);
+    uint16_t checksum = checksum_finish(checksum_add(sum, icmp, length));
+    memcpy(icmp + 2, &checksum, 2);
+    packet_send(stack, answer);
+}
+
 void icmp_error_send(struct stack *stack, const struct ip_packet *packet, uint8_t type,
                      uint8_t code, uint32_t parameter, uint64_t now_ns)
 {
@@ -78,13 +93,9 @@ void icmp_error_send(struct stack *stack, const struct ip_packet *packet, uint8_
     (void)ip_header_write(answer->bytes, &source, &packet->source, protocol, 64, 0, length, false);
     icmp[0] = type;
     icmp[1] = code;
-    store_be16(icmp + 2, 0);
     store_be32(icmp + 4, parameter);
     memcpy(icmp + ICMP_HEADER_BYTES, packet->bytes, quoted);
-    uint32_t sum = packet->is_v4 ? 0 : ip_pseudo_sum(&source, &packet->source, protocol, length);
-    uint16_t checksum = checksum_finish(checksum_add(sum, icmp, length));
-    memcpy(icmp + 2, &checksum, 2);
-    packet_send(stack, answer);
+    answer_finish(stack, answer, &source, length);
 }
 
 void icmp_echo_reply(struct stack *stack, const struct ip_packet *packet, uint8_t type)
@@ -108,11 +119,7 @@ void icmp_echo_reply(struct stack *stack, const struct ip_packet *packet, uint8_
                           packet->traffic_class, length, false);
     memcpy(icmp, packet->bytes + packet->header_length, length);
     icmp[0] = type;
-    store_be16(icmp + 2, 0);
-    uint32_t sum = packet->is_v4 ? 0 : ip_pseudo_sum(&source, &packet->source, protocol, length);
-    uint16_t checksum = checksum_finish(checksum_add(sum, icmp, length));
-    memcpy(icmp + 2, &checksum, 2);
-    packet_send(stack, answer);
+    answer_finish(stack, answer, &source, length);
 }
 
 /* ---- Errors about our segments ------------------------------------------------------------ */

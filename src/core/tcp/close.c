@@ -11,15 +11,7 @@ void tcp_reset_reply(struct stack *stack, const struct tcp_segment *segment)
 {
     if (segment->flags & TCP_RST)
         return;
-    struct tcp_reply reply = {
-        .flow =
-            {
-                .local = segment->destination.address,
-                .remote = segment->source.address,
-                .local_port = segment->destination.port,
-                .remote_port = segment->source.port,
-            },
-    };
+    struct tcp_reply reply = {.flow = tcp_segment_flow(segment)};
     if (segment->flags & TCP_ACK) {
         reply.flags = TCP_RST;
         reply.seq = segment->ack;

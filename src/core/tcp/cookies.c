@@ -39,16 +39,6 @@ static uint32_t cookie_hash(struct stack *stack, const struct tcp_flow *flow, se
     return (uint32_t)stack_siphash(stack, bytes, sizeof(bytes)) & 0xffffff;
 }
 
-static struct tcp_flow flow_of(const struct tcp_segment *segment)
-{
-    return (struct tcp_flow){
-        .local = segment->destination.address,
-        .remote = segment->source.address,
-        .local_port = segment->destination.port,
-        .remote_port = segment->source.port,
-    };
-}
-
 /** Our timestamp clock, not after now, with the SYN's options in its low bits. */
 static uint32_t timestamp_with_options(uint32_t now, const struct tcp_options *options)
 {
@@ -66,7 +56,7 @@ void tcp_cookie_send(struct stack *stack, struct tcp_listener *listener,
                      const struct tcp_segment *segment, uint64_t now_ns)
 {
     const struct tcp_defaults *defaults = &stack_get_config(stack)->tcp;
-    struct tcp_flow flow = flow_of(segment);
+    struct tcp_flow flow = tcp_segment_flow(segment);
     uint32_t period = (uint32_t)(now_ns / PERIOD_NS);
     uint16_t peer_mss = segment->options.has_mss ? segment->options.mss : TCP_MSS_DEFAULT;
     uint32_t index = 0;
@@ -112,7 +102,7 @@ void tcp_cookie_send(struct stack *stack, struct tcp_listener *listener,
 bool tcp_cookie_check(struct stack *stack, const struct tcp_segment *segment, uint64_t now_ns,
                       struct tcp_options *options)
 {
-    struct tcp_flow flow = flow_of(segment);
+    struct tcp_flow flow = tcp_segment_flow(segment);
     uint32_t cookie = segment->ack.value - 1;
     uint32_t index = cookie >> 24 & 7;
     uint32_t now_period = (uint32_t)(now_ns / PERIOD_NS);

@@ -32,16 +32,6 @@ void tcp_listener_forget_embryonic(struct tcp_connection *connection)
     connection->listener = NULL;
 }
 
-static struct tcp_flow flow_of(const struct tcp_segment *segment)
-{
-    return (struct tcp_flow){
-        .local = segment->destination.address,
-        .remote = segment->source.address,
-        .local_port = segment->destination.port,
-        .remote_port = segment->source.port,
-    };
-}
-
 struct tcp_connection *tcp_listener_spawn(struct tcp_listener *listener,
                                           const struct tcp_segment *segment, const seq_t *iss,
                                           const struct tcp_options *options, uint64_t now_ns)
@@ -50,7 +40,7 @@ struct tcp_connection *tcp_listener_spawn(struct tcp_listener *listener,
     struct tcp_connection *c = stack_connection_alloc(stack);
     if (c == NULL)
         return NULL;
-    c->flow = flow_of(segment);
+    c->flow = tcp_segment_flow(segment);
     c->passive = true;
     tcp_connection_init(stack, c, &listener->options,
                         iss ? *iss : tcp_isn_choose(stack, &c->flow, now_ns), now_ns);
