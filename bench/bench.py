@@ -314,30 +314,14 @@ def main():
     folder = measure.make_folder()
     sides = [measure.Side("b", stack, number, folder, options.build, options.port)
              for number, stack in enumerate(stacks)]
-    runs, failures, status = {}, {}, 0
-    try:
-        measure.prepare_process()
-        labs.sweep_dead_runs(options.build)
-        measure.warn_if_busy("bench")
-        for side in sides:
-            side.up()
+    runs, failures = {}, {}
+
+    def work():
         measure_all(sides, works, options, runs, failures)
         write_report(to_rows(works, stacks, runs, failures), options, stacks)
-        status = 1 if failures else 0
-    except measure.Interrupted as interrupted:
-        print(f"\nbench: stopped by {interrupted}", file=sys.stderr)
-        status = 130
-    except (Failure, OSError, RedisError) as failure:
-        print(f"\nbench: {failure}", file=sys.stderr)
-        status = 1
-    finally:
-        measure.ignore_signals()
-        for side in sides:
-            if complaint := side.down():
-                print(f"bench: {complaint}", file=sys.stderr)
-                status = status or 1
-        shutil.rmtree(folder, ignore_errors=True)
-    return status
+        return 1 if failures else 0
+
+    return measure.run_on("bench", sides, folder, options.build, work)
 
 
 if __name__ == "__main__":

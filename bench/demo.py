@@ -7,14 +7,13 @@ Exit status: 0 measured; 1 something failed; 2 bad usage; 130 interrupted. Leave
 import argparse
 import json
 import os
-import shutil
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
 import measure  # noqa: E402
-from measure import Cell, Failure, RedisError, labs  # noqa: E402
+from measure import Cell, labs  # noqa: E402
 
 # GET reads what the SET before it wrote, so their order matters.
 CELLS = [Cell(op, size) for size in (64, 1024) for op in ("SET", "GET")]
@@ -144,33 +143,17 @@ def main():
     sides = [measure.Side("d", stack, number, folder, options.build, options.port)
              for number, stack in enumerate(STACKS)]
     runs = {(cell, stack): [] for cell in CELLS for stack in STACKS}
-    status = 0
-    try:
-        measure.prepare_process()
-        labs.sweep_dead_runs(options.build)
-        measure.warn_if_busy("demo")
-        for side in sides:
-            side.up()
+
+    def work():
         measure_all(sides, options, runs)
         rows = to_rows(runs)
         strict = measure_strict_kernel(sides[0], STRICT_S)
         print_table(rows, runs, strict)
         print_idle(sides[1])
         write_json(os.path.join(options.build, "demo.json"), rows)
-    except measure.Interrupted as interrupted:
-        print(f"\ndemo: stopped by {interrupted}", file=sys.stderr)
-        status = 130
-    except (Failure, OSError, RedisError) as failure:
-        print(f"\ndemo: {failure}", file=sys.stderr)
-        status = 1
-    finally:
-        measure.ignore_signals()
-        for side in sides:
-            if complaint := side.down():
-                print(f"demo: {complaint}", file=sys.stderr)
-                status = status or 1
-        shutil.rmtree(folder, ignore_errors=True)
-    return status
+        return 0
+
+    return measure.run_on("demo", sides, folder, options.build, work)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import csv
 import dataclasses
 import io
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -23,7 +24,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..
 from harness import lab as labs  # noqa: E402
 from harness.process import (CLIENT_CORE, HOST_CORE, Failure, allow_many_descriptors,  # noqa: E402
                              cpu_seconds, run)
-from harness.resp import RedisError  # noqa: E402,F401  (for those who measure)
+from harness.resp import RedisError  # noqa: E402
 from harness.servers import start_redis  # noqa: E402
 
 CALIBRATION_REQUESTS = 10000
@@ -106,6 +107,35 @@ class CpuClock:
                 for name in ("cpu0", "cpu1")]
         softirq = cores["cpu1"][1] - start_cores["cpu1"][1]
         return busy[0], busy[1], softirq, engine - start_engine
+
+
+def run_on(name, sides, folder, build, work):
+    """Set the sides up, do the work, which gives the exit status, and clean up in all cases.
+
+    Returns the exit status: work's own; 1 something failed; 130 interrupted.
+    """
+    status = 0
+    try:
+        prepare_process()
+        labs.sweep_dead_runs(build)
+        warn_if_busy(name)
+        for side in sides:
+            side.up()
+        status = work()
+    except Interrupted as interrupted:
+        print(f"\n{name}: stopped by {interrupted}", file=sys.stderr)
+        status = 130
+    except (Failure, OSError, RedisError) as failure:
+        print(f"\n{name}: {failure}", file=sys.stderr)
+        status = 1
+    finally:
+        ignore_signals()
+        for side in sides:
+            if complaint := side.down():
+                print(f"{name}: {complaint}", file=sys.stderr)
+                status = status or 1
+        shutil.rmtree(folder, ignore_errors=True)
+    return status
 
 
 class Side:
