@@ -59,7 +59,7 @@ void tcp_cwnd_on_ack(struct tcp_connection *connection, uint32_t acked, uint64_t
     if (!cwnd_limits(connection))
         return;
     if (hot->cwnd < ssthresh && tcp_congestion_of(connection)->slow_start != NULL) {
-        acked = tcp_congestion_of(connection)->slow_start(connection, acked);
+        acked = tcp_congestion_of(connection)->slow_start(connection, acked, now_ns);
         ssthresh = connection->congestion.ssthresh;
     }
     if (hot->cwnd < ssthresh) {

@@ -21,7 +21,7 @@ struct tcp_congestion_control {
     /** Sending resumes after idle_ns with nothing in flight. */
     void (*resume)(struct tcp_connection *connection, uint64_t idle_ns);
     /** How fast slow start may grow: of acked bytes, those that count. NULL: all. */
-    uint32_t (*slow_start)(struct tcp_connection *connection, uint32_t acked);
+    uint32_t (*slow_start)(struct tcp_connection *connection, uint32_t acked, uint64_t now_ns);
     /** On connections with ECN, every ACK: bytes arrived, the peer reporting marks or not. */
     void (*marks)(struct tcp_connection *connection, uint32_t bytes, bool echo);
     bool needs_ecn; /**< negotiates ECN by itself; is told of each mark (RFC 8257 §3.2) */
@@ -40,7 +40,7 @@ void tcp_reno_avoid(struct tcp_connection *connection, uint32_t acked, uint64_t 
 void tcp_hystart_restart(struct tcp_connection *connection);
 
 /** Slow start under HyStart++ (RFC 9406). Leaves it by setting ssthresh. */
-uint32_t tcp_hystart_slow_start(struct tcp_connection *connection, uint32_t acked);
+uint32_t tcp_hystart_slow_start(struct tcp_connection *connection, uint32_t acked, uint64_t now_ns);
 
 /** The round trip that an ACK's timestamp tells, for HyStart++ in the initial slow start. */
 void tcp_hystart_sample(struct tcp_connection *connection, uint32_t rtt_ms);

@@ -201,8 +201,9 @@ struct tcp_cubic {
 /** HyStart++ (RFC 9406), in the initial slow start, before CUBIC's curve exists. */
 struct tcp_hystart {
     uint64_t round_end; /**< windowEnd: snd_nxt when the round began; 0 before the first */
-    uint32_t last_min_us, current_min_us; /**< round trips of the last and this round */
-    uint32_t baseline_us;                 /**< cssBaselineMinRtt; 0: in standard slow start */
+    uint32_t last_min_us, current_min_us;   /**< round trips of the last and this round */
+    uint32_t baseline_us;                   /**< cssBaselineMinRtt; 0: in standard slow start */
+    uint32_t train_began_us, train_last_us; /**< the round's ACK train */
     uint8_t samples;
     uint8_t css_rounds; /**< rounds of conservative slow start so far */
 };

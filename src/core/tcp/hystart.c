@@ -3,6 +3,11 @@
  * Round trips that grow by an eighth say that a queue is building: growth slows to a quarter
  * (conservative slow start), and ends after five rounds unless the round trips shrink again.
  *
+ * Besides, the ACK train of HyStart (Ha & Rhee 2011) as Linux has it, for a bottleneck whose whole
+ * queue is below the 4 ms that RFC 9406 wants to see: ACKs that follow one another closely come at
+ * the bottleneck's rate, so once such a train is half a round trip long, the window that doubles
+ * next is what the path holds. That ends slow start at once.
+ *
  * Samples are the timestamps' milliseconds, one per ACK, fine enough for thresholds of 4 ms and
  * more; the timed segment (rto.h) is but one per round. Without timestamps slow start is plain.
  */
@@ -14,6 +19,11 @@
 #define RTT_SAMPLES          8
 #define CSS_GROWTH_DIVISOR   4
 #define CSS_ROUNDS           5
+
+/** ACKs further apart than this are not one train; Linux's hystart_ack_delta_us. */
+#define TRAIN_GAP_US 2000
+/** Below this window no train tells anything; Linux's hystart_low_window. */
+#define TRAIN_WINDOW_SEGMENTS 16
 
 /** Only before the first loss; afterwards the private area is CUBIC's curve (RFC 9406 §4.3). */
 static bool is_initial_slow_start(const struct tcp_connection *connection)
@@ -40,13 +50,26 @@ void tcp_hystart_restart(struct tcp_connection *connection)
         connection->congestion.own = (union tcp_congestion_private){0};
 }
 
-static void round_begin(struct tcp_connection *connection)
+static void round_begin(struct tcp_connection *connection, uint32_t now_us)
 {
     struct tcp_hystart *hystart = &connection->congestion.own.hystart;
     hystart->round_end = connection->hot.snd_nxt;
     hystart->last_min_us = hystart->current_min_us;
     hystart->current_min_us = 0;
     hystart->samples = 0;
+    hystart->train_began_us = hystart->train_last_us = now_us;
+}
+
+/** The round's ACKs so far came without a gap, for longer than half the least round trip. */
+static bool train_is_long(struct tcp_connection *connection, uint32_t now_us)
+{
+    struct tcp_hystart *hystart = &connection->congestion.own.hystart;
+    uint32_t min_rtt_us = connection->congestion.min_rtt_us;
+    if (min_rtt_us == UINT32_MAX || now_us - hystart->train_last_us > TRAIN_GAP_US)
+        return false;
+    hystart->train_last_us = now_us;
+    return connection->hot.cwnd >= TRAIN_WINDOW_SEGMENTS * (uint32_t)connection->hot.mss &&
+           now_us - hystart->train_began_us > min_rtt_us / 2;
 }
 
 static uint32_t rtt_threshold_us(uint32_t rtt_us)
@@ -65,8 +88,9 @@ static uint32_t slow_start_end(struct tcp_connection *connection, uint32_t acked
     return acked;
 }
 
-uint32_t tcp_hystart_slow_start(struct tcp_connection *connection, uint32_t acked)
+uint32_t tcp_hystart_slow_start(struct tcp_connection *connection, uint32_t acked, uint64_t now_ns)
 {
+    uint32_t now_us = (uint32_t)(now_ns / NS_PER_US);
     struct tcp_hystart *hystart = &connection->congestion.own.hystart;
     if (!is_initial_slow_start(connection))
         return acked;
@@ -82,7 +106,9 @@ uint32_t tcp_hystart_slow_start(struct tcp_connection *connection, uint32_t acke
     if (connection->hot.snd_una > hystart->round_end) {
         if (hystart->baseline_us != 0 && ++hystart->css_rounds > CSS_ROUNDS)
             return slow_start_end(connection, acked);
-        round_begin(connection);
+        round_begin(connection, now_us);
+    } else if (train_is_long(connection, now_us)) {
+        return slow_start_end(connection, acked);
     }
     return hystart->baseline_us != 0 ? acked / CSS_GROWTH_DIVISOR : acked;
 }

@@ -130,6 +130,49 @@ static void hystart_slows_down_when_a_queue_builds(void **unused)
     assert_true(info().snd_ssthresh < 0x7fffffff);
 }
 
+/** Rounds of slow start at a bottleneck that lets two segments pass every gap_us, the path being
+    20 ms long; the application always has more. @return cwnd when slow start ended, or after
+    four rounds. */
+static uint32_t cwnd_after_train(uint64_t gap_us)
+{
+    begin(TCP_CONGESTION_CUBIC);
+    app_send(4000 * 1448);
+    unsigned in_flight = ours_any();
+    for (unsigned round = 0; round < 4; round++) {
+        unsigned sent = in_flight;
+        uint64_t train_us = (uint64_t)(sent + 1) / 2 * gap_us;
+        in_flight = 0;
+        after_us(train_us < 20000 || round == 0 ? 20000 - (round == 0 ? 0 : train_us) : 0);
+        while (sent > 0) {
+            unsigned now = sent < 2 ? sent : 2;
+            acked += now * 1448;
+            peer(". 1:1(0) ack %u win 65535", acked);
+            if (info().snd_ssthresh != 0x7fffffff)
+                return info().snd_cwnd;
+            in_flight += ours_any();
+            sent -= now;
+            after_us(gap_us);
+        }
+    }
+    return info().snd_cwnd;
+}
+
+static void hystart_ends_when_the_ack_train_is_half_a_round_trip(void **unused)
+{
+    (void)unused;
+    /* 10 ms of ACKs, 500 µs apart, are 40 segments: in the round after it was 40. */
+    uint32_t cwnd = cwnd_after_train(500);
+    assert_in_range(cwnd, 60, 84);
+    assert_int_equal(info().snd_ssthresh, cwnd);
+}
+
+static void hystart_sees_no_train_in_acks_with_gaps(void **unused)
+{
+    (void)unused;
+    assert_true(cwnd_after_train(2500) > 100);
+    assert_int_equal(info().snd_ssthresh, 0x7fffffff);
+}
+
 static void hystart_goes_on_when_it_was_jitter(void **unused)
 {
     (void)unused;
@@ -199,6 +242,8 @@ int main(void)
         TEST(cubic_is_as_fast_as_reno_on_short_paths),
         TEST(hystart_slows_down_when_a_queue_builds),
         TEST(hystart_goes_on_when_it_was_jitter),
+        TEST(hystart_ends_when_the_ack_train_is_half_a_round_trip),
+        TEST(hystart_sees_no_train_in_acks_with_gaps),
         TEST(window_not_used_does_not_grow),
         TEST(idleness_brings_back_the_initial_window),
         TEST(algorithm_can_be_changed),
