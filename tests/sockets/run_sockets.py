@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """Run the socket cases on kernel TCP and on PnO, and compare what they print, line by line.
 
-Both runs happen in the host namespace of a lab of its own; with PNO_LOOPBACK=1 the engine turns the
-cases' loopback traffic round. Prints 'ok FAMILY CASE' or 'not ok FAMILY CASE: why' for each case; exit
+Each run happens in the host namespace of a lab of its own (the kernel's TIME_WAIT connections of one
+run would take ports from the other); with PNO_LOOPBACK=1 the engine turns the cases' loopback traffic
+round. Prints 'ok FAMILY CASE' or 'not ok FAMILY CASE: why' for each case; exit
 status 0 if all agree, else 1.
 """
 
@@ -29,9 +30,9 @@ def parse_arguments():
 class Lab:
     """`pno lab` of a name that no other run has."""
 
-    def __init__(self, build):
+    def __init__(self, build, letter):
         self.pno = os.path.join(build, "src/cli/pno")
-        self.name = f"ps{os.getpid()}"
+        self.name = f"ps{os.getpid()}{letter}"
 
     def __enter__(self):
         subprocess.run([self.pno, "lab", "--name", self.name, "up"], check=True, timeout=60)
@@ -104,8 +105,9 @@ def main():
         print("skip sockets: needs root (network namespaces)")
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with Lab(options.build) as lab:
+    with Lab(options.build, "k") as lab:
         kernel = lab.run(cases, *options.words)
+    with Lab(options.build, "p") as lab:
         pno = lab.run(lab.pno, "run", "--", cases, *options.words,
                       environment={"PNO_LOOPBACK": "1"})
         opened = lab.connections_opened()
