@@ -142,14 +142,13 @@ enum stack_rx_verdict ip_deliver(struct stack *stack, const struct ip_packet *pa
 
 /* ---- TCP ---------------------------------------------------------------------------------- */
 
-static void look_up(struct stack *stack, struct stack_rx *rx)
+void stack_receive_look_up(struct stack *stack, struct stack_rx *rx)
 {
-    const struct tcp_segment *segment = &rx->segment;
-    struct tcp_flow flow = tcp_segment_flow(segment);
+    struct tcp_flow flow = tcp_segment_flow(&rx->segment);
     uint32_t hash = flow_table_hash(stack, &flow);
     rx->connection = flow_table_find(stack, &flow, hash);
-    if (rx->connection == NULL)
-        rx->listener = listener_table_find(stack, &segment->destination, hash);
+    rx->listener =
+        rx->connection == NULL ? listener_table_find(stack, &rx->segment.destination, hash) : NULL;
 }
 
 enum stack_rx_verdict tcp_header_parse(struct stack *stack, const struct ip_packet *packet,
@@ -190,7 +189,7 @@ enum stack_rx_verdict tcp_header_parse(struct stack *stack, const struct ip_pack
                                 &segment->options);
     rx->packet = packet->base;
     stack->counters.segments_in++;
-    look_up(stack, rx);
+    stack_receive_look_up(stack, rx);
     return STACK_RX_TCP;
 }
 

@@ -131,6 +131,9 @@ enum stack_rx_verdict stack_receive_parse(struct stack *stack, const uint8_t *fr
                                           uint32_t frame_bytes, struct stack_rx_hints hints,
                                           uint64_t now_ns, struct stack_rx *rx);
 
+/** Look up again whose a parsed segment is: connections may have come or gone since. */
+void stack_receive_look_up(struct stack *stack, struct stack_rx *rx);
+
 struct stack_rx_result {
     /** Payload to place: place_length bytes from packet + segment.payload_frame_offset +
         place_skip, at stream offset place_offset. place_length 0: nothing. */

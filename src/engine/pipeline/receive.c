@@ -173,13 +173,13 @@ static void receive_early_payload(struct engine_core *core, const struct arrival
                                   struct stack_rx *rx)
 {
     (void)events_run(core);
-    if (!parse(core, arrival, rx))
-        return;
+    stack_receive_look_up(core->stack, rx);
     if (receiver(rx) == NULL) {
         rx->segment.payload_refused = true;
         apply(core, arrival, rx);
         (void)events_run(core);
-        if (!parse(core, arrival, rx) || receiver(rx) == NULL)
+        stack_receive_look_up(core->stack, rx);
+        if (receiver(rx) == NULL)
             return;
     }
     rx->segment.payload_refused = has_no_room(receiver(rx));
