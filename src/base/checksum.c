@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+/* ---- Bulk: vectors ------------------------------------------------------------------------ */
+
 /** Vectors of the compiler's own kind, which every machine has, instead of intrinsics. */
 typedef uint64_t lanes_t __attribute__((vector_size(16)));
 
@@ -53,74 +55,132 @@ static inline void copy_step(struct lane_sums *sums, uint8_t *to, const uint8_t 
     sum_step(sums, first, second);
 }
 
-/** Less than a step. */
-static inline uint64_t sum_tail(uint64_t sum, const uint8_t *bytes, size_t length)
+/* ---- Headers and small payloads: whole words and their carries ---------------------------- */
+
+/** What lanes must save before gathering them pays. */
+#define LANES_BYTES_MIN 256
+
+static inline uint64_t load_8(const uint8_t *bytes)
 {
-    uint64_t words;
-    for (; length >= sizeof(words); length -= sizeof(words), bytes += sizeof(words)) {
-        memcpy(&words, bytes, sizeof(words));
-        sum += (words & 0xffffffff) + (words >> 32);
-    }
+    uint64_t word;
+    memcpy(&word, bytes, sizeof(word));
+    return word;
+}
+
+static inline uint32_t load_4(const uint8_t *bytes)
+{
+    uint32_t word;
+    memcpy(&word, bytes, sizeof(word));
+    return word;
+}
+
+static inline uint64_t copy_8(uint8_t *to, const uint8_t *from)
+{
+    uint64_t word = load_8(from);
+    memcpy(to, &word, sizeof(word));
+    return word;
+}
+
+/** One's complement: the carry comes in again at the lower end. */
+static inline uint64_t add_carry(uint64_t sum, uint64_t word)
+{
+    sum += word;
+    return sum + (sum < word);
+}
+
+/** Less than a word: the missing bytes count as zero (RFC 1071 §4.1). */
+static inline uint64_t load_rest(const uint8_t *bytes, size_t length)
+{
+    uint64_t word = 0;
     if (length >= 4) {
-        uint32_t word;
-        memcpy(&word, bytes, sizeof(word));
-        sum += word;
-        length -= sizeof(word);
-        bytes += sizeof(word);
-    }
-    if (length > 0) {
-        uint32_t word = 0; /* the missing bytes count as zero (RFC 1071 §4.1) */
+        word = load_4(bytes);
+        if (length > 4) {
+            uint32_t rest = 0;
+            memcpy(&rest, bytes + 4, length - 4);
+            word |= (uint64_t)rest << 32;
+        }
+    } else if (length > 0) {
         memcpy(&word, bytes, length);
-        sum += word;
     }
-    return sum;
+    return word;
+}
+
+static inline uint64_t sum_words(uint64_t sum, const uint8_t *bytes, size_t length)
+{
+    for (; length >= 32; length -= 32, bytes += 32) {
+        sum = add_carry(sum, load_8(bytes));
+        sum = add_carry(sum, load_8(bytes + 8));
+        sum = add_carry(sum, load_8(bytes + 16));
+        sum = add_carry(sum, load_8(bytes + 24));
+    }
+    for (; length >= 8; length -= 8, bytes += 8)
+        sum = add_carry(sum, load_8(bytes));
+    return length > 0 ? add_carry(sum, load_rest(bytes, length)) : sum;
+}
+
+static inline uint64_t copy_words(uint64_t sum, uint8_t *to, const uint8_t *from, size_t length)
+{
+    for (; length >= 32; length -= 32, from += 32, to += 32) {
+        sum = add_carry(sum, copy_8(to, from));
+        sum = add_carry(sum, copy_8(to + 8, from + 8));
+        sum = add_carry(sum, copy_8(to + 16, from + 16));
+        sum = add_carry(sum, copy_8(to + 24, from + 24));
+    }
+    for (; length >= 8; length -= 8, from += 8, to += 8)
+        sum = add_carry(sum, copy_8(to, from));
+    if (length == 0)
+        return sum;
+    memcpy(to, from, length);
+    return add_carry(sum, load_rest(from, length));
+}
+
+/* ---- Both --------------------------------------------------------------------------------- */
+
+/** Apart, so that a header's sum does not pay for saving its registers. */
+static __attribute__((noinline)) uint64_t add_bulk(const uint8_t *bytes, size_t length)
+{
+    struct lane_sums sums = {0};
+    for (const uint8_t *end = bytes + length; bytes < end; bytes += 2 * STEP_BYTES) {
+        add_step(&sums, bytes);
+        add_step(&sums, bytes + STEP_BYTES);
+    }
+    return sum_lanes(&sums);
+}
+
+static __attribute__((noinline)) uint64_t copy_bulk(uint8_t *to, const uint8_t *from, size_t length)
+{
+    struct lane_sums sums = {0};
+    for (const uint8_t *end = from + length; from < end;
+         from += 2 * STEP_BYTES, to += 2 * STEP_BYTES) {
+        copy_step(&sums, to, from);
+        copy_step(&sums, to + STEP_BYTES, from + STEP_BYTES);
+    }
+    return sum_lanes(&sums);
+}
+
+/** As much of a piece as is gathered in vectors: whole pairs of steps. */
+static inline size_t bulk_bytes(size_t length)
+{
+    return length >= LANES_BYTES_MIN ? length - length % (2 * STEP_BYTES) : 0;
 }
 
 uint32_t checksum_add(uint32_t sum, const void *bytes, size_t length)
 {
-    const uint8_t *position = bytes;
     uint64_t total = sum;
-
-    if (length >= STEP_BYTES) {
-        struct lane_sums sums = {0};
-        for (; length >= 2 * STEP_BYTES; length -= 2 * STEP_BYTES, position += 2 * STEP_BYTES) {
-            add_step(&sums, position);
-            add_step(&sums, position + STEP_BYTES);
-        }
-        if (length >= STEP_BYTES) {
-            add_step(&sums, position);
-            length -= STEP_BYTES;
-            position += STEP_BYTES;
-        }
-        total += sum_lanes(&sums);
-    }
-    return checksum_fold64(sum_tail(total, position, length));
+    size_t bulk = bulk_bytes(length);
+    if (bulk > 0)
+        total += add_bulk(bytes, bulk);
+    return checksum_fold64(sum_words(total, (const uint8_t *)bytes + bulk, length - bulk));
 }
 
 uint32_t checksum_copy(uint32_t sum, void *restrict destination, const void *restrict source,
                        size_t length)
 {
-    const uint8_t *from = source;
-    uint8_t *to = destination;
     uint64_t total = sum;
-
-    if (length >= STEP_BYTES) {
-        struct lane_sums sums = {0};
-        while (length >= 2 * STEP_BYTES) {
-            copy_step(&sums, to, from);
-            copy_step(&sums, to + STEP_BYTES, from + STEP_BYTES);
-            length -= 2 * STEP_BYTES;
-            from += 2 * STEP_BYTES;
-            to += 2 * STEP_BYTES;
-        }
-        if (length >= STEP_BYTES) {
-            copy_step(&sums, to, from);
-            length -= STEP_BYTES;
-            from += STEP_BYTES;
-            to += STEP_BYTES;
-        }
-        total += sum_lanes(&sums);
-    }
-    memcpy(to, from, length);
-    return checksum_fold64(sum_tail(total, from, length));
+    size_t bulk = bulk_bytes(length);
+    if (bulk > 0)
+        total += copy_bulk(destination, source, bulk);
+    total = copy_words(total, (uint8_t *)destination + bulk, (const uint8_t *)source + bulk,
+                       length - bulk);
+    return checksum_fold64(total);
 }
