@@ -2,7 +2,8 @@
 # Install what building, testing and demonstrating PnO needs on Debian 12, and nothing if it is all
 # there. Says in one line what it installs. No installed service is started.
 #   install-deps.sh         for building, and for `make demo`
-#   install-deps.sh check   also the servers that `make check` runs
+#   install-deps.sh check   also the programs that `make check` runs, and tshark, which judges captures
+#   install-deps.sh apps    also the programs that `make check-apps` runs
 #   install-deps.sh bench   also what `make bench` measures and draws with
 set -eu
 
@@ -12,15 +13,18 @@ packages="
     clang clang-format clang-tidy libclang-rt-14-dev spin binutils
     python3 iproute2 ethtool procps util-linux curl redis-server redis-tools"
 case "${1:-}" in
-check) packages="$packages lighttpd nginx-light haproxy memcached" ;;
+check | apps) packages="$packages lighttpd nginx-light haproxy memcached nodejs iperf3 wrk apache2-utils
+    openssh-server openssh-client openssl tshark" ;;
 bench) packages="$packages lighttpd nginx-light haproxy memcached wrk gnuplot-nox
     liblwip-dev valgrind" ;;
 "") ;;
 *)
-    echo "install-deps: '$1'? Say nothing, 'check' or 'bench'" >&2
+    echo "install-deps: '$1'? Say nothing, 'check', 'apps' or 'bench'" >&2
     exit 2
     ;;
 esac
+[ "${1:-}" != apps ] || packages="$packages apache2 postgresql mariadb-server openjdk-17-jdk-headless
+    erlang-base vsftpd rsync wget stunnel4 nghttp2-client liburing-dev gunicorn git"
 
 is_installed() {
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]

@@ -42,8 +42,8 @@ def parse_arguments():
     parser.add_argument("--stack", choices=("pno", "kernel"), default="pno")
     parser.add_argument("--build", metavar="DIR", default=os.path.join(labs.REPOSITORY, "build"))
     parser.add_argument("--port", choices=("af_xdp", "af_packet", "tap"))
-    parser.add_argument("--no-later", action="store_true",
-                        help="leave out the programs of the issue to come")
+    parser.add_argument("--set", choices=("check", "extra", "all"), default="check",
+                        help="those of make check, those of make check-apps, or both")
     parser.add_argument("--list", action="store_true", help="only say what there is")
     parser.add_argument("--keep", action="store_true", help="keep the files of failed tests")
     options = parser.parse_args()
@@ -58,7 +58,7 @@ def load_tests(options):
     wanted = options.filter.split(",") if options.filter else None
     return [t for t in registry.TESTS
             if (wanted is None or any(w in t.name for w in wanted))
-            and not (options.no_later and t.later)]
+            and options.set in ("all", "extra" if t.extra else "check")]
 
 
 def check_usable(options):

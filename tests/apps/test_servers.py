@@ -58,7 +58,7 @@ def fetch_all(lab, sums, rounds=3):
                     f"{name} differs on a kept-alive connection")
 
 
-@test(later=True)
+@test()
 def lighttpd_serves(context):
     need_program("lighttpd")
     lab = context.up()
@@ -74,7 +74,7 @@ server.port = {PORT}
     lab.assert_nothing_left()
 
 
-@test(later=True)
+@test()
 def nginx_serves(context):
     need_program("nginx")
     lab = context.up()
@@ -104,7 +104,7 @@ http {{
     lab.assert_nothing_left()
 
 
-@test(later=True)
+@test()
 def haproxy_proxies(context):
     """haproxy is offloaded on both sides; its server is on kernel TCP."""
     need_program("haproxy")
@@ -143,7 +143,7 @@ def read_until(connection, end):
     return got
 
 
-@test(later=True)
+@test()
 def memcached_set_get(context):
     need_program("memcached")
     lab = context.up()
@@ -194,7 +194,7 @@ asyncio.run(main())
 """
 
 
-@test(later=True)
+@test()
 def asyncio_echo(context):
     """Bytes come back, and an answer still comes after the client has half-closed."""
     lab = context.up()

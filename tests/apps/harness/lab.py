@@ -23,6 +23,7 @@ from .process import (CLIENT_CORE, HOST_CORE, Failure, Program, run, wait_until)
 HOST_V4, HOST_V6 = "10.77.0.1", "fd77::1"
 CLIENT_V4, CLIENT_V6 = "10.77.0.2", "fd77::2"
 _NAME = re.compile(r"^(p[abd](\d+)n\d+)-(?:host|dpu|client)$")
+BUFFERS_IN_USE = ("rx_chunks_in_use", "tx_extents_in_use")
 REPOSITORY = os.path.realpath(os.path.join(os.path.dirname(__file__), "../../.."))
 
 
@@ -43,7 +44,9 @@ class Lab:
         self.folder = folder
         self.build = build
         self.host, self.client = f"{name}-host", f"{name}-client"
+        self.host_addresses = (HOST_V4, HOST_V6)
         self.programs = []
+        self.engine_killed = False
         os.makedirs(folder, exist_ok=True)
 
     # Starting programs.
@@ -96,6 +99,10 @@ class Lab:
 
     def assert_nothing_left(self, allow=("TIME-WAIT",), timeout_s=5.0):
         """`pno ss` and the arenas are empty; kernel lab: nothing is checked."""
+
+    def engine_descriptors(self):
+        """(pnod's process id, how many descriptors it has), or None where there is no engine."""
+        return None
 
 
 class KernelLab(Lab):
@@ -176,13 +183,21 @@ class PnoLab(Lab):
             left[:] = [f"{s['state']} {s['local']['address']}:{s['local']['port']} "
                        f"{s['remote']['address']}:{s['remote']['port']}"
                        for s in self.sockets() if s["state"] not in allow]
+            stats = self.stats()
             left.extend(f"tenant {t['tenant']} (sockets {t.get('sockets')}, receive bytes "
-                        f"{t.get('receive_bytes_in_use')})" for t in self.stats()["tenants"])
+                        f"{t.get('receive_bytes_in_use')})" for t in stats["tenants"])
+            left.extend(f"{core['counters'][name]} {name} on core {core['core']}"
+                        for core in stats["cores"] for name in BUFFERS_IN_USE
+                        if core["counters"][name])
             return not left
         try:
             wait_until(empty, "pno ss and the arenas empty", timeout_s, 0.1)
         except Failure as failure:
             raise Failure(f"{failure}; left: {'; '.join(left[:3])} ({len(left)} in all)") from None
+
+    def engine_descriptors(self):
+        pid = self.pnod_pid()
+        return pid, len(os.listdir(f"/proc/{pid}/fd"))
 
     def kill_pnod(self):
         """kill -9 of the engine; returns what is needed to start it again."""
@@ -191,11 +206,13 @@ class PnoLab(Lab):
             argv = cmdline.read().decode().split("\0")[:-1]
         argv[0] = os.readlink(f"/proc/{pid}/exe")
         os.kill(pid, signal.SIGKILL)
+        self.engine_killed = True
         wait_until(lambda: not os.path.exists(f"/proc/{pid}") or _is_zombie(pid), "pnod gone")
         return argv
 
     def restart_pnod(self, argv):
         program = self._start("pnod", ["ip", "netns", "exec", self.dpu, *argv], CLIENT_CORE)
+        self.engine_killed = False
 
         def answers():
             if not program.alive():
