@@ -180,7 +180,10 @@ static uint32_t compute_readiness(const struct socket *socket)
 
 static void update(struct socket *socket)
 {
-    atomic_store_explicit(&socket->readiness, compute_readiness(socket), memory_order_seq_cst);
+    uint32_t readiness = compute_readiness(socket);
+    /* Under the socket's lock we are the only writer; what stays needs no costly ordered store. */
+    if (atomic_load_explicit(&socket->readiness, memory_order_relaxed) != readiness)
+        atomic_store_explicit(&socket->readiness, readiness, memory_order_seq_cst);
 }
 
 void socket_changed(struct socket *socket, uint32_t events)
