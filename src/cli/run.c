@@ -7,6 +7,7 @@
 
 #include "cli.h"
 #include "control_client.h"
+#include "hostlink/policy_rule.h"
 #include "paths.h"
 #include "program_kind.h"
 
@@ -67,7 +68,8 @@ static const struct argp run_argp = {
         "Run CMD with its TCP served by pnod: same process, same arguments, same exit status.\v"
         "Where CMD can't be offloaded (no pnod, statically linked, ...) it runs all the same, on "
         "kernel TCP, and one line on standard error says so. PNO_LOOPBACK=1 in the environment "
-        "sends 127.0.0.0/8 and ::1 through the engine too.",
+        "sends 127.0.0.0/8 and ::1 through the engine too; PNO_POLICY holds rules about what is "
+        "offloaded, separated by ';', that go before pnod's (see pno(1)).",
 };
 
 /* Appended, so that a library which the user preloads still sees the calls first. */
@@ -107,10 +109,23 @@ static bool allow_address_sanitizer(void)
     return done;
 }
 
+static void check_policy(const char *command)
+{
+    struct link_policy_rule rules[LINK_POLICY_RULES_MAX];
+    uint32_t count;
+    char problem[200];
+    const char *text = getenv("PNO_POLICY");
+    if (text != NULL &&
+        link_policy_parse_list(text, rules, &count, problem, sizeof(problem)) != 0) {
+        cli_usage_error(command, "PNO_POLICY: %s", problem);
+    }
+}
+
 int command_run(int argc, char **argv)
 {
     struct run_options options = {0};
     cli_parse(&run_argp, argc, argv, &options);
+    check_policy(argv[0]);
 
     const char *name = options.program[0];
     const char *socket_path = paths_control_socket(options.socket);

@@ -62,8 +62,12 @@ void socket_view_processes(const json_t *socket, char *text, size_t size)
     const json_t *process;
     json_array_foreach(processes, index, process)
     {
-        append(text, size, "%s(\"%s\",pid=%" JSON_INTEGER_FORMAT ")", index == 0 ? "users:(" : ",",
+        append(text, size, "%s(\"%s\",pid=%" JSON_INTEGER_FORMAT, index == 0 ? "users:(" : ",",
                text_of(process, "program"), socket_view_integer(process, "pid"));
+        if (json_object_get(process, "fd") != NULL) {
+            append(text, size, ",fd=%" JSON_INTEGER_FORMAT, socket_view_integer(process, "fd"));
+        }
+        append(text, size, ")");
     }
     if (text[0] != '\0') {
         append(text, size, ")");

@@ -4,6 +4,7 @@
 
 #include "cli.h"
 #include "control_client.h"
+#include "not_offloaded.h"
 #include "paths.h"
 #include "socket_view.h"
 
@@ -17,9 +18,10 @@ struct ss_options {
     bool all;
     bool json;
     bool no_header;
+    bool not_offloaded;
 };
 
-enum { OPTION_JSON = 1000 };
+enum { OPTION_JSON = 1000, OPTION_NOT_OFFLOADED };
 
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
@@ -43,6 +45,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     case '6':
         options->family = "ipv6";
         return 0;
+    case OPTION_NOT_OFFLOADED:
+        options->not_offloaded = true;
+        return 0;
     case OPTION_JSON:
         options->json = true;
         return 0;
@@ -59,6 +64,10 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 static const struct argp_option ss_argp_options[] = {
     {"listening", 'l', NULL, 0, "only listening sockets", 0},
     {"all", 'a', NULL, 0, "also TIME-WAIT, SYN-RECV and unconnected sockets", 0},
+    {"not-offloaded", OPTION_NOT_OFFLOADED, NULL, 0,
+     "instead, the sockets of programs under 'pno run' that the kernel serves, and why (asks no "
+     "pnod; root sees all of them, others their own where ptrace is allowed)",
+     0},
     {"ipv4", '4', NULL, 0, "only IPv4", 0},
     {"ipv6", '6', NULL, 0, "only IPv6", 0},
     {"no-header", 'H', NULL, 0, "no header line", 0},
@@ -127,10 +136,58 @@ static json_t *select_wanted(const struct ss_options *options, const json_t *soc
     return wanted;
 }
 
+static void print_json(json_t *sockets)
+{
+    json_t *document = json_pack("{s:O}", "sockets", sockets);
+    json_dumpf(document, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(document);
+}
+
+static void print_not_offloaded(const json_t *socket)
+{
+    char local[ENDPOINT_MAX_BYTES];
+    char remote[ENDPOINT_MAX_BYTES];
+    char owners[LINE_MAX_BYTES];
+    socket_view_endpoint(socket, "local", local, sizeof(local));
+    socket_view_endpoint(socket, "remote", remote, sizeof(remote));
+    socket_view_processes(socket, owners, sizeof(owners));
+    printf("%-7s %-10s %24s %24s %s\n\t%s\n", json_string_value(json_object_get(socket, "netid")),
+           socket_view_state(socket), local, remote, owners,
+           json_string_value(json_object_get(socket, "why")));
+}
+
+static int list_not_offloaded(struct ss_options *options)
+{
+    options->all = options->all || !options->only_listening;
+    json_t *all = not_offloaded_list();
+    json_t *sockets = select_wanted(options, all);
+    size_t index;
+    json_t *socket;
+    json_decref(all);
+    if (options->json) {
+        print_json(sockets);
+    } else {
+        if (!options->no_header) {
+            printf("%-7s %-10s %24s %24s %s\n", "Netid", "State", "Local Address:Port",
+                   "Peer Address:Port", "Process");
+        }
+        json_array_foreach(sockets, index, socket)
+        {
+            print_not_offloaded(socket);
+        }
+    }
+    json_decref(sockets);
+    return 0;
+}
+
 int command_ss(int argc, char **argv)
 {
     struct ss_options options = {0};
     cli_parse(&ss_argp, argc, argv, &options);
+    if (options.not_offloaded) {
+        return list_not_offloaded(&options);
+    }
 
     char message[CONTROL_CLIENT_MESSAGE_MAX];
     json_t *answer = control_client_request(paths_inspected_socket(options.socket), "ss", message);
@@ -141,10 +198,7 @@ int command_ss(int argc, char **argv)
     json_t *sockets = select_wanted(&options, json_object_get(answer, "sockets"));
     json_decref(answer);
     if (options.json) {
-        json_t *document = json_pack("{s:O}", "sockets", sockets);
-        json_dumpf(document, stdout, JSON_INDENT(2));
-        putchar('\n');
-        json_decref(document);
+        print_json(sockets);
     } else {
         if (!options.no_header) {
             printf("%-10s %-6s %-6s %24s %24s %s\n", "State", "Recv-Q", "Send-Q",

@@ -3,6 +3,52 @@
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/** A configuration file is no larger, as far as its lines are counted. */
+#define FILE_BYTES_MAX 1048576
+
+/* ---- Where a mistake is --------------------------------------------------------------------- */
+
+/** The line on which `sought` first stands after `*from`, which moves there; 0: nowhere. */
+static unsigned line_of(const char *text, const char **from, const char *sought)
+{
+    const char *found = strstr(*from, sought);
+    if (found == NULL)
+        return 0;
+    *from = found;
+    unsigned line = 1;
+    for (const char *c = text; c < found; c++)
+        line += *c == '\n';
+    return line;
+}
+
+/** jansson does not say where a value stood, so its text is looked for after its key's. */
+static unsigned find_line(const char *path, const char *key, const json_t *value)
+{
+    char *text = calloc(1, FILE_BYTES_MAX + 1);
+    char quoted_key[OPTIONS_TEXT_MAX];
+    char *literal = json_dumps(value, JSON_ENCODE_ANY);
+    FILE *file = fopen(path, "re");
+    unsigned line = 0;
+    if (text != NULL && literal != NULL && file != NULL) {
+        (void)!fread(text, 1, FILE_BYTES_MAX, file);
+        (void)snprintf(quoted_key, sizeof(quoted_key), "\"%s\"", key);
+        const char *from = text;
+        line = line_of(text, &from, quoted_key);
+        unsigned value_line = line_of(text, &from, literal);
+        if (value_line != 0)
+            line = value_line;
+    }
+    if (file != NULL)
+        (void)fclose(file);
+    free(literal);
+    free(text);
+    return line;
+}
+
+/* ---- Values ------------------------------------------------------------------------------- */
 
 static int apply_scalar(struct engine_options *options, const char *key, const json_t *value,
                         char *problem, size_t problem_bytes)
@@ -25,15 +71,18 @@ static int apply_scalar(struct engine_options *options, const char *key, const j
     return result == 0 ? 0 : -EINVAL;
 }
 
+/** @param culprit  on failure: the value that was refused. */
 static int apply_key(struct engine_options *options, const char *key, const json_t *value,
-                     char *problem, size_t problem_bytes)
+                     const json_t **culprit, char *problem, size_t problem_bytes)
 {
+    *culprit = value;
     if (!json_is_array(value))
         return apply_scalar(options, key, value, problem, problem_bytes);
     size_t index;
     const json_t *element;
     json_array_foreach(value, index, element)
     {
+        *culprit = element;
         int result = apply_scalar(options, key, element, problem, problem_bytes);
         if (result != 0)
             return result;
@@ -54,7 +103,8 @@ int config_load(struct engine_options *options, const char *path, char *problem,
         return -EINVAL;
     }
     int result = 0;
-    char detail[OPTIONS_TEXT_MAX] = "";
+    char detail[OPTIONS_TEXT_MAX * 2] = "";
+    unsigned line = 0;
     if (!json_is_object(root)) {
         (void)snprintf(detail, sizeof(detail), "not a JSON object");
         result = -EINVAL;
@@ -63,10 +113,16 @@ int config_load(struct engine_options *options, const char *path, char *problem,
     json_t *value;
     json_object_foreach(root, key, value)
     {
-        if (result == 0)
-            result = apply_key(options, key, value, detail, sizeof(detail));
+        const json_t *culprit;
+        if (result != 0)
+            break;
+        result = apply_key(options, key, value, &culprit, detail, sizeof(detail));
+        if (result != 0)
+            line = find_line(path, key, culprit);
     }
-    if (result != 0)
+    if (result != 0 && line != 0)
+        (void)snprintf(problem, problem_bytes, "%s:%u: %s", path, line, detail);
+    else if (result != 0)
         (void)snprintf(problem, problem_bytes, "%s: %s", path, detail);
     json_decref(root);
     return result;

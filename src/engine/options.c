@@ -10,6 +10,7 @@
 
 #include "engine/config.h"
 #include "engine/engine.h"
+#include "hostlink/policy_rule.h"
 
 #define CONNECTIONS_DEFAULT 262144
 #define CONNECTIONS_MAX     4194304
@@ -203,6 +204,20 @@ static int set_switch(bool *target, const char *name, const char *value, struct 
     return 0;
 }
 
+static int add_policy_rule(struct engine_options *options, const char *value,
+                           struct problem *problem)
+{
+    static const char name[] = "policy";
+    char why[160];
+    if (options->policy_count == LINK_POLICY_RULES_MAX)
+        return refuse(problem, name, value, "too many rules");
+    struct link_policy_rule *rule = &options->policy[options->policy_count];
+    if (link_policy_parse(value, rule, why, sizeof(why)) != 0)
+        return refuse(problem, name, value, why);
+    options->policy_count++;
+    return 0;
+}
+
 static int set_numeric_option(struct engine_options *options, const char *name, const char *value,
                               struct problem *problem)
 {
@@ -246,6 +261,8 @@ int engine_options_set(struct engine_options *options, const char *name, const c
         return set_cores(options, value, &problem);
     if (strcmp(name, "mac") == 0)
         return set_mac(options, value, &problem);
+    if (strcmp(name, "policy") == 0)
+        return add_policy_rule(options, value, &problem);
     if (strcmp(name, "poll") == 0)
         return set_switch(&options->poll, name, value, &problem);
     if (strcmp(name, "huge") == 0)
@@ -282,6 +299,7 @@ enum option_key {
     KEY_ARENA,
     KEY_CONNECTIONS,
     KEY_DMA,
+    KEY_POLICY,
     KEY_LOG,
 };
 
@@ -303,6 +321,10 @@ static const struct argp_option option_table[] = {
     {"arena-mb", KEY_ARENA, "MIB", 0, "Shared memory per application (default 1024)", 0},
     {"connections", KEY_CONNECTIONS, "N", 0, "Connections per core (default 262144)", 0},
     {"dma", KEY_DMA, "BACKEND", 0, "How host memory is reached (memcpy)", 0},
+    {"policy", KEY_POLICY, "RULE", 0,
+     "Which sockets are offloaded, e.g. 'kernel connect port=22' (repeatable; the first that fits "
+     "decides; see pnod(8))",
+     0},
     {"log", KEY_LOG, "LEVEL", 0, "error, warning, info or debug", 0},
     {NULL, 0, NULL, 0, NULL, 0},
 };
@@ -325,7 +347,7 @@ static void fail(const char *text)
 static error_t parse_option(int key, char *argument, struct argp_state *state)
 {
     struct engine_options *options = state->input;
-    char problem[OPTIONS_TEXT_MAX * 2];
+    char problem[OPTIONS_TEXT_MAX * 4];
     if (key == ARGP_KEY_ARG) {
         (void)snprintf(problem, sizeof(problem), "%s: arguments are not expected", argument);
         fail(problem);

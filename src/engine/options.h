@@ -34,6 +34,8 @@ struct engine_options {
     uint32_t arena_mib; /**< of each tenant: half receive, half host region */
     uint32_t connections_max;
     char dma[OPTIONS_TEXT_MAX];
+    uint32_t policy_count;
+    struct link_policy_rule policy[LINK_POLICY_RULES_MAX];
     enum log_level log_level;
 };
 
@@ -41,7 +43,7 @@ void engine_options_init(struct engine_options *options);
 
 /**
  * Set one option from text: the one place where values are checked, used by the command line and
- * by the configuration file alike. List options (addr, cores) may be set more than once.
+ * by the configuration file alike. List options (addr, cores, policy) may be set more than once.
  * @param name     long name without dashes, as in --help.
  * @param value    its text; "1"/"0" or "true"/"false" for switches.
  * @param problem  filled with one line when the value is refused.

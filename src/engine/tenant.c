@@ -112,6 +112,9 @@ static int make_memory(struct tenant *tenant)
     struct link_arena_header *header = (struct link_arena_header *)(void *)tenant->arena.base;
     header->abi_version = LINK_ABI_VERSION;
     header->engine_cores = engine->core_count;
+    header->policy_count = engine->options.policy_count;
+    memcpy(header->policy, engine->options.policy,
+           engine->options.policy_count * sizeof(header->policy[0]));
     return 0;
 }
 

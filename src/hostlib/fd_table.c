@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "hostlib/lock.h"
+#include "hostlib/notes.h"
 #include "hostlib/real.h"
 
 #define INTERNAL_PLACES_MAX 256
@@ -80,8 +81,10 @@ bool fd_set_file(int fd, struct file *file)
         return true;
     if ((uint32_t)fd >= FD_TABLE_MAX || !table_map())
         return false;
-    if (file != NULL)
+    if (file != NULL) {
         raise_high(&fd_table_high, (uint32_t)fd);
+        notes_forget(fd);
+    }
     struct file *before = atomic_exchange_explicit(&fd_table[fd], file, memory_order_acq_rel);
     if (before != NULL && before != &internal_file)
         file_put(before);

@@ -1,6 +1,7 @@
 /* Sockets: making, naming, opening, ending, options. */
 #include "hostlib/epoll.h"
 #include "hostlib/interpose.h"
+#include "hostlib/notes.h"
 
 static bool is_tcp(int domain, int type, int protocol)
 {
@@ -16,8 +17,12 @@ PNO_EXPORT int socket(int domain, int type, int protocol)
         return fd;
     /* Whatever was known of this number is gone (closed behind our back). */
     fd_set_file(fd, NULL);
-    if (!is_tcp(domain, type, protocol))
+    notes_forget(fd);
+    if (!is_tcp(domain, type, protocol)) {
+        if (domain == AF_INET || domain == AF_INET6)
+            notes_set(fd, SOCKET_NOTE_UNSUPPORTED, 0);
         return fd;
+    }
     struct socket *socket = socket_create(domain == AF_INET6);
     if (socket == NULL)
         return fd;
@@ -47,11 +52,18 @@ PNO_EXPORT int listen(int fd, int backlog)
     return interpose_end_int(socket, result);
 }
 
+/* By the kernel. */
+static int accepted(int listener, int fd)
+{
+    notes_inherit(fd, listener);
+    return fd;
+}
+
 PNO_EXPORT int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)
 {
     struct socket *socket = interpose_offloaded(fd);
     if (socket == NULL)
-        return REAL(accept4)(fd, address, length, flags);
+        return accepted(fd, REAL(accept4)(fd, address, length, flags));
     return interpose_end_int(socket, socket_accept(socket, fd, address, length, flags));
 }
 
@@ -59,7 +71,7 @@ PNO_EXPORT int accept(int fd, struct sockaddr *address, socklen_t *length)
 {
     struct socket *socket = interpose_offloaded(fd);
     if (socket == NULL)
-        return REAL(accept)(fd, address, length);
+        return accepted(fd, REAL(accept)(fd, address, length));
     return interpose_end_int(socket, socket_accept(socket, fd, address, length, 0));
 }
 

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <sys/epoll.h>
 
+#include "hostlib/notes.h"
 #include "hostlib/policy.h"
 #include "hostlib/real.h"
 #include "hostlib/socket.h"
@@ -151,10 +152,9 @@ static int connect_first(struct socket *socket, int fd, const struct sockaddr *a
         if (socket->options.v6only)
             return -ENETUNREACH;
     }
-    struct engine_link *link = NULL;
-    if (!policy_is_kernels(&remote.address))
-        link = socket->link != NULL ? socket->link : engine_link_attach();
-    if (link != NULL && policy_is_reachable(link, &remote.address)) {
+    struct policy_reason reason;
+    struct engine_link *link = policy_for_connect(socket->link, bound_to_engine, &remote, &reason);
+    if (link != NULL) {
         error = socket_take_slot(socket, link);
         if (error == 0)
             error = start(socket, &remote);
@@ -169,6 +169,7 @@ static int connect_first(struct socket *socket, int fd, const struct sockaddr *a
         return -ENETUNREACH;
     if (socket->link != NULL)
         let_go(socket, 0);
+    notes_set(fd, reason.reason, reason.rule);
     return connect_kernel(socket, fd, address, length);
 }
 

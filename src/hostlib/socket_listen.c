@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "hostlib/notes.h"
 #include "hostlib/placeholder.h"
 #include "hostlib/policy.h"
 #include "hostlib/real.h"
@@ -147,12 +148,14 @@ static int bind_engine_address(struct socket *socket, const struct ip_endpoint *
 }
 
 static int bind_kernel(struct socket *socket, int fd, const struct sockaddr *address,
-                       socklen_t length)
+                       socklen_t length, const struct policy_reason *reason)
 {
     int error = real_bind(fd, address, length);
-    if (error == 0)
-        socket->state = SOCKET_KERNEL;
-    return error;
+    if (error < 0)
+        return error;
+    notes_set(fd, reason->reason, reason->rule);
+    socket->state = SOCKET_KERNEL;
+    return 0;
 }
 
 int socket_bind(struct socket *socket, int fd, const struct sockaddr *address, socklen_t length)
@@ -161,19 +164,15 @@ int socket_bind(struct socket *socket, int fd, const struct sockaddr *address, s
     if (socket->state != SOCKET_FRESH)
         return -EINVAL;
     socket_note_v6only(socket, fd);
+    struct policy_reason reason = {.reason = SOCKET_NOTE_NOT_LOCAL};
     if (socket_endpoint_parse(address, length, socket->is_v6, &endpoint) < 0)
-        return bind_kernel(socket, fd, address, length);
-    bool any = ip_address_is_any(&endpoint.address);
-    if (ip_address_is_loopback(&endpoint.address) && !policy_offloads_loopback())
-        return bind_kernel(socket, fd, address, length);
-    struct engine_link *link = engine_link_attach();
+        return bind_kernel(socket, fd, address, length, &reason);
+    struct engine_link *link = policy_for_bind(&endpoint, &reason);
     if (link == NULL)
-        return bind_kernel(socket, fd, address, length);
-    if (any)
+        return bind_kernel(socket, fd, address, length, &reason);
+    if (ip_address_is_any(&endpoint.address))
         return bind_wildcard(socket, fd, &endpoint, link);
-    if (policy_is_local(link, &endpoint.address))
-        return bind_engine_address(socket, &endpoint, link);
-    return bind_kernel(socket, fd, address, length);
+    return bind_engine_address(socket, &endpoint, link);
 }
 
 /* ---- listen ------------------------------------------------------------------------------- */
@@ -217,12 +216,29 @@ static int bind_implicitly(struct socket *socket, int fd)
     struct ip_endpoint any = {0};
     if (!socket->is_v6)
         any.address = ip_address_from_v4(&(uint32_t){0});
-    struct engine_link *link = engine_link_attach();
+    struct policy_reason reason;
+    struct engine_link *link = policy_for_bind(&any, &reason);
     if (link == NULL) {
+        notes_set(fd, reason.reason, reason.rule);
         socket->state = SOCKET_KERNEL;
         return 0;
     }
     return bind_wildcard(socket, fd, &any, link);
+}
+
+/* What is bound to the wildcard address can still be the kernel's alone, if a rule on listen says
+   so. */
+static void leave_to_kernel_by_rule(struct socket *socket, int fd)
+{
+    struct policy_reason reason;
+    if (socket->state != SOCKET_BOUND || !socket->also_kernel ||
+        policy_for_listen(socket->link, &socket->local, &reason))
+        return;
+    notes_set(fd, reason.reason, reason.rule);
+    socket_lock(socket);
+    engine_unbind(socket);
+    socket->state = SOCKET_KERNEL;
+    socket_unlock(socket);
 }
 
 int socket_listen(struct socket *socket, int fd, int backlog)
@@ -232,6 +248,7 @@ int socket_listen(struct socket *socket, int fd, int backlog)
         error = bind_implicitly(socket, fd);
     if (error < 0)
         return error;
+    leave_to_kernel_by_rule(socket, fd);
     if (socket->state == SOCKET_KERNEL)
         return REAL(listen)(fd, backlog) < 0 ? -errno : 0;
     if (socket->state != SOCKET_BOUND && socket->state != SOCKET_LISTENING)
@@ -415,7 +432,10 @@ static int accept_once(struct socket *listener, int fd, struct sockaddr *address
     if (result != -EAGAIN || !listener->also_kernel)
         return result;
     result = REAL(accept4)(fd, address, length, flags);
-    return result < 0 ? -errno : result;
+    if (result < 0)
+        return -errno;
+    notes_set(result, SOCKET_NOTE_KERNEL_HALF, 0);
+    return result;
 }
 
 int socket_accept(struct socket *socket, int fd, struct sockaddr *address, socklen_t *length,

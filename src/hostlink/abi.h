@@ -34,12 +34,15 @@
 #include "base/ip_address.h"
 
 /** Changes with every incompatible change of this file; a mismatch is refused in the hello. */
-#define LINK_ABI_VERSION 1
+#define LINK_ABI_VERSION 2
 
 #define LINK_CORES_MAX     8  /**< engine cores that one tenant can talk to */
 #define LINK_CHANNELS_MAX  64 /**< channels (threads with rings of their own) per process */
 #define LINK_ADDRESSES_MAX 16 /**< engine addresses told in the hello */
 #define LINK_PROGRAM_MAX   32 /**< bytes of the program's name, with its NUL */
+
+#define LINK_POLICY_RULES_MAX   64
+#define LINK_POLICY_PROGRAM_MAX 120 /**< bytes of a rule's program, with its NUL */
 
 /** A default place for the control socket; PNO_SOCKET and --socket override it. */
 #define LINK_SOCKET_PATH_DEFAULT "/run/pno/pnod.sock"
@@ -230,10 +233,34 @@ struct link_feedback {
 };
 static_assert(sizeof(struct link_feedback) == 64, "one cache line");
 
-/** At the start of the arena. Written by the engine. */
+enum link_policy_action { LINK_POLICY_OFFLOAD = 1, LINK_POLICY_KERNEL = 2 };
+
+/** The calls by which it is decided which stack has a socket: bits. */
+enum link_policy_call {
+    LINK_POLICY_BIND = 1,
+    LINK_POLICY_LISTEN = 2,
+    LINK_POLICY_CONNECT = 4,
+};
+
+/** Which sockets are offloaded; hostlink/policy_rule.h has the meaning and the text of a rule. */
+struct link_policy_rule {
+    uint8_t action; /**< enum link_policy_action */
+    uint8_t calls;  /**< enum link_policy_call */
+    uint8_t has_address;
+    uint8_t reserved;
+    uint16_t port_first, port_last; /**< all: 0, 65535 */
+    uint32_t prefix_length;         /**< of the 128-bit form: an IPv4 /24 is 120 */
+    struct ip_address address;
+    uint32_t uid_first, uid_last;          /**< all: 0, UINT32_MAX */
+    char program[LINK_POLICY_PROGRAM_MAX]; /**< empty: any */
+};
+
+/** At the start of the arena. Written by the engine; the policy before the hello's reply. */
 struct link_arena_header {
     uint32_t abi_version;
     uint32_t engine_cores;
+    uint32_t policy_count;
+    struct link_policy_rule policy[LINK_POLICY_RULES_MAX];
     /** Per engine core, a line each: enum link_armed, 0 = awake; who finds the bit set that he
         cares for must exchange it for 0 and ring. */
     struct {

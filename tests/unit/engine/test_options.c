@@ -109,6 +109,19 @@ static void a_file_sets_what_the_command_line_does(void **state)
     assert_int_equal(options.mtu, 1400);
 }
 
+static void rules_keep_their_order(void **state)
+{
+    (void)state;
+    assert_int_equal(load("{\"policy\": [\"kernel port=1\", \"offload uid=5\"]}"), 0);
+    assert_int_equal(set("policy", "kernel"), 0);
+    assert_int_equal(options.policy_count, 3);
+    assert_int_equal(options.policy[0].port_last, 1);
+    assert_int_equal(options.policy[1].uid_first, 5);
+    while (options.policy_count < LINK_POLICY_RULES_MAX)
+        assert_int_equal(set("policy", "kernel"), 0);
+    assert_int_equal(set("policy", "kernel"), -EINVAL);
+}
+
 static void mistakes_in_a_file_are_named(void **state)
 {
     (void)state;
@@ -118,6 +131,10 @@ static void mistakes_in_a_file_are_named(void **state)
     assert_int_equal(load("{"), -EINVAL);
     assert_int_equal(load("{\"mtu\": {}}"), -EINVAL);
     assert_int_equal(load("{\"mtu\": 5}"), -EINVAL);
+    assert_int_equal(load("{\"port\": \"kernel x\",\n\"policy\": [\"kernel\",\n\"kernel x\"]}"),
+                     -EINVAL);
+    assert_non_null(strstr(problem, ":3: "));
+    assert_non_null(strstr(problem, "'x'"));
     assert_int_equal(config_load(&options, "/nonexistent", problem, sizeof(problem)), -EINVAL);
 }
 
@@ -130,6 +147,7 @@ int main(void)
         cmocka_unit_test_setup(core_lists_have_ranges_and_no_doubles, set_up),
         cmocka_unit_test_setup(numbers_have_limits, set_up),
         cmocka_unit_test_setup(a_file_sets_what_the_command_line_does, set_up),
+        cmocka_unit_test_setup(rules_keep_their_order, set_up),
         cmocka_unit_test_setup(mistakes_in_a_file_are_named, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

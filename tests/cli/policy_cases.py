@@ -1,0 +1,174 @@
+"""Which sockets are offloaded: rules of pnod and of PNO_POLICY, and what `pno ss` says of the rest."""
+
+import json
+import os
+import subprocess
+
+from cli_harness import Failure, one_line, require, test
+
+# Makes sockets as told, one a line, then waits: each as "CALL ADDRESS PORT".
+PROGRAM = """
+import os, socket, sys
+if len(sys.argv) > 1:
+    os.setuid(int(sys.argv[1]))
+kept = []
+for line in sys.stdin:
+    if line == '\\n':
+        print('ready', flush=True)
+        continue
+    call, address, port = line.split()
+    family = socket.AF_INET6 if ':' in address else socket.AF_INET
+    one = socket.socket(family, socket.SOCK_DGRAM if call == 'udp' else socket.SOCK_STREAM)
+    one.settimeout(2)
+    kept.append(one)
+    try:
+        if call == 'connect':
+            one.connect((address, int(port)))
+        else:
+            one.bind((address, int(port)))
+        if call == 'listen':
+            one.listen()
+    except OSError as error:
+        pass
+"""
+
+
+class Program:
+    """PROGRAM under `pno run` in a lab's host."""
+
+    def __init__(self, cli, lab, *arguments, policy=None, sockets=()):
+        self.cli = cli
+        self.lab = lab
+        environment = dict(os.environ)
+        if policy is not None:
+            environment["PNO_POLICY"] = policy
+        self.child = subprocess.Popen(
+            [cli.pno, "lab", "--name", lab, "exec", "host", "--", cli.pno, "run", "--",
+             "/usr/bin/python3", "-c", PROGRAM, *arguments], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True, env=environment)
+        self.child.stdin.write("".join(line + "\n" for line in sockets) + "\n")
+        self.child.stdin.flush()
+        require(self.child.stdout.readline() == "ready\n", "the program did not start")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.child.kill()
+        self.child.communicate()
+
+    def reasons(self):
+        """[(netid, local port, reason, rule or None)] of this program's sockets on kernel TCP."""
+        done = self.cli.run("ss", "--not-offloaded", "--json")
+        require(done.returncode == 0, f"ss --not-offloaded: {done.stderr.strip()}")
+        return sorted((s["netid"], s["local"]["port"], s["reason"], s.get("rule"))
+                      for s in json.loads(done.stdout)["sockets"]
+                      if any(owner["pid"] == self.child.pid for owner in s["processes"]))
+
+    def offloaded_ports(self):
+        """Of sockets that pnod has, bound or listening."""
+        done = self.cli.run("ss", "--json", "-a", "--socket", f"/run/pno/{self.lab}.sock")
+        return sorted(s["local"]["port"] for s in json.loads(done.stdout)["sockets"])
+
+
+def expect(found, wanted, what):
+    if found != wanted:
+        raise Failure(f"{what}: {found}, not {wanted}")
+
+
+def configuration(cli, *rules):
+    path = os.path.join(cli.folder, "policy.json")
+    with open(path, "w", encoding="ascii") as file:
+        json.dump({"policy": rules}, file, indent=1)
+    return path
+
+
+@test
+def malformed_rules_are_named_with_their_line(cli):
+    pnod = os.path.join(os.path.dirname(cli.pno), "../engine/pnod")
+    path = configuration(cli, "kernel port=22", "kernel port=http")
+    done = subprocess.run([pnod, "--config", path], stderr=subprocess.PIPE, text=True, check=False,
+                          timeout=20)
+    require(done.returncode == 1, f"status {done.returncode}")
+    line = one_line(done, "a malformed rule")
+    require(f"{path}:4:" in line and "port=http" in line, line)
+    done = cli.run("run", "--", "true", environment={"PNO_POLICY": "kernel; sometimes"})
+    cli.expect(done, 2, "PNO_POLICY")
+    line = one_line(done, "PNO_POLICY")
+    require("PNO_POLICY" in line and "rule 2" in line and "sometimes" in line, line)
+
+
+@test
+def without_rules_all_that_the_engine_reaches_is_offloaded(cli):
+    name = cli.up()
+    sockets = ("listen 0.0.0.0 7001", "listen 10.77.0.1 7002", "listen ::1 7003",
+               "listen 127.0.0.1 7004", "udp 127.0.0.1 7005", "connect 192.0.2.1 80",
+               "connect 10.77.0.2 80")
+    with Program(cli, name, sockets=sockets) as program:
+        expect(program.reasons(),
+               [("tcp", 0, "no_route", None), ("tcp", 7003, "loopback", None),
+                ("tcp", 7004, "loopback", None), ("udp", 7005, "unsupported", None)],
+               "not offloaded")
+        ports = program.offloaded_ports()
+        require(7001 in ports and 7002 in ports, f"offloaded: {ports}")
+        done = cli.run("ss", "--not-offloaded")
+        require("python3" in done.stdout and "loopback" in done.stdout, done.stdout)
+    cli.expect(cli.lab(name, "down"), 0, "down")
+
+
+@test
+def the_first_rule_that_fits_decides(cli):
+    path = configuration(cli, "offload listen port=7001", "kernel listen port=7001-7002",
+                         "kernel bind port=7003", "kernel connect address=10.77.0.0/24 port=22",
+                         "kernel uid=65534 program=python3*")
+    name = cli.up("--", "--config", path)
+    sockets = ("listen 0.0.0.0 7001", "listen 0.0.0.0 7002", "bind 0.0.0.0 7003",
+               "connect 10.77.0.2 22", "connect 10.77.0.2 23", "listen :: 7004")
+    with Program(cli, name, sockets=sockets) as program:
+        expect(program.reasons(), [("tcp", 0, "rule", 3), ("tcp", 0, "rule", 4),
+                                   ("tcp", 7002, "rule", 2)], "pnod's rules")
+        ports = program.offloaded_ports()
+        require(7001 in ports and 7004 in ports and 7002 not in ports and 7003 not in ports,
+                f"offloaded: {ports}")
+    with Program(cli, name, "65534", sockets=("listen 0.0.0.0 7005",)) as program:
+        expect(program.reasons(), [("tcp", 7005, "rule", 5)], "another user")
+    cli.expect(cli.lab(name, "down"), 0, "down")
+
+
+@test
+def a_programs_own_rules_go_before_pnods(cli):
+    path = configuration(cli, "kernel port=7001")
+    name = cli.up("--", "--config", path)
+    sockets = ("listen 0.0.0.0 7001", "listen 0.0.0.0 7002")
+    with Program(cli, name, policy="offload port=7001; kernel port=7002", sockets=sockets) as program:
+        expect(program.reasons(), [("tcp", 7002, "own_rule", 2)], "narrowed and widened")
+        require(7001 in program.offloaded_ports(), "not widened")
+    with Program(cli, name, policy="kernel", sockets=sockets) as program:
+        expect(program.reasons(), [("tcp", 7001, "own_rule", 1), ("tcp", 7002, "own_rule", 1)],
+               "all of it")
+        stats = json.loads(cli.run("stats", "--json", "--socket", f"/run/pno/{name}.sock").stdout)
+        require(stats["tenants"] == [], f"it attached all the same: {stats['tenants']}")
+    cli.expect(cli.lab(name, "down"), 0, "down")
+
+
+@test
+def reasons_are_told_without_an_engine_too(cli):
+    source, static = os.path.join(cli.folder, "x.c"), os.path.join(cli.folder, "static")
+    with open(source, "w", encoding="ascii") as text:
+        text.write("#include <netinet/in.h>\n#include <stdio.h>\n#include <unistd.h>\n"
+                   "int main(void) { int fd = socket(AF_INET, SOCK_STREAM, 0);\n"
+                   "listen(fd, 1); puts(\"ready\"); fflush(stdout); getchar(); return 0; }\n")
+    for options, reason in ((("-static",), "no_library"), ((), "no_engine")):
+        subprocess.run(["gcc", *options, "-o", static, source], check=True)
+        child = subprocess.Popen([cli.pno, "run", "--socket", "/nowhere/x.sock", "--", static],
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                 stderr=subprocess.DEVNULL, text=True)
+        try:
+            require(child.stdout.readline() == "ready\n", "the program did not start")
+            done = cli.run("ss", "--not-offloaded", "--json")
+            found = [s["reason"] for s in json.loads(done.stdout)["sockets"]
+                     if any(owner["pid"] == child.pid for owner in s["processes"])]
+            require(found == [reason], f"{options}: {found}, not {reason}")
+        finally:
+            child.kill()
+            child.communicate()
