@@ -1,6 +1,7 @@
 #include "hostlib/epoll.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -24,28 +25,38 @@
     ((uint32_t)(EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE))
 
 struct epoll_item {
-    struct epoll_item *next_of_socket, **link_of_socket;
+    struct epoll_item *next_of_file, **link_of_file;
     struct epoll_item *ready_next, **ready_link; /* ready_link NULL: not on the list */
+    struct epoll_item *next_merged;
     struct epoll_set *set;
-    struct socket *socket;
+    struct file *file; /* a socket, or another set */
     int fd;
     uint32_t events; /* what is asked for, with ALWAYS_REPORTED and MODE_BITS */
     epoll_data_t data;
-    bool in_kernel; /* the kernel's set has it too (not offloaded, or a listener on both stacks) */
+    bool in_kernel;   /* the kernel's set has it (not offloaded), or has it too (then merged) */
+    bool merged;      /* both look at it, and what they say becomes one event; MERGED_MARK */
+    bool kernel_said; /* merged: the kernel has reported it */
 };
 
 struct epoll_set {
-    struct file file; /* first */
-    int fd;           /* the descriptor last used for it */
+    struct file file;          /* first */
+    struct epoll_item *items;  /* of sets that this one is in */
+    struct epoll_item *merged; /* by next_merged */
+    int fd;                    /* the descriptor last used for it */
     int kernel_count; /* descriptors added to the kernel's set; closed ones may stay counted */
     int native_waiters;
     int kick_fd; /* makes a thread that waits in the kernel alone come back; -1: none */
     uint32_t by_fd_count;
     struct epoll_item **by_fd;
     struct epoll_item *ready_first, **ready_end;
-    struct wait_queue waiters;
+    struct wait_queue waiters; /* in epoll_wait(): one of them is woken */
+    struct wait_queue pollers; /* in poll() and select(): all are */
     uint64_t kernel_looked_ns;
 };
+
+/* An item's data in the kernel's set if merged: this and its descriptor. No pointer or small number
+   of the application's. */
+#define MERGED_MARK 0xb5297a4d00000000u
 
 /* Guards all sets' items and lists. Taken after a socket's lock. */
 static struct lock epoll_lock;
@@ -92,26 +103,106 @@ static void make_unready(struct epoll_item *item)
     item->ready_link = NULL;
 }
 
-static struct epoll_item *find_item(struct epoll_set *set, int fd, const struct socket *socket)
+/* There is something to report: tell who waits for it, also through sets that this one is in. */
+static void wake_set(struct epoll_set *set)
+{
+    wait_queue_wake(&set->waiters, true);
+    wait_queue_wake(&set->pollers, false);
+    for (struct epoll_item *item = set->items; item != NULL; item = item->next_of_file) {
+        if ((item->events & EPOLLIN) == 0)
+            continue;
+        make_ready(item);
+        wake_set(item->set);
+    }
+}
+
+static bool has_ready(struct epoll_set *set);
+
+/* What the item would report now. */
+static uint32_t poll_item(struct epoll_item *item)
+{
+    struct socket *socket = (struct socket *)item->file;
+    uint32_t mask = 0;
+    if (item->file->kind == FILE_EPOLL)
+        mask = has_ready((struct epoll_set *)item->file) ? EPOLLIN | EPOLLRDNORM : 0;
+    else if (socket_is_offloaded(socket))
+        mask = socket_poll(socket);
+    if (item->kernel_said) {
+        /* EPOLL* and POLL* bits are the same numbers. */
+        struct pollfd kernel = {.fd = item->fd, .events = (short)item->events};
+        item->kernel_said = syscall(SYS_poll, &kernel, 1, 0) > 0;
+        mask |= (unsigned short)kernel.revents;
+    }
+    return mask & item->events & ~MODE_BITS;
+}
+
+static bool has_ready(struct epoll_set *set)
+{
+    for (struct epoll_item *item = set->ready_first; item != NULL; item = item->ready_next) {
+        if (poll_item(item) != 0)
+            return true;
+    }
+    return false;
+}
+
+static struct epoll_item *find_item(struct epoll_set *set, int fd, const struct file *file)
 {
     if ((uint32_t)fd >= set->by_fd_count)
         return NULL;
     struct epoll_item *item = set->by_fd[fd];
-    return item != NULL && item->socket == socket ? item : NULL;
+    return item != NULL && item->file == file ? item : NULL;
+}
+
+static void set_merged(struct epoll_item *item, bool merged)
+{
+    struct epoll_item **link = &item->set->merged;
+    if (item->merged == merged)
+        return;
+    item->merged = merged;
+    item->kernel_said = false;
+    if (merged) {
+        item->next_merged = *link;
+        *link = item;
+        return;
+    }
+    while (*link != item)
+        link = &(*link)->next_merged;
+    *link = item->next_merged;
 }
 
 static void free_item(struct epoll_item *item)
 {
     make_unready(item);
-    *item->link_of_socket = item->next_of_socket;
-    if (item->next_of_socket != NULL)
-        item->next_of_socket->link_of_socket = item->link_of_socket;
+    set_merged(item, false);
+    *item->link_of_file = item->next_of_file;
+    if (item->next_of_file != NULL)
+        item->next_of_file->link_of_file = item->link_of_file;
     if (item->set->by_fd[item->fd] == item)
         item->set->by_fd[item->fd] = NULL;
     free(item);
 }
 
-static struct epoll_item *new_item(struct epoll_set *set, int fd, struct socket *socket)
+static struct epoll_item **items_of(struct file *file)
+{
+    return file->kind == FILE_EPOLL ? &((struct epoll_set *)file)->items
+                                    : &((struct socket *)file)->items;
+}
+
+/* Source: Linux kernel/sched/wait.c: those that are exclusive come last, in order of age. */
+static void link_to_file(struct epoll_item *item)
+{
+    struct epoll_item **place = items_of(item->file);
+    while ((item->events & EPOLLEXCLUSIVE) && *place != NULL)
+        place = &(*place)->next_of_file;
+    item->next_of_file = *place;
+    item->link_of_file = place;
+    if (item->next_of_file != NULL)
+        item->next_of_file->link_of_file = &item->next_of_file;
+    *place = item;
+}
+
+static struct epoll_item *new_item(struct epoll_set *set, int fd, struct file *file,
+                                   const struct epoll_event *event)
 {
     if ((uint32_t)fd >= set->by_fd_count) {
         uint32_t count = set->by_fd_count == 0 ? 64 : set->by_fd_count;
@@ -129,37 +220,41 @@ static struct epoll_item *new_item(struct epoll_set *set, int fd, struct socket 
     if (item == NULL)
         return NULL;
     item->set = set;
-    item->socket = socket;
+    item->file = file;
     item->fd = fd;
-    item->next_of_socket = socket->items;
-    item->link_of_socket = &socket->items;
-    if (item->next_of_socket != NULL)
-        item->next_of_socket->link_of_socket = &item->next_of_socket;
-    socket->items = item;
-    set->by_fd[fd] = item; /* an item there belongs to a socket that lives on under other numbers */
+    item->events = event->events | ALWAYS_REPORTED;
+    item->data = event->data;
+    link_to_file(item);
+    set->by_fd[fd] = item; /* an item there belongs to a file that lives on under other numbers */
     return item;
 }
 
 static void look_and_make_ready(struct epoll_item *item)
 {
-    if (!socket_is_offloaded(item->socket))
-        return;
-    if (socket_poll(item->socket) & item->events & ~MODE_BITS) {
+    if (poll_item(item) != 0) {
         make_ready(item);
-        wait_queue_wake(&item->set->waiters, true);
+        wake_set(item->set);
     }
 }
 
-/* Whether the kernel's set should have the socket too. */
-static bool belongs_in_kernel(const struct socket *socket)
+/* Whether both the kernel's set and ours look at it. */
+static bool belongs_in_both(const struct file *file)
 {
-    return !socket_is_offloaded(socket) ||
-           (socket->state == SOCKET_LISTENING && socket->also_kernel);
+    const struct socket *socket = (const struct socket *)file;
+    return file->kind == FILE_EPOLL || (socket->state == SOCKET_LISTENING && socket->also_kernel);
+}
+
+static bool belongs_in_kernel(const struct file *file)
+{
+    return belongs_in_both(file) || !socket_is_offloaded((const struct socket *)file);
 }
 
 static int place_in_kernel(struct epoll_item *item, int epoll_fd, int operation)
 {
+    bool merged = operation != EPOLL_CTL_DEL && belongs_in_both(item->file);
     struct epoll_event event = {.events = item->events, .data = item->data};
+    if (merged)
+        event.data.u64 = MERGED_MARK | (uint32_t)item->fd;
     if (REAL(epoll_ctl)(epoll_fd, operation, item->fd, &event) < 0)
         return -errno;
     if (operation == EPOLL_CTL_ADD)
@@ -167,6 +262,7 @@ static int place_in_kernel(struct epoll_item *item, int epoll_fd, int operation)
     if (operation == EPOLL_CTL_DEL)
         item->set->kernel_count--;
     item->in_kernel = operation != EPOLL_CTL_DEL;
+    set_merged(item, merged);
     return 0;
 }
 
@@ -185,19 +281,17 @@ static void kick_native_waiters(struct epoll_set *set)
 
 /* ---- epoll_ctl ----------------------------------------------------------------------------- */
 
-static int add_item(struct epoll_set *set, int epoll_fd, int fd, struct socket *socket,
+static int add_item(struct epoll_set *set, int epoll_fd, int fd, struct file *file,
                     const struct epoll_event *event)
 {
-    if (find_item(set, fd, socket) != NULL)
+    if (find_item(set, fd, file) != NULL)
         return -EEXIST;
     if ((event->events & EPOLLEXCLUSIVE) && (event->events & ~EXCLUSIVE_OK))
         return -EINVAL;
-    struct epoll_item *item = new_item(set, fd, socket);
+    struct epoll_item *item = new_item(set, fd, file, event);
     if (item == NULL)
         return -ENOMEM;
-    item->events = event->events | ALWAYS_REPORTED;
-    item->data = event->data;
-    if (belongs_in_kernel(socket)) {
+    if (belongs_in_kernel(file)) {
         int error = place_in_kernel(item, epoll_fd, EPOLL_CTL_ADD);
         if (error < 0) {
             free_item(item);
@@ -209,10 +303,10 @@ static int add_item(struct epoll_set *set, int epoll_fd, int fd, struct socket *
     return 0;
 }
 
-static int modify_item(struct epoll_set *set, int epoll_fd, int fd, struct socket *socket,
+static int modify_item(struct epoll_set *set, int epoll_fd, int fd, const struct file *file,
                        const struct epoll_event *event)
 {
-    struct epoll_item *item = find_item(set, fd, socket);
+    struct epoll_item *item = find_item(set, fd, file);
     if (item == NULL)
         return -ENOENT;
     if ((event->events & EPOLLEXCLUSIVE) || (item->events & EPOLLEXCLUSIVE))
@@ -228,9 +322,9 @@ static int modify_item(struct epoll_set *set, int epoll_fd, int fd, struct socke
     return 0;
 }
 
-static int remove_item(struct epoll_set *set, int epoll_fd, int fd, struct socket *socket)
+static int remove_item(struct epoll_set *set, int epoll_fd, int fd, const struct file *file)
 {
-    struct epoll_item *item = find_item(set, fd, socket);
+    struct epoll_item *item = find_item(set, fd, file);
     if (item == NULL)
         return -ENOENT;
     if (item->in_kernel)
@@ -239,7 +333,7 @@ static int remove_item(struct epoll_set *set, int epoll_fd, int fd, struct socke
     return 0;
 }
 
-int epoll_control(struct epoll_set *set, int epoll_fd, int operation, int fd, struct socket *socket,
+int epoll_control(struct epoll_set *set, int epoll_fd, int operation, int fd, struct file *file,
                   struct epoll_event *event)
 {
     int result;
@@ -248,11 +342,11 @@ int epoll_control(struct epoll_set *set, int epoll_fd, int operation, int fd, st
     lock_acquire(&epoll_lock);
     set->fd = epoll_fd;
     if (operation == EPOLL_CTL_ADD)
-        result = add_item(set, epoll_fd, fd, socket, event);
+        result = add_item(set, epoll_fd, fd, file, event);
     else if (operation == EPOLL_CTL_MOD)
-        result = modify_item(set, epoll_fd, fd, socket, event);
+        result = modify_item(set, epoll_fd, fd, file, event);
     else if (operation == EPOLL_CTL_DEL)
-        result = remove_item(set, epoll_fd, fd, socket);
+        result = remove_item(set, epoll_fd, fd, file);
     else
         result = -EINVAL;
     lock_release(&epoll_lock);
@@ -268,17 +362,32 @@ void epoll_count_kernel(struct epoll_set *set, int change)
 
 /* ---- Events -------------------------------------------------------------------------------- */
 
-/* Source: Linux fs/eventpoll.c, ep_poll_callback(). */
+/* Source: Linux fs/eventpoll.c, ep_poll_callback(). Of the exclusive ones those up to the first
+   whose set is waited for. */
 void epoll_socket_event(struct socket *socket, uint32_t key)
 {
+    bool one_woken = false;
     lock_acquire(&epoll_lock);
-    for (struct epoll_item *item = socket->items; item != NULL; item = item->next_of_socket) {
+    for (struct epoll_item *item = socket->items; item != NULL; item = item->next_of_file) {
         if ((item->events & ~MODE_BITS) == 0 || (key & item->events) == 0)
             continue;
+        if (item->events & EPOLLEXCLUSIVE) {
+            if (one_woken)
+                break;
+            one_woken =
+                atomic_load_explicit(&item->set->waiters.head, memory_order_relaxed) != NULL;
+        }
         make_ready(item);
-        wait_queue_wake(&item->set->waiters, true);
+        wake_set(item->set);
     }
     lock_release(&epoll_lock);
+}
+
+/* An exclusive item may not be modified. */
+static void replace_in_kernel(struct epoll_item *item)
+{
+    (void)place_in_kernel(item, item->set->fd, EPOLL_CTL_DEL);
+    (void)place_in_kernel(item, item->set->fd, EPOLL_CTL_ADD);
 }
 
 void epoll_socket_moved(struct socket *socket)
@@ -286,10 +395,12 @@ void epoll_socket_moved(struct socket *socket)
     if (socket->items == NULL)
         return;
     lock_acquire(&epoll_lock);
-    bool wanted = belongs_in_kernel(socket);
-    for (struct epoll_item *item = socket->items; item != NULL; item = item->next_of_socket) {
+    bool wanted = belongs_in_kernel(&socket->file);
+    for (struct epoll_item *item = socket->items; item != NULL; item = item->next_of_file) {
         if (item->in_kernel != wanted)
             (void)place_in_kernel(item, item->set->fd, wanted ? EPOLL_CTL_ADD : EPOLL_CTL_DEL);
+        else if (wanted && item->merged != belongs_in_both(&socket->file))
+            replace_in_kernel(item);
         if (socket_is_offloaded(socket)) {
             kick_native_waiters(item->set);
             look_and_make_ready(item);
@@ -308,18 +419,15 @@ void epoll_forget_socket(struct socket *socket)
 
 bool epoll_is_ready(struct epoll_set *set)
 {
-    bool ready = false;
     lock_acquire(&epoll_lock);
-    for (struct epoll_item *item = set->ready_first; item != NULL && !ready;
-         item = item->ready_next)
-        ready = (socket_poll(item->socket) & item->events & ~MODE_BITS) != 0;
+    bool ready = has_ready(set);
     lock_release(&epoll_lock);
     return ready;
 }
 
-struct wait_queue *epoll_waiters(struct epoll_set *set)
+struct wait_queue *epoll_pollers(struct epoll_set *set)
 {
-    return &set->waiters;
+    return &set->pollers;
 }
 
 void epoll_destroy(struct epoll_set *set)
@@ -329,6 +437,8 @@ void epoll_destroy(struct epoll_set *set)
         if (set->by_fd[fd] != NULL)
             free_item(set->by_fd[fd]);
     }
+    while (set->items != NULL)
+        free_item(set->items);
     lock_release(&epoll_lock);
     fd_close_internal(set->kick_fd);
     free(set->by_fd);
@@ -364,14 +474,16 @@ static int collect(struct epoll_set *set, struct epoll_event *events, int max)
         struct epoll_item *item = pending;
         pending = item->ready_next;
         item->ready_link = NULL;
-        uint32_t mask = socket_is_offloaded(item->socket)
-                            ? socket_poll(item->socket) & item->events & ~MODE_BITS
-                            : 0;
+        uint32_t mask = poll_item(item);
         if (mask == 0)
             continue;
+        if (item->events & (EPOLLET | EPOLLONESHOT))
+            item->kernel_said = false;
         events[count++] = (struct epoll_event){.events = mask, .data = item->data};
         if (item->events & EPOLLONESHOT) {
             item->events &= MODE_BITS;
+            if (item->in_kernel)
+                (void)place_in_kernel(item, set->fd, EPOLL_CTL_MOD);
         } else if ((item->events & EPOLLET) == 0) {
             item->ready_next = NULL;
             item->ready_link = again_end;
@@ -394,26 +506,54 @@ static int collect(struct epoll_set *set, struct epoll_event *events, int max)
     return count;
 }
 
-/* Take the kernel's events without waiting; the kick's own is none of the application's. */
+static void forget_kick(struct epoll_set *set, int epoll_fd)
+{
+    if (set->kick_fd < 0 || set->native_waiters != 0)
+        return;
+    REAL(epoll_ctl)(epoll_fd, EPOLL_CTL_DEL, set->kick_fd, NULL);
+    fd_close_internal(set->kick_fd);
+    set->kick_fd = -1;
+}
+
+/* Whether the kernel's event is the application's to see as it is. What it says of a merged item is
+   noted there. epoll_lock held. */
+static bool is_plain(struct epoll_set *set, int epoll_fd, const struct epoll_event *event)
+{
+    if (event->data.ptr == &kick_mark) {
+        forget_kick(set, epoll_fd);
+        return false;
+    }
+    if (event->data.u64 >> 32 != MERGED_MARK >> 32)
+        return true;
+    for (struct epoll_item *item = set->merged; item != NULL; item = item->next_merged) {
+        if ((uint32_t)item->fd != (uint32_t)event->data.u64)
+            continue;
+        item->kernel_said = true;
+        make_ready(item);
+    }
+    return false;
+}
+
+/* @return how many of the kernel's events stay. */
+static int sort_out(struct epoll_set *set, int epoll_fd, struct epoll_event *events, int count)
+{
+    int kept = 0;
+    lock_acquire(&epoll_lock);
+    for (int i = 0; i < count; i++) {
+        if (is_plain(set, epoll_fd, &events[i]))
+            events[kept++] = events[i];
+    }
+    lock_release(&epoll_lock);
+    return kept;
+}
+
+/* Take the kernel's events without waiting. No cancellation point, unlike libc's epoll_wait(). */
 static int collect_kernel(struct epoll_set *set, int epoll_fd, struct epoll_event *events, int max)
 {
-    int count = REAL(epoll_wait)(epoll_fd, events, max, 0);
-    if (count < 0)
-        return -errno;
-    for (int i = 0; i < count; i++) {
-        if (events[i].data.ptr != &kick_mark)
-            continue;
-        events[i] = events[--count];
-        lock_acquire(&epoll_lock);
-        if (set->kick_fd >= 0 && set->native_waiters == 0) {
-            REAL(epoll_ctl)(epoll_fd, EPOLL_CTL_DEL, set->kick_fd, NULL);
-            fd_close_internal(set->kick_fd);
-            set->kick_fd = -1;
-        }
-        lock_release(&epoll_lock);
-        break;
-    }
-    return count;
+    long count = syscall(SYS_epoll_wait, epoll_fd, events, max, 0);
+    if (count <= 0)
+        return count < 0 ? -errno : 0;
+    return sort_out(set, epoll_fd, events, (int)count);
 }
 
 /* Both kinds of events, neither starving the other. */
@@ -440,6 +580,14 @@ static int collect_both(struct epoll_set *set, int epoll_fd, struct epoll_event 
     return ours < 0 && count > 0 ? count : count + ours;
 }
 
+/* What the kernel has, or else what it has just said of merged items. */
+static int collect_kernel_first(struct epoll_set *set, int epoll_fd, struct epoll_event *events,
+                                int max)
+{
+    int count = collect_kernel(set, epoll_fd, events, max);
+    return count != 0 ? count : collect(set, events, max);
+}
+
 /* No offloaded sockets and no link: the kernel alone serves the call; see kick_native_waiters().
    @return -EAGAIN: kicked, look again. */
 static int wait_natively(struct epoll_set *set, int epoll_fd, struct epoll_event *events, int max,
@@ -462,17 +610,10 @@ static int wait_natively(struct epoll_set *set, int epoll_fd, struct epoll_event
     lock_acquire(&epoll_lock);
     set->native_waiters--;
     lock_release(&epoll_lock);
-    if (count < 0)
-        return -error;
-    for (int i = 0; i < count; i++) {
-        if (events[i].data.ptr == &kick_mark) {
-            events[i] = events[--count];
-            if (count == 0)
-                return -EAGAIN;
-            break;
-        }
-    }
-    return count;
+    if (count <= 0)
+        return count < 0 ? -error : 0;
+    int kept = sort_out(set, epoll_fd, events, count);
+    return kept == 0 ? -EAGAIN : kept;
 }
 
 static int wait_for_both(struct epoll_set *set, int epoll_fd, struct epoll_event *events, int max,
@@ -494,7 +635,7 @@ static int wait_for_both(struct epoll_set *set, int epoll_fd, struct epoll_event
         if (result == -ETIMEDOUT)
             result = collect(set, events, max);
         else if (result == 0 && pollfds[WAITER_POLLFDS].revents != 0)
-            result = collect_kernel(set, epoll_fd, events, max);
+            result = collect_kernel_first(set, epoll_fd, events, max);
         else if (result == 0) {
             if (waiter.slept) /* the kernel has just said that it has nothing */
                 set->kernel_looked_ns = waiter_now_ns();
@@ -522,7 +663,7 @@ int epoll_wait_for_events(struct epoll_set *set, int epoll_fd, struct epoll_even
     }
     int result = collect_both(set, epoll_fd, events, max_events);
     if (result == 0 && deadline_ns == 0)
-        return collect_kernel(set, epoll_fd, events, max_events);
+        return collect_kernel_first(set, epoll_fd, events, max_events);
     return result != 0 ? result
                        : wait_for_both(set, epoll_fd, events, max_events, deadline_ns, mask);
 }

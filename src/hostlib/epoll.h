@@ -26,8 +26,9 @@ void epoll_register(int fd);
 /** Last reference gone. */
 void epoll_destroy(struct epoll_set *set);
 
-/** epoll_ctl() for a descriptor that is a TCP socket of ours. @return 0 or negative errno. */
-int epoll_control(struct epoll_set *set, int epoll_fd, int operation, int fd, struct socket *socket,
+/** epoll_ctl() for a descriptor that is a TCP socket of ours or an epoll set. @return 0 or negative
+    errno. */
+int epoll_control(struct epoll_set *set, int epoll_fd, int operation, int fd, struct file *file,
                   struct epoll_event *event);
 
 /** A kernel descriptor was added or removed by the kernel's epoll_ctl(). */
@@ -51,7 +52,7 @@ void epoll_forget_socket(struct socket *socket);
 bool epoll_is_ready(struct epoll_set *set);
 
 /** The queue to wait on for that. */
-struct wait_queue *epoll_waiters(struct epoll_set *set);
+struct wait_queue *epoll_pollers(struct epoll_set *set);
 
 /** What fork() has to hold and its child to reset. */
 struct lock *epoll_fork_lock(void);

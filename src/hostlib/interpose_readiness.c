@@ -130,14 +130,26 @@ static int control_kernel(struct epoll_set *set, int epoll_fd, int operation, in
     return result;
 }
 
+/* What an epoll set treats as ours: sockets, other sets, and no socket that is the kernel's for
+ * good.
+ */
+static struct file *get_watchable(int fd)
+{
+    struct file *file = fd_get(fd);
+    if (file == NULL || file->kind == FILE_EPOLL)
+        return file;
+    file_put(file);
+    return (struct file *)interpose_socket(fd);
+}
+
 PNO_EXPORT int epoll_ctl(int epoll_fd, int operation, int fd, struct epoll_event *event)
 {
     struct epoll_set *set = get_set(epoll_fd);
-    struct socket *socket = set != NULL ? interpose_socket(fd) : NULL;
+    struct file *file = set != NULL ? get_watchable(fd) : NULL;
     int result;
-    if (socket != NULL) {
-        result = epoll_control(set, epoll_fd, operation, fd, socket, event);
-        result = interpose_end_int(socket, result);
+    if (file != NULL) {
+        result = end(epoll_control(set, epoll_fd, operation, fd, file, event));
+        file_put(file);
     } else {
         result = control_kernel(set, epoll_fd, operation, fd, event);
     }

@@ -49,7 +49,7 @@ bool poll_has_offloaded(const struct pollfd *fds, nfds_t count)
 static struct wait_queue *queue_of(struct file *file)
 {
     return file->kind == FILE_SOCKET ? &((struct socket *)file)->waiters
-                                     : epoll_waiters((struct epoll_set *)file);
+                                     : epoll_pollers((struct epoll_set *)file);
 }
 
 /* The kernel watches the rest, and of listeners on both stacks its half. */

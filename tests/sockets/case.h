@@ -49,6 +49,7 @@ extern const struct socket_case cases_waiting[];
 extern const struct socket_case cases_files[];
 extern const struct socket_case cases_threads[];
 extern const struct socket_case cases_exec[];
+extern const struct socket_case cases_nested[];
 
 /** One line of output, prefixed by the case's name. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
