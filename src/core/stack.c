@@ -120,6 +120,8 @@ static void lay_out(struct carver *carver, const struct stack_config *config, st
     s->connection_stride = round_to_line(tcp_connection_bytes());
     s->listener_stride = round_to_line(tcp_listener_bytes());
     s->connections = carve(carver, s->connection_stride, config->connections_max);
+    s->pacing_stride = round_to_line(tcp_pacing_bytes());
+    s->pacing_areas = carve(carver, s->pacing_stride, config->connections_max);
     s->listeners = carve(carver, s->listener_stride, config->listeners_max);
     s->flow_buckets = carve(carver, sizeof(void *), flow_bucket_count(config));
     s->listener_buckets = carve(carver, sizeof(void *), LISTENER_BUCKETS);
@@ -201,6 +203,12 @@ struct tcp_connection *stack_connection_alloc(struct stack *stack)
     connection_links(stack, connection)->in_use = true;
     stack->counters.connections_now++;
     return connection;
+}
+
+struct tcp_pacing *stack_pacing_area(struct stack *stack, struct tcp_connection *connection)
+{
+    size_t index = (size_t)((uint8_t *)connection - stack->connections) / stack->connection_stride;
+    return (struct tcp_pacing *)(void *)(stack->pacing_areas + index * stack->pacing_stride);
 }
 
 void stack_connection_free(struct stack *stack, struct tcp_connection *connection)

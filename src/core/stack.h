@@ -285,6 +285,7 @@ struct tcp_options_set {
     uint64_t keepalive_idle_ns, keepalive_interval_ns;
     uint64_t user_timeout_ns; /**< 0 = by retries */
     uint64_t linger2_ns;      /**< FIN_WAIT_2 timeout; UINT64_MAX = none at all */
+    uint64_t max_pacing_rate; /**< bytes/s; UINT64_MAX = no limit. Whoever sets one is paced */
 };
 
 void tcp_options_set_init(struct tcp_options_set *options, const struct tcp_defaults *defaults);
@@ -378,7 +379,8 @@ struct tcp_connection_info {
     uint64_t last_data_sent_ns, last_data_recv_ns, last_ack_recv_ns; /**< ages */
     uint64_t bytes_acked, bytes_received, bytes_sent, bytes_retrans;
     uint64_t busy_time_ns, rwnd_limited_ns, sndbuf_limited_ns;
-    uint64_t notsent_bytes, delivery_rate_bytes_per_s, pacing_rate_bytes_per_s;
+    uint64_t notsent_bytes, delivery_rate_bytes_per_s;
+    uint64_t pacing_rate_bytes_per_s, max_pacing_rate_bytes_per_s; /**< UINT64_MAX: none */
     uint32_t segs_in, segs_out, data_segs_in, data_segs_out, delivered, dsack_dups;
     uint32_t reord_seen, rcv_ooopack;
     uint64_t send_queue_bytes, receive_queue_bytes; /**< Send-Q and Recv-Q of ss */

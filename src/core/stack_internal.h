@@ -78,6 +78,10 @@ int stack_flow_choose_local(struct stack *stack, struct tcp_flow *flow, bool reu
 /** One deadline per connection; TIME_NEVER cancels. On expiry tcp_timer_expired() is called. */
 void stack_timer_set(struct stack *stack, struct tcp_connection *connection, uint64_t deadline_ns);
 
+/** The connection's area for what only paced connections need, of tcp_pacing_bytes(); its contents
+    are the connection's own, left over from an earlier one at first. */
+struct tcp_pacing *stack_pacing_area(struct stack *stack, struct tcp_connection *connection);
+
 /** The connection has something to send: tcp_output_next() will be called from stack_transmit(). */
 void stack_output_mark(struct stack *stack, struct tcp_connection *connection);
 
@@ -141,6 +145,7 @@ struct tcp_output {
 
 size_t tcp_connection_bytes(void); /**< sizeof, for the pool */
 size_t tcp_listener_bytes(void);
+size_t tcp_pacing_bytes(void);
 struct tcp_links *tcp_connection_links(struct tcp_connection *connection);
 struct tcp_flow *tcp_connection_flow(struct tcp_connection *connection);
 const struct tcp_options_set *tcp_connection_options(const struct tcp_connection *connection);

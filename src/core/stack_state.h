@@ -81,6 +81,8 @@ struct stack {
     struct tcp_connection *connections_free; /**< by links.hash_next */
     uint32_t connections_fresh;
     size_t connection_stride, links_offset, flow_offset;
+    uint8_t *pacing_areas; /**< one per connection */
+    size_t pacing_stride;
     uint8_t *listeners;
     struct tcp_listener *listeners_free; /**< by tcp_listener_hash_next() */
     uint32_t listeners_fresh;

@@ -45,6 +45,7 @@ struct socket_options {
     int32_t values[LINK_OPTION_COUNT];
     uint32_t set; /**< bit per link_option: given by the application */
     struct linger linger;
+    uint64_t max_pacing_rate;    /**< SO_MAX_PACING_RATE, bytes/s; UINT64_MAX: none */
     uint64_t receive_timeout_ns; /**< TIME_NEVER: none */
     uint64_t send_timeout_ns;
     int32_t receive_low_water;

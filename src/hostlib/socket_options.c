@@ -68,10 +68,14 @@ static const struct known_option *find_known(int level, int name)
 static void push_option(struct socket *socket, unsigned link_option)
 {
     struct link_descriptor operation = socket_operation(socket, LINK_OP_SET_OPTION);
-    int32_t value = socket->options.values[link_option];
+    int64_t value = socket->options.values[link_option];
     /* The kernel doubles buffer sizes to allow for its overhead; the engine counts payload. */
     if (link_option == LINK_OPTION_RECEIVE_BUFFER || link_option == LINK_OPTION_SEND_BUFFER)
         value /= 2;
+    if (link_option == LINK_OPTION_MAX_PACING_RATE) {
+        uint64_t rate = socket->options.max_pacing_rate;
+        value = rate > INT64_MAX ? -1 : (int64_t)rate;
+    }
     operation.option.option = link_option;
     operation.option.value = value;
     socket_push(socket, &operation);
@@ -186,6 +190,16 @@ static void note_own(struct socket *socket, int kernel_fd, int name, const void 
     case SO_SNDTIMEO:
         options->send_timeout_ns = timeout_ns(value, length);
         break;
+    case SO_MAX_PACING_RATE: {
+        uint64_t rate;
+        socklen_t rate_length = sizeof(rate);
+        if (REAL(getsockopt)(kernel_fd, SOL_SOCKET, name, &rate, &rate_length) == 0 &&
+            rate_length == sizeof(rate)) {
+            options->max_pacing_rate = rate;
+            note(socket, LINK_OPTION_MAX_PACING_RATE, 0);
+        }
+        break;
+    }
     case SO_RCVLOWAT: {
         socklen_t number_length = sizeof(number);
         REAL(getsockopt)(kernel_fd, SOL_SOCKET, SO_RCVLOWAT, &number, &number_length);
@@ -352,6 +366,15 @@ static int get_timeout(uint64_t ns, void *value, socklen_t *length)
     return give(&timeout, sizeof(timeout), value, length);
 }
 
+/* An int or, where there is room, 64 bits, as Linux. */
+static int get_pacing_rate(uint64_t rate, void *value, socklen_t *length)
+{
+    uint32_t clamped = rate < UINT32_MAX ? (uint32_t)rate : UINT32_MAX;
+    if ((int)*length >= (int)sizeof(rate))
+        return give(&rate, sizeof(rate), value, length);
+    return give(&clamped, sizeof(clamped), value, length);
+}
+
 /* Options that an accepted socket inherited or was given, and whose state is ours.
    @return 1: not one of them. */
 static int get_own(struct socket *socket, int level, int name, void *value, socklen_t *length)
@@ -372,6 +395,10 @@ static int get_own(struct socket *socket, int level, int name, void *value, sock
         return get_timeout(options->send_timeout_ns, value, length);
     case SO_RCVLOWAT:
         return give_number(options->receive_low_water, value, length);
+    case SO_MAX_PACING_RATE:
+        if (!(options->set & (1u << LINK_OPTION_MAX_PACING_RATE)))
+            return 1;
+        return get_pacing_rate(options->max_pacing_rate, value, length);
     case SO_REUSEADDR:
         return give_number(options->reuse_address, value, length);
     case SO_REUSEPORT:

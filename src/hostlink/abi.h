@@ -162,14 +162,15 @@ enum link_option {
     LINK_OPTION_SEND_BUFFER,          /**< SO_SNDBUF, bytes of payload; ends auto-tuning */
     LINK_OPTION_MAXSEG,               /**< TCP_MAXSEG, bytes */
     LINK_OPTION_QUICKACK,             /**< 0 or 1 */
-    LINK_OPTION_CONGESTION,     /**< index into the engine's algorithms: enum link_congestion */
-    LINK_OPTION_LINGER2_S,      /**< TCP_LINGER2, seconds; -1 = none */
-    LINK_OPTION_SYNCNT,         /**< TCP_SYNCNT */
-    LINK_OPTION_WINDOW_CLAMP,   /**< TCP_WINDOW_CLAMP, bytes */
-    LINK_OPTION_NOTSENT_LOWAT,  /**< TCP_NOTSENT_LOWAT, bytes */
-    LINK_OPTION_DEFER_ACCEPT_S, /**< TCP_DEFER_ACCEPT on a listener */
-    LINK_OPTION_TOS,            /**< IP_TOS / IPV6_TCLASS, 0..255 */
-    LINK_OPTION_TTL,            /**< IP_TTL / IPV6_UNICAST_HOPS, 1..255 */
+    LINK_OPTION_CONGESTION,      /**< index into the engine's algorithms: enum link_congestion */
+    LINK_OPTION_LINGER2_S,       /**< TCP_LINGER2, seconds; -1 = none */
+    LINK_OPTION_SYNCNT,          /**< TCP_SYNCNT */
+    LINK_OPTION_WINDOW_CLAMP,    /**< TCP_WINDOW_CLAMP, bytes */
+    LINK_OPTION_NOTSENT_LOWAT,   /**< TCP_NOTSENT_LOWAT, bytes */
+    LINK_OPTION_DEFER_ACCEPT_S,  /**< TCP_DEFER_ACCEPT on a listener */
+    LINK_OPTION_TOS,             /**< IP_TOS / IPV6_TCLASS, 0..255 */
+    LINK_OPTION_TTL,             /**< IP_TTL / IPV6_UNICAST_HOPS, 1..255 */
+    LINK_OPTION_MAX_PACING_RATE, /**< SO_MAX_PACING_RATE, bytes/s; -1 = none */
     LINK_OPTION_COUNT
 };
 

@@ -233,6 +233,9 @@ static int64_t set_socket_level(struct machine *machine, struct machine_socket *
     case SO_RCVLOWAT:
         socket->receive_low_water = number < 1 ? 1 : number;
         return 0;
+    case SO_MAX_PACING_RATE:
+        socket->options.max_pacing_rate = number == -1 ? UINT64_MAX : (uint32_t)number;
+        break;
     case SO_LINGER:
         socket->reset_on_close = node_integer(node_field(value, "onoff"), &known) != 0 &&
                                  node_integer(node_field(value, "linger"), &known) == 0;

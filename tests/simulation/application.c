@@ -166,6 +166,12 @@ static void attach(struct world *world, struct endpoint *endpoint,
     endpoint->connection = connection;
 }
 
+/** From slower than a wire of any scenario, yet fast enough to get done, to no limit in effect. */
+static uint64_t draw_pacing_rate(struct world *world)
+{
+    return random_log_between(&world->random, 20000, 1000000000);
+}
+
 static void draw_options(struct world *world, struct tcp_options_set *options)
 {
     const struct settings *s = &world->settings;
@@ -182,6 +188,8 @@ static void draw_options(struct world *world, struct tcp_options_set *options)
     options->nodelay = random_chance(&world->random, 500);
     options->quickack = random_chance(&world->random, 300);
     options->congestion = (uint8_t)random_below(&world->random, TCP_CONGESTION_COUNT);
+    if (random_chance(&world->random, 200))
+        options->max_pacing_rate = draw_pacing_rate(world);
     if (random_chance(&world->random, 300))
         options->maxseg = (uint16_t)random_between(&world->random, 88, 1460);
     if (random_chance(&world->random, 200))
@@ -515,7 +523,7 @@ static void change_options(struct world *world, struct endpoint *endpoint)
     if (!endpoint->pair->plans[endpoint->side].changes_options ||
         !random_chance(&world->random, 100))
         return;
-    switch (random_below(&world->random, 5)) {
+    switch (random_below(&world->random, 6)) {
     case 0:
         options.nodelay = !options.nodelay;
         break;
@@ -527,6 +535,10 @@ static void change_options(struct world *world, struct endpoint *endpoint)
         break;
     case 3:
         options.congestion = (uint8_t)random_below(&world->random, TCP_CONGESTION_COUNT);
+        break;
+    case 4:
+        options.max_pacing_rate =
+            random_chance(&world->random, 300) ? UINT64_MAX : draw_pacing_rate(world);
         break;
     default:
         options.receive_buffer = (uint32_t)random_log_between(&world->random, 2048, 1 << 20);

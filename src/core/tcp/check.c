@@ -61,6 +61,10 @@ static void check_timers(const struct tcp_connection *c)
         earliest_ns = hot->ack_deadline_ns;
     if (c->state_deadline_ns < earliest_ns)
         earliest_ns = c->state_deadline_ns;
+    PNO_ASSERT(!hot->pacing_waits || hot->paced);
+    PNO_ASSERT(hot->paced == (c->pacing != NULL));
+    if (hot->pacing_waits && c->pacing->next_ns < earliest_ns)
+        earliest_ns = c->pacing->next_ns;
     if (earliest_ns != TIME_NEVER)
         PNO_ASSERT(c->links.timer.previous_next && c->links.timer.deadline_ns <= earliest_ns);
     /* What is in flight is never without a timer. */

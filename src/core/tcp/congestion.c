@@ -1,5 +1,7 @@
 #include "core/tcp/congestion.h"
 
+#include "core/tcp/pacing.h"
+
 static const struct tcp_congestion_control *const algorithms[TCP_CONGESTION_COUNT] = {
     [TCP_CONGESTION_CUBIC] = &tcp_congestion_cubic,
     [TCP_CONGESTION_NEWRENO] = &tcp_congestion_newreno,
@@ -19,10 +21,16 @@ uint32_t tcp_cwnd_initial(const struct tcp_connection *connection)
     return segments * connection->hot.mss;
 }
 
-void tcp_cwnd_init(struct tcp_connection *connection)
+void tcp_cwnd_init(struct stack *stack, struct tcp_connection *connection)
 {
     connection->congestion.ssthresh = TCP_SSTHRESH_INFINITE;
     connection->hot.cwnd = tcp_cwnd_initial(connection);
+    tcp_congestion_changed(stack, connection);
+}
+
+void tcp_congestion_changed(struct stack *stack, struct tcp_connection *connection)
+{
+    tcp_pacing_update(stack, connection);
     tcp_congestion_of(connection)->init(connection);
 }
 

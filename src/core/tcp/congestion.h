@@ -24,6 +24,7 @@ struct tcp_congestion_control {
     uint32_t (*slow_start)(struct tcp_connection *connection, uint32_t acked, uint64_t now_ns);
     /** On connections with ECN, every ACK: bytes arrived, the peer reporting marks or not. */
     void (*marks)(struct tcp_connection *connection, uint32_t bytes, bool echo);
+    bool sets_rate; /**< sets pacing->rate; else the window tells the rate, if paced at all */
     bool needs_ecn; /**< negotiates ECN by itself; is told of each mark (RFC 8257 §3.2) */
     /** A retransmission timeout: forget what was learnt of the path. */
     void (*timeout)(struct tcp_connection *connection);
@@ -56,7 +57,10 @@ tcp_congestion_of(const struct tcp_connection *connection)
 }
 
 /** Start-up values, and the initial window of RFC 6928 once the MSS is known. */
-void tcp_cwnd_init(struct tcp_connection *connection);
+void tcp_cwnd_init(struct stack *stack, struct tcp_connection *connection);
+
+/** The connection's algorithm was changed. */
+void tcp_congestion_changed(struct stack *stack, struct tcp_connection *connection);
 
 /** Initial window, bytes: ten segments (RFC 6928); one when the SYN was lost repeatedly. */
 uint32_t tcp_cwnd_initial(const struct tcp_connection *connection);

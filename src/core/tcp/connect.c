@@ -20,6 +20,7 @@ void tcp_options_set_init(struct tcp_options_set *options, const struct tcp_defa
 {
     *options = (struct tcp_options_set){
         .congestion = defaults->congestion,
+        .max_pacing_rate = UINT64_MAX,
         .keepalive_count = defaults->keepalive_count,
         .syn_retries = defaults->syn_retries,
         .keepalive_idle_ns = defaults->keepalive_idle_ns,
@@ -100,7 +101,7 @@ void tcp_establish(struct stack *stack, struct tcp_connection *connection, uint6
     hot->syn_due = false;
     tcp_set_state(stack, connection, TCP_STATE_ESTABLISHED);
     tcp_mss_update(connection);
-    tcp_cwnd_init(connection);
+    tcp_cwnd_init(stack, connection);
     tcp_window_established(connection, now_ns);
     tcp_send_timer_restart(stack, connection, now_ns);
     tcp_keepalive_update(stack, connection, now_ns);

@@ -126,6 +126,9 @@ struct tcp_hot {
     bool fin_waiting : 1;  /**< the peer's lies beyond a gap, at receive.fin */
     /* Mode. */
     bool pingpong : 1; /**< request–response: ACKs ride on our answers */
+    /* Pacing (pacing.h). */
+    bool paced : 1;        /**< payload goes out at a rate: connection->pacing says which */
+    bool pacing_waits : 1; /**< … and is held back until pacing->next_ns */
 };
 _Static_assert(sizeof(struct tcp_hot) <= 128, "the hot part fills two cache lines");
 
@@ -249,6 +252,14 @@ struct tcp_congestion {
     union tcp_congestion_private own;
 };
 
+/** Pacing. In an area that the stack keeps for each connection, untouched while it is not paced. */
+struct tcp_pacing {
+    uint64_t rate;       /**< bytes per second, where the algorithm sets one */
+    uint64_t next_ns;    /**< when what was sent has been paid for */
+    uint64_t late_ns;    /**< how late the present burst began, as far as not made up for */
+    uint32_t burst_left; /**< bytes of the present burst that may follow at once */
+};
+
 /** What limits sending; Linux's order: a later one hides an earlier. */
 enum tcp_chrono {
     TCP_CHRONO_IDLE,
@@ -293,19 +304,19 @@ struct tcp_connection {
     uint16_t link_mtu;    /**< … and when the connection was opened: what we announce follows */
     uint8_t state_timer;  /**< enum tcp_state_timer */
     uint8_t syn_timeouts; /**< SYN or SYN-ACK retransmissions so far */
-    bool is_ipv6;
-    bool passive;     /**< came through a listener */
-    bool unannounced; /**< waits in the accept queue: events are held back */
-    bool defer_acked; /**< TCP_DEFER_ACCEPT: the handshake's ACK was there */
-    bool orphaned;    /**< the application let go */
-    bool closed_told; /**< STACK_EVENT_CLOSED raised: embedder's use has ended … */
-    bool released;    /**< … and been delivered: free it when CLOSED */
-    bool read_shut;
-    bool fin_after_handshake; /**< shut down or closed in SYN_RECEIVED */
-    int error;                /**< errno, positive */
-    int soft_error;           /**< what ICMP said meanwhile */
-    uint32_t held_events;     /**< while unannounced */
-    uint32_t established_ms;  /**< when the handshake was done */
+    bool is_ipv6 : 1;
+    bool passive : 1;     /**< came through a listener */
+    bool unannounced : 1; /**< waits in the accept queue: events are held back */
+    bool defer_acked : 1; /**< TCP_DEFER_ACCEPT: the handshake's ACK was there */
+    bool orphaned : 1;    /**< the application let go */
+    bool closed_told : 1; /**< STACK_EVENT_CLOSED raised: embedder's use has ended … */
+    bool released : 1;    /**< … and been delivered: free it when CLOSED */
+    bool read_shut : 1;
+    bool fin_after_handshake : 1; /**< shut down or closed in SYN_RECEIVED */
+    int error;                    /**< errno, positive */
+    int soft_error;               /**< what ICMP said meanwhile */
+    uint32_t held_events;         /**< while unannounced */
+    uint32_t established_ms;      /**< when the handshake was done */
     uint64_t state_deadline_ns;
     uint32_t send_buffer_initial, send_buffer_max; /**< the stack's, for auto-tuning */
     struct tcp_congestion congestion;
@@ -314,11 +325,12 @@ struct tcp_connection {
     struct tcp_delivery delivery;
     struct tcp_statistics statistics;
     struct tcp_options_set options;
+    struct tcp_pacing *pacing; /**< NULL: never paced */
     void *user;
     struct tcp_listener *listener;                            /**< while embryonic or unannounced */
     struct tcp_connection *queue_next, **queue_previous_next; /**< the listener's lists */
 };
-_Static_assert(sizeof(struct tcp_connection) <= 960, "a million connections fit in a gigabyte");
+_Static_assert(sizeof(struct tcp_connection) <= 1024, "a million connections fit in a gigabyte");
 
 /** The wire's form of a sequence number. */
 static inline seq_t tcp_wire(uint64_t number)

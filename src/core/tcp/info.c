@@ -2,6 +2,7 @@
 #include "core/tcp/congestion.h"
 #include "core/tcp/delivery.h"
 #include "core/tcp/output.h"
+#include "core/tcp/pacing.h"
 #include "core/tcp/receive.h"
 #include "core/tcp/rto.h"
 #include "core/tcp/scoreboard.h"
@@ -129,7 +130,6 @@ void tcp_get_info(const struct stack *stack, const struct tcp_connection *connec
     fill_times(connection, now_ns, info);
     fill_delivery(connection, now_ns, info);
     fill_statistics(connection, info);
-    uint64_t window_us = connection->congestion.srtt_us;
-    if (window_us != 0)
-        info->pacing_rate_bytes_per_s = (uint64_t)hot->cwnd * 1000000 / window_us * 2;
+    info->pacing_rate_bytes_per_s = tcp_pacing_rate(connection);
+    info->max_pacing_rate_bytes_per_s = connection->options.max_pacing_rate;
 }

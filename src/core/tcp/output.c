@@ -4,6 +4,7 @@
 #include "core/tcp/delivery.h"
 #include "core/tcp/ecn.h"
 #include "core/tcp/options.h"
+#include "core/tcp/pacing.h"
 #include "core/tcp/receive.h"
 #include "core/tcp/recovery.h"
 #include "core/tcp/rto.h"
@@ -196,6 +197,8 @@ static void retransmit(const struct emission *e, uint64_t start, uint64_t end)
     tcp_recovery_retransmitted(connection, start, end, e->now_ns);
     tcp_recovery_sent(connection, (uint32_t)(end - start));
     tcp_cwnd_note_flight(connection, tcp_pipe(connection));
+    if (connection->hot.paced)
+        tcp_pacing_sent(connection, (uint32_t)(end - start), e->now_ns);
     stack_counters(e->stack)->retransmits++;
     if (connection->hot.send_timer == TCP_SEND_TIMER_NONE)
         tcp_send_timer_restart(e->stack, connection, e->now_ns);
@@ -286,6 +289,8 @@ static void sent_new(const struct emission *e, uint64_t end, uint32_t length, ui
     if (length > 0) {
         congestion->last_sent_ns = e->now_ns;
         tcp_delivery_sent(connection, end, pipe, e->now_ns);
+        if (hot->paced)
+            tcp_pacing_sent(connection, length, e->now_ns);
         if (length % e->mss != 0)
             congestion->snd_sml = end;
         uint64_t since_ns = e->now_ns - connection->receive.last_data_ns;
@@ -407,6 +412,19 @@ static bool may_send_data(const struct tcp_connection *connection)
     }
 }
 
+/** What is lost goes before what is new; both when pacing lets them. */
+static bool emit_payload(struct emission *e)
+{
+    if (e->connection->hot.paced) {
+        if (!tcp_pacing_allows(e->stack, e->connection, e->now_ns))
+            return false;
+        uint32_t burst_bytes = tcp_pacing_burst_bytes(e->connection);
+        if (burst_bytes < e->gso_bytes_max)
+            e->gso_bytes_max = burst_bytes;
+    }
+    return emit_retransmission(e) || emit_new(e, false);
+}
+
 bool tcp_output_next(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns,
                      uint32_t gso_bytes_max, struct tcp_output *output)
 {
@@ -425,8 +443,7 @@ bool tcp_output_next(struct stack *stack, struct tcp_connection *connection, uin
         return emit_syn(&e);
     if (hot->state == TCP_STATE_SYN_RECEIVED && emit_syn(&e))
         return true;
-    if (may_send_data(connection) &&
-        (emit_tail_probe(&e) || emit_retransmission(&e) || emit_new(&e, false)))
+    if (may_send_data(connection) && (emit_tail_probe(&e) || emit_payload(&e)))
         return true;
     tcp_chrono_update(connection, now_ns);
     return emit_probe(&e) || emit_ack(&e);

@@ -5,6 +5,7 @@
 #include "core/tcp/delivery.h"
 #include "core/tcp/keepalive.h"
 #include "core/tcp/output.h"
+#include "core/tcp/pacing.h"
 #include "core/tcp/receive.h"
 #include "core/tcp/state.h"
 
@@ -38,8 +39,10 @@ void tcp_set_options(struct stack *stack, struct tcp_connection *connection,
     connection->options = *options;
     if (connection->hot.state == TCP_STATE_CLOSED)
         return;
-    if (options->congestion != before.congestion)
-        tcp_congestion_of(connection)->init(connection);
+    if (tcp_is_synchronized(connection) && options->congestion != before.congestion)
+        tcp_congestion_changed(stack, connection);
+    else if (tcp_is_synchronized(connection))
+        tcp_pacing_update(stack, connection);
     if (options->receive_buffer != 0)
         connection->receive.buffer = options->receive_buffer;
     if (options->window_clamp != 0 && options->window_clamp != before.window_clamp)

@@ -7,6 +7,7 @@
 #include "core/tcp/keepalive.h"
 #include "core/tcp/listener.h"
 #include "core/tcp/output.h"
+#include "core/tcp/pacing.h"
 #include "core/tcp/recovery.h"
 #include "core/tcp/rto.h"
 #include "core/tcp/state.h"
@@ -21,6 +22,8 @@ static uint64_t earliest(const struct tcp_connection *connection)
         deadline_ns = connection->hot.send_deadline_ns;
     if (connection->state_deadline_ns < deadline_ns)
         deadline_ns = connection->state_deadline_ns;
+    if (connection->hot.pacing_waits && connection->pacing->next_ns < deadline_ns)
+        deadline_ns = connection->pacing->next_ns;
     return deadline_ns;
 }
 
@@ -48,6 +51,12 @@ void tcp_ack_timer_set(struct stack *stack, struct tcp_connection *connection, u
         schedule(stack, connection, deadline_ns);
 }
 
+void tcp_pacing_timer_set(struct stack *stack, struct tcp_connection *connection)
+{
+    connection->hot.pacing_waits = true;
+    schedule(stack, connection, connection->pacing->next_ns);
+}
+
 void tcp_state_timer_set(struct stack *stack, struct tcp_connection *connection,
                          enum tcp_state_timer kind, uint64_t deadline_ns)
 {
@@ -61,6 +70,7 @@ void tcp_timers_stop(struct stack *stack, struct tcp_connection *connection)
 {
     tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_NONE, TIME_NEVER);
     tcp_ack_timer_set(stack, connection, TIME_NEVER);
+    connection->hot.pacing_waits = false;
     tcp_state_timer_set(stack, connection, TCP_STATE_TIMER_NONE, TIME_NEVER);
     stack_timer_set(stack, connection, TIME_NEVER);
 }
@@ -251,6 +261,8 @@ static void state_timer_expired(struct stack *stack, struct tcp_connection *conn
 void tcp_timer_expired(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     struct tcp_hot *hot = &connection->hot;
+    if (hot->pacing_waits && connection->pacing->next_ns <= now_ns)
+        tcp_pacing_expired(stack, connection);
     if (hot->send_deadline_ns <= now_ns)
         send_timer_expired(stack, connection, now_ns);
     if (hot->ack_deadline_ns <= now_ns)

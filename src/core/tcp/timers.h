@@ -1,6 +1,6 @@
 /**
  * @file timers.h
- * All of a connection's timers. Three deadlines, of which two say what they are for; the wheel
+ * All of a connection's timers. Four deadlines, of which two say what they are for; the wheel
  * holds one entry at the earliest (or before it: a deadline that moves away is not re-entered, the
  * entry comes up early and is set again).
  *
@@ -12,6 +12,7 @@
  *                 they are (RFC 8985 §6.2, step 5).
  *     PERSIST     nothing is in flight, but the peer's window (or Nagle, cork) holds data back:
  *                 probe it (RFC 9293 §3.8.6.1), with back-off.
+ *   pacing timer  payload waits for its time (pacing.h).
  *   ACK timer     the delayed acknowledgement (RFC 9293 §3.8.6.3).
  *   state timer, one of
  *     KEEPALIVE   RFC 9293 §3.8.4, when the application wants it.
@@ -41,6 +42,9 @@ void tcp_persist_timer_start(struct stack *stack, struct tcp_connection *connect
 
 void tcp_ack_timer_set(struct stack *stack, struct tcp_connection *connection,
                        uint64_t deadline_ns);
+
+/** Payload may go again at pacing->next_ns. */
+void tcp_pacing_timer_set(struct stack *stack, struct tcp_connection *connection);
 
 void tcp_state_timer_set(struct stack *stack, struct tcp_connection *connection,
                          enum tcp_state_timer kind, uint64_t deadline_ns);

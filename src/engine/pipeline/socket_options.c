@@ -30,6 +30,7 @@ static const struct option_range ranges[LINK_OPTION_COUNT] = {
     [LINK_OPTION_DEFER_ACCEPT_S] = {0, INT32_MAX},
     [LINK_OPTION_TOS] = {0, 255},
     [LINK_OPTION_TTL] = {1, 255},
+    [LINK_OPTION_MAX_PACING_RATE] = {-1, INT64_MAX},
 };
 
 static void change_timing(struct tcp_options_set *options, uint32_t option, uint64_t value)
@@ -95,6 +96,9 @@ static void change(struct tcp_options_set *options, uint32_t option, uint64_t va
         break;
     case LINK_OPTION_TTL:
         options->ttl = (uint8_t)value;
+        break;
+    case LINK_OPTION_MAX_PACING_RATE:
+        options->max_pacing_rate = value;
         break;
     default:
         change_timing(options, option, value);

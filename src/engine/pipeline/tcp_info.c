@@ -83,9 +83,8 @@ static void fill(struct tcp_info *info, const struct tcp_connection_info *from)
     info->tcpi_snd_ssthresh = from->snd_ssthresh;
     info->tcpi_rcv_space = from->rcv_space;
     info->tcpi_rcv_ssthresh = from->rcv_ssthresh;
-    info->tcpi_pacing_rate =
-        from->pacing_rate_bytes_per_s != 0 ? from->pacing_rate_bytes_per_s : UINT64_MAX;
-    info->tcpi_max_pacing_rate = UINT64_MAX;
+    info->tcpi_pacing_rate = from->pacing_rate_bytes_per_s;
+    info->tcpi_max_pacing_rate = from->max_pacing_rate_bytes_per_s;
     info->tcpi_delivery_rate = from->delivery_rate_bytes_per_s;
     fill_times(info, from);
     fill_counts(info, from);

@@ -15,6 +15,11 @@ size_t tcp_connection_bytes(void)
     return sizeof(struct tcp_connection);
 }
 
+size_t tcp_pacing_bytes(void)
+{
+    return 64;
+}
+
 size_t tcp_listener_bytes(void)
 {
     return sizeof(struct tcp_listener);

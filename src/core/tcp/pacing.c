@@ -1,0 +1,125 @@
+#include "core/tcp/pacing.h"
+
+#include "core/tcp/congestion.h"
+#include "core/tcp/output.h"
+#include "core/tcp/timers.h"
+
+/** As Linux (and its fq), the initial window goes out in one burst: nothing is known yet. */
+#define UNPACED_SEGMENTS 10
+
+/** Linux's net.ipv4.tcp_pacing_ss_ratio and _ca_ratio, percent. */
+#define SLOW_START_PERCENT 200
+#define AVOIDANCE_PERCENT  120
+
+/** A burst takes this long, within bounds. */
+#define BURST_NS           NS_PER_MS
+#define BURST_SEGMENTS_MIN 2
+#define BURST_BYTES_MAX    65536
+
+void tcp_pacing_update(struct stack *stack, struct tcp_connection *connection)
+{
+    if (connection->hot.paced || (connection->options.max_pacing_rate == UINT64_MAX &&
+                                  !tcp_congestion_of(connection)->sets_rate))
+        return;
+    connection->hot.paced = true;
+    connection->pacing = stack_pacing_area(stack, connection);
+    *connection->pacing = (struct tcp_pacing){.rate = UINT64_MAX};
+}
+
+/** What the window amounts to per second, with the room to grow that Linux gives it. */
+static uint64_t window_rate(const struct tcp_connection *connection)
+{
+    const struct tcp_congestion *congestion = &connection->congestion;
+    uint64_t window = connection->hot.cwnd;
+    if (congestion->srtt_us == 0)
+        return UINT64_MAX;
+    uint64_t outstanding = tcp_outstanding(connection);
+    bool slow_start = window < congestion->ssthresh / 2;
+    uint64_t most = window > outstanding ? window : outstanding;
+    return most * (slow_start ? SLOW_START_PERCENT : AVOIDANCE_PERCENT) * 10000 /
+           congestion->srtt_us;
+}
+
+uint64_t tcp_pacing_rate(const struct tcp_connection *connection)
+{
+    uint64_t limit = connection->options.max_pacing_rate;
+    uint64_t rate = tcp_congestion_of(connection)->sets_rate && connection->hot.paced
+                        ? connection->pacing->rate
+                        : window_rate(connection);
+    return rate < limit ? rate : limit;
+}
+
+/** SO_MAX_PACING_RATE of 0 sets no limit either, as in Linux. */
+static bool is_unlimited(uint64_t rate)
+{
+    return rate == 0 || rate == UINT64_MAX;
+}
+
+static uint32_t quantum(const struct tcp_connection *connection, uint64_t rate)
+{
+    uint64_t bytes = rate / (NS_PER_S / BURST_NS);
+    uint32_t least = BURST_SEGMENTS_MIN * (uint32_t)connection->hot.mss;
+    if (bytes > BURST_BYTES_MAX)
+        bytes = BURST_BYTES_MAX;
+    return bytes > least ? (uint32_t)bytes : least;
+}
+
+bool tcp_pacing_allows(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+{
+    struct tcp_pacing *pacing = connection->pacing;
+    if (pacing->burst_left > 0 || now_ns >= pacing->next_ns)
+        return true;
+    if (tcp_unsent(connection) > 0 || tcp_fin_unsent(connection) ||
+        connection->hot.ca_state >= TCP_CA_RECOVERY)
+        tcp_pacing_timer_set(stack, connection);
+    return false;
+}
+
+uint32_t tcp_pacing_burst_bytes(const struct tcp_connection *connection)
+{
+    const struct tcp_pacing *pacing = connection->pacing;
+    if (pacing->burst_left > 0)
+        return pacing->burst_left;
+    uint64_t rate = tcp_pacing_rate(connection);
+    return is_unlimited(rate) ? UINT32_MAX : quantum(connection, rate);
+}
+
+/** Nanoseconds that bytes take at this rate; bytes below 2^32. */
+static uint64_t duration_ns(uint64_t bytes, uint64_t rate)
+{
+    return bytes * NS_PER_S / rate;
+}
+
+void tcp_pacing_sent(struct tcp_connection *connection, uint32_t bytes, uint64_t now_ns)
+{
+    struct tcp_pacing *pacing = connection->pacing;
+    uint64_t rate = tcp_pacing_rate(connection);
+    if (is_unlimited(rate) || connection->statistics.data_segments_out <= UNPACED_SEGMENTS) {
+        pacing->next_ns = now_ns;
+        pacing->burst_left = 0;
+        return;
+    }
+    if (now_ns >= pacing->next_ns) {
+        pacing->late_ns = now_ns - pacing->next_ns;
+        pacing->next_ns = now_ns;
+        pacing->burst_left = quantum(connection, rate);
+    }
+    /* If we woke late for the burst, it catches up: by half of its length at most, as in Linux, so
+       that no idleness is saved up. */
+    uint64_t cost_ns = duration_ns(bytes, rate);
+    uint64_t credit_ns = pacing->late_ns < cost_ns / 2 ? pacing->late_ns : cost_ns / 2;
+    pacing->late_ns -= credit_ns;
+    pacing->next_ns += cost_ns - credit_ns;
+    pacing->burst_left -= bytes < pacing->burst_left ? bytes : pacing->burst_left;
+}
+
+void tcp_pacing_expired(struct stack *stack, struct tcp_connection *connection)
+{
+    connection->hot.pacing_waits = false;
+    tcp_output_request(stack, connection);
+}
+
+size_t tcp_pacing_bytes(void)
+{
+    return sizeof(struct tcp_pacing);
+}

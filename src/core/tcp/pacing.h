@@ -1,0 +1,42 @@
+/**
+ * @file pacing.h
+ * Pacing: sending at a rate instead of in bursts of a whole window. Who is paced, at which rate,
+ * and when the next burst may go; output.h asks before it sends payload.
+ *
+ * As in Carousel (SIGCOMM 2017) a connection that must wait is neither polled nor kept in a queue
+ * of its own: it leaves the line of those that want to send and stands in the stack's hierarchical
+ * timing wheel until its time has come. So the cost of pacing depends on bursts sent, not on how
+ * many connections wait. A connection that is not paced pays the look at one bit.
+ *
+ * A burst is what the rate sends in a millisecond (Linux's tcp_tso_autosize): at least two
+ * segments, so that the peer need not delay its acknowledgement, at most 64 KiB.
+ */
+#ifndef PNO_CORE_TCP_PACING_H
+#define PNO_CORE_TCP_PACING_H
+
+#include "core/tcp/connection.h"
+
+/**
+ * Begin pacing if the connection's options or its algorithm ask for it. As in Linux, once begun it
+ * goes on, for other algorithms at the rate that the window suggests.
+ */
+void tcp_pacing_update(struct stack *stack, struct tcp_connection *connection);
+
+/** Bytes per second: the algorithm's rate, or else a little more than a window per round trip
+    (Linux's tcp_update_pacing_rate); not above SO_MAX_PACING_RATE. UINT64_MAX: not known yet. */
+uint64_t tcp_pacing_rate(const struct tcp_connection *connection);
+
+/** Whether payload of a paced connection may go now. If not, and payload waits, it is marked for
+    output again in time. */
+bool tcp_pacing_allows(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
+
+/** The most that one segmentation offload may take now, bytes. */
+uint32_t tcp_pacing_burst_bytes(const struct tcp_connection *connection);
+
+/** Payload of a paced connection was sent. */
+void tcp_pacing_sent(struct tcp_connection *connection, uint32_t bytes, uint64_t now_ns);
+
+/** The time that tcp_pacing_allows() waited for has come. */
+void tcp_pacing_expired(struct stack *stack, struct tcp_connection *connection);
+
+#endif
