@@ -28,6 +28,7 @@ struct control_connection {
     int fd;
     enum connection_kind kind;
     struct process *process;
+    bool is_handed; /**< came by LINK_REQUEST_CONNECT */
     struct capture_reader *capture;
     struct link_control_reader reader;
     union {
@@ -63,9 +64,10 @@ static void sweep_tenants(struct control *control)
 static void drop_connection(struct control *control, struct control_connection *connection)
 {
     if (connection->process != NULL) {
-        log_info("process %u (%s, pid %d) left tenant %u", connection->process->id,
-                 connection->process->program, (int)connection->process->pid,
-                 connection->process->tenant->id);
+        if (!connection->process->is_ticket)
+            log_info("process %u (%s, pid %d) left tenant %u", connection->process->id,
+                     connection->process->program, (int)connection->process->pid,
+                     connection->process->tenant->id);
         process_destroy(connection->process);
     }
     if (connection->capture != NULL) {
@@ -87,11 +89,9 @@ static void expect(struct control_connection *connection, size_t bytes)
     link_control_reader_init(&connection->reader, (uint8_t *)&connection->input, bytes);
 }
 
-static void accept_connection(struct control *control)
+/** @param is_handed  made by the application and sent to us: it only speaks the link. */
+static void add_connection(struct control *control, int fd, bool is_handed)
 {
-    int fd = accept4(control->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd < 0)
-        return;
     struct control_connection *connection = NULL;
     if (control->connection_count < CONNECTIONS_MAX)
         connection = calloc(1, sizeof(*connection));
@@ -102,6 +102,7 @@ static void accept_connection(struct control *control)
     int on = 1;
     (void)setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)); /* LINK_REQUEST_PROCESS */
     connection->fd = fd;
+    connection->is_handed = is_handed;
     link_control_reader_init(&connection->reader, &connection->input.first, 1);
     struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP, .data = {.ptr = connection}};
     if (epoll_ctl(control->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
@@ -111,6 +112,13 @@ static void accept_connection(struct control *control)
     }
     LIST_INSERT_HEAD(&control->connections, connection, link);
     control->connection_count++;
+}
+
+static void accept_connection(struct control *control)
+{
+    int fd = accept4(control->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd >= 0)
+        add_connection(control, fd, false);
 }
 
 /* ---- Hello
@@ -188,6 +196,17 @@ static int send_welcome(const struct control *control, struct control_connection
                              2 + control->engine->core_count, 0);
 }
 
+static struct process *find_process(const struct tenant *tenant, uint32_t id)
+{
+    struct process *process;
+    LIST_FOREACH(process, &tenant->processes, link)
+    {
+        if (process->id == id)
+            return process;
+    }
+    return NULL;
+}
+
 static int find_family(struct control *control, const struct link_hello *hello,
                        struct tenant **tenant, struct process **parent)
 {
@@ -195,13 +214,44 @@ static int find_family(struct control *control, const struct link_hello *hello,
     {
         if (memcmp((*tenant)->token, hello->tenant_token, sizeof(hello->tenant_token)) != 0)
             continue;
-        LIST_FOREACH(*parent, &(*tenant)->processes, link)
-        {
-            if ((*parent)->id == hello->parent_process)
-                return 0;
-        }
+        *parent = find_process(*tenant, hello->parent_process);
+        if (*parent != NULL)
+            return 0;
     }
     return -ESRCH;
+}
+
+/** LINK_HELLO_SHARE. @return 0: it is done. */
+static int share(struct control_connection *connection, struct process *ticket)
+{
+    struct process *process = find_process(ticket->tenant, connection->input.hello.process);
+    if (!ticket->is_ticket || process == NULL || process->is_ticket)
+        return send_refusal(connection, -ESRCH, "no such ticket or process");
+    process_share(ticket, process);
+    struct link_hello_reply reply = {.magic = LINK_MAGIC, .abi_version = LINK_ABI_VERSION};
+    expect(connection, sizeof(struct link_request));
+    return link_control_send(connection->fd, &reply, sizeof(reply), NULL, 0, 0);
+}
+
+/** LINK_HELLO_PASS, once the connection has become a process. */
+static int issue_ticket(const struct control *control, struct control_connection *connection,
+                        struct process *sender)
+{
+    struct process *ticket = connection->process;
+    struct link_hello_reply reply;
+    ticket->is_ticket = true;
+    int result = process_pass(sender, ticket, connection->input.hello.socket);
+    if (result != 0)
+        return send_refusal(connection, result, "the socket to pass is not the sender's");
+    fill_reply(control, ticket, &reply);
+    expect(connection, sizeof(struct link_request));
+    return link_control_send(connection->fd, &reply, sizeof(reply), NULL, 0, 0);
+}
+
+/** To join a family by a socket that it sent is to see its memory: not for other users. */
+static bool may_join(const struct process *parent, const struct ucred *peer)
+{
+    return !parent->is_ticket || peer->uid == 0 || peer->uid == parent->uid;
 }
 
 static int join(struct control *control, struct control_connection *connection)
@@ -214,10 +264,16 @@ static int join(struct control *control, struct control_connection *connection)
     struct tenant *tenant = NULL;
     struct process *parent = NULL;
     int result;
-    if (hello->kind == LINK_HELLO_FORK) {
+    bool passes = hello->kind == LINK_HELLO_PASS;
+    if (hello->kind == LINK_HELLO_FORK || hello->kind == LINK_HELLO_SHARE || passes) {
         result = find_family(control, hello, &tenant, &parent);
         if (result != 0)
             return send_refusal(connection, result, "fork: no such tenant or parent process");
+        if (hello->kind == LINK_HELLO_SHARE)
+            return share(connection, parent);
+        if (!may_join(parent, &peer))
+            return send_refusal(connection, -EPERM,
+                                "a socket sent by another user's application, not under its user");
     } else if (hello->kind != LINK_HELLO_TENANT) {
         return send_refusal(connection, -EPROTO, "unknown kind of hello");
     } else if (control->tenant_count == TENANTS_MAX) {
@@ -230,13 +286,16 @@ static int join(struct control *control, struct control_connection *connection)
         LIST_INSERT_HEAD(&control->tenants, tenant, link);
         control->tenant_count++;
     }
-    result = process_create(tenant, parent, ++control->next_process_id, peer.pid, hello->program,
-                            &connection->process);
+    result = process_create(tenant, passes ? NULL : parent, ++control->next_process_id, peer.pid,
+                            hello->program, &connection->process);
     if (result != 0)
         return send_refusal(connection, result, "too many processes in this application");
+    connection->kind = CONNECTION_PROCESS;
+    connection->process->uid = peer.uid;
+    if (passes)
+        return issue_ticket(control, connection, parent);
     log_info("process %u (%s, pid %d) joined tenant %u", connection->process->id,
              connection->process->program, (int)peer.pid, tenant->id);
-    connection->kind = CONNECTION_PROCESS;
     expect(connection, sizeof(struct link_request));
     return send_welcome(control, connection);
 }
@@ -246,7 +305,7 @@ static int receive_hello(struct control *control, struct control_connection *con
 {
     struct link_hello *hello = &connection->input.hello;
     if (connection->reader.wanted == 1) {
-        if (connection->input.first == '{') {
+        if (connection->input.first == '{' && !connection->is_handed) {
             connection->kind = CONNECTION_JSON;
             connection->reader.wanted = REQUEST_BYTES_MAX;
         } else {
@@ -273,7 +332,7 @@ static int receive_hello(struct control *control, struct control_connection *con
 /* ---- Requests
  * ------------------------------------------------------------------------------------ */
 
-static int receive_request(struct control_connection *connection)
+static int receive_request(struct control *control, struct control_connection *connection)
 {
     struct link_request request = connection->input.request;
     struct link_channel_reply reply = {.magic = LINK_MAGIC};
@@ -281,13 +340,20 @@ static int receive_request(struct control_connection *connection)
     pid_t sender = connection->reader.sender;
     if (request.magic != LINK_MAGIC)
         return -EPROTO;
+    int handed = -1;
+    if (request.type == LINK_REQUEST_CONNECT && connection->reader.descriptor_count > 0)
+        handed = connection->reader.descriptors[--connection->reader.descriptor_count];
     expect(connection, sizeof(struct link_request));
+    if (handed >= 0) {
+        add_connection(control, handed, true);
+        return 0;
+    }
     if (request.type == LINK_REQUEST_PROCESS) {
         if (sender > 0)
             connection->process->pid = sender;
         return 0;
     }
-    if (request.type != LINK_REQUEST_CHANNEL)
+    if (request.type != LINK_REQUEST_CHANNEL || connection->process->is_ticket)
         return -EPROTO;
     int result = channel_create(connection->process, &channel, &reply);
     reply.error = (uint32_t)-result;
@@ -404,7 +470,7 @@ static int serve(struct control *control, struct control_connection *connection)
         if (result <= 0)
             return result;
         result = connection->kind == CONNECTION_NEW ? receive_hello(control, connection)
-                                                    : receive_request(connection);
+                                                    : receive_request(control, connection);
         if (result < 0)
             return result;
     }

@@ -174,7 +174,7 @@ void socket_copy_holders(struct process_core *parent, struct process_core *child
     struct socket_holder *held;
     LIST_FOREACH(held, &parent->holders, process_link)
     {
-        if (held->released)
+        if (held->released || socket_find_holder(held->socket, child) != NULL)
             continue;
         struct socket_holder *holder = socket_hold(held->socket, child, NULL);
         if (holder != NULL)

@@ -118,7 +118,8 @@ struct socket_holder *socket_hold(struct engine_socket *socket, struct process_c
 struct socket_holder *socket_find_holder(struct engine_socket *socket,
                                          const struct process_core *process);
 
-/** Give a fork's child holds on all that its parent holds; it will be told everything again. */
+/** Give a fork's child holds on all that its parent holds; it will be told everything again, unless
+    it held the socket before. */
 void socket_copy_holders(struct process_core *parent, struct process_core *child);
 
 /** How a process lets go of a socket. */

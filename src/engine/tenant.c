@@ -234,6 +234,52 @@ int process_create(struct tenant *tenant, struct process *parent, uint32_t id, p
     return 0;
 }
 
+struct passage {
+    struct process *from, *to;
+    struct link_socket_name name;
+    bool held;
+};
+
+static void pass_socket(struct engine_core *core, void *context)
+{
+    struct passage *passage = context;
+    struct process_core *sender = &passage->from->cores[core->index];
+    struct process_core *ticket = &passage->to->cores[core->index];
+    host_operations_drain(core, sender);
+    struct tenant_core *tenant = &passage->from->tenant->cores[core->index];
+    struct engine_socket *socket = tenant_find_socket(tenant, passage->name);
+    if (socket == NULL || socket_find_holder(socket, sender) == NULL ||
+        socket_hold(socket, ticket, NULL) == NULL)
+        return;
+    passage->held = true;
+    struct engine_socket *announced;
+    TAILQ_FOREACH(announced, &socket->unaccepted, unaccepted_link)
+    (void)socket_hold(announced, ticket, NULL);
+}
+
+int process_pass(struct process *sender, struct process *ticket, struct link_socket_name name)
+{
+    struct passage passage = {.from = sender, .to = ticket, .name = name};
+    for (unsigned i = 0; i < sender->tenant->engine->core_count; i++)
+        engine_core_call(sender->tenant->engine->cores[i], pass_socket, &passage);
+    return passage.held ? 0 : -ENOENT;
+}
+
+static void share_sockets(struct engine_core *core, void *context)
+{
+    struct passage *passage = context;
+    host_operations_drain(core, &passage->to->cores[core->index]);
+    socket_copy_holders(&passage->from->cores[core->index], &passage->to->cores[core->index]);
+    (void)notify_flush(core);
+}
+
+void process_share(struct process *ticket, struct process *process)
+{
+    struct passage passage = {.from = ticket, .to = process};
+    for (unsigned i = 0; i < ticket->tenant->engine->core_count; i++)
+        engine_core_call(ticket->tenant->engine->cores[i], share_sockets, &passage);
+}
+
 static void detach_process(struct engine_core *core, void *context)
 {
     struct process *process = context;

@@ -27,7 +27,7 @@ struct engine_socket;
 struct socket_holder;
 
 #define TENANT_HOST_SLOTS        65536 /**< sockets a tenant can bind, listen on or connect */
-#define TENANT_PROCESSES_MAX     512
+#define TENANT_PROCESSES_MAX     2048 /**< with its tickets */
 #define TENANT_RING_SLOTS        512
 #define TENANT_SEND_BUFFER_BYTES 87040 /**< outstanding before the first SENT; as Linux */
 #define CHANNEL_REPLIES_MAX      16    /**< answers waiting for room; then operations wait */
@@ -93,7 +93,9 @@ struct process {
     struct tenant *tenant;
     uint32_t id; /**< unique in the engine's life */
     pid_t pid;
+    uid_t uid; /**< as it joined */
     char program[LINK_PROGRAM_MAX];
+    bool is_ticket; /**< holds a socket that is on its way between processes; has no channel */
     int control_fd;
     struct process_core cores[LINK_CORES_MAX];
     LIST_HEAD(, channel) channels;
@@ -142,6 +144,15 @@ void tenant_destroy(struct tenant *tenant);
  */
 int process_create(struct tenant *tenant, struct process *parent, uint32_t id, pid_t pid,
                    const char *program, struct process **process);
+
+/**
+ * Make `ticket`, a process without holds, hold the socket of this name as `sender` does, with what
+ * a listener has announced and nobody has taken. @return 0; -ENOENT: the sender holds no such.
+ */
+int process_pass(struct process *sender, struct process *ticket, struct link_socket_name name);
+
+/** The process also holds, and is told of, what the ticket holds. */
+void process_share(struct process *ticket, struct process *process);
 
 /** The process is gone: its sockets are let go of as Linux would, its channels freed. */
 void process_destroy(struct process *process);

@@ -48,20 +48,48 @@ static void name_program(char name[LINK_PROGRAM_MAX])
     (void)prctl(PR_GET_NAME, name);
 }
 
-static int say_hello(struct engine_attachment *attachment, struct link_hello *hello)
+/* @return 0, whatever the answer is; a negative errno: there is none. */
+static int ask(int control_fd, struct link_hello *hello, struct link_hello_reply *reply,
+               int descriptors[HELLO_DESCRIPTORS_MAX], unsigned *count)
 {
     hello->magic = LINK_MAGIC;
     hello->abi_version = LINK_ABI_VERSION;
     hello->pid = (uint32_t)getpid();
     name_program(hello->program);
+    int error = link_control_send(control_fd, hello, sizeof(*hello), NULL, 0, ENGINE_TIMEOUT_MS);
+    if (error == 0)
+        error = link_control_receive(control_fd, reply, sizeof(*reply), descriptors,
+                                     HELLO_DESCRIPTORS_MAX, count, ENGINE_TIMEOUT_MS);
+    return error;
+}
+
+/* A further control connection by way of one that there is: the path may be out of reach.
+   @return one end; the other is the engine's, and *engine_fd's if that is asked for. */
+static int connect_through(int control_fd, int *engine_fd)
+{
+    int ends[2];
+    struct link_request request = {.magic = LINK_MAGIC, .type = LINK_REQUEST_CONNECT};
+    if (syscall(SYS_socketpair, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+        return -errno;
+    int error =
+        link_control_send(control_fd, &request, sizeof(request), &ends[1], 1, ENGINE_TIMEOUT_MS);
+    if (engine_fd == NULL || error < 0)
+        syscall(SYS_close, ends[1]);
+    else
+        *engine_fd = ends[1];
+    if (error < 0) {
+        syscall(SYS_close, ends[0]);
+        return error;
+    }
+    return ends[0];
+}
+
+static int say_hello(struct engine_attachment *attachment, struct link_hello *hello)
+{
     struct link_hello_reply *reply = &attachment->hello;
     int descriptors[HELLO_DESCRIPTORS_MAX];
     unsigned count = 0;
-    int error = link_control_send(attachment->control_fd, hello, sizeof(*hello), NULL, 0,
-                                  ENGINE_TIMEOUT_MS);
-    if (error == 0)
-        error = link_control_receive(attachment->control_fd, reply, sizeof(*reply), descriptors,
-                                     HELLO_DESCRIPTORS_MAX, &count, ENGINE_TIMEOUT_MS);
+    int error = ask(attachment->control_fd, hello, reply, descriptors, &count);
     if (error < 0)
         return error;
     for (unsigned i = 0; i < count; i++) {
@@ -110,7 +138,9 @@ static int request_channel(struct engine_attachment *attachment)
     return attachment->doorbell_fd < 0 ? -EPROTO : 0;
 }
 
-static int attachment_make(struct engine_attachment *attachment, struct link_hello *hello)
+/* @param through_fd  a control connection that there is already; -1: by PNO_SOCKET. */
+static int attachment_make(struct engine_attachment *attachment, struct link_hello *hello,
+                           int through_fd)
 {
     *attachment = (struct engine_attachment){
         .control_fd = -1, .arena_fd = -1, .window_fd = -1, .doorbell_fd = -1};
@@ -119,7 +149,7 @@ static int attachment_make(struct engine_attachment *attachment, struct link_hel
     const char *path = getenv("PNO_SOCKET");
     if (path == NULL || path[0] == '\0')
         path = LINK_SOCKET_PATH_DEFAULT;
-    int fd = link_control_connect(path);
+    int fd = through_fd >= 0 ? connect_through(through_fd, NULL) : link_control_connect(path);
     if (fd < 0) {
         log_info("no pnod at %s (%s): sockets stay with the kernel", path, strerror(-fd));
         return fd;
@@ -239,7 +269,7 @@ struct engine_link *engine_attach_tenant(void)
 {
     struct link_hello hello = {.kind = LINK_HELLO_TENANT};
     struct engine_attachment attachment;
-    if (attachment_make(&attachment, &hello) < 0)
+    if (attachment_make(&attachment, &hello, -1) < 0)
         return NULL;
     return make_link(&attachment, true);
 }
@@ -270,7 +300,63 @@ static int join_as_heir(const struct engine_link *link, struct engine_attachment
 {
     struct link_hello hello = {.kind = LINK_HELLO_FORK, .parent_process = link->hello.process_id};
     memcpy(hello.tenant_token, link->hello.tenant_token, sizeof(hello.tenant_token));
-    return attachment_make(attachment, &hello);
+    return attachment_make(attachment, &hello, link->control_fd);
+}
+
+/* A hello that is answered without descriptors. @return 0; a negative errno: refused. */
+static int ask_and_close(int fd, struct link_hello *hello, struct link_hello_reply *reply,
+                         bool keep_open)
+{
+    int descriptors[HELLO_DESCRIPTORS_MAX];
+    unsigned count = 0;
+    int error = ask(fd, hello, reply, descriptors, &count);
+    for (unsigned i = 0; error == 0 && i < count; i++)
+        syscall(SYS_close, descriptors[i]);
+    if (error == 0 && reply->error != 0)
+        error = -(int)reply->error;
+    if (error < 0 || !keep_open)
+        syscall(SYS_close, fd);
+    return error;
+}
+
+int engine_attach_issue_ticket(const struct engine_link *link, const struct link_socket_name *name,
+                               struct engine_ticket *ticket)
+{
+    struct link_hello hello = {
+        .kind = LINK_HELLO_PASS, .parent_process = link->hello.process_id, .socket = *name};
+    struct link_hello_reply reply;
+    memcpy(hello.tenant_token, link->hello.tenant_token, sizeof(hello.tenant_token));
+    ticket->passed_fd = connect_through(link->control_fd, &ticket->engine_fd);
+    if (ticket->passed_fd < 0)
+        return ticket->passed_fd;
+    int error = ask_and_close(ticket->passed_fd, &hello, &reply, true);
+    if (error < 0)
+        syscall(SYS_close, ticket->engine_fd);
+    else
+        ticket->process_id = reply.process_id;
+    return error;
+}
+
+int engine_attach_share(const struct engine_link *link, int ticket_fd, uint32_t ticket_process)
+{
+    struct link_hello hello = {.kind = LINK_HELLO_SHARE,
+                               .parent_process = ticket_process,
+                               .process = link->hello.process_id};
+    struct link_hello_reply reply;
+    memcpy(hello.tenant_token, link->hello.tenant_token, sizeof(hello.tenant_token));
+    int fd = connect_through(ticket_fd, NULL);
+    return fd < 0 ? fd : ask_and_close(fd, &hello, &reply, false);
+}
+
+struct engine_link *engine_attach_join(int ticket_fd, const uint8_t tenant_token[16],
+                                       uint32_t ticket_process)
+{
+    struct link_hello hello = {.kind = LINK_HELLO_FORK, .parent_process = ticket_process};
+    struct engine_attachment attachment;
+    memcpy(hello.tenant_token, tenant_token, sizeof(hello.tenant_token));
+    if (attachment_make(&attachment, &hello, ticket_fd) < 0)
+        return NULL;
+    return make_link(&attachment, false);
 }
 
 void engine_attach_fork_prepare(struct engine_link *link)

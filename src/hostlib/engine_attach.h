@@ -23,6 +23,25 @@ struct engine_attachment {
 /** Connect to PNO_SOCKET as a new tenant. @return NULL: no engine, or it refuses (logged). */
 struct engine_link *engine_attach_tenant(void);
 
+/** One end of a control connection whose process is a ticket (LINK_HELLO_PASS). */
+struct engine_ticket {
+    int passed_fd; /**< the end that travels */
+    int engine_fd; /**< the engine's end: what is written here is found at the other */
+    uint32_t process_id;
+};
+
+/** Have the engine hold a socket of ours for as long as ticket->passed_fd is open anywhere.
+    @return 0; a negative errno: the engine refuses. */
+int engine_attach_issue_ticket(const struct engine_link *link, const struct link_socket_name *name,
+                               struct engine_ticket *ticket);
+
+/** Let this process hold what a ticket of its own tenant does. @return 0; a negative errno. */
+int engine_attach_share(const struct engine_link *link, int ticket_fd, uint32_t ticket_process);
+
+/** Join another tenant, holding what its ticket does. @return NULL: refused (logged). */
+struct engine_link *engine_attach_join(int ticket_fd, const uint8_t tenant_token[16],
+                                       uint32_t ticket_process);
+
 /** Whether the control connection is still open at the other end. */
 bool engine_attach_is_alive(int control_fd);
 

@@ -65,6 +65,23 @@ struct engine_link *engine_link_adopt(struct engine_attachment *attachment)
     return link;
 }
 
+struct engine_link *engine_link_join(int ticket_fd, const uint8_t tenant_token[16],
+                                     uint32_t ticket_process,
+                                     void (*adopt)(struct engine_link *link, void *context),
+                                     void *context)
+{
+    struct engine_link *link = NULL;
+    lock_acquire(&attach_lock);
+    if (engine_link_current() == NULL)
+        link = engine_attach_join(ticket_fd, tenant_token, ticket_process);
+    if (link != NULL) {
+        adopt(link, context);
+        atomic_store_explicit(&engine_link_present, link, memory_order_release);
+    }
+    lock_release(&attach_lock);
+    return link;
+}
+
 struct lock *engine_link_fork_lock(void)
 {
     return &attach_lock;

@@ -83,6 +83,15 @@ struct engine_attachment;
 /** At the start of a program: take over the link that the one before exec() left. As above. */
 struct engine_link *engine_link_adopt(struct engine_attachment *attachment);
 
+/**
+ * Join the tenant that a ticket is of, while there is no link. `adopt` is called before any event
+ * can be applied. @return NULL: refused, or there is a link.
+ */
+struct engine_link *engine_link_join(int ticket_fd, const uint8_t tenant_token[16],
+                                     uint32_t ticket_process,
+                                     void (*adopt)(struct engine_link *link, void *context),
+                                     void *context);
+
 extern struct engine_link *_Atomic engine_link_present;
 
 /** The link if there is a living one; never attaches. */

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "hostlib/fd_table.h"
 #include "hostlib/interpose.h"
+#include "hostlib/left_socket.h"
 #include "hostlib/process.h"
 #include "hostlib/socket.h"
 
@@ -21,19 +22,6 @@
 struct left_descriptor {
     int fd;
     uint32_t socket;
-};
-
-/* What a socket is made of that neither the engine nor its shared block knows. */
-struct left_socket {
-    enum socket_state state;
-    bool has_slot, nonblocking, is_v6, is_accepted, also_kernel, peer_fin, connect_reported;
-    uint8_t core;
-    int error;
-    int32_t backlog;
-    struct link_socket_name name;
-    uint64_t send_limit, fin_offset, urgent_offset;
-    struct ip_endpoint local, remote;
-    struct socket_options options;
 };
 
 /* A socket of the old program's that the new one doesn't inherit, and lets go of. */
@@ -114,30 +102,6 @@ bool handover_is_needed(void)
     return false;
 }
 
-static void describe(const struct socket *socket, struct left_socket *left)
-{
-    *left = (struct left_socket){
-        .state = socket->state,
-        .has_slot = socket->link != NULL,
-        .nonblocking = atomic_load_explicit(&socket->nonblocking, memory_order_relaxed),
-        .is_v6 = socket->is_v6,
-        .is_accepted = socket->is_accepted,
-        .also_kernel = socket->also_kernel,
-        .peer_fin = socket->peer_fin,
-        .connect_reported = socket->connect_reported,
-        .core = socket->core,
-        .error = socket->error,
-        .backlog = socket->backlog,
-        .name = socket->name,
-        .send_limit = socket->send_limit,
-        .fin_offset = socket->fin_offset,
-        .urgent_offset = socket->urgent_offset,
-        .local = socket->local,
-        .remote = socket->remote,
-        .options = socket->options,
-    };
-}
-
 /* In `parts` the descriptors before this one name the sockets described so far. */
 static void add_descriptor(struct left_parts *parts, int fd, const struct socket *socket)
 {
@@ -148,7 +112,7 @@ static void add_descriptor(struct left_parts *parts, int fd, const struct socket
             index = parts->descriptors[i].socket;
     }
     if (index == memory->socket_count)
-        describe(socket, &parts->sockets[memory->socket_count++]);
+        left_socket_describe(socket, &parts->sockets[memory->socket_count++]);
     parts->descriptors[memory->descriptor_count++] =
         (struct left_descriptor){.fd = fd, .socket = index};
 }
@@ -250,46 +214,10 @@ void handover_cancel(struct handover *handover)
 
 /* ---- The new program ----------------------------------------------------------------------- */
 
-static struct socket *revive(const struct left_socket *left, struct engine_link *link)
-{
-    if (left->has_slot && (link == NULL || left->name.slot >= link->hello.slots))
-        return NULL;
-    struct socket *socket = socket_create(left->is_v6);
-    if (socket == NULL)
-        return NULL;
-    socket->state = left->state;
-    atomic_store_explicit(&socket->nonblocking, left->nonblocking, memory_order_relaxed);
-    socket->is_accepted = left->is_accepted;
-    socket->also_kernel = left->also_kernel;
-    socket->peer_fin = left->peer_fin;
-    socket->connect_reported = left->connect_reported;
-    socket->core = left->core;
-    socket->error = left->error;
-    socket->backlog = left->backlog;
-    socket->send_limit = left->send_limit;
-    socket->fin_offset = left->fin_offset;
-    socket->urgent_offset = left->urgent_offset;
-    socket->local = left->local;
-    socket->remote = left->remote;
-    socket->options = left->options;
-    if (!left->has_slot)
-        return socket;
-    socket->link = link;
-    socket->name = left->name;
-    socket->shared = true;
-    socket->block = (struct socket_block *)(void *)(link->blocks +
-                                                    left->name.slot * sizeof(struct socket_block));
-    /* What was not read is told again. */
-    socket->receive.end_offset = socket->block->read_offset;
-    engine_link_slot_set(link, left->name.slot, socket);
-    socket_changed(socket, 0);
-    return socket;
-}
-
 static void revive_all(const struct left_parts *parts, struct engine_link *link)
 {
     for (uint32_t i = 0; i < parts->memory->socket_count; i++) {
-        struct socket *socket = revive(&parts->sockets[i], link);
+        struct socket *socket = left_socket_revive(&parts->sockets[i], link);
         if (socket == NULL)
             continue;
         for (uint32_t j = 0; j < parts->memory->descriptor_count; j++) {

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "hostlib/interpose.h"
+#include "hostlib/passing.h"
 #include "hostlib/user_memory.h"
 
 /* How much one splice() moves between a socket and a pipe. */
@@ -249,11 +250,64 @@ static ssize_t send_message(struct socket *socket, const struct msghdr *message,
     return error < 0 ? error : socket_send(socket, message->msg_iov, message->msg_iovlen, flags);
 }
 
+/* By another socket: descriptors of ours may come, or go. */
+static ssize_t receive_passed(int fd, struct msghdr *message, int flags)
+{
+    ssize_t result = REAL(recvmsg)(fd, message, flags);
+    if (result >= 0)
+        passing_received(message);
+    return result;
+}
+
+static int receive_passed_many(int fd, struct mmsghdr *messages, unsigned count, int flags,
+                               struct timespec *timeout)
+{
+    int result = REAL(recvmmsg)(fd, messages, count, flags, timeout);
+    for (int i = 0; i < result; i++)
+        passing_received(&messages[i].msg_hdr);
+    return result;
+}
+
+static ssize_t send_passing(int fd, const struct msghdr *message, int flags)
+{
+    struct passing passing;
+    const struct msghdr *sent = passing_begin(&passing, fd, message);
+    ssize_t result = -1;
+    if (sent != NULL)
+        result = REAL(sendmsg)(fd, sent, flags);
+    else
+        errno = -passing.error;
+    passing_end(&passing);
+    return result;
+}
+
+static bool passes_control(const struct mmsghdr *messages, unsigned count)
+{
+    for (unsigned i = 0; i < count && !user_memory_is_bad(&messages[i]); i++) {
+        if (messages[i].msg_hdr.msg_controllen > 0)
+            return true;
+    }
+    return false;
+}
+
+/* One by one: as the kernel does it. */
+static int send_passing_many(int fd, struct mmsghdr *messages, unsigned count, int flags)
+{
+    unsigned done = 0;
+    while (done < count) {
+        ssize_t result = send_passing(fd, &messages[done].msg_hdr, flags);
+        if (result < 0)
+            break;
+        messages[done++].msg_len = (unsigned)result;
+    }
+    return done > 0 || count == 0 ? (int)done : -1;
+}
+
 PNO_EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
     struct socket *socket = interpose_offloaded(fd);
     if (socket == NULL)
-        return REAL(recvmsg)(fd, message, flags);
+        return receive_passed(fd, message, flags);
     return interpose_end(socket, receive_message(socket, message, flags));
 }
 
@@ -264,7 +318,7 @@ PNO_EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int fl
 {
     struct socket *socket = interpose_offloaded(fd);
     if (socket == NULL)
-        return REAL(recvmmsg)(fd, messages, count, flags, timeout);
+        return receive_passed_many(fd, messages, count, flags, timeout);
     if (timeout != NULL && (user_memory_is_bad(timeout) || timeout->tv_sec < 0 ||
                             (uint64_t)timeout->tv_nsec >= NS_PER_S))
         return interpose_end_int(socket, user_memory_is_bad(timeout) ? -EFAULT : -EINVAL);
@@ -312,7 +366,7 @@ PNO_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
     struct socket *socket = interpose_offloaded(fd);
     if (socket == NULL)
-        return REAL(sendmsg)(fd, message, flags);
+        return send_passing(fd, message, flags);
     return interpose_end(socket, send_message(socket, message, flags));
 }
 
@@ -320,7 +374,8 @@ PNO_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int fl
 {
     struct socket *socket = interpose_offloaded(fd);
     if (socket == NULL)
-        return REAL(sendmmsg)(fd, messages, count, flags);
+        return passes_control(messages, count) ? send_passing_many(fd, messages, count, flags)
+                                               : REAL(sendmmsg)(fd, messages, count, flags);
     unsigned done = 0;
     ssize_t result = 0;
     while (done < count) {

@@ -284,7 +284,14 @@ enum link_hello_kind {
     LINK_HELLO_TENANT = 1, /**< a new application: makes a tenant */
     LINK_HELLO_FORK = 2,   /**< a process about to be forked joins the tenant tenant_token and gets
                                 its own reference on every socket that the process parent_process
-                                holds. Made by the parent before fork; kept by the child. */
+                                holds. Made by the parent before fork; kept by the child. The parent
+                                may be a ticket, whose connection the joining process was sent. */
+    LINK_HELLO_PASS = 3,   /**< a ticket: a process without a program, that holds `socket` as
+                                parent_process does for as long as its connection has an end open.
+                                That end is what travels by SCM_RIGHTS. No descriptors come back. */
+    LINK_HELLO_SHARE = 4,  /**< the process `process` of this tenant gets references on what
+                                parent_process, a ticket, holds. The answer is the end of this
+                                connection's use. */
 };
 
 struct link_hello {
@@ -294,6 +301,8 @@ struct link_hello {
     uint32_t pid;            /**< for people (pno ss); the engine trusts SO_PEERCRED */
     uint32_t parent_process; /**< FORK: process_id from the parent's own hello reply */
     uint8_t tenant_token[16];
+    struct link_socket_name socket; /**< PASS */
+    uint32_t process;               /**< SHARE: process_id */
     char program[LINK_PROGRAM_MAX];
 };
 
@@ -331,6 +340,9 @@ enum link_request_type {
     LINK_REQUEST_PROCESS = 2, /**< no answer: whoever sends this is the process from now on, as a
                                    child that keeps the connection its parent made; the engine
                                    learns the pid from the kernel (SCM_CREDENTIALS) */
+    LINK_REQUEST_CONNECT = 3, /**< no answer: the descriptor that comes along, one end of a Unix
+                                   stream pair, is a further control connection; for who can't reach
+                                   the socket's path any more (chroot, other user) */
 };
 
 struct link_request {

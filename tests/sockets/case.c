@@ -224,7 +224,7 @@ static const struct socket_case *const tables[] = {
     cases_open,        cases_data,      cases_end,           cases_readiness, cases_options,
     cases_descriptors, cases_processes, cases_option_values, cases_names,     cases_wrong,
     cases_flags,       cases_epoll,     cases_waiting,       cases_files,     cases_threads,
-    cases_exec,        cases_nested,
+    cases_exec,        cases_nested,    cases_passing,
 };
 
 /* Not by alarm(): cases use that timer. @return false: it was killed after CASE_LIMIT_MS. */
@@ -281,6 +281,8 @@ static bool is_wanted(const struct socket_case *one, int argc, char **argv)
    those that match what follows a minus. */
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "program") == 0)
+        return case_program(argc, argv);
     for (size_t table = 0; table < sizeof(tables) / sizeof(tables[0]); table++) {
         for (const struct socket_case *one = tables[table]; one->name != NULL; one++) {
             if (!is_wanted(one, argc, argv))

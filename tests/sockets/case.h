@@ -50,6 +50,11 @@ extern const struct socket_case cases_files[];
 extern const struct socket_case cases_threads[];
 extern const struct socket_case cases_exec[];
 extern const struct socket_case cases_nested[];
+extern const struct socket_case cases_passing[];
+
+/** `pno-socket-cases program NAME [6]`: one of the programs that cases start (cases_passing.c).
+    @return its exit status. */
+int case_program(int argc, char **argv);
 
 /** One line of output, prefixed by the case's name. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));

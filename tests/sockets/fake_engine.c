@@ -708,9 +708,8 @@ static void process_died(unsigned index)
     free(process);
 }
 
-static void welcome(void)
+static void welcome(int fd)
 {
-    int fd = accept4(listener.fd, NULL, NULL, SOCK_CLOEXEC);
     unsigned index = 0;
     if (fd < 0)
         return;
@@ -731,10 +730,17 @@ static void hear(unsigned index)
 {
     struct process *process = processes[index];
     struct link_request request;
-    if (process->has_channel &&
-        recv(process->control_fd, &request, sizeof(request), MSG_DONTWAIT) == sizeof(request) &&
-        request.type == LINK_REQUEST_PROCESS)
-        return; /* a child says that it is the one: nobody asks us who is who */
+    int handed = -1;
+    unsigned count = 0;
+    if (process->has_channel && link_control_receive(process->control_fd, &request, sizeof(request),
+                                                     &handed, 1, &count, 1000) == 0) {
+        if (request.type == LINK_REQUEST_PROCESS)
+            return; /* a child says that it is the one: nobody asks us who is who */
+        if (request.type == LINK_REQUEST_CONNECT && count == 1) {
+            welcome(handed);
+            return;
+        }
+    }
     if (process->has_channel || !make_channel(process))
         process_died(index);
     else
@@ -814,7 +820,7 @@ static void sleep_until_news(void)
             hear(owners[i]);
     }
     if (fds[0].revents != 0)
-        welcome();
+        welcome(accept4(listener.fd, NULL, NULL, SOCK_CLOEXEC));
 }
 
 static void on_signal(int number)

@@ -1,0 +1,61 @@
+#include "hostlib/left_socket.h"
+
+void left_socket_describe(const struct socket *socket, struct left_socket *left)
+{
+    *left = (struct left_socket){
+        .state = socket->state,
+        .has_slot = socket->link != NULL,
+        .nonblocking = atomic_load_explicit(&socket->nonblocking, memory_order_relaxed),
+        .is_v6 = socket->is_v6,
+        .is_accepted = socket->is_accepted,
+        .also_kernel = socket->also_kernel,
+        .peer_fin = socket->peer_fin,
+        .connect_reported = socket->connect_reported,
+        .core = socket->core,
+        .error = socket->error,
+        .backlog = socket->backlog,
+        .name = socket->name,
+        .send_limit = socket->send_limit,
+        .fin_offset = socket->fin_offset,
+        .urgent_offset = socket->urgent_offset,
+        .local = socket->local,
+        .remote = socket->remote,
+        .options = socket->options,
+    };
+}
+
+struct socket *left_socket_revive(const struct left_socket *left, struct engine_link *link)
+{
+    if (left->has_slot && (link == NULL || left->name.slot >= link->hello.slots))
+        return NULL;
+    struct socket *socket = socket_create(left->is_v6);
+    if (socket == NULL)
+        return NULL;
+    socket->state = left->state;
+    atomic_store_explicit(&socket->nonblocking, left->nonblocking, memory_order_relaxed);
+    socket->is_accepted = left->is_accepted;
+    socket->also_kernel = left->also_kernel;
+    socket->peer_fin = left->peer_fin;
+    socket->connect_reported = left->connect_reported;
+    socket->core = left->core;
+    socket->error = left->error;
+    socket->backlog = left->backlog;
+    socket->send_limit = left->send_limit;
+    socket->fin_offset = left->fin_offset;
+    socket->urgent_offset = left->urgent_offset;
+    socket->local = left->local;
+    socket->remote = left->remote;
+    socket->options = left->options;
+    if (!left->has_slot)
+        return socket;
+    socket->link = link;
+    socket->name = left->name;
+    socket->shared = true;
+    socket->block = (struct socket_block *)(void *)(link->blocks +
+                                                    left->name.slot * sizeof(struct socket_block));
+    /* What was not read is told again. */
+    socket->receive.end_offset = socket->block->read_offset;
+    engine_link_slot_set(link, left->name.slot, socket);
+    socket_changed(socket, 0);
+    return socket;
+}
