@@ -27,7 +27,7 @@ struct engine_socket;
 struct socket_holder;
 
 #define TENANT_HOST_SLOTS        65536 /**< sockets a tenant can bind, listen on or connect */
-#define TENANT_PROCESSES_MAX     2048 /**< with its tickets */
+#define TENANT_PROCESSES_MAX     2048  /**< with its tickets */
 #define TENANT_RING_SLOTS        512
 #define TENANT_SEND_BUFFER_BYTES 87040 /**< outstanding before the first SENT; as Linux */
 #define CHANNEL_REPLIES_MAX      16    /**< answers waiting for room; then operations wait */

@@ -202,7 +202,7 @@ static int run_program(const struct exec_call *call, char *const environment[])
         log_warning("'%s' can't load libpno.so: the connections it inherits are closed to it",
                     call->file);
     }
-    process_exit();
+    process_settle();
     return run(call, environment);
 }
 

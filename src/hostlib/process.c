@@ -153,11 +153,26 @@ void process_exec_failed(struct engine_attachment *attachment)
         engine_attach_exec_failed(attachment);
 }
 
+void process_settle(void)
+{
+    struct engine_link *link = engine_link_current();
+    if (link != NULL)
+        settle_link(link);
+}
+
 void process_exit(void)
 {
     struct engine_link *link = engine_link_current();
     if (link == NULL)
         return;
+    for (uint32_t slot = 0; slot < link->slots_high; slot++) {
+        const struct socket *socket =
+            atomic_load_explicit(&link->slots[slot], memory_order_acquire);
+        if (socket == NULL || socket->state != SOCKET_LISTENING)
+            continue;
+        struct link_descriptor operation = socket_operation(socket, LINK_OP_CLOSE);
+        socket_push(socket, &operation);
+    }
     settle_link(link);
 }
 

@@ -28,7 +28,12 @@ void process_fork_child(void);
 int process_exec_prepare(struct engine_attachment *attachment);
 void process_exec_failed(struct engine_attachment *attachment);
 
-/** Before the process ends: tell the engine what was read, lest it resets. */
+/** Before exec() of a program that inherits nothing: tell the engine what was read, lest it resets.
+ */
+void process_settle(void);
+
+/** Before the process ends: as above, and let go of listeners, so that whoever waits for our end
+    finds their ports free. */
 void process_exit(void);
 
 #endif

@@ -105,6 +105,7 @@ struct socket {
     struct socket *accept_first, *accept_last;
     struct socket *listener_of; /**< not yet accepted: only then */
     int32_t backlog;
+    uint32_t accept_sequence; /**< not yet accepted: its place among the listener's connections */
 
     struct socket *unread_next; /**< guarded by link->unread_lock, with the next two */
     struct socket **unread_link;

@@ -318,6 +318,22 @@ static void drop_taken(struct socket *listener)
     }
 }
 
+/* In the order in which the engine announced them; a newcomer among the listener's processes may
+   be told in another. */
+static void enqueue(struct socket *listener, struct socket *socket)
+{
+    struct socket **place = &listener->accept_first;
+    struct socket *last = listener->accept_last;
+    if (last != NULL && (int32_t)(socket->accept_sequence - last->accept_sequence) > 0)
+        place = &last->accept_next;
+    while (*place != NULL && (int32_t)(socket->accept_sequence - (*place)->accept_sequence) > 0)
+        place = &(*place)->accept_next;
+    socket->accept_next = *place;
+    *place = socket;
+    if (socket->accept_next == NULL)
+        listener->accept_last = socket;
+}
+
 void socket_accept_arrived(struct socket *listener, unsigned core,
                            const struct link_descriptor *descriptor)
 {
@@ -350,11 +366,8 @@ void socket_accept_arrived(struct socket *listener, unsigned core,
     socket->remote.address = descriptor->endpoints.remote;
     socket->remote.port = descriptor->endpoints.remote_port;
     socket->options = listener->options;
-    if (listener->accept_last != NULL)
-        listener->accept_last->accept_next = socket;
-    else
-        listener->accept_first = socket;
-    listener->accept_last = socket;
+    socket->accept_sequence = descriptor->request_id;
+    enqueue(listener, socket);
     engine_link_slot_set(link, slot, socket);
     socket_changed(listener, EPOLLIN | EPOLLRDNORM);
 }
