@@ -85,18 +85,13 @@ enum stack_rx_verdict stack_receive_parse(struct stack *stack, const uint8_t *fr
 uint32_t ip_pseudo_sum(const struct ip_address *source, const struct ip_address *destination,
                        uint8_t protocol, uint32_t length)
 {
-    uint32_t words[10];
-    unsigned count = 0;
-    if (ip_address_is_v4(destination)) {
-        memcpy(&words[count++], &source->bytes[12], 4);
-        memcpy(&words[count++], &destination->bytes[12], 4);
-    } else {
-        memcpy(&words[0], source->bytes, 16);
-        memcpy(&words[4], destination->bytes, 16);
-        count = 8;
-    }
+    uint32_t words[8];
     uint64_t sum = (uint64_t)host_to_be32(length) + host_to_be32(protocol);
-    for (unsigned i = 0; i < count; i++)
+    memcpy(&words[0], source->bytes, 16);
+    memcpy(&words[4], destination->bytes, 16);
+    if (ip_address_is_v4(destination))
+        return checksum_fold64(sum + words[3] + words[7]);
+    for (unsigned i = 0; i < 8; i++)
         sum += words[i];
     return checksum_fold64(sum);
 }
@@ -118,9 +113,12 @@ enum stack_rx_verdict ip_deliver(struct stack *stack, const struct ip_packet *pa
                                  uint64_t now_ns, struct stack_rx *rx)
 {
     if (packet->protocol == IP_PROTOCOL_TCP) {
-        if (packet->link_multicast || ip_address_is_multicast(&packet->destination))
+        if (packet->link_multicast)
             return rx_drop(stack, rx, DROP_ETHERNET_NOT_FOR_US); /* RFC 9293 MUST-57 */
-        if (ip_address_is_any(&packet->source)) /* IPv6 lets it pass, for neighbour discovery */
+        /* IPv6 lets them pass, for neighbour discovery. */
+        if (!packet->is_v4 && ip_address_is_multicast(&packet->destination))
+            return rx_drop(stack, rx, DROP_ETHERNET_NOT_FOR_US);
+        if (!packet->is_v4 && ip_address_is_any(&packet->source))
             return rx_drop(stack, rx, DROP_IP_SOURCE_INVALID);
         return tcp_header_parse(stack, packet, rx);
     }

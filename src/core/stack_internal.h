@@ -141,6 +141,7 @@ struct tcp_output {
     uint64_t stream_offset;
     uint32_t payload_length;
     uint16_t gso_size; /**< 0, or payload is several segments of this size */
+    bool is_last;      /**< certainly nothing more to send for now: asking again is needless */
 };
 
 size_t tcp_connection_bytes(void); /**< sizeof, for the pool */

@@ -15,6 +15,9 @@
 #define TTL_DEFAULT         64
 #define TCP_CHECKSUM_OFFSET 16
 
+/** Timestamps with their padding: what an ordinary segment carries (RFC 7323 appendix A). */
+#define TIMESTAMP_OPTION_BYTES 12
+
 /** Segments that one connection may lose at once to a neighbour that does not answer. */
 #define DISCARDS_MAX 4096
 
@@ -75,7 +78,10 @@ static void write_tcp(uint8_t *to, const struct tcp_flow *flow, const struct tcp
     store_be32(to + 8, output->ack.value);
     store_be32(to + 12, header_bytes << 26 | (uint32_t)output->flags << 16 | output->window);
     store_be16(to + 18, output->urgent_pointer);
-    memcpy(to + TCP_HEADER_BYTES, output->options, output->options_length);
+    if (output->options_length == TIMESTAMP_OPTION_BYTES) /* the usual, copied without a call */
+        memcpy(to + TCP_HEADER_BYTES, output->options, TIMESTAMP_OPTION_BYTES);
+    else
+        memcpy(to + TCP_HEADER_BYTES, output->options, output->options_length);
     uint64_t sum = address_sum + host_to_be32(IP_PROTOCOL_TCP) + host_to_be32(l4_bytes);
     uint16_t partial = checksum_fold(checksum_fold64(sum));
     memcpy(to + TCP_CHECKSUM_OFFSET, &partial, 2);
@@ -215,7 +221,9 @@ static bool connections_transmit(struct stack *stack, uint64_t now_ns, uint32_t 
         }
         build_frame(stack, connection, neighbour, &output, frame);
         stack->counters.segments_out++;
-        if (++stack->output_turn >= OUTPUT_TURN_SEGMENTS && list_contains_node(node)) {
+        if (output.is_last) {
+            leave_output(stack, connection);
+        } else if (++stack->output_turn >= OUTPUT_TURN_SEGMENTS && list_contains_node(node)) {
             leave_output(stack, connection);
             list_push_back(&stack->output, node);
         }

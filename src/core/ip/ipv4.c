@@ -6,6 +6,17 @@
 #include "core/ip/routes.h"
 #include "core/ip/wire.h"
 
+/** Nearly all headers have no options: five words, summed in place. */
+static bool header_sum_is_good(const uint8_t *header, uint32_t header_length)
+{
+    if (header_length != IPV4_HEADER_BYTES)
+        return checksum_finish(checksum_add(0, header, header_length)) == 0;
+    uint32_t words[IPV4_HEADER_BYTES / 4];
+    memcpy(words, header, sizeof(words));
+    uint64_t sum = (uint64_t)words[0] + words[1] + words[2] + words[3] + words[4];
+    return checksum_finish(checksum_fold64(sum)) == 0;
+}
+
 /** Check the header and note its fields; packet->length is what the frame holds, and shrinks to
     what the header says (frames are padded to 60 bytes). */
 static enum drop_reason header_parse(struct ip_packet *packet, bool checksum_good)
@@ -18,7 +29,7 @@ static enum drop_reason header_parse(struct ip_packet *packet, bool checksum_goo
     uint32_t total = load_be16(header + 2);
     if (header_length < IPV4_HEADER_BYTES || total < header_length || total > packet->length)
         return DROP_IPV4_MALFORMED;
-    if (!checksum_good && checksum_finish(checksum_add(0, header, header_length)) != 0)
+    if (!checksum_good && !header_sum_is_good(header, header_length))
         return DROP_IPV4_CHECKSUM;
 
     packet->is_v4 = true;
@@ -42,10 +53,10 @@ static enum drop_reason addresses_check(const struct stack *stack, const struct 
         return DROP_NONE;
     if (!route_is_own(stack, destination))
         return DROP_IP_NOT_FOR_US;
-    /* 0.0.0.0/8, loopback, multicast, broadcasts, ourselves: nobody to answer (RFC 1122 §3.2.1.3).
-     */
-    if (source->bytes[12] == 0 || ip_address_is_loopback(source) ||
-        ip_address_is_multicast(source) || route_is_broadcast(stack, source) ||
+    /* 0.0.0.0/8, loopback, multicast, broadcasts, ourselves: nobody
+       to answer (RFC 1122 §3.2.1.3). */
+    uint8_t first = source->bytes[12];
+    if (first == 0 || first == 127 || (first & 0xf0) == 0xe0 || route_is_broadcast(stack, source) ||
         route_is_own(stack, source))
         return DROP_IP_SOURCE_INVALID;
     return DROP_NONE;

@@ -425,10 +425,19 @@ static bool emit_payload(struct emission *e)
     return emit_retransmission(e) || emit_new(e, false);
 }
 
+/** Nothing is left that another call could send, whatever the windows allow. */
+static bool is_all_sent(const struct tcp_connection *connection)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    return hot->ca_state == TCP_CA_OPEN && hot->acks_owed == 0 && !hot->probe_due &&
+           !hot->tail_probe_due && tcp_unsent(connection) == 0 && !tcp_fin_unsent(connection);
+}
+
 bool tcp_output_next(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns,
                      uint32_t gso_bytes_max, struct tcp_output *output)
 {
     struct tcp_hot *hot = &connection->hot;
+    output->is_last = false;
     if (hot->placements > 0 || hot->state == TCP_STATE_CLOSED)
         return false;
     struct emission e = {
@@ -443,8 +452,12 @@ bool tcp_output_next(struct stack *stack, struct tcp_connection *connection, uin
         return emit_syn(&e);
     if (hot->state == TCP_STATE_SYN_RECEIVED && emit_syn(&e))
         return true;
-    if (may_send_data(connection) && (emit_tail_probe(&e) || emit_payload(&e)))
+    if (may_send_data(connection) && (emit_tail_probe(&e) || emit_payload(&e))) {
+        output->is_last = is_all_sent(connection);
+        if (output->is_last)
+            tcp_chrono_update(connection, now_ns);
         return true;
+    }
     tcp_chrono_update(connection, now_ns);
     return emit_probe(&e) || emit_ack(&e);
 }
