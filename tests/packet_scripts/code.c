@@ -11,24 +11,27 @@
 /* Code is Python; all of a script's is gathered and run at its end, by one interpreter. */
 
 static const char prologue[] =
-    "import sys, textwrap\n"
+    "import sys, textwrap, os\n"
+    "out, sys.stdout = sys.stdout, open(os.devnull, 'w')\n"
     "env = {}\n"
     "def values(**v): env.update(v)\n"
     "def run(line, text):\n"
     "    text = bytes.fromhex(text).decode()\n"
     "    head, _, tail = text.partition('\\n')\n"
     "    text = textwrap.dedent(tail) if not head.strip() else text.strip()\n"
+    "    text = text.strip().rstrip('\\\\')\n"
     "    try:\n"
     "        exec(text, env)\n"
     "    except Exception as e:\n"
     "        what = ' '.join(text.split())\n"
-    "        print(f'{line} {type(e).__name__} {e} in: {what}')\n"
+    "        print(f'{line} {type(e).__name__} {e} in: {what}', file=out)\n"
     "        sys.exit(1)\n"
     "values(TCP_ESTABLISHED=1, TCP_SYN_SENT=2, TCP_SYN_RECV=3, TCP_FIN_WAIT1=4, TCP_FIN_WAIT2=5,\n"
     "       TCP_TIME_WAIT=6, TCP_CLOSE=7, TCP_CLOSE_WAIT=8, TCP_LAST_ACK=9, TCP_LISTEN=10,\n"
     "       TCP_CLOSING=11, TCP_CA_Open=0, TCP_CA_Disorder=1, TCP_CA_CWR=2, TCP_CA_Recovery=3,\n"
     "       TCP_CA_Loss=4, TCPI_OPT_TIMESTAMPS=1, TCPI_OPT_SACK=2, TCPI_OPT_WSCALE=4,\n"
-    "       TCPI_OPT_ECN=8, TCP_INFINITE_SSTHRESH=0x7fffffff)\n";
+    "       TCPI_OPT_ECN=8, TCPI_OPT_ECN_SEEN=16, TCPI_OPT_SYN_DATA=32, TCPI_OPT_USEC_TS=64, "
+    "TCP_INFINITE_SSTHRESH=0x7fffffff)\n";
 
 static void append(struct machine *machine, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

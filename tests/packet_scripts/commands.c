@@ -31,11 +31,9 @@ static bool sysctl_changes_nothing(const char *name, const char *value)
         "net.ipv4.tcp_early_retrans",
         "net.ipv4.tcp_recovery",
         "net.ipv4.tcp_tso_win_divisor",
-        "net.ipv4.tcp_min_tso_segs",
         "net.ipv4.tcp_ecn_option",
         "net.ipv4.tcp_pacing_ss_ratio",
         "net.ipv4.tcp_pacing_ca_ratio",
-        "net.ipv4.tcp_notsent_lowat",
         "net.ipv4.tcp_fastopen",
         "net.ipv4.tcp_fastopen_key",
         "net.ipv4.tcp_moderate_rcvbuf",
@@ -48,6 +46,29 @@ static bool sysctl_changes_nothing(const char *name, const char *value)
         "net.ipv4.tcp_syn_linear_timeouts",
         "net.ipv4.tcp_rto_min_us",
         "net.ipv4.tcp_mtu_probing",
+        "net.ipv4.tcp_fastopen_blackhole_timeout_sec",
+        "net.ipv4.tcp_max_syn_backlog",
+        "net.ipv4.tcp_base_mss",
+        "net.ipv4.tcp_tw_reuse",
+        "net.ipv4.tcp_stdurg",
+        "net.ipv4.tcp_abort_on_overflow",
+        "net.ipv4.tcp_max_reordering",
+        "net.ipv4.tcp_retries1",
+        "net.ipv4.tcp_comp_sack_delay_ns",
+        "net.ipv4.tcp_comp_sack_slack_ns",
+        "net.ipv4.tcp_reflect_tos",
+        "net.ipv4.tcp_backlog_ack_defer",
+        "net.ipv4.tcp_pingpong_thresh",
+        "net.ipv4.tcp_tso_rtt_log",
+        "net.ipv4.tcp_available_congestion_control",
+        "net.ipv4.tcp_allowed_congestion_control",
+        "net.ipv4.ip_local_port_range",
+        "net.ipv4.route.min_adv_mss",
+        "net.ipv6.auto_flowlabels",
+        "net.ipv6.flowlabel_consistency",
+        "net.core.busy_poll",
+        "net.core.busy_read",
+        "net.core.optmem_max",
         "net.core.rmem_max",
         "net.core.wmem_max",
         "net.ipv4.tcp_comp_sack_nr",
@@ -114,6 +135,14 @@ static bool set_sysctl(struct machine *machine, const char *name, const char *va
     struct tcp_defaults *tcp = &machine->config.tcp;
     if (sysctl_changes_nothing(name, value))
         return true;
+    if (strcmp(name, "net.ipv4.tcp_min_tso_segs") == 0) {
+        machine->min_tso_segs = (uint32_t)atoi(value);
+        return true;
+    }
+    if (strcmp(name, "net.ipv4.tcp_notsent_lowat") == 0) {
+        machine->notsent_lowat = (uint32_t)strtoull(value, NULL, 0);
+        return true;
+    }
     if (machine->stack != NULL)
         return false; /* the stack is made: its defaults stay */
     if (set_flag(name, value, tcp) || set_count(name, value, tcp))
@@ -122,12 +151,9 @@ static bool set_sysctl(struct machine *machine, const char *name, const char *va
         set_buffer_sizes(value, &tcp->receive_buffer_initial, &tcp->receive_buffer_max);
     else if (strcmp(name, "net.ipv4.tcp_wmem") == 0)
         set_buffer_sizes(value, &tcp->send_buffer_initial, &tcp->send_buffer_max);
-    else if (strcmp(name, "net.ipv4.tcp_congestion_control") == 0 && strcmp(value, "cubic") == 0)
-        tcp->congestion = TCP_CONGESTION_CUBIC;
-    else if (strcmp(name, "net.ipv4.tcp_congestion_control") == 0 && strcmp(value, "reno") == 0)
-        tcp->congestion = TCP_CONGESTION_NEWRENO;
-    else if (strcmp(name, "net.ipv4.tcp_congestion_control") == 0 && strcmp(value, "dctcp") == 0)
-        tcp->congestion = TCP_CONGESTION_DCTCP;
+    else if (strcmp(name, "net.ipv4.tcp_congestion_control") == 0 &&
+             machine_congestion_id(value) >= 0)
+        tcp->congestion = (uint8_t)machine_congestion_id(value);
     else if (strcmp(name, "net.ipv4.tcp_ecn") == 0 && atoi(value) >= 0 && atoi(value) <= 2)
         tcp->ecn = (uint8_t)atoi(value);
     else
@@ -143,11 +169,24 @@ static void set_customary_defaults(struct machine *machine)
     set_sysctl(machine, "net.ipv4.tcp_syn_retries", "5");
     set_sysctl(machine, "net.ipv4.tcp_synack_retries", "5");
     set_sysctl(machine, "net.ipv4.tcp_congestion_control", "cubic");
+    set_sysctl(machine, "net.ipv4.tcp_ecn", "0");
+    set_sysctl(machine, "net.ipv4.tcp_timestamps", "1");
+    set_sysctl(machine, "net.ipv4.tcp_sack", "1");
 }
 
 /* ---- Shell -------------------------------------------------------------------------------- */
 
-/** /proc/sys/net/ipv4/x or net.ipv4.x, then =value. */
+static char *without_quotes(char *text)
+{
+    size_t length = strlen(text);
+    if (length >= 2 && (text[0] == '"' || text[0] == '\'') && text[length - 1] == text[0]) {
+        text[length - 1] = '\0';
+        return text + 1;
+    }
+    return text;
+}
+
+/** /proc/sys/net/ipv4/x, net/ipv4/x or net.ipv4.x, then =value. */
 static bool assign_sysctl(struct machine *machine, char *assignment)
 {
     char *value = strchr(assignment, '=');
@@ -155,17 +194,11 @@ static bool assign_sysctl(struct machine *machine, char *assignment)
     if (value == NULL)
         return false;
     *value++ = '\0';
-    if (strncmp(name, "/proc/sys/", 10) == 0) {
+    if (strncmp(name, "/proc/sys/", 10) == 0)
         name += 10;
-        for (char *c = name; *c != '\0'; c++)
-            *c = *c == '/' ? '.' : *c;
-    }
-    size_t length = strlen(value);
-    if (length >= 2 && (value[0] == '"' || value[0] == '\'') && value[length - 1] == value[0]) {
-        value[length - 1] = '\0';
-        value++;
-    }
-    return set_sysctl(machine, name, value);
+    for (char *c = name; *c != '\0'; c++)
+        *c = *c == '/' ? '.' : *c;
+    return set_sysctl(machine, name, without_quotes(value));
 }
 
 /** The next word, with quotes kept together; NULL at the end. */
@@ -200,31 +233,86 @@ static bool run_sysctl(struct machine *machine, char *rest, const char **what)
     return true;
 }
 
+/** dd bs=1 count=5 of=FILE: a file of that many bytes, which open() finds. */
+static bool make_file(struct machine *machine, char *rest)
+{
+    uint64_t block = 512, count = 0;
+    char *word, *name = NULL;
+    while ((word = next_word(&rest)) != NULL) {
+        if (strncmp(word, "bs=", 3) == 0)
+            block = strtoull(word + 3, NULL, 10);
+        else if (strncmp(word, "count=", 6) == 0)
+            count = strtoull(word + 6, NULL, 10);
+        else if (strncmp(word, "of=", 3) == 0)
+            name = word + 3;
+    }
+    if (name == NULL || machine->file_count == MACHINE_FILES_MAX)
+        return false;
+    struct machine_file *file = &machine->files[machine->file_count++];
+    snprintf(file->name, sizeof(file->name), "%s", name);
+    file->bytes = block * count;
+    return true;
+}
+
+/** echo VALUE > /proc/sys/…: a sysctl; any other echo says nothing. */
+static bool run_echo(struct machine *machine, char *rest, const char **what)
+{
+    char *target = strstr(rest, "/proc/sys/"), assignment[256];
+    char *arrow = strchr(rest, '>');
+    if (target == NULL || arrow == NULL || arrow > target)
+        return true;
+    *arrow = '\0';
+    target[strcspn(target, " \t")] = '\0';
+    char *value = next_word(&rest);
+    snprintf(assignment, sizeof(assignment), "%s=%s", target, value == NULL ? "" : value);
+    *what = target;
+    return assign_sysctl(machine, assignment);
+}
+
+/** A queue without length drops all that is sent; any other lets it pass again. */
+static bool run_tc(struct machine *machine, const char *rest)
+{
+    if (strstr(rest, "qdisc") != NULL)
+        machine->egress_blocked = strstr(rest, "limit 0") != NULL;
+    return true;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text), end_length = strlen(end);
+    return length >= end_length && strcmp(text + length - end_length, end) == 0;
+}
+
 static bool run_one(struct machine *machine, char *command, const char **what)
 {
-    static const char *const harmless[] = {"nstat", "sleep", "true",    ":",   "echo", "ss",
-                                           "ip",    "tc",    "ethtool", "cat", "grep"};
+    static const char *const harmless[] = {"nstat",   "sleep", "true", ":",   "ss",  "ip",
+                                           "ethtool", "cat",   "grep", "rm",  "awk", "modprobe",
+                                           "tcpdump", "sync",  "date", "exit"};
     char *rest = command, *name = next_word(&rest);
     *what = name;
     if (name == NULL || name[0] == '#')
         return true;
-    size_t length = strlen(name);
-    if (length >= 11 && strcmp(name + length - 11, "defaults.sh") == 0) {
+    char *slash = strrchr(name, '/');
+    char *program = slash == NULL ? name : slash + 1;
+    if (ends_with(name, "defaults.sh")) {
         set_customary_defaults(machine);
         return true;
     }
     if (strstr(name, "sysctl_restore") != NULL)
         return true;
-    if (strcmp(name, "sysctl") == 0 ||
-        (length >= 14 && strcmp(name + length - 14, "set_sysctls.py") == 0))
+    if (strcmp(program, "sysctl") == 0 || strcmp(program, "set_sysctls.py") == 0)
         return run_sysctl(machine, rest, what);
-    if (strcmp(name, "ethtool") == 0 && strstr(rest, "off") != NULL)
-        machine->gso_bytes_max = 0;
-    if (strstr(rest, "limit 0") != NULL || strstr(rest, "route change") != NULL ||
+    if (strcmp(program, "dd") == 0)
+        return make_file(machine, rest);
+    if (strcmp(program, "echo") == 0)
+        return run_echo(machine, rest, what);
+    if (strcmp(program, "tc") == 0)
+        return run_tc(machine, rest);
+    if (strstr(rest, "route change") != NULL || strstr(rest, "route add") != NULL ||
         strstr(rest, "initcwnd") != NULL)
         return false;
     for (unsigned i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++) {
-        if (strcmp(name, harmless[i]) == 0)
+        if (strcmp(program, harmless[i]) == 0)
             return true;
     }
     return false;
@@ -303,7 +391,8 @@ int machine_option(struct machine *machine, const struct script_option *option)
     const char *value = option->value == NULL ? "" : option->value;
     bool good = true;
     if (strcmp(option->name, "ip_version") == 0) {
-        good = strcmp(value, "ipv4") == 0 || strcmp(value, "ipv6") == 0;
+        good = strcmp(value, "ipv4") == 0 || strcmp(value, "ipv6") == 0 ||
+               strcmp(value, "ipv4-mapped-ipv6") == 0;
     } else if (strcmp(option->name, "tolerance_usecs") == 0) {
         machine->tolerance_ns = (uint64_t)atoll(value) * NS_PER_US;
     } else if (strcmp(option->name, "tolerance_percent") == 0) {
@@ -312,6 +401,10 @@ int machine_option(struct machine *machine, const struct script_option *option)
         machine->timestamp_tick_us = (uint32_t)atoi(value);
     } else if (strcmp(option->name, "mtu") == 0) {
         machine->mtu = (uint16_t)atoi(value);
+    } else if (strcmp(option->name, "mss") == 0) {
+        machine->inbound_mss = (uint16_t)atoi(value);
+    } else if (strcmp(option->name, "strict_segments") == 0) {
+        machine->strict_segments = true;
     } else if (strcmp(option->name, "local_ip") == 0) {
         good = parse_address(value, &machine->local);
         machine->config.prefixes[machine->is_ipv6].address = machine->local;
@@ -322,10 +415,12 @@ int machine_option(struct machine *machine, const struct script_option *option)
                                                      : &machine->config.gateway_v4);
     } else {
         /* Those that say how packetdrill itself works say nothing about TCP. */
-        static const char *const others[] = {"netmask_ip",   "bind_port",      "connect_port",
-                                             "verbose",      "dry_run",        "speed",
-                                             "init_scripts", "define",         "non_fatal",
-                                             "mss",          "send_omit_free", "tcp_ts_ecr_scaled"};
+        static const char *const others[] = {
+            "netmask_ip",  "bind_port",      "connect_port",       "verbose",
+            "dry_run",     "speed",          "init_scripts",       "define",
+            "non_fatal",   "send_omit_free", "tcp_ts_ecr_scaled",  "wire_client_dev",
+            "so_filename", "so_flags",       "persistent_tun_dev", "netns",
+            "code_format"};
         good = false;
         for (unsigned i = 0; i < sizeof(others) / sizeof(others[0]); i++)
             good |= strcmp(option->name, others[i]) == 0;

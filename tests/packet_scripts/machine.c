@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/time_units.h"
+#include "core/tcp/congestion.h"
 
 static struct ip_address address_v4(uint8_t a, uint8_t b, uint8_t c, uint8_t d)
 {
@@ -43,7 +44,9 @@ void machine_init(struct machine *machine)
         c->secret[i] = (uint8_t)(17 * i + 3);
     c->random_seed = 1;
     machine->mtu = 1500;
-    machine->gso_bytes_max = 65000;
+    machine->min_tso_segs = 2;
+    machine->notsent_lowat = UINT32_MAX;
+    machine->call_deadline_ns = TIME_NEVER;
     machine->local = c->prefixes[0].address;
     machine->remote = machine->is_ipv6 ? address_v6(remote_v6, 1) : address_v4(192, 0, 2, 1);
     if (machine->is_ipv6)
@@ -151,6 +154,10 @@ static struct frame *build(const struct stack_frame *out)
 /** Until the script asks about it. */
 static void keep_sent(struct machine *machine, struct frame *frame, bool in_burst)
 {
+    if (machine->egress_blocked) {
+        free(frame);
+        return;
+    }
     struct live_frame *live = calloc(1, sizeof(*live));
     if (live == NULL)
         abort();
@@ -195,6 +202,38 @@ static void handle_burst(struct machine *machine, struct frame *frame, uint16_t 
     keep_sent(machine, frame, false);
 }
 
+#define GSO_BYTES_MAX 65000
+
+/**
+ * How large a burst Linux hands to its port (tcp_tso_autosize, tcp_cwnd_test): what the rate sends
+ * in about a millisecond, more when the round trip is short, at most half the window. It shows on
+ * the wire: a burst is pushed at its end.
+ */
+static uint32_t burst_bytes(const struct machine *machine)
+{
+    const struct machine_socket *socket = machine->under_test;
+    struct tcp_connection_info info;
+    if (socket == NULL || socket->connection == NULL)
+        return GSO_BYTES_MAX;
+    tcp_get_info(machine->stack, socket->connection, machine->now_ns, &info);
+    if (info.snd_mss == 0 || info.snd_cwnd == 0)
+        return GSO_BYTES_MAX;
+    uint64_t srtt_us = info.srtt_ns / NS_PER_US, min_rtt_us = info.min_rtt_ns / NS_PER_US;
+    uint64_t percent = info.snd_cwnd < info.snd_ssthresh / 2 ? 200 : 120;
+    uint64_t rate = (uint64_t)info.snd_cwnd * info.snd_mss * percent * 10000;
+    rate = srtt_us == 0 ? UINT64_MAX : rate / srtt_us;
+    uint64_t bytes = rate >> 10;
+    if (min_rtt_us >> 9 < 32)
+        bytes += (uint64_t)GSO_BYTES_MAX >> (min_rtt_us >> 9);
+    uint64_t segments = (bytes < GSO_BYTES_MAX ? bytes : GSO_BYTES_MAX) / info.snd_mss;
+    uint64_t half = info.snd_cwnd / 2 > 1 ? info.snd_cwnd / 2 : 1;
+    if (segments < machine->min_tso_segs)
+        segments = machine->min_tso_segs;
+    if (segments > half)
+        segments = half;
+    return (uint32_t)segments * info.snd_mss;
+}
+
 void machine_pump(struct machine *machine)
 {
     struct stack_event event;
@@ -206,8 +245,11 @@ void machine_pump(struct machine *machine)
             machine_socket_event(machine, &event);
             busy = true;
         }
-        while (stack_transmit(machine->stack, machine->now_ns, machine->gso_bytes_max, &out)) {
+        while (stack_transmit(machine->stack, machine->now_ns, burst_bytes(machine), &out)) {
             struct frame *frame = build(&out);
+            if (out.connection != NULL && out.payload_length != 0)
+                machine_sent_payload(machine, out.connection,
+                                     out.stream_offset + out.payload_length);
             if (out.gso_size != 0 && out.payload_length > out.gso_size)
                 handle_burst(machine, frame, out.gso_size);
             else
@@ -231,6 +273,8 @@ void machine_inject(struct machine *machine, const struct frame *frame)
 bool machine_step(struct machine *machine, uint64_t time_ns)
 {
     uint64_t deadline_ns = stack_next_deadline(machine->stack);
+    if (machine->call_deadline_ns < deadline_ns && machine->call_deadline_ns > machine->now_ns)
+        deadline_ns = machine->call_deadline_ns;
     if (deadline_ns > time_ns) {
         if (time_ns > machine->now_ns && time_ns != TIME_NEVER)
             machine->now_ns = time_ns;
@@ -247,4 +291,20 @@ void machine_run_until(struct machine *machine, uint64_t time_ns)
 {
     while (machine_step(machine, time_ns)) {
     }
+}
+
+/* ---- Names -------------------------------------------------------------------------------- */
+
+int machine_congestion_id(const char *name)
+{
+    for (uint8_t id = 0; id < TCP_CONGESTION_COUNT; id++) {
+        if (strcmp(tcp_congestion_find(id)->name, name) == 0)
+            return id;
+    }
+    return -1;
+}
+
+const char *machine_congestion_name(uint8_t id)
+{
+    return tcp_congestion_find(id)->name;
 }

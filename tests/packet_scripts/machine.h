@@ -19,15 +19,49 @@
 #define MACHINE_TS_MAP_MAX  64
 #define MACHINE_WATCHES_MAX 16
 
-enum socket_kind { SOCKET_FREE, SOCKET_NEW, SOCKET_LISTENING, SOCKET_CONNECTION, SOCKET_EPOLL };
+#define MACHINE_NOTES_MAX  128
+#define MACHINE_FILES_MAX  8
+#define KEPT_OPTIONS       24
+#define MACHINE_CHUNKS_MAX 512
+
+enum socket_kind {
+    SOCKET_FREE,
+    SOCKET_NEW,
+    SOCKET_LISTENING,
+    SOCKET_CONNECTION,
+    SOCKET_EPOLL,
+    SOCKET_PIPE, /**< either end; peer is the other */
+    SOCKET_FILE,
+};
+
+/** What woke whoever waits, counted; epoll's edges are when these move. */
+enum wake_kind { WAKE_IN, WAKE_OUT, WAKE_ERROR, WAKE_STATE, WAKE_KINDS };
 
 struct epoll_watch {
     int fd; /**< -1: free */
     uint32_t events;
     int64_t data;
-    uint32_t reported; /**< for edge-triggered watches */
-    uint64_t activity; /**< of the socket, when it was reported */
-    bool disabled;     /**< one-shot, spent */
+    uint64_t wakes; /**< of the socket, those that matter here, when it was last asked */
+    bool disabled;  /**< one-shot, spent */
+};
+
+/** Linux's accounting of a socket's send memory: see send_memory.c. */
+struct send_memory {
+    uint64_t chunk_ends[MACHINE_CHUNKS_MAX]; /**< stream offsets where its buffers end */
+    unsigned chunk_count;
+    uint64_t buffer_bytes; /**< SO_SNDBUF as grown by auto-tuning */
+    uint64_t pushed;       /**< offset up to which data was marked for pushing */
+    bool writer_sleeps;    /**< until there is space again */
+    bool no_space;         /**< a writer or poller found it full: wants to be woken */
+};
+
+/** An entry of the error queue, or one that waits for what it tells of. */
+struct socket_note {
+    bool zerocopy, pending_sent, pending_acked;
+    uint64_t end;             /**< stream offset that it is about */
+    uint32_t id_low, id_high; /**< of zero-copy sends; a timestamp's key is id_high */
+    uint32_t kind;            /**< SCM_TSTAMP_* */
+    uint64_t time_ns;
 };
 
 /** A socket as its program sees it. */
@@ -37,16 +71,28 @@ struct machine_socket {
     bool is_ipv6;
     bool nonblocking, connecting, established, connect_reported;
     bool fin_arrived, read_shut, write_shut, reset_on_close;
-    bool reuse_address, v6only;
+    bool reuse_address, v6only, oob_inline, zerocopy, inq, close_on_exec, receive_errors;
     int error; /**< pending, as SO_ERROR would tell */
     int soft_error;
+    uint64_t receive_timeout_ns, send_timeout_ns; /**< 0: none */
+    uint32_t timestamping, timestamping_base;     /**< SOF_TIMESTAMPING_*; offset of key 0 */
+    uint32_t zerocopy_next;
+    uint32_t notsent_low_water;                    /**< 0: as the sysctl says */
+    int64_t linger_seconds;                        /**< -1: off */
+    struct socket_note notes[MACHINE_NOTES_MAX];   /**< the error queue, oldest first … */
+    struct socket_note waiting[MACHINE_NOTES_MAX]; /**< … and what will come into it */
+    unsigned note_count, waiting_count;
+    struct send_memory memory;
+    struct machine_socket *peer;  /**< of a pipe */
+    uint64_t file_bytes, file_at; /**< of a file; file_bytes also what a pipe holds */
+    int64_t kept[KEPT_OPTIONS];   /**< options that only getsockopt asks about: options.c */
     struct ip_endpoint local;
     struct tcp_listener *listener;
     struct tcp_connection *connection; /**< NULL when gone */
     struct machine_socket *backlog[MACHINE_SOCKETS_MAX];
     unsigned backlog_count;
     uint64_t written, consumed;
-    uint64_t activity; /**< counts events, for edge-triggered watches */
+    uint64_t wakes[WAKE_KINDS];
     int64_t receive_low_water;
     struct tcp_options_set options;
     uint64_t defer_accept_ns;
@@ -61,15 +107,28 @@ struct live_frame {
     struct frame *frame;
 };
 
+/** A file that a command made and open() finds. */
+struct machine_file {
+    char name[64];
+    uint64_t bytes;
+};
+
 struct machine {
     const char *path;
-    bool is_ipv6, verbose;
+    bool is_ipv6;         /**< the wire */
+    bool sockets_ipv6;    /**< the sockets; on an IPv4 wire their addresses are mapped */
+    bool strict_segments; /**< what is sent must be cut as the script says */
+    bool egress_blocked;  /**< a queue of no length swallows what is sent */
     uint64_t now_ns, start_ns;
     uint64_t tolerance_ns;
     double tolerance_percent;
     uint32_t timestamp_tick_us; /**< 0: values of timestamps are not compared */
     uint16_t mtu;
-    uint32_t gso_bytes_max; /**< what the wire's end cuts by itself; 0 after ethtool's "tso off" */
+    uint16_t inbound_mss;   /**< --mss: longer payload comes in as segments of this size */
+    uint32_t min_tso_segs;  /**< net.ipv4.tcp_min_tso_segs */
+    uint32_t notsent_lowat; /**< net.ipv4.tcp_notsent_lowat */
+    struct machine_file files[MACHINE_FILES_MAX];
+    unsigned file_count;
     struct stack_config config;
     void *memory;
     struct stack *stack; /**< made when first needed: sysctls come before */
@@ -83,16 +142,21 @@ struct machine {
     bool flow_known, local_isn_known;
     uint16_t local_port, remote_port;
     unsigned flows_begun;
-    uint32_t local_offset; /**< added to the script's sequence numbers gives the wire's */
+    /** Added to the script's sequence numbers these give the wire's; in SYNs they are absolute. */
+    uint32_t local_offset, local_syn_offset, remote_offset;
+    uint32_t script_flow_label, live_flow_label;
+    uint32_t peer_max_window; /**< the largest the far end offered, bytes */
+    uint8_t peer_window_shift;
     struct {
         uint32_t script, live;
     } timestamps[MACHINE_TS_MAP_MAX];
     unsigned timestamp_count;
     bool first_timestamp_known;
     uint32_t first_script_timestamp, first_live_timestamp;
-    uint64_t call_started_ns; /**< of the call that sleeps, or is being tried first */
-    uint64_t partly_written;  /**< by a call that sleeps */
-    uint32_t partly_seen;     /**< bytes of an expected segment that came in smaller ones */
+    uint64_t call_started_ns;  /**< of the call that sleeps, or is being tried first */
+    uint64_t call_deadline_ns; /**< when that call gives up; TIME_NEVER as a rule */
+    uint64_t partly_written;   /**< by a call that sleeps */
+    uint32_t partly_seen;      /**< bytes of an expected segment that came in smaller ones */
 
     char *code; /**< Python, gathered */
     size_t code_length;
@@ -125,6 +189,12 @@ bool machine_frame_is_under_test(const struct machine *machine, const struct fra
 int64_t machine_call(struct machine *machine, const struct system_call *call, bool *blocks,
                      struct script_error *bad);
 void machine_socket_event(struct machine *machine, const struct stack_event *event);
+/** Payload of a connection up to this offset has left. */
+void machine_sent_payload(struct machine *machine, struct tcp_connection *connection, uint64_t end);
+
+/** enum tcp_congestion_id of an algorithm's name, or -1; and the reverse. */
+int machine_congestion_id(const char *name);
+const char *machine_congestion_name(uint8_t id);
 
 /** A symbol of the system calls' world. @return whether it is known. */
 bool symbol_find(const char *name, int64_t *value);

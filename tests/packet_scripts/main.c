@@ -296,17 +296,52 @@ static char *read_file(const char *path, struct script_error *error)
     return text;
 }
 
-static bool wants_ipv6(const struct script *script)
+/** Before anything else is set up: which IP the wire and the sockets speak. */
+static void choose_ip(struct machine *machine, const struct script_option *options)
 {
-    for (const struct script_option *o = script->options; o != NULL; o = o->next) {
-        if (strcmp(o->name, "ip_version") == 0 && o->value != NULL && strcmp(o->value, "ipv6") == 0)
-            return true;
+    for (const struct script_option *o = options; o != NULL; o = o->next) {
+        if (strcmp(o->name, "ip_version") != 0 || o->value == NULL)
+            continue;
+        machine->is_ipv6 = strcmp(o->value, "ipv6") == 0;
+        machine->sockets_ipv6 = strcmp(o->value, "ipv4") != 0;
     }
-    return false;
+}
+
+static struct script_option *new_option(const char *name, const char *value)
+{
+    struct script_option *option = calloc(1, sizeof(*option));
+    if (option == NULL || (option->name = strdup(name)) == NULL)
+        abort();
+    option->value = value == NULL ? NULL : strdup(value);
+    return option;
+}
+
+/** What whoever runs packetdrill's scripts customarily defines, by the kind of IP. */
+static struct script_option *usual_definitions(const struct script_option *given, const char *text)
+{
+    struct run chosen = {0};
+    choose_ip(&chosen.machine, given);
+    if (strstr(text, "--ip_version=ipv6") != NULL)
+        chosen.machine.is_ipv6 = chosen.machine.sockets_ipv6 = true;
+    const char *const definitions[] = {
+        chosen.machine.sockets_ipv6 ? "CMSG_LEVEL_IP=SOL_IPV6" : "CMSG_LEVEL_IP=SOL_IP",
+        chosen.machine.sockets_ipv6 ? "CMSG_TYPE_RECVERR=IPV6_RECVERR"
+                                    : "CMSG_TYPE_RECVERR=IP_RECVERR",
+        chosen.machine.is_ipv6 ? "TFO_COOKIE=c1d1e9742a47a9bc" : "TFO_COOKIE=3021b9d889017eeb",
+        chosen.machine.is_ipv6 ? "CODE=address_unreachable" : "CODE=host_unreachable",
+    };
+    struct script_option *first = NULL, **tail = &first;
+    for (unsigned i = 0; i < sizeof(definitions) / sizeof(definitions[0]); i++) {
+        *tail = new_option("define", definitions[i]);
+        tail = &(*tail)->next;
+    }
+    for (; given != NULL; given = given->next, tail = &(*tail)->next)
+        *tail = new_option(given->name, given->value);
+    return first;
 }
 
 /** @return 0 when the script passed. Prints its line. */
-static int run_script(const char *path, volatile unsigned *line)
+static int run_script(const char *path, const struct script_option *given, volatile unsigned *line)
 {
     struct run *run = calloc(1, sizeof(*run));
     struct script script;
@@ -317,8 +352,9 @@ static int run_script(const char *path, volatile unsigned *line)
     run->machine.path = path;
     run->machine.problem = &run->error;
     char *text = read_file(path, &run->error);
-    if (text != NULL && script_parse(text, &script, &run->error) == 0) {
-        run->machine.is_ipv6 = wants_ipv6(&script);
+    if (text != NULL &&
+        script_parse(text, usual_definitions(given, text), &script, &run->error) == 0) {
+        choose_ip(&run->machine, script.options);
         machine_init(&run->machine);
         result = run_events(run, &script);
         machine_free(&run->machine);
@@ -334,7 +370,8 @@ static int run_script(const char *path, volatile unsigned *line)
 }
 
 /** Each script in a process of its own: a trap in the core is that script's failure. */
-static bool run_in_child(const char *path, volatile unsigned *line)
+static bool run_in_child(const char *path, const struct script_option *given,
+                         volatile unsigned *line)
 {
     int status;
     fflush(stdout);
@@ -342,7 +379,7 @@ static bool run_in_child(const char *path, volatile unsigned *line)
     pid_t pid = fork();
     if (pid == 0) {
         alarm(60);
-        _exit(run_script(path, line) == 0 ? 0 : 1);
+        _exit(run_script(path, given, line) == 0 ? 0 : 1);
     }
     if (pid < 0 || waitpid(pid, &status, 0) < 0) {
         printf("not ok %s: line 0: %s\n", path, strerror(errno));
@@ -357,7 +394,44 @@ static bool run_in_child(const char *path, volatile unsigned *line)
 struct arguments {
     char **files;
     int count;
+    struct script_option *given, **given_tail;
 };
+
+/**
+ * packetdrill's own options, --name or --name=value, hold for every script; they are taken out
+ * before argp sees the rest.
+ */
+static int take_script_options(struct arguments *arguments, int argc, char **argv)
+{
+    int left = 1;
+    arguments->given_tail = &arguments->given;
+    for (int i = 1; i < argc; i++) {
+        const char *text = argv[i];
+        struct script_option *option = NULL;
+        if (strcmp(text, "-D") == 0 && i + 1 < argc) {
+            option = new_option("define", argv[++i]);
+        } else if (strncmp(text, "-D", 2) == 0 && text[2] != '\0') {
+            option = new_option("define", text + 2);
+        } else if (strncmp(text, "--", 2) == 0 && text[2] != '\0' && strcmp(text, "--help") != 0 &&
+                   strcmp(text, "--usage") != 0) {
+            char *name = strdup(text + 2);
+            char *value = name == NULL ? NULL : strchr(name, '=');
+            if (value != NULL)
+                *value++ = '\0';
+            option = new_option(name == NULL ? "" : name, value);
+            free(name);
+        } else if (strcmp(text, "-v") != 0) {
+            argv[left++] = argv[i];
+            continue;
+        }
+        if (option == NULL)
+            continue;
+        *arguments->given_tail = option;
+        arguments->given_tail = &option->next;
+    }
+    argv[left] = NULL;
+    return left;
+}
 
 static error_t parse_argument(int key, char *text, struct argp_state *state)
 {
@@ -381,14 +455,16 @@ int main(int argc, char **argv)
     static const struct argp argp = {
         NULL,
         parse_argument,
-        "FILE...",
+        "[--NAME[=VALUE]] [-D NAME=VALUE] FILE...",
         "Run packetdrill scripts against the TCP/IP core in virtual time. Exit 0 when every one "
-        "passed.",
+        "passed. Options are packetdrill's (--ip_version=ipv6, --mtu=1520, --tolerance_usecs=…) "
+        "and hold for every script, before its own.",
         NULL,
         NULL,
         NULL};
     struct arguments arguments = {0};
     bool all_passed = true;
+    argc = take_script_options(&arguments, argc, argv);
     argp_parse(&argp, argc, argv, 0, NULL, &arguments);
     volatile unsigned *line =
         mmap(NULL, sizeof(*line), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -397,6 +473,6 @@ int main(int argc, char **argv)
         return 2;
     }
     for (int i = 0; i < arguments.count; i++)
-        all_passed &= run_in_child(arguments.files[i], line);
+        all_passed &= run_in_child(arguments.files[i], arguments.given, line);
     return all_passed ? 0 : 1;
 }

@@ -76,7 +76,9 @@ static void flow_begin(struct machine *machine)
     machine->local_isn_known = false;
     machine->local_port = MACHINE_PORT;
     machine->remote_port = (uint16_t)(MACHINE_REMOTE_PORT + machine->flows_begun++);
-    machine->local_offset = 0;
+    machine->local_offset = machine->local_syn_offset = machine->remote_offset = 0;
+    machine->script_flow_label = machine->live_flow_label = 0;
+    machine->peer_max_window = machine->peer_window_shift = 0;
     machine->timestamp_count = 0;
     machine->first_timestamp_known = false;
 }
@@ -87,6 +89,26 @@ struct echo_mapping {
     struct machine *machine;
     bool failed;
 };
+
+/** What the far end offers: a sender's bursts depend on it. */
+static void note_window(struct machine *machine, const struct packet_spec *spec)
+{
+    uint32_t window = spec->window;
+    if ((spec->flags & TCP_SYN) != 0) {
+        machine->peer_window_shift = 0;
+        for (uint32_t i = 0; i < spec->options_length && spec->options[i] != 0;) {
+            const uint8_t *o = spec->options + i;
+            if (o[0] == 3 && i + 2 < spec->options_length)
+                machine->peer_window_shift = o[2] < 14 ? o[2] : 14;
+            i += o[0] == 1 || o[1] < 2 ? 1 : o[1];
+        }
+    } else {
+        window <<= machine->peer_window_shift;
+    }
+    bool is_offer = (spec->flags & (TCP_SYN | TCP_ACK)) != TCP_SYN;
+    if (is_offer && window > machine->peer_max_window)
+        machine->peer_max_window = window;
+}
 
 static void map_inbound_option(uint8_t *option, void *context)
 {
@@ -111,41 +133,62 @@ static void map_inbound_option(uint8_t *option, void *context)
     }
 }
 
-static int tcp_in(struct machine *machine, const struct script_event *event)
+/** A segment with its headers and part of the payload; only the last has PSH and FIN. */
+static struct frame *inbound_frame(struct machine *machine, const struct packet_spec *spec,
+                                   uint32_t skip, uint32_t length, struct echo_mapping *mapping)
 {
-    const struct packet_spec *spec = &event->packet;
-    bool begins = (spec->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && !machine->flow_known;
-    if (begins)
-        flow_begin(machine);
+    bool is_syn = (spec->flags & TCP_SYN) != 0, is_last = skip + length == spec->length;
     uint32_t header = 20 + spec->options_length;
-    struct frame *frame = frame_new(54 + header + spec->length);
-    uint32_t l4 = put_ip(machine, frame->bytes, 6, header + spec->length, spec->tos,
+    struct frame *frame = frame_new(54 + header + length);
+    uint32_t l4 = put_ip(machine, frame->bytes, 6, header + length, spec->tos,
                          spec->has_ttl ? spec->ttl : 255);
+    if (machine->is_ipv6 && spec->has_flow_label)
+        put32(frame->bytes + 14,
+              (6u << 28) | (uint32_t)spec->tos << 20 | (spec->flow_label & 0xfffff));
     uint8_t *tcp = frame->bytes + l4;
-    struct echo_mapping mapping = {machine, false};
+    uint8_t flags = (uint8_t)spec->flags;
     put16(tcp, spec->source_port != 0 ? spec->source_port : machine->remote_port);
     put16(tcp + 2, spec->destination_port != 0 ? spec->destination_port : machine->local_port);
-    put32(tcp + 4, spec->seq);
-    if (spec->has_ack)
-        put32(tcp + 8, spec->ack + machine->local_offset);
-    tcp[12] = (uint8_t)(header / 4 << 4);
-    tcp[13] = spec->flags;
+    put32(tcp + 4, spec->seq + skip + (is_syn ? 0 : machine->remote_offset));
+    if ((flags & TCP_ACK) != 0)
+        put32(tcp + 8, spec->ack + (is_syn ? machine->local_syn_offset : machine->local_offset));
+    tcp[12] = (uint8_t)(header / 4 << 4 | spec->flags >> 8);
+    tcp[13] = is_last ? flags : flags & (uint8_t) ~(TCP_PSH | TCP_FIN);
     put16(tcp + 14, spec->window);
     put16(tcp + 18, spec->urgent);
     memcpy(tcp + 20, spec->options, spec->options_length);
-    for_each_option(tcp + 20, spec->options_length, map_inbound_option, &mapping);
+    for_each_option(tcp + 20, spec->options_length, map_inbound_option, mapping);
+    frame->length = l4 + header + length;
+    struct frame_view view = {.is_ipv6 = machine->is_ipv6, .l3_offset = 14, .l4_offset = l4};
+    frame_finish_tcp(frame->bytes, frame->length, &view);
+    return frame;
+}
+
+static int tcp_in(struct machine *machine, const struct script_event *event)
+{
+    const struct packet_spec *spec = &event->packet;
+    if ((spec->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && !machine->flow_known)
+        flow_begin(machine);
+    bool alive = machine->under_test != NULL && machine->under_test->established;
+    if ((spec->flags & TCP_SYN) != 0 && !alive)
+        machine->remote_offset = spec->seq;
+    note_window(machine, spec);
+    struct echo_mapping mapping = {machine, false};
+    uint32_t most = machine->inbound_mss != 0 ? machine->inbound_mss : UINT32_MAX, skip = 0;
+    do {
+        uint32_t length = spec->length - skip < most ? spec->length - skip : most;
+        struct frame *frame = inbound_frame(machine, spec, skip, length, &mapping);
+        if (!mapping.failed)
+            machine_inject(machine, frame);
+        free(frame);
+        skip += length;
+    } while (skip < spec->length && !mapping.failed);
     if (mapping.failed) {
         script_error_set(machine->problem, event->line,
                          "the echoed timestamp was never sent before");
-        free(frame);
         return -1;
     }
-    frame->length = l4 + header + spec->length;
-    struct frame_view view = {.is_ipv6 = machine->is_ipv6, .l3_offset = 14, .l4_offset = l4};
-    frame_finish_tcp(frame->bytes, frame->length, &view);
-    machine_inject(machine, frame);
     machine_pump(machine);
-    free(frame);
     return 0;
 }
 
@@ -199,7 +242,7 @@ static int icmp_in(struct machine *machine, const struct script_event *event)
 {
     const struct packet_spec *spec = &event->packet;
     uint8_t type, code, bytes[256] = {0};
-    if (!icmp_numbers(spec, machine->is_ipv6, &type, &code) || !spec->echoes_sequence) {
+    if (!icmp_numbers(spec, machine->is_ipv6, &type, &code)) {
         script_error_set(machine->problem, event->line, "an ICMP message that can't be run");
         return -1;
     }
@@ -252,11 +295,11 @@ bool machine_frame_is_under_test(const struct machine *machine, const struct fra
                                     view.destination_port == machine->remote_port);
 }
 
-static void flags_text(uint8_t flags, char text[10])
+static void flags_text(uint16_t flags, char text[10])
 {
-    static const char letters[] = "FSRP.UEW";
+    static const char letters[] = "FSRP.UEWA";
     unsigned n = 0;
-    for (unsigned i = 0; i < 8; i++) {
+    for (unsigned i = 0; i < 9; i++) {
         if ((flags & (1u << i)) != 0)
             text[n++] = letters[i];
     }
@@ -286,7 +329,14 @@ static void options_text(const uint8_t *options, uint32_t length, char *text, si
         else if (o[0] == 5)
             n += (size_t)snprintf(text + n, size - n, "%ssack", comma);
         else
-            n += (size_t)snprintf(text + n, size - n, "%soption %u", comma, o[0]);
+            n += (size_t)snprintf(text + n, size - n, "%s%s", comma,
+                                  o[0] == 34    ? "FO "
+                                  : o[0] == 19  ? "md5 "
+                                  : o[0] == 254 ? "FOEXP "
+                                                : "? ");
+        bool in_hex = o[0] == 34 || o[0] == 19 || o[0] == 254;
+        for (uint32_t j = o[0] == 254 ? 4 : 2; in_hex && j < o[1] && n + 3 < size; j++)
+            n += (size_t)snprintf(text + n, size - n, "%02x", o[j]);
         for (uint32_t j = 2; o[0] == 5 && j + 8 <= o[1] && n + 40 < size; j += 8)
             n += (size_t)snprintf(text + n, size - n, " %u:%u", get32(o + j), get32(o + j + 4));
         i += step;
@@ -296,8 +346,10 @@ static void options_text(const uint8_t *options, uint32_t length, char *text, si
 
 /** A frame as the script would write it. */
 struct seen {
-    uint8_t flags, tos, ttl;
+    uint16_t flags;
+    uint8_t tos, ttl;
     uint32_t seq, length, ack, window, urgent;
+    uint32_t flow_label;
     uint32_t options_length;
     uint8_t options[TCP_OPTIONS_MAX];
 };
@@ -315,6 +367,8 @@ static void seen_text(const struct seen *seen, char *text, size_t size)
 static void map_outbound_option(uint8_t *option, void *context)
 {
     struct machine *machine = context;
+    for (unsigned i = 2; option[0] == 5 && i + 4u <= option[1]; i += 4)
+        put32(option + i, get32(option + i) - machine->remote_offset);
     if (option[0] == 8 && option[1] == 10 && machine->first_timestamp_known)
         put32(option + 2,
               get32(option + 2) - machine->first_live_timestamp + machine->first_script_timestamp);
@@ -368,7 +422,8 @@ static void learn_flow(struct machine *machine, const struct packet_spec *spec,
         machine->remote_port = view->destination_port;
     }
     if ((view->flags & TCP_SYN) != 0 && (spec->flags & TCP_SYN) != 0) {
-        machine->local_offset = view->seq - spec->seq;
+        machine->local_offset = view->seq;
+        machine->local_syn_offset = view->seq - spec->seq;
         machine->local_isn_known = true;
     }
     learn_timestamp(machine, spec, view);
@@ -377,13 +432,17 @@ static void learn_flow(struct machine *machine, const struct packet_spec *spec,
 static void see(struct machine *machine, const struct frame *frame, const struct frame_view *view,
                 struct seen *seen)
 {
+    const uint8_t *l3 = frame->bytes + view->l3_offset;
+    bool is_syn = (view->flags & TCP_SYN) != 0;
     memset(seen, 0, sizeof(*seen));
-    seen->flags = view->flags;
+    seen->flags = (uint16_t)(view->flags | (frame->bytes[view->l4_offset + 12] & 1) << 8);
+    seen->flow_label = view->is_ipv6 ? get32(l3) & 0xfffff : 0;
     seen->tos = view->ip_tos;
     seen->ttl = view->ip_ttl;
-    seen->seq = view->seq - machine->local_offset;
+    seen->seq = view->seq - (is_syn ? machine->local_syn_offset : machine->local_offset);
     seen->length = view->payload_length;
-    seen->ack = (view->flags & TCP_ACK) != 0 ? view->ack : 0;
+    seen->ack =
+        (view->flags & TCP_ACK) != 0 ? view->ack - (is_syn ? 0 : machine->remote_offset) : 0;
     seen->window = view->window;
     seen->urgent = view->urgent_pointer;
     seen->options_length = view->options_length;
@@ -414,22 +473,35 @@ static bool options_agree(struct machine *machine, const struct packet_spec *spe
     return memcmp(expected, actual, spec->options_length) == 0;
 }
 
+/** The script's first label stands for whichever the flow has; another must be another. */
+static bool flow_label_agrees(struct machine *machine, uint32_t script, uint32_t live)
+{
+    if (live == 0 || script == 0)
+        return live == script;
+    if (machine->script_flow_label == 0) {
+        machine->script_flow_label = script;
+        machine->live_flow_label = live;
+    }
+    return (script == machine->script_flow_label) == (live == machine->live_flow_label);
+}
+
 static const char *difference_between(struct machine *machine, const struct packet_spec *spec,
                                       const struct seen *seen, bool in_burst)
 {
-    const uint8_t at_end = TCP_FIN | TCP_PSH;
-    const uint8_t left_open = in_burst ? TCP_PSH : 0;
+    const uint16_t at_end = TCP_FIN | TCP_PSH;
+    const uint16_t left_open = in_burst ? TCP_PSH : 0;
     uint32_t left = spec->length - machine->partly_seen;
     bool is_last = seen->length == left;
-    if (seen->length > left || (seen->length == 0 && left != 0))
+    if (seen->length > left || (seen->length == 0 && left != 0) ||
+        (machine->strict_segments && !is_last))
         return "length";
     if (seen->seq != spec->seq + machine->partly_seen)
         return "sequence number";
-    if ((seen->flags & (uint8_t)~at_end) != (spec->flags & (uint8_t)~at_end))
+    if ((seen->flags & ~at_end) != (spec->flags & ~at_end))
         return "flags";
-    if (is_last && ((seen->flags ^ spec->flags) & (uint8_t)~left_open) != 0)
+    if (is_last && ((seen->flags ^ spec->flags) & ~left_open) != 0)
         return "flags";
-    if (spec->has_ack && seen->ack != spec->ack)
+    if ((seen->flags & TCP_ACK) != 0 && seen->ack != spec->ack)
         return "acknowledgement";
     if (spec->has_window && seen->window != spec->window)
         return "window";
@@ -437,13 +509,15 @@ static const char *difference_between(struct machine *machine, const struct pack
         return "urgent pointer";
     if (!options_agree(machine, spec, seen))
         return "options";
-    if ((spec->checks_ecn && (seen->tos & 3) != spec->tos) ||
+    if ((spec->checks_ecn && (seen->tos & 3) != (spec->tos & 3)) ||
         (spec->checks_ect01 && (seen->tos & 3) != 1 && (seen->tos & 3) != 2))
         return "ECN";
     if (spec->checks_tos && seen->tos != spec->tos)
         return "TOS";
     if (spec->has_ttl && seen->ttl != spec->ttl)
         return "TTL";
+    if (spec->has_flow_label && !flow_label_agrees(machine, spec->flow_label, seen->flow_label))
+        return "flow label";
     return NULL;
 }
 
@@ -467,16 +541,12 @@ int machine_packet_out(struct machine *machine, const struct script_event *event
     const char *difference = difference_between(machine, spec, &seen, live->in_burst);
     if (difference != NULL) {
         char actual[300], expected[300];
-        struct seen wanted = {spec->flags,
-                              spec->tos,
-                              spec->ttl,
-                              spec->seq + machine->partly_seen,
-                              spec->length - machine->partly_seen,
-                              spec->ack,
-                              spec->window,
-                              spec->urgent,
-                              spec->options_length,
-                              {0}};
+        struct seen wanted = {.flags = spec->flags,
+                              .seq = spec->seq + machine->partly_seen,
+                              .length = spec->length - machine->partly_seen,
+                              .ack = spec->ack,
+                              .window = spec->has_window ? spec->window : seen.window,
+                              .options_length = spec->options_length};
         memcpy(wanted.options, spec->options,
                spec->options_length < TCP_OPTIONS_MAX ? spec->options_length : TCP_OPTIONS_MAX);
         seen_text(&seen, actual, sizeof(actual));

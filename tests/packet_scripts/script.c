@@ -1,6 +1,7 @@
 #include "script.h"
 
 #include <ctype.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,8 +14,14 @@ struct parser {
     const char *at;
     unsigned line;
     struct script_error *error;
+    const struct script *script; /**< for what --define gave */
+    unsigned depth;              /**< of nested expressions */
+    bool in_arguments;
     jmp_buf failed;
 };
+
+/** Deeper nesting is no script but an attempt on our stack. */
+#define DEPTH_MAX 64
 
 void script_error_set(struct script_error *error, unsigned line, const char *format, ...)
 {
@@ -168,6 +175,31 @@ static char *quoted(struct parser *p, char quote)
     return copy_text(start, p->at++);
 }
 
+/* ---- Definitions -------------------------------------------------------------------------- */
+
+const char *script_definition(const struct script_option *options, const char *name)
+{
+    size_t length = strlen(name);
+    const char *value = NULL;
+    for (const struct script_option *o = options; o != NULL; o = o->next) {
+        if (strcmp(o->name, "define") == 0 && o->value != NULL &&
+            strncmp(o->value, name, length) == 0 && o->value[length] == '=')
+            value = o->value + length + 1;
+    }
+    return value;
+}
+
+/** A word, or what it is defined as. */
+static const char *defined_word(struct parser *p)
+{
+    char *name = word(p);
+    const char *value = script_definition(p->script->options, name);
+    if (value == NULL)
+        return name;
+    free(name);
+    return value;
+}
+
 /* ---- Expressions -------------------------------------------------------------------------- */
 
 static struct node *expression(struct parser *p);
@@ -196,6 +228,14 @@ static struct node *word_expression(struct parser *p)
 {
     struct node *node = new_node(NODE_WORD);
     node->text = word(p);
+    const char *value = script_definition(p->script->options, node->text);
+    if (value != NULL) {
+        node->text = copy_text(value, value + strlen(value));
+        char *end;
+        node->value = strtoll(value, &end, 0);
+        if (*end == '\0' && end != value)
+            node->kind = NODE_INTEGER;
+    }
     if (accept(p, "(")) {
         node->kind = NODE_CALL;
         node->children = list_until(p, ")");
@@ -226,24 +266,59 @@ static struct node *primary(struct parser *p)
     } else if (at_integer(p)) {
         node = new_node(NODE_INTEGER);
         node->value = integer(p);
+    } else if (accept(p, "(")) {
+        node = expression(p);
+        expect(p, ")");
+    } else if (accept(p, "~")) {
+        node = new_node(NODE_NOT);
+        node->children = primary(p);
     } else {
         node = word_expression(p);
     }
     return node;
 }
 
+/** a << b, a * b, a + b: of the few that scripts use, left to right. */
+static struct node *arithmetic(struct parser *p)
+{
+    static const struct {
+        const char *token;
+        enum node_kind kind;
+    } operators[] = {
+        {"<<", NODE_SHIFT}, {"*", NODE_PRODUCT}, {"+", NODE_SUM}, {"-", NODE_DIFFERENCE}};
+    struct node *left = primary(p);
+    if (!p->in_arguments)
+        return left; /* after a result, '+' begins the next event */
+    for (unsigned i = 0; i < sizeof(operators) / sizeof(operators[0]); i++) {
+        if (!accept(p, operators[i].token))
+            continue;
+        struct node *whole = new_node(operators[i].kind);
+        whole->children = left;
+        left->next = primary(p);
+        left = whole;
+        i = UINT_MAX; /* look again for any of them */
+    }
+    return left;
+}
+
 static struct node *expression(struct parser *p)
 {
-    struct node *first = primary(p);
-    if (!accept(p, "|"))
+    if (p->depth == DEPTH_MAX)
+        fail(p, "an expression nested too deep");
+    p->depth++;
+    struct node *first = arithmetic(p);
+    if (!accept(p, "|")) {
+        p->depth--;
         return first;
+    }
     struct node *join = new_node(NODE_OR);
     struct node **tail = &first->next;
     join->children = first;
     do {
-        *tail = primary(p);
+        *tail = arithmetic(p);
         tail = &(*tail)->next;
     } while (accept(p, "|"));
+    p->depth--;
     return join;
 }
 
@@ -251,7 +326,9 @@ static void system_call(struct parser *p, struct system_call *call)
 {
     call->name = word(p);
     expect(p, "(");
+    p->in_arguments = true;
     call->arguments = list_until(p, ")");
+    p->in_arguments = false;
     expect(p, "=");
     if (accept(p, "...") || accept(p, "?"))
         call->result_any = true;
@@ -309,18 +386,34 @@ static void timestamp_option(struct parser *p, struct packet_spec *packet)
     put_option(p, packet, bytes, sizeof(bytes));
 }
 
-/** FO and its cookie in hexadecimal digits. */
-static void hex_option(struct parser *p, struct packet_spec *packet, uint8_t kind)
+/** Kind, length, then bytes in hexadecimal digits, or the name of what defines them. */
+static void hex_option(struct parser *p, struct packet_spec *packet, const uint8_t *head,
+                       uint8_t head_length)
 {
-    uint8_t bytes[TCP_OPTIONS_MAX] = {kind, 2};
+    uint8_t bytes[TCP_OPTIONS_MAX];
+    uint8_t length = head_length;
+    memcpy(bytes, head, head_length);
     skip(p);
-    while (isxdigit((unsigned char)*p->at) && isxdigit((unsigned char)p->at[1]) &&
-           bytes[1] < TCP_OPTIONS_MAX) {
-        const char digits[3] = {p->at[0], p->at[1], '\0'};
-        bytes[bytes[1]++] = (uint8_t)strtoul(digits, NULL, 16);
-        p->at += 2;
+    const char *start = p->at, *digits = start;
+    char *name = NULL;
+    while (isxdigit((unsigned char)*p->at))
+        p->at++;
+    if (isalnum((unsigned char)*p->at) || *p->at == '_') {
+        p->at = start;
+        name = word(p);
+        digits = script_definition(p->script->options, name);
+        if (digits == NULL)
+            fail(p, "an option's bytes that are not defined");
+        free(name);
     }
-    put_option(p, packet, bytes, bytes[1]);
+    for (; isxdigit((unsigned char)*digits) && isxdigit((unsigned char)digits[1]); digits += 2) {
+        const char pair[3] = {digits[0], digits[1], '\0'};
+        if (length == sizeof(bytes))
+            fail(p, "too many TCP options");
+        bytes[length++] = (uint8_t)strtoul(pair, NULL, 16);
+    }
+    bytes[1] = length;
+    put_option(p, packet, bytes, length);
 }
 
 static void tcp_option(struct parser *p, struct packet_spec *packet)
@@ -340,8 +433,12 @@ static void tcp_option(struct parser *p, struct packet_spec *packet)
         sack_option(p, packet);
     } else if (accept(p, "TS")) {
         timestamp_option(p, packet);
+    } else if (accept(p, "FOEXP")) {
+        hex_option(p, packet, (const uint8_t[]){254, 0, 0xf9, 0x89}, 4);
     } else if (accept(p, "FO")) {
-        hex_option(p, packet, 34);
+        hex_option(p, packet, (const uint8_t[]){34, 0}, 2);
+    } else if (accept(p, "md5")) {
+        hex_option(p, packet, (const uint8_t[]){19, 0}, 2);
     } else {
         fail(p, "TCP option that can't be run");
     }
@@ -363,51 +460,66 @@ static void tcp_options(struct parser *p, struct packet_spec *packet)
         packet->options[packet->options_length++] = 0;
 }
 
+static void ip_info_item(struct parser *p, struct packet_spec *packet)
+{
+    static const struct {
+        const char *name;
+        uint8_t tos;
+    } ecn[] = {{"noecn", 0}, {"ect0", 2}, {"ect1", 1}, {"ce", 3}};
+    for (unsigned i = 0; i < sizeof(ecn) / sizeof(ecn[0]); i++) {
+        if (!accept(p, ecn[i].name))
+            continue;
+        packet->checks_ecn = true;
+        packet->tos = (uint8_t)(packet->tos | ecn[i].tos);
+        return;
+    }
+    if (accept(p, "ect01")) {
+        packet->checks_ect01 = true;
+        packet->tos = 2;
+    } else if (accept(p, "tos")) {
+        packet->checks_tos = true;
+        packet->tos = (uint8_t)(packet->tos | integer(p));
+    } else if (accept(p, "ttl") || accept(p, "hlim")) {
+        packet->has_ttl = true;
+        packet->ttl = (uint8_t)integer(p);
+    } else if (accept(p, "flowlabel")) {
+        packet->has_flow_label = true;
+        packet->flow_label = (uint32_t)integer(p);
+    } else {
+        fail(p, "IP header information that can't be run");
+    }
+}
+
 static void ip_info(struct parser *p, struct packet_spec *packet)
 {
     if (!accept(p, "[") && !accept(p, "("))
         return;
-    packet->checks_ecn = true;
-    if (accept(p, "noecn")) {
-        packet->tos = 0;
-    } else if (accept(p, "ect0")) {
-        packet->tos = 2;
-    } else if (accept(p, "ect01")) {
-        packet->checks_ecn = false;
-        packet->checks_ect01 = true;
-        packet->tos = 2;
-    } else if (accept(p, "ect1")) {
-        packet->tos = 1;
-    } else if (accept(p, "ce")) {
-        packet->tos = 3;
-    } else if (accept(p, "tos")) {
-        packet->checks_ecn = false;
-        packet->checks_tos = true;
-        packet->tos = (uint8_t)integer(p);
-    } else if (accept(p, "ttl")) {
-        packet->checks_ecn = false;
-        packet->has_ttl = true;
-        packet->ttl = (uint8_t)integer(p);
-    } else {
-        fail(p, "IP header information that can't be run");
-    }
+    do {
+        ip_info_item(p, packet);
+    } while (accept(p, ","));
     if (!accept(p, "]"))
         expect(p, ")");
 }
 
+/** FSRP.UEW and A (accurate ECN's), or - for none; a digit is ACE, three bits (A, W, E). */
 static void tcp_flags(struct parser *p, struct packet_spec *packet)
 {
-    static const char letters[] = "FSRP.UEW";
-    const char *letter;
+    static const char letters[] = "FSRP.UEWA";
+    bool any = false;
     skip(p);
     if (accept(p, "-"))
         return;
-    while (*p->at != '\0' && (letter = strchr(letters, *p->at)) != NULL) {
-        packet->flags |= (uint8_t)(1u << (letter - letters));
-        p->at++;
+    for (; *p->at != '\0' && !isspace((unsigned char)*p->at); p->at++, any = true) {
+        const char *letter = strchr(letters, *p->at);
+        if (letter != NULL)
+            packet->flags |= (uint16_t)(1u << (letter - letters));
+        else if (*p->at >= '0' && *p->at <= '7')
+            packet->flags |= (uint16_t)((*p->at - '0') << 6);
+        else
+            fail(p, "TCP flags that can't be run");
     }
-    if (packet->flags == 0 || !isspace((unsigned char)*p->at))
-        fail(p, "TCP flags that can't be run");
+    if (!any)
+        fail(p, "expected TCP flags");
 }
 
 static void sequence(struct parser *p, uint32_t *seq, uint32_t *length)
@@ -422,24 +534,38 @@ static void sequence(struct parser *p, uint32_t *seq, uint32_t *length)
         fail(p, "sequence numbers and length differ");
 }
 
+/** [1:1001(1000)]: of the segment that an ICMP message is about. */
+static void echoed_segment(struct parser *p, struct packet_spec *packet)
+{
+    if (!accept(p, "["))
+        return;
+    packet->echoes_sequence = true;
+    sequence(p, &packet->echoed_seq, &packet->echoed_length);
+    expect(p, "]");
+}
+
 static void icmp_packet(struct parser *p, struct packet_spec *packet)
 {
     packet->kind = PACKET_ICMP;
-    packet->icmp_type = word(p);
+    packet->icmp_type = defined_word(p);
     if (at_word(p) && strncmp(p->at, "mtu ", 4) != 0)
-        packet->icmp_code = word(p);
+        packet->icmp_code = defined_word(p);
     if (accept(p, "mtu"))
         packet->icmp_mtu = (uint32_t)integer(p);
-    if (accept(p, "[")) {
-        packet->echoes_sequence = true;
-        sequence(p, &packet->echoed_seq, &packet->echoed_length);
-        expect(p, "]");
-    }
+    echoed_segment(p, packet);
+}
+
+/** Digits followed by '>' are a port; by a space, accurate ECN's ACE. */
+static bool at_port(struct parser *p)
+{
+    skip(p);
+    const char *at = p->at + strspn(p->at, "0123456789");
+    return at != p->at && at[strspn(at, " \t")] == '>';
 }
 
 static void tcp_packet(struct parser *p, struct packet_spec *packet)
 {
-    if (at_integer(p)) {
+    if (at_port(p)) {
         packet->source_port = (uint16_t)integer(p);
         expect(p, ">");
         packet->destination_port = (uint16_t)integer(p);
@@ -465,7 +591,11 @@ static void packet_spec(struct parser *p, struct packet_spec *packet)
     packet->inbound = accept(p, "<");
     if (!packet->inbound)
         expect(p, ">");
-    ip_info(p, packet);
+    skip(p);
+    if (*p->at == '[' && isdigit((unsigned char)p->at[1]))
+        echoed_segment(p, packet);
+    else
+        ip_info(p, packet);
     if (accept(p, "icmpv6") || accept(p, "icmp"))
         icmp_packet(p, packet);
     else if (accept(p, "udp") || accept(p, "ipv4") || accept(p, "ipv6") || accept(p, "gre") ||
@@ -532,29 +662,34 @@ static struct script_option *script_option(struct parser *p)
 {
     struct script_option *option = allocate(sizeof(*option));
     option->line = p->line;
-    const char *start = p->at + 2, *end = start + strcspn(start, "=\n \t");
+    const char *start = p->at + 2, *end = start + strcspn(start, "=\n \t\r");
     option->name = copy_text(start, end);
     if (*end == '=') {
         start = end + 1;
-        end = start + strcspn(start, "\n \t");
+        end = start + strcspn(start, "\n \t\r");
         option->value = copy_text(start, end);
     }
     p->at = end;
     return option;
 }
 
-int script_parse(const char *text, struct script *script, struct script_error *error)
+int script_parse(const char *text, struct script_option *given, struct script *script,
+                 struct script_error *error)
 {
     struct parser *p = allocate(sizeof(*p));
     p->at = text;
     p->line = 1;
     p->error = error;
+    p->script = script;
     memset(script, 0, sizeof(*script));
+    script->options = given;
     if (setjmp(p->failed) != 0) {
         free(p);
         return -1;
     }
     struct script_option **option_tail = &script->options;
+    while (*option_tail != NULL)
+        option_tail = &(*option_tail)->next;
     struct script_event **event_tail = &script->events;
     for (skip(p); *p->at != '\0'; skip(p)) {
         if (strncmp(p->at, "--", 2) == 0) {

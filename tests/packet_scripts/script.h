@@ -17,7 +17,12 @@ enum node_kind {
     NODE_INTEGER,
     NODE_WORD,
     NODE_STRING,
-    NODE_OR,     /**< children joined by | */
+    NODE_OR,    /**< children joined by | */
+    NODE_NOT,   /**< ~child */
+    NODE_SHIFT, /**< these: two children */
+    NODE_PRODUCT,
+    NODE_SUM,
+    NODE_DIFFERENCE,
     NODE_LIST,   /**< [a, b] */
     NODE_STRUCT, /**< {a, b} */
     NODE_FIELD,  /**< text = child */
@@ -47,14 +52,16 @@ enum packet_kind { PACKET_TCP, PACKET_ICMP };
 struct packet_spec {
     enum packet_kind kind;
     bool inbound;
-    bool has_ack, has_window, options_any, has_ttl;
+    bool has_ack, has_window, options_any, has_ttl, has_flow_label;
     bool checks_ecn, checks_ect01, checks_tos;
-    uint8_t flags, tos, ttl;
+    uint16_t flags; /**< as on the wire, and accurate ECN's AE in the ninth bit */
+    uint8_t tos, ttl;
+    uint32_t flow_label;
     uint32_t seq, length, ack, window, urgent;
     uint16_t source_port, destination_port; /**< 0 = of the flow */
     uint32_t options_length;
     uint8_t options[TCP_OPTIONS_MAX + 4];
-    char *icmp_type, *icmp_code;
+    const char *icmp_type, *icmp_code;
     uint32_t icmp_mtu;
     bool echoes_sequence;
     uint32_t echoed_seq, echoed_length;
@@ -94,8 +101,15 @@ struct script_error {
     char text[400];
 };
 
-/** @return 0, or -1 with error filled in. The script is never freed: the process runs few. */
-int script_parse(const char *text, struct script *script, struct script_error *error);
+/**
+ * @param given  options from the command line, which come before the script's own; or NULL.
+ * @return 0, or -1 with error filled in. The script is never freed: the process runs few.
+ */
+int script_parse(const char *text, struct script_option *given, struct script *script,
+                 struct script_error *error);
+
+/** What --define=NAME=VALUE, the last one, says of a name; NULL when nothing does. */
+const char *script_definition(const struct script_option *options, const char *name);
 
 void script_error_set(struct script_error *error, unsigned line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -1,6 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -22,7 +22,7 @@ struct machine_socket *socket_by_fd(struct machine *machine, int64_t fd)
     return NULL;
 }
 
-static struct machine_socket *socket_new(struct machine *machine, enum socket_kind kind)
+struct machine_socket *socket_new(struct machine *machine, enum socket_kind kind)
 {
     for (unsigned i = 0; i < MACHINE_SOCKETS_MAX; i++) {
         struct machine_socket *socket = &machine->sockets[i];
@@ -32,12 +32,13 @@ static struct machine_socket *socket_new(struct machine *machine, enum socket_ki
         socket->kind = kind;
         socket->fd = -1;
         socket->receive_low_water = 1;
+        socket->linger_seconds = -1;
         return socket;
     }
     return NULL;
 }
 
-static int lowest_fd(struct machine *machine)
+int socket_lowest_fd(struct machine *machine)
 {
     int fd = 3;
     while (socket_by_fd(machine, fd) != NULL)
@@ -46,11 +47,12 @@ static int lowest_fd(struct machine *machine)
 }
 
 /** The descriptor that a call returns is the one the script calls it by. */
-static int fd_for(struct machine *machine, const struct system_call *call)
+int socket_fd_for(struct machine *machine, const struct system_call *call)
 {
     bool known = true;
     int64_t fd = call->result == NULL ? -1 : node_integer(call->result, &known);
-    return known && fd >= 0 && socket_by_fd(machine, fd) == NULL ? (int)fd : lowest_fd(machine);
+    return known && fd >= 0 && socket_by_fd(machine, fd) == NULL ? (int)fd
+                                                                 : socket_lowest_fd(machine);
 }
 
 static void announce(struct machine *machine, struct machine_socket *listener)
@@ -58,12 +60,22 @@ static void announce(struct machine *machine, struct machine_socket *listener)
     struct tcp_connection *connection;
     while ((connection = tcp_listener_next(listener->listener)) != NULL) {
         struct machine_socket *socket = socket_new(machine, SOCKET_CONNECTION);
-        if (socket == NULL || listener->backlog_count == MACHINE_SOCKETS_MAX)
-            abort();
+        if (socket == NULL || listener->backlog_count == MACHINE_SOCKETS_MAX) {
+            tcp_listener_taken(listener->listener);
+            tcp_abort(machine->stack, connection, machine->now_ns);
+            continue;
+        }
         socket->connection = connection;
         socket->established = socket->connect_reported = true;
         socket->is_ipv6 = listener->is_ipv6;
         socket->options = *tcp_get_options(connection);
+        socket->zerocopy = listener->zerocopy;
+        socket->oob_inline = listener->oob_inline;
+        socket->inq = listener->inq;
+        socket->receive_low_water = listener->receive_low_water;
+        socket->linger_seconds = listener->linger_seconds;
+        socket->reset_on_close = listener->reset_on_close;
+        socket->notsent_low_water = listener->notsent_low_water;
         tcp_set_user(connection, socket);
         listener->backlog[listener->backlog_count++] = socket;
         machine->under_test = socket;
@@ -88,23 +100,31 @@ void machine_socket_event(struct machine *machine, const struct stack_event *eve
     struct machine_socket *socket = event->user;
     if (socket == NULL)
         return;
-    socket->activity++;
     if (event->listener != NULL) {
+        socket->wakes[WAKE_IN]++;
         announce(machine, socket);
         return;
     }
     if ((event->bits & STACK_EVENT_ESTABLISHED) != 0) {
         socket->established = true;
         socket->connecting = false;
+        socket->wakes[WAKE_STATE]++;
     }
-    if ((event->bits & STACK_EVENT_FIN) != 0)
+    if ((event->bits & (STACK_EVENT_DATA | STACK_EVENT_URGENT)) != 0)
+        socket->wakes[WAKE_IN]++;
+    if ((event->bits & STACK_EVENT_FIN) != 0) {
         socket->fin_arrived = true;
+        socket->wakes[WAKE_STATE]++;
+    }
+    if ((event->bits & STACK_EVENT_ACKED) != 0)
+        send_memory_acked(machine, socket);
     if ((event->bits & STACK_EVENT_SOFT_ERROR) != 0)
         socket->soft_error = tcp_error(event->connection);
     if ((event->bits & STACK_EVENT_ERROR) != 0) {
         socket->error = tcp_error(event->connection);
         socket->fin_arrived = socket->write_shut = true;
         socket->connecting = socket->established = false;
+        socket->wakes[WAKE_STATE]++;
     }
     if ((event->bits & STACK_EVENT_CLOSED) != 0) {
         socket->connection = NULL;
@@ -118,28 +138,45 @@ void machine_socket_event(struct machine *machine, const struct stack_event *eve
 static int64_t call_socket(struct machine *machine, const struct system_call *call,
                            struct call_state *state)
 {
-    int64_t type = argument(call, 1, state);
+    int64_t type = argument(call, 1, state), protocol = argument(call, 2, state);
     if (((int)type & 0xf) != SOCK_STREAM)
         return call_cannot(state, "only SOCK_STREAM");
+    if (protocol != IPPROTO_TCP && protocol != 0)
+        return call_cannot(state, "only IPPROTO_TCP");
     struct machine_socket *socket = socket_new(machine, SOCKET_NEW);
     if (socket == NULL)
         return -EMFILE;
     socket->nonblocking = (type & SOCK_NONBLOCK) != 0;
-    socket->is_ipv6 = machine->is_ipv6;
-    socket->fd = fd_for(machine, call);
+    socket->is_ipv6 = machine->sockets_ipv6;
+    socket->close_on_exec = (type & SOCK_CLOEXEC) != 0;
+    socket->fd = socket_fd_for(machine, call);
     tcp_options_set_init(&socket->options, &machine->config.tcp);
     machine->under_test = socket;
     return socket->fd;
 }
 
-static int64_t call_bind(struct machine *machine, struct machine_socket *socket)
+/** The port that an address argument names, or the usual one. */
+static uint16_t address_port(const struct node *address, uint16_t usual)
 {
+    static const char *const names[] = {"sin_port", "sin6_port"};
+    bool known = true;
+    for (unsigned i = 0; i < 2; i++) {
+        if (node_field(address, names[i]) != NULL)
+            return (uint16_t)node_integer(node_field(address, names[i]), &known);
+    }
+    return usual;
+}
+
+static int64_t call_bind(struct machine *machine, struct machine_socket *socket,
+                         const struct system_call *call, struct call_state *state)
+{
+    (void)state;
     /* What is asked for is "..." as a rule: any address, the port of the script's machine. */
     if (socket->kind != SOCKET_NEW || socket->local.port != 0)
         return -EINVAL;
     if (!socket->is_ipv6)
         socket->local.address = ip_address_from_v4((const uint8_t[4]){0});
-    socket->local.port = MACHINE_PORT;
+    socket->local.port = address_port(node_argument(call, 1), MACHINE_PORT);
     int error = stack_port_bind(machine->stack, &socket->local, socket->is_ipv6, false,
                                 socket->reuse_address, false);
     if (error != 0)
@@ -147,8 +184,10 @@ static int64_t call_bind(struct machine *machine, struct machine_socket *socket)
     return error;
 }
 
-static int64_t call_listen(struct machine *machine, struct machine_socket *socket, int64_t backlog)
+static int64_t call_listen(struct machine *machine, struct machine_socket *socket,
+                           const struct system_call *call, struct call_state *state)
 {
+    int64_t backlog = argument(call, 1, state);
     if (socket->kind == SOCKET_LISTENING) {
         tcp_listener_set_backlog(socket->listener, (uint32_t)backlog);
         return 0;
@@ -177,10 +216,10 @@ static int64_t call_accept(struct machine *machine, struct machine_socket *socke
     if (socket->kind != SOCKET_LISTENING)
         return -EINVAL;
     if (socket->backlog_count == 0)
-        return call_would_block(socket, state, 0);
+        return call_would_block(machine, socket, state, 0, socket->receive_timeout_ns);
     struct machine_socket *accepted = socket->backlog[0];
     memmove(socket->backlog, socket->backlog + 1, --socket->backlog_count * sizeof(accepted));
-    accepted->fd = fd_for(machine, call);
+    accepted->fd = socket_fd_for(machine, call);
     tcp_listener_taken(socket->listener);
     if (strcmp(call->name, "accept4") == 0)
         accepted->nonblocking = (argument(call, 3, state) & SOCK_NONBLOCK) != 0;
@@ -188,11 +227,12 @@ static int64_t call_accept(struct machine *machine, struct machine_socket *socke
     return accepted->fd;
 }
 
-static int64_t connect_begin(struct machine *machine, struct machine_socket *socket)
+static int64_t connect_begin(struct machine *machine, struct machine_socket *socket,
+                             const struct system_call *call)
 {
     struct tcp_connect_request request = {.local = socket->local, .options = &socket->options};
     request.remote.address = machine->remote;
-    request.remote.port = MACHINE_PORT;
+    request.remote.port = address_port(node_argument(call, 1), MACHINE_PORT);
     request.reuse_address = socket->reuse_address;
     request.user = socket;
     if (socket->local.port != 0)
@@ -208,13 +248,13 @@ static int64_t connect_begin(struct machine *machine, struct machine_socket *soc
 }
 
 static int64_t call_connect(struct machine *machine, struct machine_socket *socket,
-                            struct call_state *state)
+                            const struct system_call *call, struct call_state *state)
 {
     bool first = socket->kind == SOCKET_NEW;
     if (socket->kind == SOCKET_LISTENING)
         return -EISCONN;
     if (first) {
-        int64_t error = connect_begin(machine, socket);
+        int64_t error = connect_begin(machine, socket, call);
         if (error != 0)
             return error;
     }
@@ -228,11 +268,10 @@ static int64_t call_connect(struct machine *machine, struct machine_socket *sock
     }
     if (!socket->connecting)
         return -ECONNABORTED;
-    if (!socket->nonblocking) {
-        state->blocks = true;
-        return -EAGAIN;
-    }
-    return first ? -EINPROGRESS : -EALREADY;
+    if (socket->nonblocking)
+        return first ? -EINPROGRESS : -EALREADY;
+    int64_t result = call_would_block(machine, socket, state, 0, socket->send_timeout_ns);
+    return state->blocks ? result : -EINPROGRESS;
 }
 
 /* ---- Ending ------------------------------------------------------------------------------- */
@@ -251,8 +290,10 @@ static void close_listener(struct machine *machine, struct machine_socket *socke
     tcp_listener_close(machine->stack, socket->listener, machine->now_ns);
 }
 
-static int64_t call_shutdown(struct machine *machine, struct machine_socket *socket, int64_t how)
+static int64_t call_shutdown(struct machine *machine, struct machine_socket *socket,
+                             const struct system_call *call, struct call_state *state)
 {
+    int64_t how = argument(call, 1, state);
     if (how < SHUT_RD || how > SHUT_RDWR)
         return -EINVAL;
     if (socket->kind == SOCKET_LISTENING && how != SHUT_WR) {
@@ -267,6 +308,7 @@ static int64_t call_shutdown(struct machine *machine, struct machine_socket *soc
     if (how != SHUT_WR) {
         socket->read_shut = true;
         tcp_shutdown_read(machine->stack, socket->connection);
+        socket->wakes[WAKE_STATE]++;
     }
     if (how != SHUT_RD && !socket->write_shut) {
         socket->write_shut = true;
@@ -275,13 +317,18 @@ static int64_t call_shutdown(struct machine *machine, struct machine_socket *soc
     return 0;
 }
 
-static int64_t call_close(struct machine *machine, struct machine_socket *socket)
+static int64_t call_close(struct machine *machine, struct machine_socket *socket,
+                          const struct system_call *call, struct call_state *state)
 {
+    (void)call;
+    (void)state;
     socket->fd = -1;
     if (socket->kind == SOCKET_LISTENING)
         close_listener(machine, socket);
     else if (socket->kind == SOCKET_NEW && socket->local.port != 0)
         stack_port_release(machine->stack, &socket->local, socket->is_ipv6, false);
+    if (socket->peer != NULL)
+        socket->peer->peer = NULL;
     if (socket->kind != SOCKET_CONNECTION || socket->connection == NULL) {
         socket->kind = SOCKET_FREE;
         return 0;
@@ -293,192 +340,85 @@ static int64_t call_close(struct machine *machine, struct machine_socket *socket
     return 0;
 }
 
-/* ---- Readiness ---------------------------------------------------------------------------- */
-
-uint32_t socket_ready(struct machine_socket *socket)
-{
-    uint32_t events = 0;
-    if (socket->kind == SOCKET_LISTENING)
-        return socket->backlog_count != 0 ? EPOLLIN : 0;
-    if (socket->kind == SOCKET_NEW)
-        return EPOLLOUT | EPOLLHUP;
-    if (socket->kind != SOCKET_CONNECTION)
-        return 0;
-    bool eof = socket->fin_arrived || socket->read_shut;
-    if (socket->error != 0)
-        events |= EPOLLERR;
-    if (eof && (socket->write_shut || socket->connection == NULL))
-        events |= EPOLLHUP;
-    if (eof)
-        events |= EPOLLIN | EPOLLRDHUP;
-    if (socket->connection != NULL && socket_readable_bytes(socket) >= socket->receive_low_water)
-        events |= EPOLLIN;
-    if (socket->connection == NULL || socket->write_shut ||
-        (socket->established && socket_has_write_space(socket)))
-        events |= EPOLLOUT;
-    return events;
-}
-
-static int64_t call_poll(struct machine *machine, const struct system_call *call,
-                         struct call_state *state)
-{
-    const struct node *list = node_argument(call, 0);
-    int64_t timeout_ms = argument(call, 2, state), ready = 0;
-    for (const struct node *n = list == NULL ? NULL : list->children; n != NULL; n = n->next) {
-        bool known = true;
-        int64_t fd = node_integer(node_field(n, "fd"), &known);
-        int64_t wanted = node_integer(node_field(n, "events"), &known);
-        int64_t expected = node_integer(node_field(n, "revents"), &known);
-        struct machine_socket *socket = socket_by_fd(machine, fd);
-        int64_t got = socket == NULL ? POLLNVAL
-                                     : (int64_t)socket_ready(socket) & (wanted | POLLERR | POLLHUP);
-        if (!known)
-            return call_cannot(state, "a name in pollfd");
-        ready += got != 0;
-        if (node_field(n, "revents") != NULL && got != expected)
-            state->mismatch = "revents differ";
-    }
-    if (ready == 0 && timeout_ms != 0 && !call_timed_out(machine, state, timeout_ms)) {
-        state->blocks = true;
-        state->mismatch = NULL;
-    }
-    return ready;
-}
-
-static int64_t call_epoll_create(struct machine *machine, const struct system_call *call)
-{
-    struct machine_socket *socket = socket_new(machine, SOCKET_EPOLL);
-    if (socket == NULL)
-        return -EMFILE;
-    for (unsigned i = 0; i < MACHINE_WATCHES_MAX; i++)
-        socket->watches[i].fd = -1;
-    socket->fd = fd_for(machine, call);
-    return socket->fd;
-}
-
-static int64_t watch_data(const struct node *event, struct call_state *state)
-{
-    static const char *const names[] = {"ptr", "fd", "u32", "u64"};
-    for (unsigned i = 0; i < 4; i++) {
-        if (node_field(event, names[i]) != NULL)
-            return node_integer(node_field(event, names[i]), &state->known);
-    }
-    return 0;
-}
-
-static int64_t call_epoll_ctl(struct machine *machine, struct machine_socket *epoll,
-                              const struct system_call *call, struct call_state *state)
-{
-    int64_t operation = argument(call, 1, state), fd = argument(call, 2, state);
-    const struct node *event = node_argument(call, 3);
-    struct epoll_watch *found = NULL, *unused = NULL;
-    for (unsigned i = 0; i < MACHINE_WATCHES_MAX; i++) {
-        if (epoll->watches[i].fd == fd)
-            found = &epoll->watches[i];
-        else if (epoll->watches[i].fd == -1)
-            unused = &epoll->watches[i];
-    }
-    if (socket_by_fd(machine, fd) == NULL)
-        return -EBADF;
-    if (operation == EPOLL_CTL_ADD && found != NULL)
-        return -EEXIST;
-    if (operation != EPOLL_CTL_ADD && found == NULL)
-        return -ENOENT;
-    struct epoll_watch *watch = found == NULL ? unused : found;
-    if (watch == NULL)
-        return -ENOSPC;
-    memset(watch, 0, sizeof(*watch));
-    watch->fd = operation == EPOLL_CTL_DEL ? -1 : (int)fd;
-    watch->events = (uint32_t)node_integer(node_field(event, "events"), &state->known);
-    watch->data = watch_data(event, state);
-    watch->activity = UINT64_MAX;
-    return 0;
-}
-
-/** What a watch has to tell now. Edge-triggered: only after something happened. */
-static uint32_t watch_ready(struct machine *machine, struct epoll_watch *watch)
-{
-    struct machine_socket *socket = socket_by_fd(machine, watch->fd);
-    if (watch->fd == -1 || socket == NULL || watch->disabled)
-        return 0;
-    uint32_t events = socket_ready(socket) & (watch->events | EPOLLERR | EPOLLHUP);
-    if ((watch->events & EPOLLET) != 0 && watch->activity == socket->activity)
-        return 0;
-    return events;
-}
-
-static int64_t call_epoll_wait(struct machine *machine, struct machine_socket *epoll,
-                               const struct system_call *call, struct call_state *state)
-{
-    const struct node *expected = node_argument(call, 1);
-    int64_t timeout_ms = argument(call, 3, state), ready = 0;
-    if (expected != NULL && expected->kind == NODE_LIST)
-        expected = expected->children;
-    for (unsigned i = 0; i < MACHINE_WATCHES_MAX; i++) {
-        struct epoll_watch *watch = &epoll->watches[i];
-        uint32_t events = watch_ready(machine, watch);
-        if (events == 0)
-            continue;
-        ready++;
-        watch->activity = socket_by_fd(machine, watch->fd)->activity;
-        watch->disabled = (watch->events & EPOLLONESHOT) != 0;
-        if (expected == NULL || expected->kind != NODE_STRUCT)
-            continue;
-        if (node_integer(node_field(expected, "events"), &state->known) != (int64_t)events ||
-            watch_data(expected, state) != watch->data)
-            state->mismatch = "events differ";
-        expected = expected->next;
-    }
-    if (ready == 0 && timeout_ms != 0 && !call_timed_out(machine, state, timeout_ms))
-        state->blocks = true;
-    return ready;
-}
-
 /* ---- Dispatch ----------------------------------------------------------------------------- */
 
-static int64_t call_fcntl(struct machine_socket *socket, const struct system_call *call,
-                          struct call_state *state)
+static int64_t call_fcntl(struct machine *machine, struct machine_socket *socket,
+                          const struct system_call *call, struct call_state *state)
 {
-    int64_t command = argument(call, 1, state);
-    if (command == F_GETFL)
+    int64_t value = argument(call, 2, state);
+    (void)machine;
+    switch (argument(call, 1, state)) {
+    case F_GETFL:
         return O_RDWR | (socket->nonblocking ? O_NONBLOCK : 0);
-    if (command != F_SETFL)
+    case F_SETFL:
+        socket->nonblocking = (value & O_NONBLOCK) != 0;
+        return 0;
+    case F_GETFD:
+        return socket->close_on_exec ? FD_CLOEXEC : 0;
+    case F_SETFD:
+        socket->close_on_exec = (value & FD_CLOEXEC) != 0;
+        return 0;
+    default:
         return call_cannot(state, "this fcntl");
-    socket->nonblocking = (argument(call, 2, state) & O_NONBLOCK) != 0;
-    return 0;
+    }
+}
+
+/** getsockname, getpeername: what they give is "..." in scripts; whether they may is checked. */
+static int64_t call_names(struct machine *machine, struct machine_socket *socket,
+                          const struct system_call *call, struct call_state *state)
+{
+    (void)machine;
+    (void)state;
+    bool peer = strcmp(call->name, "getpeername") == 0;
+    return peer && (socket->kind != SOCKET_CONNECTION || socket->connecting) ? -ENOTCONN : 0;
+}
+
+typedef int64_t socket_call(struct machine *machine, struct machine_socket *socket,
+                            const struct system_call *call, struct call_state *state);
+
+static socket_call *find_call(const char *name)
+{
+    static const struct {
+        const char *name;
+        socket_call *call;
+    } calls[] = {
+        {"bind", call_bind},
+        {"listen", call_listen},
+        {"accept", call_accept},
+        {"accept4", call_accept},
+        {"connect", call_connect},
+        {"shutdown", call_shutdown},
+        {"close", call_close},
+        {"fcntl", call_fcntl},
+        {"getsockname", call_names},
+        {"getpeername", call_names},
+        {"epoll_ctl", socket_epoll_ctl},
+        {"epoll_wait", socket_epoll_wait},
+        {"epoll_pwait", socket_epoll_wait},
+        {"setsockopt", socket_set_option},
+        {"getsockopt", socket_get_option},
+        {"ioctl", socket_ioctl},
+        {"sendfile", file_sendfile},
+        {"splice", file_splice},
+    };
+    for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+        if (strcmp(calls[i].name, name) == 0)
+            return calls[i].call;
+    }
+    return socket_transfer;
 }
 
 static int64_t call_on_socket(struct machine *machine, struct machine_socket *socket,
                               const struct system_call *call, struct call_state *state)
 {
-    const char *name = call->name;
+    bool is_file = socket != NULL && (socket->kind == SOCKET_PIPE || socket->kind == SOCKET_FILE);
+    socket_call *run = find_call(call->name);
     if (socket == NULL)
         return -EBADF;
-    if (strcmp(name, "bind") == 0)
-        return call_bind(machine, socket);
-    if (strcmp(name, "listen") == 0)
-        return call_listen(machine, socket, argument(call, 1, state));
-    if (strcmp(name, "accept") == 0 || strcmp(name, "accept4") == 0)
-        return call_accept(machine, socket, call, state);
-    if (strcmp(name, "connect") == 0)
-        return call_connect(machine, socket, state);
-    if (strcmp(name, "shutdown") == 0)
-        return call_shutdown(machine, socket, argument(call, 1, state));
-    if (strcmp(name, "close") == 0)
-        return call_close(machine, socket);
-    if (strcmp(name, "fcntl") == 0)
-        return call_fcntl(socket, call, state);
-    if (strcmp(name, "epoll_ctl") == 0)
-        return call_epoll_ctl(machine, socket, call, state);
-    if (strcmp(name, "epoll_wait") == 0)
-        return call_epoll_wait(machine, socket, call, state);
-    if (strcmp(name, "setsockopt") == 0)
-        return socket_set_option(machine, socket, call, state);
-    if (strcmp(name, "getsockopt") == 0)
-        return socket_get_option(machine, socket, call, state);
-    if (strcmp(name, "ioctl") == 0)
-        return socket_ioctl(machine, socket, call, state);
-    return socket_transfer(machine, socket, call, state);
+    if (is_file && run != file_splice && run != file_sendfile && run != call_close &&
+        run != call_fcntl)
+        return run == socket_transfer ? file_transfer(machine, socket, call, state) : -ENOTSOCK;
+    return run(machine, socket, call, state);
 }
 
 int64_t machine_call(struct machine *machine, const struct system_call *call, bool *blocks,
@@ -487,12 +427,17 @@ int64_t machine_call(struct machine *machine, const struct system_call *call, bo
     struct call_state state = {.known = true};
     int64_t result;
     state.started_ns = machine->call_started_ns;
+    machine->call_deadline_ns = TIME_NEVER;
     if (strcmp(call->name, "socket") == 0)
         result = call_socket(machine, call, &state);
     else if (strncmp(call->name, "epoll_create", 12) == 0)
-        result = call_epoll_create(machine, call);
-    else if (strcmp(call->name, "poll") == 0)
-        result = call_poll(machine, call, &state);
+        result = socket_epoll_create(machine, call, &state);
+    else if (strcmp(call->name, "poll") == 0 || strcmp(call->name, "ppoll") == 0)
+        result = socket_poll(machine, call, &state);
+    else if (strcmp(call->name, "open") == 0)
+        result = file_open(machine, call, &state);
+    else if (strcmp(call->name, "pipe") == 0 || strcmp(call->name, "pipe2") == 0)
+        result = file_pipe(machine, call, &state);
     else
         result =
             call_on_socket(machine, socket_by_fd(machine, argument(call, 0, &state)), call, &state);

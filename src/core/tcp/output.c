@@ -104,6 +104,9 @@ static void finish_data(const struct emission *e, uint64_t number, uint64_t end)
     /* As Linux, what goes out as several segments at once is pushed at its end. */
     if (length > e->mss)
         flags |= TCP_PSH;
+    /* And so is what a timer forces out. */
+    if (length > 0 && hot->push_partial)
+        flags |= TCP_PSH;
     if (length > 0 && ((data_end == hot->snd_end && !hot->more) ||
                        seq_eq(tcp_wire(data_end), connection->congestion.snd_push))) {
         flags |= TCP_PSH;
