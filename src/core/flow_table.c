@@ -7,6 +7,9 @@
 #include "base/assert.h"
 #include "core/stack_state.h"
 
+/** Two IPv6 addresses, and ports with a purpose. */
+#define FLOW_WORDS_MAX 5
+
 static uint64_t load64(const uint8_t *bytes)
 {
     uint64_t value;
@@ -21,12 +24,14 @@ static uint32_t load32(const uint8_t *bytes)
     return value;
 }
 
-uint32_t flow_table_hash(const struct stack *stack, const struct tcp_flow *flow)
+/**
+ * A flow as few words to hash, with what the hash is for.
+ * @return how many of words[] are set.
+ */
+static inline unsigned flow_words(const struct tcp_flow *flow, uint32_t purpose,
+                                  uint64_t words[FLOW_WORDS_MAX])
 {
-    uint64_t words[5];
     unsigned count = 0;
-    uint64_t ports = (uint64_t)flow->local_port << 16 | flow->remote_port;
-
     if (ip_address_is_v4(&flow->remote)) {
         words[count++] =
             (uint64_t)load32(&flow->local.bytes[12]) << 32 | load32(&flow->remote.bytes[12]);
@@ -36,8 +41,23 @@ uint32_t flow_table_hash(const struct stack *stack, const struct tcp_flow *flow)
         words[count++] = load64(&flow->remote.bytes[0]);
         words[count++] = load64(&flow->remote.bytes[8]);
     }
-    words[count++] = ports;
+    words[count++] = (uint64_t)purpose << 32 | (uint64_t)flow->local_port << 16 | flow->remote_port;
+    return count;
+}
+
+uint32_t flow_table_hash(const struct stack *stack, const struct tcp_flow *flow)
+{
+    uint64_t words[FLOW_WORDS_MAX];
+    unsigned count = flow_words(flow, 0, words);
     return (uint32_t)siphash_1_3_words(&stack->table_key, words, count);
+}
+
+uint32_t stack_flow_hash(struct stack *stack, const struct tcp_flow *flow,
+                         enum flow_hash_purpose purpose)
+{
+    uint64_t words[FLOW_WORDS_MAX];
+    unsigned count = flow_words(flow, purpose, words);
+    return (uint32_t)siphash_2_4(&stack->secret_key, words, count * sizeof(words[0]));
 }
 
 /** memcmp() of the same, which compilers do not inline at this size. */

@@ -295,15 +295,6 @@ uint64_t stack_next_deadline(const struct stack *stack)
 
 /* ---- Services ----------------------------------------------------------------------------- */
 
-uint32_t stack_flow_hash(struct stack *stack, const struct tcp_flow *flow, uint32_t purpose)
-{
-    struct {
-        struct tcp_flow flow;
-        uint32_t purpose;
-    } hashed = {*flow, purpose};
-    return (uint32_t)siphash_2_4(&stack->secret_key, &hashed, sizeof(hashed));
-}
-
 uint64_t stack_siphash(struct stack *stack, const void *bytes, uint32_t length)
 {
     return siphash_2_4(&stack->secret_key, bytes, length);

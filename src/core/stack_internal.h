@@ -112,8 +112,16 @@ uint16_t stack_path_mtu(struct stack *stack, const struct ip_address *remote, ui
 void stack_reachability_confirm(struct stack *stack, struct tcp_connection *connection,
                                 uint64_t now_ns);
 
-/** RFC 6528 keyed hash of the flow, without the clock part; 32 bits. Also timestamps' offset. */
-uint32_t stack_flow_hash(struct stack *stack, const struct tcp_flow *flow, uint32_t purpose);
+enum flow_hash_purpose {
+    FLOW_HASH_ISN,       /**< RFC 6528 §3, without the clock part */
+    FLOW_HASH_TIMESTAMP, /**< the timestamp clock's offset (RFC 7323 §5.4) */
+    FLOW_HASH_PORT,      /**< RFC 6056 §3.3.3: the first port to try */
+};
+
+/** A hash of the flow by a secret key: outsiders cannot guess it, nor one purpose's by another's.
+ */
+uint32_t stack_flow_hash(struct stack *stack, const struct tcp_flow *flow,
+                         enum flow_hash_purpose purpose);
 /** SipHash-2-4 of arbitrary bytes under the stack's secret (SYN cookies, fast open). */
 uint64_t stack_siphash(struct stack *stack, const void *bytes, uint32_t length);
 /** Deterministic pseudo-random numbers from config.random_seed. */
