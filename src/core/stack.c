@@ -16,6 +16,7 @@
 
 #define CACHE_LINE_BYTES        64
 #define INTERVALS_PER_STACK_MIN 4096
+#define RECORDS_PER_STACK_MIN   16384
 
 void stack_config_init(struct stack_config *config)
 {
@@ -96,6 +97,14 @@ static uint32_t interval_count(const struct stack_config *config)
     return config->connections_max / 4 + INTERVALS_PER_STACK_MIN;
 }
 
+/** Of what was sent, besides one for each connection. */
+static uint32_t sent_share(const struct stack_config *config)
+{
+    if (config->sent_records_max != 0)
+        return config->sent_records_max;
+    return config->connections_max / 4 + RECORDS_PER_STACK_MIN;
+}
+
 /** Where a piece of the stack's memory begins; base NULL just measures. */
 struct carver {
     uint8_t *base;
@@ -135,6 +144,8 @@ static void lay_out(struct carver *carver, const struct stack_config *config, st
     s->fragments.buffers = carve(carver, FRAGMENT_BUFFER_BYTES, fragment_count);
     s->fragments.count = fragment_count;
     struct interval *intervals = carve(carver, sizeof(struct interval), interval_count(config));
+    void *records =
+        carve(carver, tcp_sent_bytes(), (size_t)config->connections_max + sent_share(config));
     for (unsigned i = 0; i < PACKET_CLASS_COUNT; i++) {
         struct packet_pool *pool = &s->packet_pools[i];
         size_t bytes = packet_class_bytes(i) * packet_class_count(i);
@@ -143,6 +154,8 @@ static void lay_out(struct carver *carver, const struct stack_config *config, st
     }
     if (stack != NULL)
         interval_pool_init(&stack->intervals, intervals, interval_count(config));
+    if (stack != NULL)
+        tcp_sent_pool_init(&stack->sent, records, config->connections_max, sent_share(config));
 }
 
 size_t stack_memory_bytes(const struct stack_config *config)
@@ -307,6 +320,11 @@ uint32_t stack_random(struct stack *stack)
     z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
     z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
     return (uint32_t)((z ^ (z >> 31)) >> 32);
+}
+
+struct tcp_sent_pool *stack_sent_pool(struct stack *stack)
+{
+    return &stack->sent;
 }
 
 struct interval_pool *stack_interval_pool(struct stack *stack)

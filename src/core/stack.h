@@ -81,6 +81,8 @@ struct stack_config {
     uint32_t connections_max; /**< incl. embryonic and TIME_WAIT; memory is reserved for all */
     uint32_t listeners_max;
     uint32_t intervals_max;       /**< pool of out-of-order and scoreboard intervals; 0 = derived */
+    uint32_t sent_records_max;    /**< of bursts in flight, beyond one for each connection; 0 =
+                                       derived */
     uint32_t fragments_bytes_max; /**< memory for reassembly of IP fragments */
     uint16_t local_port_first, local_port_last; /**< 32768..60999 */
     uint16_t core_index,

@@ -128,6 +128,8 @@ uint64_t stack_siphash(struct stack *stack, const void *bytes, uint32_t length);
 uint32_t stack_random(struct stack *stack);
 
 struct interval_pool *stack_interval_pool(struct stack *stack);
+struct tcp_sent_pool;
+struct tcp_sent_pool *stack_sent_pool(struct stack *stack);
 const struct stack_config *stack_get_config(const struct stack *stack);
 struct stack_counters *stack_counters(struct stack *stack);
 
@@ -153,6 +155,20 @@ struct tcp_output {
 };
 
 size_t tcp_connection_bytes(void); /**< sizeof, for the pool */
+
+struct tcp_sent;
+/** Records of what was sent (tcp/sent.h), for all connections of a stack; one writer. */
+struct tcp_sent_pool {
+    struct tcp_sent *free;
+    struct tcp_sent *fresh; /**< never used so far: memory stays untouched */
+    struct tcp_sent *fresh_end;
+    uint32_t share; /**< left for connections' second and further records */
+};
+size_t tcp_sent_bytes(void); /**< sizeof a record */
+/** Over nodes[connections + share], zeroed. */
+void tcp_sent_pool_init(struct tcp_sent_pool *pool, void *nodes, uint32_t connections,
+                        uint32_t share);
+
 size_t tcp_listener_bytes(void);
 size_t tcp_pacing_bytes(void);
 struct tcp_links *tcp_connection_links(struct tcp_connection *connection);

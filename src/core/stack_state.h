@@ -88,6 +88,7 @@ struct stack {
     uint32_t listeners_fresh;
     size_t listener_stride;
     struct interval_pool intervals;
+    struct tcp_sent_pool sent;
     struct packet_pool packet_pools[PACKET_CLASS_COUNT];
 
     /* Tables. */

@@ -488,6 +488,7 @@ static void begin(struct fuzz *fuzz)
     config.fragments_bytes_max = 65536;
     config.core_count = 1;
     config.intervals_max = (how & 2) != 0 ? 4 : 256;
+    config.sent_records_max = (how & 2) != 0 ? 4 : 256;
     config.tcp.timestamps = (how & 4) == 0;
     config.tcp.sack = (how & 8) == 0;
     config.tcp.congestion = (how & 16) != 0;

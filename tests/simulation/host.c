@@ -42,6 +42,7 @@ static void configure(struct world *world, struct host *host)
     c->connections_max = s->connections_max;
     c->listeners_max = 4;
     c->intervals_max = s->intervals_max;
+    c->sent_records_max = s->sent_records_max;
     c->fragments_bytes_max = FRAGMENTS_BYTES_MAX;
     c->core_count = 1;
     c->tcp = s->tcp;

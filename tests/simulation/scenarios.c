@@ -27,6 +27,7 @@ static void draw_host(struct world *world, struct host_settings *host)
     host->gso_bytes_max = random_chance(r, 300) ? (uint32_t)random_between(r, 3000, 65000) : 0;
     host->connections_max = 64;
     host->intervals_max = 4096;
+    host->sent_records_max = 4096;
     host->late_max_ns = random_chance(r, 300) ? random_log_between(r, 1000, 5 * NS_PER_MS) : 0;
     host->batch_delay_ns = random_chance(r, 300) ? random_log_between(r, 1000, NS_PER_MS) : 0;
     host->placement_delayed = random_chance(r, 150) ? 300 : 0;
@@ -319,6 +320,8 @@ static void draw_few_intervals(struct world *world, struct settings *s)
 {
     for (unsigned i = 0; i < s->host_count; i++)
         s->hosts[i].intervals_max = (uint32_t)random_log_between(&world->random, 1, 64);
+    for (unsigned i = 0; i < s->host_count; i++)
+        s->hosts[i].sent_records_max = (uint32_t)random_log_between(&world->random, 1, 32);
     impair_all(world, s, random_chance(&world->random, 500) ? lose : reorder);
 }
 

@@ -20,7 +20,7 @@ struct host_settings {
     struct tcp_defaults tcp;
     uint16_t mtu;
     uint32_t gso_bytes_max;
-    uint32_t intervals_max, connections_max;
+    uint32_t intervals_max, sent_records_max, connections_max;
     uint64_t late_max_ns;    /**< how late the embedder may call stack_advance() */
     uint64_t batch_delay_ns; /**< how long events and frames may lie before they are taken */
     uint64_t placement_max_ns;

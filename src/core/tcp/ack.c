@@ -40,48 +40,61 @@ static bool window_update(struct tcp_connection *connection, const struct tcp_se
     return changed;
 }
 
-/** One sample: of the timed segment if this covers it, else by timestamps (RFC 7323 §4). */
-static void measure_rtt(struct stack *stack, struct tcp_connection *connection,
-                        const struct tcp_segment *segment, uint64_t now_ns)
+/** By timestamps (RFC 7323 §4), in milliseconds: where nothing was sent just once. */
+static uint32_t timestamp_rtt_us(const struct tcp_connection *connection,
+                                 const struct tcp_ack_facts *facts)
 {
-    struct tcp_congestion *congestion = &connection->congestion;
-    if (congestion->ssthresh == TCP_SSTHRESH_INFINITE && connection->hot.timestamps &&
-        segment->options.has_timestamps && segment->options.timestamp_echo != 0)
+    uint32_t rtt_ms = tcp_timestamp_now(connection, facts->now_ns) - facts->timestamp_echo;
+    if (!facts->has_timestamp_echo || rtt_ms >= TCP_RTO_MAX_US / 1000)
+        return 0;
+    return rtt_ms == 0 ? 1000 : rtt_ms * 1000;
+}
+
+/** How long something sent once took to be acknowledged; 0 when it can't be told. */
+static uint32_t original_rtt_us(const struct tcp_ack_facts *facts, uint32_t sent_us)
+{
+    if (!facts->original_timed || facts->again_delivered)
+        return 0;
+    uint32_t rtt_us = tcp_sent_clock_us(facts->now_ns) - sent_us;
+    if (rtt_us >= TCP_RTO_MAX_US)
+        return 0;
+    return rtt_us > 0 ? rtt_us : 1;
+}
+
+/** One sample per ACK (as Linux): for the timeout the oldest segment that it covers, which suffered
+    delayed acknowledgement; for the shortest round trip the newest. */
+static void measure_rtt(struct stack *stack, struct tcp_connection *connection,
+                        struct tcp_ack_facts *facts)
+{
+    uint32_t oldest_us = original_rtt_us(facts, facts->oldest_sent_us);
+    facts->rtt_us = original_rtt_us(facts, facts->newest_sent_us);
+    if (oldest_us == 0 && facts->acked > 0)
+        oldest_us = facts->rtt_us = timestamp_rtt_us(connection, facts);
+    if (connection->congestion.ssthresh == TCP_SSTHRESH_INFINITE && facts->acked > 0 &&
+        facts->has_timestamp_echo)
         tcp_hystart_sample(connection,
-                           tcp_timestamp_now(connection, now_ns) - segment->options.timestamp_echo);
-    if (congestion->rtt_seq != 0) {
-        if (connection->hot.snd_una < congestion->rtt_seq)
-            return;
-        congestion->rtt_seq = 0;
-        uint64_t rtt_us = (now_ns - congestion->rtt_sent_ns) / NS_PER_US;
-        tcp_rto_sample(stack, connection,
-                       rtt_us < TCP_RTO_MAX_US ? (uint32_t)rtt_us : TCP_RTO_MAX_US);
+                           tcp_timestamp_now(connection, facts->now_ns) - facts->timestamp_echo);
+    if (oldest_us == 0)
         return;
-    }
-    if (!connection->hot.timestamps || !segment->options.has_timestamps ||
-        segment->options.timestamp_echo == 0)
-        return;
-    uint32_t rtt_ms = tcp_timestamp_now(connection, now_ns) - segment->options.timestamp_echo;
-    if (rtt_ms < TCP_RTO_MAX_US / 1000)
-        tcp_rto_sample(stack, connection, rtt_ms == 0 ? 1000 : rtt_ms * 1000);
+    /* A lone small segment's acknowledgement may have been delayed. */
+    bool delayed = facts->acked < connection->hot.mss && facts->newly_sacked == 0;
+    if (!delayed || facts->rtt_us < connection->congestion.min_rtt_us)
+        tcp_rto_min_note(connection, facts->rtt_us, facts->now_ns);
+    tcp_rto_sample(stack, connection, oldest_us);
 }
 
 /** snd_una moves up to ack. */
-static void advance(struct stack *stack, struct tcp_connection *connection,
-                    const struct tcp_segment *segment, uint64_t ack, struct tcp_ack_facts *facts)
+static void advance(struct stack *stack, struct tcp_connection *connection, uint64_t ack,
+                    struct tcp_ack_facts *facts)
 {
     struct tcp_hot *hot = &connection->hot;
-    struct tcp_recovery *recovery = &connection->recovery;
     uint64_t prior_una = hot->snd_una;
-    /* A hole below SACKed data filled without a retransmission: the original was late. */
-    if (recovery->sacked.first && prior_una >= recovery->rxt_high &&
-        prior_una < recovery->sacked.first->start && hot->ca_state <= TCP_CA_DISORDER)
-        tcp_recovery_reordered(connection, recovery->sacked_high - prior_una);
     facts->acked = (uint32_t)(ack - prior_una);
+    facts->timer_restart = true;
+    tcp_sent_delivered(stack, connection, prior_una, ack, facts);
     hot->snd_una = ack;
     hot->dup_acks = 0;
     facts->delivered = facts->acked - (uint32_t)tcp_scoreboard_advance(stack, connection);
-    measure_rtt(stack, connection, segment, facts->now_ns);
     connection->congestion.retransmits = 0;
     connection->congestion.retransmit_began_ns = 0;
     connection->congestion.probe_began_ns = 0;
@@ -96,40 +109,62 @@ static bool first_block_is_dsack(const struct tcp_segment *segment)
 {
     const struct tcp_options *options = &segment->options;
     const struct tcp_sack_block *first = &options->sack_blocks[0];
-    if (seq_leq(first->end, segment->ack))
+    if (seq_lt(first->start, segment->ack))
         return true;
     return options->sack_block_count > 1 && seq_geq(first->start, options->sack_blocks[1].start) &&
            seq_leq(first->end, options->sack_blocks[1].end);
 }
 
+/** A D-SACK of [start, end): believed when there were as many retransmissions (as Linux). */
+static void dsack_arrives(struct tcp_connection *connection, uint64_t start, uint64_t end,
+                          struct tcp_ack_facts *facts)
+{
+    struct tcp_recovery *recovery = &connection->recovery;
+    struct tcp_statistics *statistics = &connection->statistics;
+    uint32_t mss = connection->hot.mss;
+    uint64_t bytes = end - start;
+    if (start >= end || end > connection->hot.snd_nxt || bytes > connection->congestion.max_window)
+        return;
+    uint32_t segments = (uint32_t)((bytes + mss - 1) / mss);
+    if (statistics->dsacks + segments > statistics->retransmitted_segments)
+        return; /* the network made this duplicate */
+    statistics->dsacks += segments;
+    facts->dsack_bytes = (uint32_t)bytes;
+    facts->dsack_of_probe = segments == 1 && recovery->tail_probe != 0 &&
+                            recovery->tail_probe_retransmitted && end == recovery->tail_probe;
+    if (recovery->reordering_seen && !facts->dsack_of_probe)
+        recovery->rack.dsack_seen = true;
+    tcp_undo_dsack(connection, facts, start, end);
+}
+
+/** The blocks in the order of their numbers: what an earlier, lost ACK would have reported first is
+    not to look reordered. */
 static void sack_arrives(struct stack *stack, struct tcp_connection *connection,
                          const struct tcp_segment *segment, struct tcp_ack_facts *facts)
 {
     struct tcp_hot *hot = &connection->hot;
-    struct tcp_recovery *recovery = &connection->recovery;
+    struct tcp_range blocks[TCP_SACK_BLOCKS_MAX];
+    unsigned count = 0;
     bool dsack = first_block_is_dsack(segment);
     for (unsigned i = 0; i < segment->options.sack_block_count; i++) {
         const struct tcp_sack_block *block = &segment->options.sack_blocks[i];
         uint64_t start = tcp_unwrap(hot->snd_una, block->start);
         uint64_t end = tcp_unwrap(hot->snd_una, block->end);
-        if (start >= end || end > hot->snd_nxt)
-            continue;
         if (i == 0 && dsack) {
-            facts->dsack_bytes = (uint32_t)(end - start);
-            connection->statistics.dsacks++;
+            dsack_arrives(connection, start, end, facts);
             continue;
         }
-        if (end <= hot->snd_una)
+        if (start >= end || end > hot->snd_nxt || end <= hot->snd_una)
             continue;
         if (start < hot->snd_una)
             start = hot->snd_una;
-        uint64_t high_before = recovery->sacked_high;
-        uint32_t added = tcp_scoreboard_add(stack, connection, start, end);
-        facts->newly_sacked += added;
-        if (added > 0 && start < high_before && start >= recovery->rxt_high &&
-            hot->snd_una < high_before && hot->ca_state <= TCP_CA_DISORDER)
-            tcp_recovery_reordered(connection, high_before - start);
+        unsigned at = count++;
+        for (; at > 0 && blocks[at - 1].start > start; at--)
+            blocks[at] = blocks[at - 1];
+        blocks[at] = (struct tcp_range){.start = start, .end = end};
     }
+    for (unsigned i = 0; i < count; i++)
+        tcp_scoreboard_add(stack, connection, blocks[i].start, blocks[i].end, facts);
     facts->delivered += facts->newly_sacked;
 }
 
@@ -152,7 +187,7 @@ static void acked_account(struct tcp_connection *connection, const struct tcp_ac
     if (facts->delivered == 0)
         return;
     connection->statistics.delivered_segments += (facts->delivered + mss - 1) / mss;
-    tcp_delivery_acked(connection, facts->delivered, facts->now_ns);
+    tcp_delivery_acked(connection, facts);
     if (connection->hot.snd_una >= connection->hot.snd_end)
         tcp_chrono_update(connection, facts->now_ns);
 }
@@ -193,11 +228,15 @@ static enum drop_reason range_check(struct stack *stack, struct tcp_connection *
     return DROP_NONE;
 }
 
-/** The window is on its way down: it must not grow. */
-static bool is_reducing(const struct tcp_connection *connection)
+/** Whether the window may grow: not on its way down; where the path reorders, SACKs count as well.
+ */
+static bool may_grow(const struct tcp_connection *connection, const struct tcp_ack_facts *facts)
 {
     uint8_t state = connection->hot.ca_state;
-    return state == TCP_CA_RECOVERY || state == TCP_CA_CWR;
+    if (state == TCP_CA_RECOVERY || state == TCP_CA_CWR)
+        return false;
+    return facts->acked > 0 ||
+           (facts->newly_sacked > 0 && connection->recovery.reordering > TCP_REORDERING_DEFAULT);
 }
 
 /** An acknowledgement of what is below snd_una still brings SACK blocks of use (as Linux). */
@@ -205,13 +244,19 @@ static void old_ack_arrives(struct stack *stack, struct tcp_connection *connecti
                             const struct tcp_segment *segment, uint64_t now_ns)
 {
     struct tcp_hot *hot = &connection->hot;
-    struct tcp_ack_facts facts = {.now_ns = now_ns, .prior_una = hot->snd_una};
+    struct tcp_ack_facts facts = {
+        .now_ns = now_ns,
+        .prior_una = hot->snd_una,
+        .prior_in_flight = tcp_pipe(connection),
+        .reordered_from = UINT64_MAX,
+    };
     if (segment->options.sack_block_count == 0 || !hot->sack)
         return;
     sack_arrives(stack, connection, segment, &facts);
     facts.is_duplicate = is_duplicate(connection, segment, &facts, false);
     if (facts.is_duplicate && hot->dup_acks < UINT8_MAX)
         hot->dup_acks++;
+    measure_rtt(stack, connection, &facts);
     acked_account(connection, &facts);
     tcp_recovery_on_ack(stack, connection, &facts);
     tcp_output_request_if_wanted(stack, connection);
@@ -236,6 +281,8 @@ enum drop_reason tcp_ack_arrives(struct stack *stack, struct tcp_connection *con
     struct tcp_ack_facts facts = {
         .now_ns = now_ns,
         .prior_una = hot->snd_una,
+        .prior_in_flight = tcp_pipe(connection),
+        .reordered_from = UINT64_MAX,
         .timestamp_echo = segment->options.timestamp_echo,
         .has_timestamp_echo = hot->timestamps && segment->options.has_timestamps &&
                               segment->options.timestamp_echo != 0,
@@ -243,20 +290,20 @@ enum drop_reason tcp_ack_arrives(struct stack *stack, struct tcp_connection *con
     };
     bool window_changed = window_update(connection, segment, ack);
     if (ack > hot->snd_una)
-        advance(stack, connection, segment, ack, &facts);
+        advance(stack, connection, ack, &facts);
     if (segment->options.sack_block_count > 0 && hot->sack)
         sack_arrives(stack, connection, segment, &facts);
     facts.is_duplicate = is_duplicate(connection, segment, &facts, window_changed);
     if (facts.is_duplicate && hot->dup_acks < UINT8_MAX)
         hot->dup_acks++;
-    if (facts.acked > 0)
-        tcp_send_timer_restart(stack, connection, now_ns);
+    measure_rtt(stack, connection, &facts);
     acked_account(connection, &facts);
     if (hot->ecn && tcp_congestion_of(connection)->marks != NULL)
         tcp_congestion_of(connection)->marks(connection, facts.delivered, facts.congestion_echo);
-    bool was_reducing = is_reducing(connection);
     tcp_recovery_on_ack(stack, connection, &facts);
-    if (facts.acked > 0 && !was_reducing && !is_reducing(connection))
+    if (facts.timer_restart)
+        tcp_send_timer_restart(stack, connection, now_ns);
+    if (may_grow(connection, &facts))
         tcp_cwnd_on_ack(connection, facts.delivered, now_ns);
     persist_end(stack, connection);
     tcp_output_request_if_wanted(stack, connection);

@@ -2,6 +2,7 @@
 #include "core/tcp/connection.h"
 #include "core/tcp/listener.h"
 #include "core/tcp/receive.h"
+#include "core/tcp/sent.h"
 
 static void check_send_space(const struct tcp_connection *c)
 {
@@ -47,8 +48,8 @@ static void check_scoreboard(const struct tcp_connection *c)
     PNO_ASSERT(i == NULL || i->start >= c->hot.snd_una);
     for (; i; i = i->next)
         PNO_ASSERT(i->end <= c->hot.snd_nxt);
-    PNO_ASSERT(recovery->lost_high <= c->hot.snd_nxt);
-    PNO_ASSERT(recovery->rxt_high <= c->hot.snd_nxt);
+    PNO_ASSERT(recovery->lost.first == NULL || c->hot.ca_state >= TCP_CA_RECOVERY);
+    tcp_sent_check(c);
 }
 
 static void check_timers(const struct tcp_connection *c)

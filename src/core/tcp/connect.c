@@ -54,6 +54,7 @@ void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
     hot->snd_start = hot->snd_end = hot->snd_una + 1;
     hot->ts_offset = tcp_timestamp_offset(stack, &connection->flow);
     connection->recovery.recover = hot->snd_una;
+    connection->recovery.reordering = TCP_REORDERING_DEFAULT;
     connection->congestion.snd_push = connection->congestion.flight_round = iss;
     tcp_rto_init(connection);
     tcp_delivery_init(connection);
@@ -91,7 +92,6 @@ void tcp_establish(struct stack *stack, struct tcp_connection *connection, uint6
 {
     struct tcp_hot *hot = &connection->hot;
     hot->snd_una = hot->snd_start;
-    connection->recovery.lost_high = connection->recovery.rxt_high = hot->snd_una;
     connection->recovery.recover = hot->snd_una - 1;
     connection->congestion.backoff = 0;
     connection->congestion.retransmits = 0;

@@ -62,6 +62,10 @@ enum tcp_state_timer {
 /** SYN's number is the 32-bit initial sequence number plus this. */
 #define TCP_SEQ_EPOCH (UINT64_C(1) << 32)
 
+/** Segments of reordering that are taken for granted: Linux's tcp_reordering, RFC 6675's
+    DupThresh. */
+#define TCP_REORDERING_DEFAULT 3
+
 /** Out-of-order and scoreboard intervals one connection may take from the pool. */
 #define TCP_INTERVALS_MAX 1024
 
@@ -165,29 +169,52 @@ struct tcp_receive {
     bool pushed : 1;             /**< the latest payload was a small segment with PSH */
 };
 
+struct tcp_sent;
+
+/** Records of what was sent: sent.h. */
+struct tcp_sent_list {
+    struct tcp_sent *first, *last;
+};
+
+/** Loss detection by time (rack.h). */
+struct tcp_rack {
+    uint64_t end;     /**< of the most recently sent segment that has arrived (RACK.end_seq) */
+    uint32_t sent_us; /**< when it was sent (RACK.xmit_ts) */
+    uint32_t rtt_us;  /**< its round trip (RACK.rtt) */
+    uint32_t dsack_delivered; /**< delivered when the window last grew: once a round trip */
+    uint8_t window_steps;     /**< of a quarter of the shortest round trip, less one */
+    uint8_t window_persist; /**< recoveries for which the window stays so (RACK.reo_wnd_persist) */
+    bool advanced : 1;      /**< something to look at since losses were last looked for */
+    bool dsack_seen : 1;
+};
+
 /** What recovery needs; post-process stage. */
 struct tcp_recovery {
-    struct interval_set sacked; /**< the scoreboard (RFC 6675 §3) */
-    uint64_t sacked_bytes;
-    uint64_t sacked_high;  /**< one past the highest SACKed byte; below snd_una: none */
-    uint64_t reorder_high; /**< holes below this count as lost when the reorder timer expires */
-    uint64_t rxt_mark;     /**< snd_nxt when this round of retransmissions began */
-    uint64_t rxt_last_ns;  /**< the round's latest retransmission */
-    uint64_t lost_high;    /**< un-SACKed bytes below are deemed lost */
-    uint64_t rxt_high;     /**< un-SACKed bytes below have been retransmitted (HighRxt) */
-    uint64_t recover;      /**< snd_nxt when the episode began (RecoveryPoint) */
-    uint64_t tail_probe;   /**< snd_nxt when a tail probe was sent; 0 none outstanding */
-    uint32_t undo_bytes;   /**< retransmitted, not yet shown superfluous by D-SACK */
-    uint32_t undo_ts;      /**< our timestamp clock at the first retransmission */
-    uint32_t prior_cwnd;   /**< before the reduction, for undo and PRR */
-    uint32_t prior_ssthresh;
+    struct interval_set sacked;  /**< the scoreboard (RFC 6675 §3) */
+    struct tcp_sent_list flight; /**< on its way, in the order of sending */
+    struct tcp_sent_list lost;   /**< to be sent again, by number */
+    uint32_t sacked_bytes, lost_bytes;
+    uint32_t again_bytes;    /**< of retransmissions in flight */
+    uint16_t sent_count;     /**< records in both lists */
+    uint16_t again_count;    /**< retransmissions among those in flight */
+    uint64_t untimed_end;    /**< below this, bytes may be without record for want of memory */
+    uint64_t sacked_high;    /**< one past the highest SACKed byte; below snd_una: none */
+    uint64_t recover;        /**< snd_nxt when the episode began (RecoveryPoint) */
+    uint64_t tail_probe;     /**< snd_nxt when a tail probe was sent; 0 none outstanding */
+    uint64_t undo_una;       /**< snd_una when the window was reduced; 0: nothing to undo */
+    uint32_t undo_bytes;     /**< retransmitted, not yet shown superfluous by D-SACK */
+    uint32_t undo_ts;        /**< our timestamp clock at the episode's first retransmission */
+    uint32_t prior_cwnd;     /**< before the reduction, for undo and PRR */
+    uint32_t prior_ssthresh; /**< 0: the reduction stands (ECN) */
     uint32_t prr_delivered, prr_out; /**< RFC 6937 */
-    uint32_t reordering_bytes;       /**< SACKed above a hole before it counts as lost */
     uint32_t dupack_bytes; /**< without SACK: what duplicate ACKs say has left the network */
-    bool tail_probe_retransmitted;
-    bool undo_possible; /**< the window was reduced: it may prove needless */
-    bool undo_ts_valid;
-    bool reordering_seen;
+    uint16_t reordering;   /**< segments: SACKed above a hole before it counts as lost at once */
+    bool reordering_seen : 1;
+    bool tail_probe_retransmitted : 1;
+    bool retransmitted : 1; /**< in this episode: undo_ts and undo_bytes count */
+    bool frto : 1;          /**< the timeout may prove spurious (RFC 5682) … */
+    bool frto_new : 1;      /**< … new data is being sent to find out */
+    struct tcp_rack rack;
 };
 
 struct tcp_cubic {
@@ -229,18 +256,22 @@ union tcp_congestion_private {
 struct tcp_congestion {
     uint32_t ssthresh;
     uint32_t rto_us;
-    uint32_t srtt_us; /**< 0: no sample yet */
-    uint32_t rttvar_us;
-    uint32_t min_rtt_us;
-    uint32_t fraction; /**< of the window's growth: bytes² not yet worth a byte */
-    uint64_t rtt_seq;  /**< the segment being timed ends here; 0: none */
-    uint64_t rtt_sent_ns;
-    seq_t flight_round;           /**< max_flight is of the round that ends here */
-    uint32_t max_flight;          /**< bytes in flight at most in this round, for cwnd validation */
-    bool cwnd_limited;            /**< output stopped for want of cwnd in this round */
-    uint8_t backoff;              /**< doublings of the RTO or the persist interval */
-    uint8_t retransmits;          /**< RTO expirations without progress */
-    uint8_t probes;               /**< window, keepalive probes without answer */
+    uint32_t srtt_us;         /**< 0: no sample yet … */
+    uint32_t srtt_eighth;     /**< … and with three binary places */
+    uint32_t mdev_quarter_us; /**< mean deviation with two binary places … */
+    uint32_t mdev_max_us;     /**< … the largest of this round trip, not below the minimum … */
+    uint32_t rttvar_us;       /**< … and of the last: 4 · RTTVAR of RFC 6298 */
+    seq_t rtt_round;          /**< the round trip ends when this is acknowledged */
+    uint32_t min_rtt_us;      /**< of the last 300 s */
+    uint32_t min_rtt_s;       /**< when it was taken */
+    uint32_t fraction;        /**< of the window's growth: bytes² not yet worth a byte */
+    uint64_t syn_sent_ns;     /**< of a SYN sent just once; 0: no sample of it */
+    seq_t flight_round;       /**< max_flight is of the round that ends here */
+    uint32_t max_flight;      /**< bytes in flight at most in this round, for cwnd validation */
+    bool cwnd_limited;        /**< output stopped for want of cwnd in this round */
+    uint8_t backoff;          /**< doublings of the RTO or the persist interval */
+    uint8_t retransmits;      /**< RTO expirations without progress */
+    uint8_t probes;           /**< window, keepalive probes without answer */
     uint64_t retransmit_began_ns; /**< first retransmission without progress; 0 none */
     uint64_t probe_began_ns;      /**< first window probe without progress */
     uint64_t last_sent_ns;        /**< last payload sent */
@@ -271,21 +302,17 @@ enum tcp_chrono {
 
 /** Delivery-rate estimation and the chronograph of what limits sending: delivery.h. */
 struct tcp_delivery {
-    uint32_t delivered;      /**< bytes known to have arrived, modulo 2^32 */
-    uint32_t delivered_us;   /**< when the latest was */
-    uint32_t first_sent_us;  /**< when the sample before was sent, or the flight began */
-    seq_t sample_end;        /**< one past the segment that is the sample */
-    uint32_t sample_sent_us; /**< when it was sent, and the above at that time */
-    uint32_t sample_delivered, sample_delivered_us;
+    uint32_t delivered;     /**< bytes known to have arrived, modulo 2^32 */
+    uint32_t delivered_us;  /**< when the latest was */
+    uint32_t first_sent_us; /**< when the sample before was sent, or the flight began */
+    uint32_t lost;          /**< bytes found lost, modulo 2^32 */
     uint32_t limited_until; /**< delivered, when what was sent while app-limited has arrived */
     uint32_t rate_bytes, rate_interval_us; /**< latest valid sample */
     uint32_t chrono_ms[TCP_CHRONO_COUNT - 1];
     uint32_t chrono_started_ms;
-    uint8_t chrono; /**< enum tcp_chrono */
-    bool sampling : 1;
-    bool limited : 1;        /**< the application is the limit now … */
-    bool sample_limited : 1; /**< … was when the sample was sent … */
-    bool rate_limited : 1;   /**< … and for the latest valid sample */
+    uint8_t chrono;        /**< enum tcp_chrono */
+    bool limited : 1;      /**< the application is the limit now … */
+    bool rate_limited : 1; /**< … and was for the latest valid sample */
 };
 
 /** Counters that TCP_INFO shows; bytes where not said. */

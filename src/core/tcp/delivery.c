@@ -1,5 +1,6 @@
 #include "core/tcp/delivery.h"
 
+#include "core/tcp/recovery.h"
 #include "core/tcp/scoreboard.h"
 
 static uint32_t microseconds(uint64_t now_ns)
@@ -13,58 +14,55 @@ void tcp_delivery_init(struct tcp_connection *connection)
     connection->delivery = (struct tcp_delivery){.rate_limited = true};
 }
 
-void tcp_delivery_sent(struct tcp_connection *connection, uint64_t end, uint32_t pipe,
-                       uint64_t now_ns)
+void tcp_delivery_record_sent(struct tcp_connection *connection, struct tcp_sent *record,
+                              uint32_t pipe, uint64_t now_ns)
 {
     struct tcp_delivery *delivery = &connection->delivery;
     if (pipe == 0)
         delivery->first_sent_us = delivery->delivered_us = microseconds(now_ns);
-    else if (delivery->sampling)
-        return;
-    delivery->sampling = true;
-    delivery->sample_end = tcp_wire(end);
-    delivery->sample_sent_us = microseconds(now_ns);
-    delivery->sample_delivered = delivery->delivered;
-    delivery->sample_delivered_us = delivery->delivered_us;
-    delivery->sample_limited = delivery->limited;
+    record->delivered = delivery->delivered;
+    record->delivered_us = delivery->delivered_us;
+    record->first_sent_us = delivery->first_sent_us;
+    record->in_flight = pipe + record->length;
+    record->lost = delivery->lost;
+    record->app_limited = delivery->limited;
 }
 
 /** The sample has arrived: GenerateRateSample() of the draft. */
-static void sample_take(struct tcp_connection *connection, uint32_t now_us)
+static void sample_take(struct tcp_connection *connection, const struct tcp_sent *sample)
 {
     struct tcp_delivery *delivery = &connection->delivery;
-    uint32_t send_us = delivery->sample_sent_us - delivery->first_sent_us;
-    uint32_t ack_us = now_us - delivery->sample_delivered_us;
+    uint32_t send_us = sample->sent_us - sample->first_sent_us;
+    uint32_t ack_us = delivery->delivered_us - sample->delivered_us;
     uint32_t interval_us = send_us > ack_us ? send_us : ack_us;
-    uint32_t bytes = delivery->delivered - delivery->sample_delivered;
-    delivery->sampling = false;
-    delivery->first_sent_us = delivery->sample_sent_us;
+    uint32_t bytes = delivery->delivered - sample->delivered;
+    delivery->first_sent_us = sample->sent_us;
     uint32_t min_rtt_us = connection->congestion.min_rtt_us;
     if (interval_us == 0 || (min_rtt_us != UINT32_MAX && interval_us < min_rtt_us))
         return; /* ACKs came compressed: says nothing */
     uint64_t rate = (uint64_t)bytes * delivery->rate_interval_us;
     bool faster = rate >= (uint64_t)delivery->rate_bytes * interval_us;
-    if (delivery->sample_limited && !faster)
+    if (sample->app_limited && !faster)
         return; /* the application's rate, not the path's */
     delivery->rate_bytes = bytes;
     delivery->rate_interval_us = interval_us;
-    delivery->rate_limited = delivery->sample_limited;
+    delivery->rate_limited = sample->app_limited;
 }
 
-void tcp_delivery_acked(struct tcp_connection *connection, uint32_t bytes, uint64_t now_ns)
+void tcp_delivery_acked(struct tcp_connection *connection, const struct tcp_ack_facts *facts)
 {
     struct tcp_delivery *delivery = &connection->delivery;
-    delivery->delivered += bytes;
-    delivery->delivered_us = microseconds(now_ns);
+    delivery->delivered += facts->delivered;
+    delivery->delivered_us = microseconds(facts->now_ns);
     if (delivery->limited && (int32_t)(delivery->delivered - delivery->limited_until) > 0)
         delivery->limited = false;
-    if (delivery->sampling && seq_geq(tcp_wire(connection->hot.snd_una), delivery->sample_end))
-        sample_take(connection, delivery->delivered_us);
+    if (facts->sampled)
+        sample_take(connection, &facts->sample);
 }
 
-void tcp_delivery_retransmitted(struct tcp_connection *connection)
+void tcp_delivery_lost(struct tcp_connection *connection, uint32_t bytes)
 {
-    connection->delivery.sampling = false;
+    connection->delivery.lost += bytes;
 }
 
 void tcp_delivery_application_writes(struct tcp_connection *connection)

@@ -4,27 +4,29 @@
  * rate (draft-cheng-iccrg-delivery-rate-estimation) and a chronograph (busy, limited by the peer's
  * window, by the send buffer). Measures; decides nothing.
  *
- * Of the flight one segment at a time is the sample, about one per round trip, so that no state per
- * segment is needed: an ACK that covers it yields (bytes delivered since it was sent) / (time that
- * took, at least the time over which those bytes were sent).
+ * Each record of what was sent (sent.h) holds what the draft wants of a packet. An ACK yields
+ * (bytes delivered since the newest of what it covers was sent) / (time that took, at least the
+ * time over which those bytes were sent).
  */
 #ifndef PNO_CORE_TCP_DELIVERY_H
 #define PNO_CORE_TCP_DELIVERY_H
 
 #include "core/tcp/connection.h"
 
+struct tcp_ack_facts;
+
 /** A new connection: nothing measured. */
 void tcp_delivery_init(struct tcp_connection *connection);
 
-/** New payload up to end was sent; pipe: bytes in flight before it. */
-void tcp_delivery_sent(struct tcp_connection *connection, uint64_t end, uint32_t pipe,
-                       uint64_t now_ns);
+/** A record of what is being sent, new or again, is made; pipe: bytes in flight before it. */
+void tcp_delivery_record_sent(struct tcp_connection *connection, struct tcp_sent *record,
+                              uint32_t pipe, uint64_t now_ns);
 
 /** An ACK says that bytes have arrived. snd_una is up to date. */
-void tcp_delivery_acked(struct tcp_connection *connection, uint32_t bytes, uint64_t now_ns);
+void tcp_delivery_acked(struct tcp_connection *connection, const struct tcp_ack_facts *facts);
 
-/** Something was retransmitted: which transmission an ACK answers is not known any more. */
-void tcp_delivery_retransmitted(struct tcp_connection *connection);
+/** Bytes were found lost. */
+void tcp_delivery_lost(struct tcp_connection *connection, uint32_t bytes);
 
 /** The application is about to give more: was there too little to fill the window? */
 void tcp_delivery_application_writes(struct tcp_connection *connection);

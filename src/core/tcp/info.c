@@ -31,9 +31,9 @@ static void fill_congestion(const struct tcp_connection *connection,
     const struct tcp_hot *hot = &connection->hot;
     const struct tcp_recovery *recovery = &connection->recovery;
     const struct tcp_congestion *congestion = &connection->congestion;
-    uint64_t lost = 0, retransmitted = 0;
-    if (hot->ca_state >= TCP_CA_RECOVERY)
-        tcp_scoreboard_lost(connection, &lost, &retransmitted);
+    uint32_t lost = recovery->lost_bytes;
+    if (hot->ca_state >= TCP_CA_RECOVERY) /* else it is a tail probe */
+        lost += recovery->again_bytes;
     info->ca_state = hot->ca_state;
     info->retransmits = congestion->retransmits;
     info->probes = congestion->probes;
@@ -41,10 +41,9 @@ static void fill_congestion(const struct tcp_connection *connection,
     info->unacked = segments(connection, tcp_outstanding(connection));
     info->sacked = segments(connection, recovery->sacked_bytes + recovery->dupack_bytes);
     info->lost = segments(connection, lost);
-    info->retrans = segments(connection, retransmitted);
+    info->retrans = segments(connection, recovery->again_bytes);
     info->total_retrans = connection->statistics.retransmitted_segments;
-    info->reordering =
-        recovery->reordering_seen ? segments(connection, recovery->reordering_bytes) + 1 : 3;
+    info->reordering = recovery->reordering;
     info->snd_cwnd = hot->mss ? hot->cwnd / hot->mss : 10;
     info->snd_ssthresh = congestion->ssthresh == TCP_SSTHRESH_INFINITE
                              ? 0x7fffffff
@@ -60,7 +59,7 @@ static void fill_times(const struct tcp_connection *connection, uint64_t now_ns,
     info->rto_ns = tcp_rto_ns(connection, now_ns);
     info->ato_ns = 40 * NS_PER_MS;
     info->srtt_ns = congestion->srtt_us * NS_PER_US;
-    info->rttvar_ns = congestion->rttvar_us * NS_PER_US;
+    info->rttvar_ns = congestion->mdev_quarter_us / 4 * NS_PER_US;
     info->min_rtt_ns =
         congestion->min_rtt_us == UINT32_MAX ? 0 : congestion->min_rtt_us * NS_PER_US;
     info->rcv_rtt_ns = connection->receive.rtt_us * NS_PER_US;

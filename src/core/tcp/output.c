@@ -30,18 +30,11 @@ static uint32_t sack_option_bytes(const struct tcp_connection *connection)
     return 4 + 8 * (count < most ? count : most);
 }
 
-static bool is_retransmission_due(const struct tcp_connection *connection)
-{
-    const struct tcp_recovery *recovery = &connection->recovery;
-    return recovery->lost_high > connection->hot.snd_una &&
-           recovery->rxt_high < recovery->lost_high && connection->hot.ca_state >= TCP_CA_RECOVERY;
-}
-
 void tcp_output_request_if_wanted(struct stack *stack, struct tcp_connection *connection)
 {
     const struct tcp_hot *hot = &connection->hot;
     if (hot->acks_owed || tcp_unsent(connection) || tcp_fin_unsent(connection) || hot->syn_due ||
-        hot->probe_due || hot->tail_probe_due || is_retransmission_due(connection))
+        hot->probe_due || hot->tail_probe_due || tcp_recovery_may_retransmit(connection))
         tcp_output_request(stack, connection);
 }
 
@@ -178,10 +171,9 @@ static bool emit_syn(const struct emission *e)
     hot->syn_due = false;
     hot->acks_owed = 0;
     if (connection->syn_timeouts == 0) {
-        connection->congestion.rtt_seq = hot->snd_start;
-        connection->congestion.rtt_sent_ns = e->now_ns;
+        connection->congestion.syn_sent_ns = e->now_ns;
     } else {
-        connection->congestion.rtt_seq = 0;
+        connection->congestion.syn_sent_ns = 0;
         connection->statistics.retransmitted_segments++;
     }
     connection->statistics.segments_out++;
@@ -197,13 +189,14 @@ static void retransmit(const struct emission *e, uint64_t start, uint64_t end)
 {
     struct tcp_connection *connection = e->connection;
     finish_data(e, start, end);
+    tcp_sent_again(e->stack, connection, start, end, tcp_pipe(connection), e->now_ns);
     tcp_recovery_retransmitted(connection, start, end, e->now_ns);
     tcp_recovery_sent(connection, (uint32_t)(end - start));
     tcp_cwnd_note_flight(connection, tcp_pipe(connection));
     if (connection->hot.paced)
         tcp_pacing_sent(connection, (uint32_t)(end - start), e->now_ns);
     stack_counters(e->stack)->retransmits++;
-    if (connection->hot.send_timer == TCP_SEND_TIMER_NONE)
+    if (start == connection->hot.snd_una && connection->hot.send_timer != TCP_SEND_TIMER_REORDER)
         tcp_send_timer_restart(e->stack, connection, e->now_ns);
 }
 
@@ -212,8 +205,8 @@ static bool emit_retransmission(const struct emission *e)
     struct tcp_connection *connection = e->connection;
     struct tcp_hot *hot = &connection->hot;
     uint64_t start, end;
-    if (!is_retransmission_due(connection) ||
-        !tcp_scoreboard_next_lost(connection, e->mss, &start, &end))
+    if (!tcp_recovery_may_retransmit(connection) ||
+        !tcp_sent_next_lost(e->stack, connection, e->mss, &start, &end))
         return false;
     /* What lies beyond a window that shrank waits, but for the first segment: it probes. */
     uint64_t window_end = hot->snd_una + hot->snd_wnd;
@@ -224,7 +217,6 @@ static bool emit_retransmission(const struct emission *e)
         connection->congestion.cwnd_limited = true;
         return false;
     }
-    connection->recovery.rxt_high = end;
     retransmit(e, start, end);
     return true;
 }
@@ -284,6 +276,7 @@ static void sent_new(const struct emission *e, uint64_t end, uint32_t length, ui
     struct tcp_connection *connection = e->connection;
     struct tcp_hot *hot = &connection->hot;
     struct tcp_congestion *congestion = &connection->congestion;
+    tcp_sent_new(e->stack, connection, hot->snd_nxt, end, pipe, e->now_ns);
     hot->snd_nxt = end;
     hot->push_partial = false;
     hot->nagle_push = hot->nagle_push && end < hot->snd_end;
@@ -291,7 +284,6 @@ static void sent_new(const struct emission *e, uint64_t end, uint32_t length, ui
         congestion->backoff = 0;
     if (length > 0) {
         congestion->last_sent_ns = e->now_ns;
-        tcp_delivery_sent(connection, end, pipe, e->now_ns);
         if (hot->paced)
             tcp_pacing_sent(connection, length, e->now_ns);
         if (length % e->mss != 0)
@@ -300,10 +292,6 @@ static void sent_new(const struct emission *e, uint64_t end, uint32_t length, ui
         if (connection->receive.last_data_ns != 0 &&
             since_ns < stack_get_config(e->stack)->tcp.delayed_ack_max_ns)
             hot->pingpong = true;
-    }
-    if (congestion->rtt_seq == 0) {
-        congestion->rtt_seq = end;
-        congestion->rtt_sent_ns = e->now_ns;
     }
     tcp_recovery_sent(connection, length);
     tcp_cwnd_note_flight(connection, tcp_pipe(connection));
@@ -366,8 +354,9 @@ static bool emit_tail_probe(const struct emission *e)
         return false;
     connection->recovery.tail_probe_retransmitted = false;
     if (!emit_new(e, true)) {
-        uint64_t start =
-            hot->snd_nxt - hot->snd_una > e->mss ? hot->snd_nxt - e->mss : hot->snd_una;
+        uint64_t start = tcp_sent_last_segment(connection);
+        if (hot->snd_nxt - start > e->mss) /* SACK blocks ride along */
+            start = hot->snd_nxt - e->mss;
         connection->recovery.tail_probe_retransmitted = true;
         retransmit(e, start, hot->snd_nxt);
     }
@@ -415,15 +404,23 @@ static bool may_send_data(const struct tcp_connection *connection)
     }
 }
 
-/** What is lost goes before what is new; both when pacing lets them. */
+/** What is lost goes before what is new, unless F-RTO is at work; both when pacing lets them. */
 static bool emit_payload(struct emission *e)
 {
-    if (e->connection->hot.paced) {
-        if (!tcp_pacing_allows(e->stack, e->connection, e->now_ns))
+    struct tcp_connection *connection = e->connection;
+    if (connection->hot.paced) {
+        if (!tcp_pacing_allows(e->stack, connection, e->now_ns))
             return false;
-        uint32_t burst_bytes = tcp_pacing_burst_bytes(e->connection);
+        uint32_t burst_bytes = tcp_pacing_burst_bytes(connection);
         if (burst_bytes < e->gso_bytes_max)
             e->gso_bytes_max = burst_bytes;
+    }
+    if (connection->recovery.frto_new) { /* new data first, to see what becomes of it */
+        if (emit_new(e, false))
+            return true;
+        if (connection->hot.snd_nxt > connection->recovery.recover)
+            return false;
+        tcp_recovery_frto_give_up(connection);
     }
     return emit_retransmission(e) || emit_new(e, false);
 }

@@ -3,56 +3,89 @@
 #include "core/tcp/congestion.h"
 #include "core/tcp/delivery.h"
 #include "core/tcp/output.h"
+#include "core/tcp/rack.h"
 #include "core/tcp/scoreboard.h"
 #include "core/tcp/timers.h"
 
+/** Segments that duplicate ACKs must stand for before they prove a loss (RFC 5681 §3.2). */
+#define DUPLICATE_THRESHOLD 3
 /** Most segments of reordering to allow for: Linux's tcp_max_reordering. */
 #define REORDERING_SEGMENTS_MAX 300
-/** Besides a quarter of the round trip, before SACKs prove a loss: Linux's TCP_TIMEOUT_MIN_US. */
+/** Besides what RACK says, before it looks again: Linux's TCP_TIMEOUT_MIN_US. */
 #define REORDER_SLACK_NS (2 * NS_PER_MS)
+/** An acknowledgement that tells of reneging gets this long, or a sixteenth of the round trip, to
+    prove late: Linux's wait. */
+#define RENEGING_WAIT_US 10000
+/** Most recoveries that D-SACKs make a grown reordering window outlive (RFC 8985 §6.2). */
+#define WINDOW_PERSIST_MAX 16
 
-/** Remember what the window was, in case the loss proves spurious. */
-static void undo_begin(struct tcp_connection *connection)
+void tcp_recovery_note_delivered(struct tcp_connection *connection, const struct tcp_sent *record,
+                                 uint64_t start, uint64_t end, struct tcp_ack_facts *facts)
 {
-    struct tcp_recovery *recovery = &connection->recovery;
-    recovery->undo_possible = true;
-    recovery->undo_bytes = 0;
-    recovery->undo_ts_valid = false;
-    recovery->prior_cwnd = connection->hot.cwnd;
-    recovery->prior_ssthresh = connection->congestion.ssthresh;
+    const struct tcp_recovery *recovery = &connection->recovery;
+    if (start < record->start)
+        start = record->start;
+    if (end > tcp_sent_end(record))
+        end = tcp_sent_end(record);
+    tcp_rack_delivered(connection, record, end, facts->now_ns);
+    if (record->again) {
+        facts->again_delivered = true;
+    } else {
+        if (!facts->original_timed)
+            facts->oldest_sent_us = record->sent_us;
+        facts->original_timed = true;
+        facts->newest_sent_us = record->sent_us;
+        facts->original_delivered |= end <= recovery->recover;
+        if (start < recovery->sacked_high && start < facts->reordered_from)
+            facts->reordered_from = start;
+    }
+    if (facts->sampled &&
+        !tcp_sent_after(record->sent_us, end, facts->sample.sent_us, tcp_sent_end(&facts->sample)))
+        return;
+    facts->sampled = true;
+    facts->sample = *record;
+    facts->sample.length = (uint32_t)(end - record->start);
 }
 
-static void undo_forget(struct tcp_connection *connection)
-{
-    connection->recovery.undo_possible = false;
-    connection->recovery.undo_ts_valid = false;
-}
+/* ---- The window while repairing ------------------------------------------------------------ */
 
 /** Start reducing the window: PRR's bookkeeping and the new ssthresh. */
 static void reduction_begin(struct tcp_connection *connection)
 {
-    undo_begin(connection);
-    connection->recovery.prr_delivered = 0;
-    connection->recovery.prr_out = 0;
+    struct tcp_recovery *recovery = &connection->recovery;
+    recovery->recover = connection->hot.snd_nxt;
+    recovery->tail_probe = 0;
+    recovery->prior_cwnd = connection->hot.cwnd;
+    recovery->prr_delivered = 0;
+    recovery->prr_out = 0;
     connection->congestion.ssthresh = tcp_congestion_of(connection)->ssthresh(connection);
     connection->hot.cwr_due = connection->hot.ecn;
 }
 
-/** A new round of retransmissions goes over all holes below lost_high. */
-static void retransmission_round_begin(struct tcp_connection *connection)
+static bool is_reducing(const struct tcp_connection *connection)
 {
-    connection->recovery.rxt_high = connection->hot.snd_una;
-    connection->recovery.rxt_mark = connection->hot.snd_nxt;
+    uint8_t state = connection->hot.ca_state;
+    return state == TCP_CA_RECOVERY || state == TCP_CA_CWR;
+}
+
+/** The reduction is done, unless it was undone. */
+static void reduction_end(struct tcp_connection *connection)
+{
+    bool stands = connection->hot.ca_state == TCP_CA_CWR || connection->recovery.undo_una != 0;
+    if (stands && connection->congestion.ssthresh != TCP_SSTHRESH_INFINITE)
+        connection->hot.cwnd = connection->congestion.ssthresh;
 }
 
 /** RFC 6937 §3: let out in proportion to what arrives, until pipe has come down to ssthresh. */
-static void prr_update(struct tcp_connection *connection, uint32_t delivered, bool advanced)
+static void prr_update(struct tcp_connection *connection, const struct tcp_ack_facts *facts)
 {
     struct tcp_recovery *recovery = &connection->recovery;
     uint32_t pipe = tcp_pipe(connection);
     uint32_t ssthresh = connection->congestion.ssthresh;
     uint32_t mss = connection->hot.mss;
-    recovery->prr_delivered += delivered;
+    if (facts->delivered == 0)
+        return;
+    recovery->prr_delivered += facts->delivered;
     uint64_t send;
     if (pipe > ssthresh) {
         uint64_t share = (uint64_t)recovery->prr_delivered * ssthresh;
@@ -63,8 +96,9 @@ static void prr_update(struct tcp_connection *connection, uint32_t delivered, bo
         uint64_t owed = recovery->prr_delivered > recovery->prr_out
                             ? recovery->prr_delivered - recovery->prr_out
                             : 0;
-        send = owed > delivered ? owed : delivered;
-        send += advanced ? mss : 0; /* slow-start reduction bound */
+        send = owed > facts->delivered ? owed : facts->delivered;
+        /* Slow-start reduction bound, as long as all goes well (RFC 9937's rule, too). */
+        send += facts->acked > 0 && facts->newly_lost == 0 ? mss : 0;
         if (send > ssthresh - pipe)
             send = ssthresh - pipe;
     }
@@ -73,200 +107,231 @@ static void prr_update(struct tcp_connection *connection, uint32_t delivered, bo
     connection->hot.cwnd = pipe + (uint32_t)send;
 }
 
-static void recovery_enter(struct stack *stack, struct tcp_connection *connection,
-                           uint64_t lost_high, const struct tcp_ack_facts *facts)
-{
-    struct tcp_recovery *recovery = &connection->recovery;
-    struct tcp_hot *hot = &connection->hot;
-    uint64_t head_end = hot->snd_una + hot->mss;
-    if (head_end > hot->snd_nxt)
-        head_end = hot->snd_nxt;
-    if (recovery->sacked.first && head_end > recovery->sacked.first->start)
-        head_end = recovery->sacked.first->start;
-    if (hot->ca_state != TCP_CA_CWR)
-        reduction_begin(connection);
-    hot->ca_state = TCP_CA_RECOVERY;
-    recovery->recover = hot->snd_nxt;
-    recovery->tail_probe = 0;
-    recovery->lost_high = lost_high > head_end ? lost_high : head_end;
-    retransmission_round_begin(connection);
-    prr_update(connection, facts->delivered, false);
-    tcp_send_timer_restart(stack, connection, facts->now_ns);
-}
+/* ---- States -------------------------------------------------------------------------------- */
 
+/** Back to what is usual, or as near as what is still amiss permits. */
 static void open_enter(struct tcp_connection *connection)
 {
-    struct tcp_hot *hot = &connection->hot;
-    bool disorder = connection->recovery.sacked.first != NULL;
-    hot->ca_state = disorder ? TCP_CA_DISORDER : TCP_CA_OPEN;
-    hot->dup_acks = 0;
-    connection->recovery.dupack_bytes = 0;
-    connection->recovery.lost_high = hot->snd_una;
-    connection->recovery.rxt_high = hot->snd_una;
-}
-
-/** It was not loss: back to the window before (RFC 4015 §3.2, as Linux). */
-static void undo(struct tcp_connection *connection)
-{
-    struct tcp_recovery *recovery = &connection->recovery;
-    if (recovery->prior_cwnd > connection->hot.cwnd)
-        connection->hot.cwnd = recovery->prior_cwnd;
-    if (recovery->prior_ssthresh > connection->congestion.ssthresh)
-        connection->congestion.ssthresh = recovery->prior_ssthresh;
-    if (connection->congestion.ssthresh == TCP_SSTHRESH_INFINITE)
-        tcp_hystart_restart(connection);
-    tcp_recovery_reordered(connection, 2 * (uint64_t)recovery->reordering_bytes);
-    undo_forget(connection);
-    open_enter(connection);
-}
-
-/** Whether this acknowledgement proves that the episode's first retransmission was needless. */
-static bool is_spurious(const struct tcp_connection *connection, const struct tcp_ack_facts *facts)
-{
     const struct tcp_recovery *recovery = &connection->recovery;
-    if (!recovery->undo_possible)
-        return false;
-    /* Eifel: the ACK that covers the hole answers a segment sent before the retransmission. */
-    if (facts->acked > 0 && recovery->undo_ts_valid && facts->has_timestamp_echo &&
-        (int32_t)(facts->timestamp_echo - recovery->undo_ts) < 0)
-        return true;
-    return facts->dsack_bytes > 0 && recovery->undo_bytes == 0;
+    bool amiss = recovery->sacked.first != NULL || recovery->lost.first != NULL ||
+                 recovery->again_bytes > 0 || recovery->dupack_bytes > 0;
+    connection->hot.ca_state = amiss ? TCP_CA_DISORDER : TCP_CA_OPEN;
+    connection->recovery.frto = connection->recovery.frto_new = false;
 }
 
-static void dsack_count(struct tcp_connection *connection, uint32_t bytes)
+static void recovery_enter(struct tcp_connection *connection, bool congestion_echo)
 {
-    struct tcp_recovery *recovery = &connection->recovery;
-    if (bytes > 0 && recovery->undo_possible)
-        recovery->undo_bytes -= bytes < recovery->undo_bytes ? bytes : recovery->undo_bytes;
-}
-
-/** A round of retransmissions whose successors arrive while it does not is lost too. */
-static void lost_retransmissions_check(struct tcp_connection *connection, uint64_t now_ns)
-{
-    struct tcp_recovery *recovery = &connection->recovery;
-    if (recovery->rxt_high <= connection->hot.snd_una ||
-        recovery->sacked_high <= recovery->rxt_mark)
-        return;
-    uint64_t srtt_ns = connection->congestion.srtt_us * NS_PER_US;
-    if (now_ns - recovery->rxt_last_ns < srtt_ns + srtt_ns / 4)
-        return;
-    retransmission_round_begin(connection);
-}
-
-static void recovery_continue(struct stack *stack, struct tcp_connection *connection,
-                              const struct tcp_ack_facts *facts)
-{
-    struct tcp_recovery *recovery = &connection->recovery;
-    struct tcp_hot *hot = &connection->hot;
-    (void)stack;
-    if (hot->sack) {
-        uint64_t lost_high = tcp_scoreboard_lost_high(connection);
-        if (lost_high > recovery->lost_high)
-            recovery->lost_high = lost_high;
-        lost_retransmissions_check(connection, facts->now_ns);
+    tcp_undo_begin(connection);
+    if (is_reducing(connection)) {
+        connection->recovery.prior_ssthresh = 0;
+    } else {
+        reduction_begin(connection);
+        if (congestion_echo)
+            connection->recovery.prior_ssthresh = 0;
     }
-    if (facts->acked > 0 && recovery->lost_high <= hot->snd_una) {
-        /* A partial acknowledgement: the segment after it is lost as well (RFC 6582 §3.2). */
-        uint64_t head_end = hot->snd_una + hot->mss;
-        uint64_t bound = recovery->sacked.first ? recovery->sacked.first->start : hot->snd_nxt;
-        if (!hot->sack || recovery->sacked.first)
-            recovery->lost_high = head_end < bound ? head_end : bound;
-        if (!hot->sack)
-            retransmission_round_begin(connection);
-    }
-    prr_update(connection, facts->delivered, facts->acked > 0);
-}
-
-/** Set the reorder timer for holes that are not lost yet. */
-static void reorder_timer_start(struct stack *stack, struct tcp_connection *connection,
-                                uint64_t now_ns)
-{
-    uint64_t high = tcp_scoreboard_last_start(connection);
-    if (connection->hot.send_timer == TCP_SEND_TIMER_REORDER || high <= connection->hot.snd_una)
-        return;
-    uint32_t rtt_us = connection->congestion.min_rtt_us;
-    if (rtt_us == UINT32_MAX)
-        rtt_us = connection->congestion.rto_us; /* no sample yet */
-    uint64_t wait_ns = rtt_us / 4 * NS_PER_US;
-    connection->recovery.reorder_high = high;
-    tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_REORDER,
-                       now_ns + wait_ns + REORDER_SLACK_NS);
-}
-
-static void open_or_disorder(struct stack *stack, struct tcp_connection *connection,
-                             const struct tcp_ack_facts *facts)
-{
-    struct tcp_recovery *recovery = &connection->recovery;
-    struct tcp_hot *hot = &connection->hot;
-    if (hot->sack) {
-        if (recovery->sacked.first == NULL) {
-            if (hot->ca_state == TCP_CA_DISORDER)
-                open_enter(connection);
-            return;
-        }
-        hot->ca_state = TCP_CA_DISORDER;
-        uint64_t lost_high = tcp_scoreboard_lost_high(connection);
-        if (lost_high > hot->snd_una)
-            recovery_enter(stack, connection, lost_high, facts);
-        else
-            reorder_timer_start(stack, connection, facts->now_ns);
-        return;
-    }
-    if (hot->dup_acks == 0) {
-        hot->ca_state = TCP_CA_OPEN;
-        return;
-    }
-    hot->ca_state = TCP_CA_DISORDER;
-    if (hot->dup_acks >= 3 && hot->snd_una > recovery->recover)
-        recovery_enter(stack, connection, hot->snd_una, facts);
+    connection->hot.ca_state = TCP_CA_RECOVERY;
+    connection->recovery.frto = connection->recovery.frto_new = false;
 }
 
 /** The peer saw marks: the window is reduced once per round trip, as for a loss (RFC 3168 §6.1.2),
     but there is nothing to undo. */
 static void cwr_enter(struct tcp_connection *connection)
 {
-    connection->hot.ca_state = TCP_CA_CWR;
-    connection->recovery.recover = connection->hot.snd_nxt;
-    connection->recovery.tail_probe = 0;
+    tcp_undo_forget(connection);
+    connection->recovery.prior_ssthresh = 0;
     reduction_begin(connection);
-    undo_forget(connection);
-}
-
-static void cwr_continue(struct stack *stack, struct tcp_connection *connection,
-                         const struct tcp_ack_facts *facts)
-{
-    struct tcp_hot *hot = &connection->hot;
-    if (hot->snd_una >= connection->recovery.recover) {
-        hot->cwnd = connection->congestion.ssthresh;
-        open_enter(connection);
-        return;
-    }
-    uint64_t lost_high = hot->sack ? tcp_scoreboard_lost_high(connection) : hot->snd_una;
-    if (lost_high > hot->snd_una || (!hot->sack && hot->dup_acks >= 3)) {
-        recovery_enter(stack, connection, lost_high, facts);
-        return;
-    }
-    if (connection->recovery.sacked.first != NULL)
-        reorder_timer_start(stack, connection, facts->now_ns);
-    prr_update(connection, facts->delivered, facts->acked > 0);
+    connection->hot.ca_state = TCP_CA_CWR;
 }
 
 /** Without SACK every duplicate ACK stands for one segment that has left the network. */
-static void dupack_bytes_update(struct tcp_connection *connection,
-                                const struct tcp_ack_facts *facts)
+static void dupack_bytes_update(struct tcp_connection *connection, struct tcp_ack_facts *facts)
 {
     struct tcp_recovery *recovery = &connection->recovery;
     uint32_t mss = connection->hot.mss;
+    uint32_t before = recovery->dupack_bytes;
     if (facts->is_duplicate) {
         uint64_t limit = tcp_outstanding(connection) - 1;
-        uint64_t bytes = (uint64_t)recovery->dupack_bytes + mss;
+        uint64_t bytes = (uint64_t)before + mss;
         recovery->dupack_bytes = (uint32_t)(bytes < limit ? bytes : limit);
+        facts->delivered += recovery->dupack_bytes > before ? recovery->dupack_bytes - before : 0;
     } else if (facts->acked > 0) {
         uint32_t covered = facts->acked > mss ? facts->acked - mss : 0;
-        bool keep = connection->hot.ca_state == TCP_CA_RECOVERY && covered < recovery->dupack_bytes;
-        recovery->dupack_bytes = keep ? recovery->dupack_bytes - covered : 0;
+        bool keep = connection->hot.ca_state == TCP_CA_RECOVERY && covered < before;
+        recovery->dupack_bytes = keep ? before - covered : 0;
+        uint32_t counted = before - recovery->dupack_bytes;
+        facts->delivered -= counted < facts->delivered ? counted : facts->delivered - 1;
     }
 }
+
+/** What must be lost by now, without SACK: the first segment, on the third duplicate ACK and
+    whenever an acknowledgement is partial (RFC 6582 §3.2). */
+static void newreno_find_loss(struct stack *stack, struct tcp_connection *connection,
+                              const struct tcp_ack_facts *facts)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    bool third = hot->ca_state < TCP_CA_RECOVERY && hot->dup_acks >= DUPLICATE_THRESHOLD &&
+                 hot->snd_una > connection->recovery.recover;
+    bool partial = hot->ca_state == TCP_CA_RECOVERY && facts->acked > 0;
+    if (third || partial)
+        tcp_sent_lose_head(stack, connection, hot->mss);
+}
+
+/** RACK, and its timer for what may yet prove lost. @return whether retransmissions were lost. */
+static bool losses_find(struct stack *stack, struct tcp_connection *connection,
+                        struct tcp_ack_facts *facts)
+{
+    struct tcp_recovery *recovery = &connection->recovery;
+    if (!connection->hot.sack) {
+        newreno_find_loss(stack, connection, facts);
+        return false;
+    }
+    if (!recovery->rack.advanced)
+        return false;
+    recovery->rack.advanced = false;
+    uint32_t again_bytes = recovery->again_bytes;
+    uint32_t wait_us = tcp_rack_detect(stack, connection, facts->now_ns);
+    if (wait_us > 0) {
+        tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_REORDER,
+                           facts->now_ns + wait_us * NS_PER_US + REORDER_SLACK_NS);
+        facts->timer_restart = false;
+    }
+    return recovery->again_bytes < again_bytes;
+}
+
+/** D-SACKs say that the whole repair was needless. @return whether it was undone. */
+static bool undo_by_dsack(struct tcp_connection *connection)
+{
+    struct tcp_rack *rack = &connection->recovery.rack;
+    if (!tcp_undo_all_duplicates(connection))
+        return false;
+    if (rack->window_persist < WINDOW_PERSIST_MAX)
+        rack->window_persist++;
+    tcp_undo(connection);
+    return true;
+}
+
+/** RecoveryPoint is acknowledged: the episode is over. */
+static void episode_end(struct tcp_connection *connection, const struct tcp_ack_facts *facts)
+{
+    struct tcp_recovery *recovery = &connection->recovery;
+    struct tcp_hot *hot = &connection->hot;
+    if (hot->ca_state == TCP_CA_CWR) {
+        if (hot->snd_una == recovery->recover)
+            return; /* CWR must reach the peer first, on something newer */
+        reduction_end(connection);
+        open_enter(connection);
+    } else if (hot->ca_state == TCP_CA_RECOVERY) {
+        recovery->dupack_bytes = 0;
+        if (recovery->undo_una != 0 &&
+            (tcp_undo_all_duplicates(connection) || tcp_undo_was_delayed(connection, facts)))
+            tcp_undo(connection);
+        else if (recovery->rack.window_persist > 0)
+            recovery->rack.window_persist--;
+        reduction_end(connection);
+        hot->dup_acks = 0;
+        open_enter(connection);
+    }
+}
+
+static void ordinary(struct stack *stack, struct tcp_connection *connection,
+                     struct tcp_ack_facts *facts)
+{
+    struct tcp_hot *hot = &connection->hot;
+    if (hot->ca_state <= TCP_CA_DISORDER)
+        undo_by_dsack(connection);
+    losses_find(stack, connection, facts);
+    if (connection->recovery.lost.first != NULL) {
+        recovery_enter(connection, facts->congestion_echo);
+        return;
+    }
+    if (facts->congestion_echo && hot->ca_state != TCP_CA_CWR)
+        cwr_enter(connection);
+    else if (hot->ca_state != TCP_CA_CWR)
+        open_enter(connection);
+}
+
+static void recovery_continue(struct stack *stack, struct tcp_connection *connection,
+                              struct tcp_ack_facts *facts)
+{
+    struct tcp_recovery *recovery = &connection->recovery;
+    if (facts->acked > 0 && recovery->undo_una != 0 && tcp_undo_was_delayed(connection, facts)) {
+        /* The hole was filled by its original after all (Eifel). */
+        tcp_recovery_reordered(connection, facts->prior_una);
+        if (recovery->again_bytes > 0)
+            return; /* what was sent again is on its way: nothing more is to be */
+        tcp_undo(connection);
+        tcp_sent_unlose(connection);
+        open_enter(connection);
+    }
+    if (undo_by_dsack(connection))
+        open_enter(connection);
+    losses_find(stack, connection, facts);
+    if (connection->hot.ca_state != TCP_CA_RECOVERY && recovery->lost.first != NULL)
+        recovery_enter(connection, facts->congestion_echo);
+}
+
+/* ---- After a timeout ----------------------------------------------------------------------- */
+
+/** The timeout was spurious: all as before, and what was called lost is on its way. */
+static void loss_undo(struct tcp_connection *connection)
+{
+    tcp_undo(connection);
+    tcp_sent_unlose(connection);
+    connection->congestion.retransmits = 0;
+    open_enter(connection);
+}
+
+/** F-RTO, enhanced by SACK (RFC 5682 §3.1). @return whether it settled what to do. */
+static bool frto_continue(struct tcp_connection *connection, const struct tcp_ack_facts *facts)
+{
+    struct tcp_recovery *recovery = &connection->recovery;
+    struct tcp_hot *hot = &connection->hot;
+    recovery->frto_new = false;
+    /* Step 3.b: something sent before the timeout, and once only, has arrived. */
+    if (facts->original_delivered && recovery->undo_una != 0) {
+        loss_undo(connection);
+        return true;
+    }
+    if (hot->snd_nxt > recovery->recover) {
+        if (facts->newly_sacked > 0 || facts->is_duplicate)
+            recovery->frto = false; /* step 3.a: the loss was real */
+    } else if (facts->acked > 0 && hot->snd_una < recovery->recover) {
+        /* Step 2.b: new data, whose ACK will tell. */
+        recovery->recover = hot->snd_nxt;
+        bool can_send = tcp_unsent(connection) > 0 || tcp_fin_unsent(connection);
+        if (can_send && hot->snd_una + hot->snd_wnd > hot->snd_nxt) {
+            recovery->frto_new = true;
+            return true;
+        }
+        recovery->frto = false;
+    }
+    return false;
+}
+
+static void loss_continue(struct stack *stack, struct tcp_connection *connection,
+                          struct tcp_ack_facts *facts)
+{
+    struct tcp_recovery *recovery = &connection->recovery;
+    struct tcp_hot *hot = &connection->hot;
+    if (facts->acked > 0 && recovery->undo_una != 0 &&
+        (tcp_undo_all_duplicates(connection) || tcp_undo_was_delayed(connection, facts)))
+        loss_undo(connection);
+    else if (!(recovery->frto && frto_continue(connection, facts)) &&
+             hot->snd_una >= recovery->recover)
+        open_enter(connection);
+    bool again_lost = losses_find(stack, connection, facts);
+    if (hot->ca_state == TCP_CA_LOSS && !again_lost)
+        return;
+    if (recovery->lost.first != NULL)
+        recovery_enter(connection, facts->congestion_echo);
+}
+
+void tcp_recovery_frto_give_up(struct tcp_connection *connection)
+{
+    connection->recovery.frto = connection->recovery.frto_new = false;
+}
+
+/* ---- Tail probes --------------------------------------------------------------------------- */
 
 /** The tail probe's outcome: if it repaired a loss, the window has to know (RFC 8985 §7.4.2). */
 static void tail_probe_check(struct tcp_connection *connection, const struct tcp_ack_facts *facts)
@@ -275,96 +340,134 @@ static void tail_probe_check(struct tcp_connection *connection, const struct tcp
     struct tcp_hot *hot = &connection->hot;
     if (recovery->tail_probe == 0 || hot->snd_una < recovery->tail_probe)
         return;
-    bool repaired = recovery->tail_probe_retransmitted && facts->dsack_bytes == 0 &&
-                    hot->snd_una > recovery->tail_probe;
-    if (!repaired && recovery->tail_probe_retransmitted && facts->dsack_bytes == 0 &&
-        !facts->is_duplicate)
-        return; /* a duplicate ACK or D-SACK may still come */
-    recovery->tail_probe = 0;
-    if (!repaired || hot->ca_state >= TCP_CA_CWR)
-        return;
-    reduction_begin(connection);
-    undo_forget(connection);
-    hot->cwnd = connection->congestion.ssthresh;
+    if (!recovery->tail_probe_retransmitted || facts->dsack_of_probe) {
+        recovery->tail_probe = 0;
+    } else if (hot->snd_una > recovery->tail_probe) {
+        reduction_begin(connection);
+        tcp_undo_forget(connection);
+        hot->cwnd = connection->congestion.ssthresh;
+        open_enter(connection);
+    } else if (facts->acked == 0 && facts->newly_sacked == 0) {
+        recovery->tail_probe = 0; /* a duplicate ACK: both copies arrived */
+    }
 }
 
-void tcp_recovery_on_ack(struct stack *stack, struct tcp_connection *connection,
-                         const struct tcp_ack_facts *facts)
+/* ---- Events -------------------------------------------------------------------------------- */
+
+/** SACKs that begin at snd_una: the receiver has dropped what it had reported, or acknowledgements
+    were reordered (RFC 2018 §8). Wait a little for the latter, then start over. */
+static bool reneging_check(struct stack *stack, struct tcp_connection *connection,
+                           struct tcp_ack_facts *facts)
+{
+    const struct interval *first = connection->recovery.sacked.first;
+    if (facts->acked == 0 || first == NULL || first->start > connection->hot.snd_una)
+        return false;
+    uint64_t wait_us = connection->congestion.srtt_us / 2;
+    if (wait_us < RENEGING_WAIT_US)
+        wait_us = RENEGING_WAIT_US;
+    tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_RETRANSMIT,
+                       facts->now_ns + wait_us * NS_PER_US);
+    facts->timer_restart = false;
+    return true;
+}
+
+static void state_machine(struct stack *stack, struct tcp_connection *connection,
+                          struct tcp_ack_facts *facts)
 {
     struct tcp_hot *hot = &connection->hot;
-    struct tcp_recovery *recovery = &connection->recovery;
-    if (hot->ca_state == TCP_CA_OPEN && recovery->tail_probe == 0 && !facts->is_duplicate &&
-        recovery->sacked.first == NULL && facts->dsack_bytes == 0 && !facts->congestion_echo)
+    if (facts->congestion_echo)
+        connection->recovery.prior_ssthresh = 0; /* the reduction is called for */
+    if (reneging_check(stack, connection, facts))
         return;
-    if (!hot->sack)
-        dupack_bytes_update(connection, facts);
-    dsack_count(connection, facts->dsack_bytes);
-    tail_probe_check(connection, facts);
-    if (is_spurious(connection, facts))
-        undo(connection);
-    if (facts->congestion_echo && hot->ca_state < TCP_CA_CWR)
-        cwr_enter(connection);
+    if (hot->snd_una >= connection->recovery.recover)
+        episode_end(connection, facts);
     switch ((enum tcp_ca_state)hot->ca_state) {
     case TCP_CA_RECOVERY:
-        if (hot->snd_una >= recovery->recover) {
-            hot->cwnd = connection->congestion.ssthresh;
-            open_enter(connection);
-        } else {
-            recovery_continue(stack, connection, facts);
-        }
+        recovery_continue(stack, connection, facts);
         break;
     case TCP_CA_LOSS:
-        if (hot->snd_una >= recovery->recover)
-            open_enter(connection);
-        else if (hot->sack)
-            lost_retransmissions_check(connection, facts->now_ns);
-        break;
-    case TCP_CA_CWR:
-        cwr_continue(stack, connection, facts);
+        loss_continue(stack, connection, facts);
         break;
     case TCP_CA_OPEN:
     case TCP_CA_DISORDER:
-        open_or_disorder(stack, connection, facts);
+    case TCP_CA_CWR:
+        ordinary(stack, connection, facts);
         break;
     }
 }
 
-void tcp_recovery_timeout(struct stack *stack, struct tcp_connection *connection)
+void tcp_recovery_on_ack(struct stack *stack, struct tcp_connection *connection,
+                         struct tcp_ack_facts *facts)
 {
     struct tcp_hot *hot = &connection->hot;
     struct tcp_recovery *recovery = &connection->recovery;
+    if (hot->ca_state == TCP_CA_OPEN && recovery->tail_probe == 0 && !facts->is_duplicate &&
+        facts->newly_sacked == 0 && facts->dsack_bytes == 0 && !facts->congestion_echo)
+        return;
+    uint32_t lost_before = connection->delivery.lost;
+    if (!hot->sack)
+        dupack_bytes_update(connection, facts);
+    if (facts->reordered_from != UINT64_MAX &&
+        (hot->ca_state != TCP_CA_LOSS || recovery->undo_una != 0))
+        tcp_recovery_reordered(connection, facts->reordered_from);
+    if (facts->sampled)
+        tcp_rack_window_update(connection, facts->sample.delivered);
+    tail_probe_check(connection, facts);
+    state_machine(stack, connection, facts);
+    facts->newly_lost = connection->delivery.lost - lost_before;
+    if (is_reducing(connection))
+        prr_update(connection, facts);
+}
+
+void tcp_recovery_timeout(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+{
+    struct tcp_hot *hot = &connection->hot;
+    struct tcp_recovery *recovery = &connection->recovery;
+    bool is_first = hot->ca_state < TCP_CA_RECOVERY;
+    bool again = connection->congestion.retransmits > 0;
     /* A receiver that SACKed what follows snd_una and then does not acknowledge it, reneged. */
-    if (recovery->sacked.first && recovery->sacked.first->start <= hot->snd_una)
+    bool reneged = recovery->sacked.first && recovery->sacked.first->start <= hot->snd_una;
+    if (reneged) {
         tcp_scoreboard_clear(stack, connection);
-    bool again = hot->ca_state == TCP_CA_LOSS && connection->congestion.retransmits > 0;
-    bool reducing = hot->ca_state == TCP_CA_RECOVERY || hot->ca_state == TCP_CA_CWR;
-    if (!again && !reducing)
+        recovery->untimed_end = hot->snd_nxt;
+    }
+    if (hot->ca_state <= TCP_CA_DISORDER || recovery->recover <= hot->snd_una ||
+        (hot->ca_state == TCP_CA_LOSS && !again)) {
+        tcp_undo_begin(connection);
         reduction_begin(connection);
-    else if (reducing)
-        undo_forget(connection);
-    tcp_congestion_of(connection)->timeout(connection);
+        tcp_congestion_of(connection)->timeout(connection);
+    }
+    if (hot->ca_state <= TCP_CA_DISORDER &&
+        tcp_scoreboard_sacked_segments(connection) >= DUPLICATE_THRESHOLD)
+        recovery->reordering = DUPLICATE_THRESHOLD; /* it was overestimated */
+    recovery->dupack_bytes = 0;
+    tcp_rack_timeout(stack, connection, now_ns);
     hot->ca_state = TCP_CA_LOSS;
     hot->dup_acks = 0;
-    hot->cwnd = hot->mss;
+    hot->cwnd = tcp_pipe(connection) + hot->mss;
     hot->tail_probe_due = false;
-    recovery->dupack_bytes = 0;
+    hot->cwr_due = hot->ecn;
     recovery->tail_probe = 0;
     recovery->recover = hot->snd_nxt;
-    recovery->lost_high = hot->snd_nxt;
-    retransmission_round_begin(connection);
+    /* RFC 5682 §3.2: not when another repair was under way. */
+    recovery->frto = (is_first || again) && !reneged;
+    recovery->frto_new = false;
 }
 
 void tcp_recovery_reorder_expired(struct stack *stack, struct tcp_connection *connection,
                                   uint64_t now_ns)
 {
-    const struct tcp_ack_facts facts = {.now_ns = now_ns, .prior_una = connection->hot.snd_una};
-    tcp_send_timer_restart(stack, connection, now_ns);
-    uint8_t state = connection->hot.ca_state;
-    if ((state != TCP_CA_DISORDER && state != TCP_CA_CWR) ||
-        connection->recovery.reorder_high <= connection->hot.snd_una)
-        return;
-    recovery_enter(stack, connection, connection->recovery.reorder_high, &facts);
-    tcp_output_request(stack, connection);
+    struct tcp_hot *hot = &connection->hot;
+    uint32_t lost_before = connection->delivery.lost;
+    tcp_rack_detect(stack, connection, now_ns);
+    if (connection->delivery.lost != lost_before) {
+        if (hot->ca_state != TCP_CA_RECOVERY) {
+            recovery_enter(connection, false);
+            hot->cwnd = tcp_pipe(connection) + hot->mss; /* PRR, of one segment */
+        }
+        tcp_output_request(stack, connection);
+    }
+    tcp_send_timer_resume(stack, connection, now_ns);
 }
 
 void tcp_recovery_path_mtu_shrank(struct stack *stack, struct tcp_connection *connection)
@@ -373,12 +476,12 @@ void tcp_recovery_path_mtu_shrank(struct stack *stack, struct tcp_connection *co
     if (tcp_outstanding(connection) == 0)
         return;
     if (hot->ca_state != TCP_CA_LOSS && hot->ca_state != TCP_CA_RECOVERY) {
-        undo_forget(connection);
+        tcp_undo_forget(connection);
         hot->ca_state = TCP_CA_LOSS;
         connection->recovery.recover = hot->snd_nxt;
+        tcp_recovery_frto_give_up(connection);
     }
-    connection->recovery.lost_high = hot->snd_nxt;
-    retransmission_round_begin(connection);
+    tcp_sent_lose_all(stack, connection);
     tcp_output_request(stack, connection);
 }
 
@@ -387,33 +490,31 @@ void tcp_recovery_retransmitted(struct tcp_connection *connection, uint64_t star
 {
     struct tcp_recovery *recovery = &connection->recovery;
     uint32_t bytes = (uint32_t)(end - start);
-    if (recovery->undo_possible && !recovery->undo_ts_valid && connection->hot.timestamps) {
+    if (!recovery->retransmitted)
         recovery->undo_ts = tcp_timestamp_now(connection, now_ns);
-        recovery->undo_ts_valid = true;
-    }
+    recovery->retransmitted = true;
     recovery->undo_bytes += bytes;
-    recovery->rxt_last_ns = now_ns;
-    tcp_delivery_retransmitted(connection);
-    connection->congestion.rtt_seq = 0; /* Karn: the timed segment is ambiguous now */
     connection->statistics.bytes_retransmitted += bytes;
     connection->statistics.retransmitted_segments++;
 }
 
 void tcp_recovery_sent(struct tcp_connection *connection, uint32_t bytes)
 {
-    if (connection->hot.ca_state == TCP_CA_RECOVERY || connection->hot.ca_state == TCP_CA_CWR)
+    if (is_reducing(connection))
         connection->recovery.prr_out += bytes;
 }
 
-void tcp_recovery_reordered(struct tcp_connection *connection, uint64_t distance)
+void tcp_recovery_reordered(struct tcp_connection *connection, uint64_t low)
 {
     struct tcp_recovery *recovery = &connection->recovery;
-    uint64_t limit = REORDERING_SEGMENTS_MAX * (uint64_t)connection->hot.mss;
-    if (distance > limit)
-        distance = limit;
-    if (!recovery->reordering_seen)
-        connection->statistics.reordering_seen++;
+    uint32_t mss = connection->hot.mss;
+    if (low >= recovery->sacked_high || mss == 0)
+        return;
+    uint64_t segments = (recovery->sacked_high - low + mss - 1) / mss;
+    if (segments > REORDERING_SEGMENTS_MAX)
+        segments = REORDERING_SEGMENTS_MAX;
+    if (segments > recovery->reordering)
+        recovery->reordering = (uint16_t)segments;
     recovery->reordering_seen = true;
-    if (distance > recovery->reordering_bytes)
-        recovery->reordering_bytes = (uint32_t)distance;
+    connection->statistics.reordering_seen++;
 }

@@ -1,34 +1,70 @@
 #include "core/tcp/rto.h"
 
+/** How long the shortest round trip counts: Linux's tcp_min_rtt_wlen. */
+#define MIN_RTT_WINDOW_S 300
+
 void tcp_rto_init(struct tcp_connection *connection)
 {
     connection->congestion.rto_us = TCP_RTO_INITIAL_US;
     connection->congestion.min_rtt_us = UINT32_MAX;
 }
 
+void tcp_rto_min_note(struct tcp_connection *connection, uint32_t rtt_us, uint64_t now_ns)
+{
+    struct tcp_congestion *congestion = &connection->congestion;
+    uint32_t now_s = (uint32_t)(now_ns / NS_PER_S);
+    if (rtt_us > congestion->min_rtt_us && now_s - congestion->min_rtt_s <= MIN_RTT_WINDOW_S)
+        return;
+    congestion->min_rtt_us = rtt_us;
+    congestion->min_rtt_s = now_s;
+}
+
+/** Weigh one more deviation in; one that shrinks weighs less (as Linux), lest a fall of the round
+   trip raise the timeout. */
+static void deviation_update(struct tcp_congestion *congestion, int64_t error_us)
+{
+    int64_t mdev = congestion->mdev_quarter_us;
+    int64_t change = (error_us < 0 ? -error_us : error_us) - mdev / 4;
+    if (error_us < 0 && change > 0)
+        change /= 8;
+    congestion->mdev_quarter_us = (uint32_t)(mdev + change);
+    if (congestion->mdev_quarter_us > congestion->mdev_max_us)
+        congestion->mdev_max_us = congestion->mdev_quarter_us;
+    if (congestion->mdev_max_us > congestion->rttvar_us)
+        congestion->rttvar_us = congestion->mdev_max_us;
+}
+
+/** A round trip is over: the variance term falls towards what this one showed. */
+static void round_end(struct tcp_connection *connection, uint32_t floor_us)
+{
+    struct tcp_congestion *congestion = &connection->congestion;
+    if (congestion->mdev_max_us < congestion->rttvar_us)
+        congestion->rttvar_us -= (congestion->rttvar_us - congestion->mdev_max_us) / 4;
+    congestion->rtt_round = tcp_wire(connection->hot.snd_nxt);
+    congestion->mdev_max_us = floor_us;
+}
+
 void tcp_rto_sample(struct stack *stack, struct tcp_connection *connection, uint32_t rtt_us)
 {
     struct tcp_congestion *congestion = &connection->congestion;
+    uint32_t floor_us = (uint32_t)(stack_get_config(stack)->tcp.rto_min_ns / NS_PER_US);
     if (rtt_us == 0)
         rtt_us = 1;
-    if (rtt_us < congestion->min_rtt_us)
-        congestion->min_rtt_us = rtt_us;
     if (congestion->srtt_us == 0) {
-        congestion->srtt_us = rtt_us;
-        congestion->rttvar_us = rtt_us / 2;
+        congestion->srtt_eighth = rtt_us * 8;
+        congestion->mdev_quarter_us = rtt_us * 2;
+        congestion->rttvar_us = rtt_us * 2 > floor_us ? rtt_us * 2 : floor_us;
+        congestion->mdev_max_us = congestion->rttvar_us;
+        congestion->rtt_round = tcp_wire(connection->hot.snd_nxt);
     } else {
-        uint32_t deviation = rtt_us > congestion->srtt_us ? rtt_us - congestion->srtt_us
-                                                          : congestion->srtt_us - rtt_us;
-        uint64_t variance = (uint64_t)congestion->rttvar_us * 3 + deviation + 2;
-        congestion->rttvar_us = (uint32_t)(variance / 4);
-        uint64_t smoothed = (uint64_t)congestion->srtt_us * 7 + rtt_us + 4;
-        congestion->srtt_us = (uint32_t)(smoothed / 8);
+        int64_t error_us = (int64_t)rtt_us - congestion->srtt_us;
+        congestion->srtt_eighth = (uint32_t)(congestion->srtt_eighth + error_us);
+        deviation_update(congestion, error_us);
+        if (seq_gt(tcp_wire(connection->hot.snd_una), congestion->rtt_round))
+            round_end(connection, floor_us);
     }
-    uint64_t floor_us = stack_get_config(stack)->tcp.rto_min_ns / NS_PER_US;
-    uint64_t variance_us = 4 * (uint64_t)congestion->rttvar_us;
-    if (variance_us < floor_us)
-        variance_us = floor_us;
-    uint64_t rto_us = congestion->srtt_us + variance_us;
+    congestion->srtt_us = congestion->srtt_eighth / 8 > 0 ? congestion->srtt_eighth / 8 : 1;
+    uint64_t rto_us = (uint64_t)congestion->srtt_us + congestion->rttvar_us;
     congestion->rto_us = rto_us < TCP_RTO_MAX_US ? (uint32_t)rto_us : TCP_RTO_MAX_US;
     congestion->backoff = 0; /* RFC 6298 §5.7: the path answers again */
 }

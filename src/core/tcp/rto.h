@@ -15,8 +15,13 @@
 void tcp_rto_init(struct tcp_connection *connection);
 
 /** Take one measurement of a segment that was not retransmitted (or is told apart by timestamps):
-    RFC 6298 §2.2-2.4, with Linux's rule that the variance term is at least rto_min. */
+    RFC 6298 §2.2-2.4 as Linux does it. There is a sample for every ACK, so the variance term is the
+    largest mean deviation of the round trip, falls by a quarter of the difference a round trip, and
+   is at least rto_min. */
 void tcp_rto_sample(struct stack *stack, struct tcp_connection *connection, uint32_t rtt_us);
+
+/** Keep the shortest round trip of the last 300 s. */
+void tcp_rto_min_note(struct tcp_connection *connection, uint32_t rtt_us, uint64_t now_ns);
 
 /** The timeout to arm now, nanoseconds: with back-off (RFC 6298 §5.5), at most 120 s, and not past
     the user timeout. */

@@ -4,6 +4,8 @@
 
 #include "core/tcp/listener.h"
 #include "core/tcp/options.h"
+#include "core/tcp/scoreboard.h"
+#include "core/tcp/sent.h"
 #include "core/tcp/timers.h"
 
 #define BIT(state) (UINT32_C(1) << TCP_STATE_##state)
@@ -76,8 +78,8 @@ void tcp_enter_closed(struct stack *stack, struct tcp_connection *connection, in
     tcp_set_state(stack, connection, TCP_STATE_CLOSED);
     tcp_timers_stop(stack, connection);
     interval_set_clear(&connection->receive.out_of_order, stack_interval_pool(stack));
-    interval_set_clear(&connection->recovery.sacked, stack_interval_pool(stack));
-    connection->recovery.sacked_bytes = 0;
+    tcp_scoreboard_clear(stack, connection);
+    tcp_sent_clear(stack, connection);
     connection->hot.fin_waiting = false;
     connection->hot.acks_owed = 0;
     stack_flow_remove(stack, connection);

@@ -22,16 +22,18 @@ void tcp_handshake_rtt(struct stack *stack, struct tcp_connection *connection,
 {
     struct tcp_congestion *congestion = &connection->congestion;
     uint64_t rtt_us = UINT64_MAX;
-    if (congestion->rtt_seq != 0) {
-        rtt_us = (now_ns - congestion->rtt_sent_ns) / NS_PER_US;
+    if (congestion->syn_sent_ns != 0) {
+        rtt_us = (now_ns - congestion->syn_sent_ns) / NS_PER_US;
     } else if (connection->hot.timestamps && segment->options.timestamp_echo != 0) {
         uint32_t now = tcp_timestamp_now(connection, now_ns);
         uint32_t rtt_ms = now - segment->options.timestamp_echo;
         rtt_us = rtt_ms == 0 ? 1000 : rtt_ms * UINT64_C(1000);
     }
-    if (rtt_us < TCP_RTO_MAX_US)
-        tcp_rto_sample(stack, connection, (uint32_t)rtt_us);
-    congestion->rtt_seq = 0;
+    congestion->syn_sent_ns = 0;
+    if (rtt_us >= TCP_RTO_MAX_US)
+        return;
+    tcp_rto_sample(stack, connection, (uint32_t)rtt_us);
+    tcp_rto_min_note(connection, rtt_us > 0 ? (uint32_t)rtt_us : 1, now_ns);
 }
 
 static void established(struct stack *stack, struct tcp_connection *connection,

@@ -78,7 +78,8 @@ void tcp_timers_stop(struct stack *stack, struct tcp_connection *connection)
 static bool tail_probe_allowed(const struct tcp_connection *connection)
 {
     const struct tcp_hot *hot = &connection->hot;
-    return hot->sack && hot->ca_state == TCP_CA_OPEN && connection->recovery.tail_probe == 0 &&
+    bool in_order = hot->ca_state == TCP_CA_OPEN || hot->ca_state == TCP_CA_CWR;
+    return hot->sack && in_order && connection->recovery.tail_probe == 0 &&
            connection->congestion.srtt_us != 0 && connection->congestion.retransmits == 0 &&
            hot->state != TCP_STATE_SYN_SENT && hot->state != TCP_STATE_SYN_RECEIVED;
 }
@@ -102,6 +103,22 @@ void tcp_send_timer_restart(struct stack *stack, struct tcp_connection *connecti
         kind = TCP_SEND_TIMER_TAIL_PROBE;
     }
     tcp_send_timer_set(stack, connection, kind, now_ns + timeout_ns);
+}
+
+void tcp_send_timer_resume(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+{
+    uint32_t sent_us;
+    if (connection->hot.send_timer == TCP_SEND_TIMER_RETRANSMIT)
+        return;
+    if (tcp_outstanding(connection) == 0 || !tcp_sent_head(connection, &sent_us)) {
+        tcp_send_timer_restart(stack, connection, now_ns);
+        return;
+    }
+    uint64_t timeout_ns = tcp_rto_ns(connection, now_ns);
+    uint64_t elapsed_ns = (tcp_sent_clock_us(now_ns) - sent_us) * NS_PER_US;
+    uint64_t left_ns = elapsed_ns < timeout_ns ? timeout_ns - elapsed_ns : 0;
+    tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_RETRANSMIT,
+                       now_ns + (left_ns > NS_PER_MS ? left_ns : NS_PER_MS));
 }
 
 /** Between window probes: the RTO, not below its minimum, doubled for every probe so far. */
@@ -172,7 +189,7 @@ static void retransmit_expired(struct stack *stack, struct tcp_connection *conne
         return;
     }
     stack_counters(stack)->rto_expirations++;
-    tcp_recovery_timeout(stack, connection);
+    tcp_recovery_timeout(stack, connection, now_ns);
     if (congestion->retransmit_began_ns == 0)
         congestion->retransmit_began_ns = now_ns;
     if (congestion->retransmits < UINT8_MAX)

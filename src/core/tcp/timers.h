@@ -32,6 +32,9 @@
 void tcp_send_timer_restart(struct stack *stack, struct tcp_connection *connection,
                             uint64_t now_ns);
 
+/** RETRANSMIT again, from when the first segment in flight was last sent. */
+void tcp_send_timer_resume(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
+
 /** Set the send timer for this purpose. */
 void tcp_send_timer_set(struct stack *stack, struct tcp_connection *connection,
                         enum tcp_send_timer kind, uint64_t deadline_ns);

@@ -20,6 +20,20 @@ size_t tcp_pacing_bytes(void)
     return 64;
 }
 
+size_t tcp_sent_bytes(void)
+{
+    return 1;
+}
+
+void tcp_sent_pool_init(struct tcp_sent_pool *pool, void *nodes, uint32_t connections,
+                        uint32_t share)
+{
+    (void)pool;
+    (void)nodes;
+    (void)connections;
+    (void)share;
+}
+
 size_t tcp_listener_bytes(void)
 {
     return sizeof(struct tcp_listener);

@@ -96,6 +96,9 @@ static void echo_halves_the_window_once_per_round_trip(void **unused)
     assert_int_equal(script.our_ecn, ECN_ECT_0);
     assert_int_equal(info().snd_ssthresh, 5);
     peer("E. 1:1(0) ack 14601");
+    assert_int_equal(info().ca_state, TCP_CA_CWR); /* until what carried CWR is acknowledged */
+    ours_any();
+    peer(". 1:1(0) ack 16061");
     assert_int_equal(info().ca_state, TCP_CA_OPEN);
     assert_int_equal(info().snd_cwnd, 5);
     assert_int_equal(info().total_retrans, 0);

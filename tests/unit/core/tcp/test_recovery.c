@@ -2,12 +2,13 @@
  */
 #include "script.h"
 
-/** Ten segments in flight; the connection has SACK and timestamps. */
+/** Ten segments in flight for a round trip of 10 ms; the connection has SACK and timestamps. */
 static void ten_in_flight(void)
 {
     established();
     app_send(10 * 1448);
     assert_int_equal(ours_any(), 10);
+    after_ms(10);
 }
 
 /** Without SACK and timestamps; MSS 1000. */
@@ -24,7 +25,6 @@ static void three_sacked_segments_retransmit_the_hole(void **unused)
 {
     (void)unused;
     ten_in_flight();
-    after_ms(10);
     peer(". 1:1(0) ack 1 <sack %u:%u>", S(1), S(2));
     nothing();
     assert_int_equal(info().ca_state, TCP_CA_DISORDER);
@@ -198,10 +198,9 @@ static void silence_after_a_flight_is_probed(void **unused)
     after_ms(1); /* two round trips and 8 ms */
     ours("P. %u:%u(1448) ack 1", S(2), S(3));
     nothing();
+    after_ms(10);
     /* The probe's SACK shows that the others were lost. */
     peer(". 1:1(0) ack 1 <sack %u:%u>", S(2), S(3));
-    nothing();
-    after_ms(5);
     ours(". %u:%u(1448) ack 1", S(0), S(1));
 }
 
@@ -211,7 +210,7 @@ static void tail_probe_sends_new_data_if_there_is_any(void **unused)
     ten_in_flight();
     app_send(1448);
     nothing();
-    after_ms(28);
+    after_ms(18);
     ours("P. %u:%u(1448) ack 1", S(10), S(11));
     nothing();
 }

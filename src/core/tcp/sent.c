@@ -1,0 +1,460 @@
+#include "core/tcp/sent.h"
+
+#include "core/tcp/delivery.h"
+#include "core/tcp/rack.h"
+#include "core/tcp/recovery.h"
+
+/** Bursts this share of a round trip apart have one record: at most so many fly at once. */
+#define RECORDS_PER_RTT 256
+
+/* ---- Pool ---------------------------------------------------------------------------------- */
+
+size_t tcp_sent_bytes(void)
+{
+    return sizeof(struct tcp_sent);
+}
+
+void tcp_sent_pool_init(struct tcp_sent_pool *pool, void *nodes, uint32_t connections,
+                        uint32_t share)
+{
+    struct tcp_sent *first = nodes;
+    *pool = (struct tcp_sent_pool){
+        .fresh = first, .fresh_end = first + connections + share, .share = share};
+}
+
+/** A connection's first record is always there; NULL when there is none left for a further one. */
+static struct tcp_sent *record_alloc(struct stack *stack, struct tcp_connection *connection)
+{
+    struct tcp_sent_pool *pool = stack_sent_pool(stack);
+    bool is_first = connection->recovery.sent_count == 0;
+    if (!is_first && pool->share == 0)
+        return NULL;
+    struct tcp_sent *record = pool->free;
+    if (record != NULL) {
+        pool->free = record->next;
+    } else {
+        PNO_ASSERT(pool->fresh < pool->fresh_end);
+        record = pool->fresh++;
+    }
+    pool->share -= !is_first;
+    connection->recovery.sent_count++;
+    return record;
+}
+
+static void record_free(struct stack *stack, struct tcp_connection *connection,
+                        struct tcp_sent *record)
+{
+    struct tcp_sent_pool *pool = stack_sent_pool(stack);
+    PNO_ASSERT(connection->recovery.sent_count > 0);
+    connection->recovery.sent_count--;
+    pool->share += connection->recovery.sent_count > 0;
+    record->next = pool->free;
+    pool->free = record;
+}
+
+/* ---- Lists --------------------------------------------------------------------------------- */
+
+/** Bytes and records that a list's counters hold. */
+static void sent_count_change(struct tcp_connection *connection, const struct tcp_sent_list *list,
+                              const struct tcp_sent *record, uint32_t bytes, bool added)
+{
+    struct tcp_recovery *recovery = &connection->recovery;
+    uint32_t change = added ? bytes : 0 - bytes;
+    if (list == &recovery->lost)
+        recovery->lost_bytes += change;
+    else if (record->again)
+        recovery->again_bytes += change;
+}
+
+static void sent_insert(struct tcp_connection *connection, struct tcp_sent_list *list,
+                        struct tcp_sent *before, struct tcp_sent *record)
+{
+    record->next = before != NULL ? before->next : list->first;
+    if (before != NULL)
+        before->next = record;
+    else
+        list->first = record;
+    if (list->last == before)
+        list->last = record;
+    sent_count_change(connection, list, record, record->length, true);
+    if (list == &connection->recovery.flight)
+        connection->recovery.again_count += record->again;
+}
+
+static void sent_remove(struct tcp_connection *connection, struct tcp_sent_list *list,
+                        struct tcp_sent *before, struct tcp_sent *record)
+{
+    if (before != NULL)
+        before->next = record->next;
+    else
+        list->first = record->next;
+    if (list->last == record)
+        list->last = before;
+    sent_count_change(connection, list, record, record->length, false);
+    if (list == &connection->recovery.flight)
+        connection->recovery.again_count -= record->again;
+}
+
+/** Take [start, end) out of a record that holds some of it.
+    @return the record that is now behind what was cut, its predecessor in *before. */
+static struct tcp_sent *cut(struct stack *stack, struct tcp_connection *connection,
+                            struct tcp_sent_list *list, struct tcp_sent **before,
+                            struct tcp_sent *record, uint64_t start, uint64_t end)
+{
+    uint64_t record_end = tcp_sent_end(record);
+    if (start <= record->start && end >= record_end) {
+        struct tcp_sent *next = record->next;
+        sent_remove(connection, list, *before, record);
+        record_free(stack, connection, record);
+        return next;
+    }
+    uint32_t cut_bytes;
+    if (start <= record->start) {
+        cut_bytes = (uint32_t)(end - record->start);
+        record->start = end;
+    } else if (end >= record_end) {
+        cut_bytes = (uint32_t)(record_end - start);
+    } else {
+        struct tcp_sent *rest = record_alloc(stack, connection);
+        if (rest != NULL) {
+            *rest = *record;
+            rest->start = end;
+            rest->length = (uint32_t)(record_end - end);
+            cut_bytes = (uint32_t)(record_end - start);
+            record->length -= cut_bytes;
+            sent_count_change(connection, list, record, cut_bytes, false);
+            sent_insert(connection, list, record, rest);
+            *before = rest;
+            return rest->next;
+        }
+        cut_bytes = 0; /* it keeps what is known to have arrived; whoever sends again skips it */
+        connection->recovery.untimed_end = connection->hot.snd_nxt;
+    }
+    record->length -= cut_bytes;
+    sent_count_change(connection, list, record, cut_bytes, false);
+    *before = record;
+    return record->next;
+}
+
+/** Take [start, end) out of a list; what it was part of is noted in facts unless NULL. */
+static void sent_cut(struct stack *stack, struct tcp_connection *connection,
+                     struct tcp_sent_list *list, uint64_t start, uint64_t end,
+                     struct tcp_ack_facts *facts)
+{
+    bool is_flight = list == &connection->recovery.flight;
+    unsigned again_ahead = is_flight ? connection->recovery.again_count : 0;
+    struct tcp_sent *before = NULL;
+    struct tcp_sent *record = list->first;
+    while (record != NULL) {
+        bool in_order = !is_flight || !record->again;
+        if (in_order && record->start >= end && again_ahead == 0)
+            return;
+        if (is_flight)
+            again_ahead -= record->again;
+        if (record->start >= end || tcp_sent_end(record) <= start) {
+            before = record;
+            record = record->next;
+            continue;
+        }
+        if (facts != NULL)
+            tcp_recovery_note_delivered(connection, record, start, end, facts);
+        record = cut(stack, connection, list, &before, record, start, end);
+    }
+}
+
+/* ---- Sending ------------------------------------------------------------------------------- */
+
+static void flight_append(struct tcp_connection *connection, struct tcp_sent *record,
+                          uint64_t start, uint64_t end, bool again, uint32_t pipe, uint64_t now_ns)
+{
+    *record = (struct tcp_sent){
+        .start = start,
+        .length = (uint32_t)(end - start),
+        .sent_us = tcp_sent_clock_us(now_ns),
+        .again = again,
+    };
+    tcp_delivery_record_sent(connection, record, pipe, now_ns);
+    sent_insert(connection, &connection->recovery.flight, connection->recovery.flight.last, record);
+}
+
+void tcp_sent_new(struct stack *stack, struct tcp_connection *connection, uint64_t start,
+                  uint64_t end, uint32_t pipe, uint64_t now_ns)
+{
+    struct tcp_recovery *recovery = &connection->recovery;
+    struct tcp_sent *last = recovery->flight.last;
+    if (last != NULL && !last->again && tcp_sent_end(last) == start &&
+        last->length % connection->hot.mss == 0 && start < connection->hot.snd_end &&
+        tcp_sent_clock_us(now_ns) - last->sent_us <=
+            connection->congestion.srtt_us / RECORDS_PER_RTT) {
+        last->length += (uint32_t)(end - start);
+        last->in_flight = pipe + (uint32_t)(end - start);
+        return;
+    }
+    struct tcp_sent *record = record_alloc(stack, connection);
+    if (record != NULL)
+        flight_append(connection, record, start, end, false, pipe, now_ns);
+    else
+        recovery->untimed_end = end;
+}
+
+void tcp_sent_again(struct stack *stack, struct tcp_connection *connection, uint64_t start,
+                    uint64_t end, uint32_t pipe, uint64_t now_ns)
+{
+    struct tcp_recovery *recovery = &connection->recovery;
+    sent_cut(stack, connection, &recovery->lost, start, end, NULL);
+    sent_cut(stack, connection, &recovery->flight, start, end, NULL);
+    struct tcp_sent *record = record_alloc(stack, connection);
+    if (record != NULL)
+        flight_append(connection, record, start, end, true, pipe, now_ns);
+    else if (end > recovery->untimed_end)
+        recovery->untimed_end = end;
+}
+
+/* ---- Arriving ------------------------------------------------------------------------------ */
+
+void tcp_sent_delivered(struct stack *stack, struct tcp_connection *connection, uint64_t start,
+                        uint64_t end, struct tcp_ack_facts *facts)
+{
+    struct tcp_recovery *recovery = &connection->recovery;
+    sent_cut(stack, connection, &recovery->flight, start, end, facts);
+    if (recovery->lost.first != NULL)
+        sent_cut(stack, connection, &recovery->lost, start, end, facts);
+}
+
+/* ---- Loss ---------------------------------------------------------------------------------- */
+
+/** Into `lost`, in order, one with its neighbour where they touch. */
+static void lost_insert(struct stack *stack, struct tcp_connection *connection,
+                        struct tcp_sent *record)
+{
+    struct tcp_sent_list *lost = &connection->recovery.lost;
+    struct tcp_sent *before = NULL;
+    tcp_delivery_lost(connection, record->length);
+    if (lost->last != NULL && lost->last->start < record->start) {
+        before = lost->last;
+    } else {
+        for (struct tcp_sent *r = lost->first; r != NULL && r->start < record->start; r = r->next)
+            before = r;
+    }
+    if (before != NULL && before->again == record->again && tcp_sent_end(before) == record->start) {
+        before->length += record->length;
+        connection->recovery.lost_bytes += record->length;
+        record_free(stack, connection, record);
+        return;
+    }
+    sent_insert(connection, lost, before, record);
+}
+
+bool tcp_sent_lose(struct stack *stack, struct tcp_connection *connection, struct tcp_sent *before,
+                   struct tcp_sent *record, uint64_t number)
+{
+    struct tcp_sent_list *flight = &connection->recovery.flight;
+    PNO_ASSERT(number > record->start);
+    if (number >= tcp_sent_end(record)) {
+        sent_remove(connection, flight, before, record);
+        lost_insert(stack, connection, record);
+        return true;
+    }
+    struct tcp_sent *head = record_alloc(stack, connection);
+    if (head == NULL)
+        return false; /* found out by the next who looks, or by the timeout */
+    *head = *record;
+    head->length = (uint32_t)(number - record->start);
+    sent_count_change(connection, flight, record, head->length, false);
+    record->start = number;
+    record->length -= head->length;
+    lost_insert(stack, connection, head);
+    return false;
+}
+
+void tcp_sent_lose_head(struct stack *stack, struct tcp_connection *connection, uint32_t bytes)
+{
+    uint64_t head = connection->hot.snd_una;
+    struct tcp_sent *before = NULL;
+    for (struct tcp_sent *r = connection->recovery.flight.first; r != NULL; r = r->next) {
+        if (r->start <= head && tcp_sent_end(r) > head) {
+            tcp_sent_lose(stack, connection, before, r, r->start + bytes);
+            return;
+        }
+        before = r;
+    }
+}
+
+void tcp_sent_lose_below(struct stack *stack, struct tcp_connection *connection, uint64_t number)
+{
+    struct tcp_sent *before = NULL;
+    struct tcp_sent *record = connection->recovery.flight.first;
+    while (record != NULL) {
+        struct tcp_sent *next = record->next;
+        bool is_lost = !record->again && record->start < number;
+        if (!is_lost || !tcp_sent_lose(stack, connection, before, record, number))
+            before = record;
+        record = next;
+    }
+}
+
+/** What lies between the SACKed intervals, afresh. */
+static void lose_holes(struct stack *stack, struct tcp_connection *connection)
+{
+    struct tcp_recovery *recovery = &connection->recovery;
+    uint64_t start = connection->hot.snd_una;
+    const struct interval *sacked = recovery->sacked.first;
+    while (start < connection->hot.snd_nxt) {
+        uint64_t end = sacked != NULL ? sacked->start : connection->hot.snd_nxt;
+        if (end > start) {
+            struct tcp_sent *record = record_alloc(stack, connection);
+            if (record == NULL) { /* the last one made takes all the rest */
+                uint32_t rest =
+                    (uint32_t)(connection->hot.snd_nxt - tcp_sent_end(recovery->lost.last));
+                recovery->lost.last->length += rest;
+                recovery->lost_bytes += rest;
+                return;
+            }
+            *record = (struct tcp_sent){
+                .start = start,
+                .length = (uint32_t)(end - start),
+                .sent_us = tcp_sent_clock_us(connection->congestion.last_sent_ns),
+                .again = true,
+            };
+            tcp_delivery_record_sent(connection, record, record->length,
+                                     connection->congestion.last_sent_ns);
+            lost_insert(stack, connection, record);
+        }
+        if (sacked == NULL)
+            return;
+        start = sacked->end;
+        sacked = sacked->next;
+    }
+}
+
+void tcp_sent_lose_all(struct stack *stack, struct tcp_connection *connection)
+{
+    struct tcp_recovery *recovery = &connection->recovery;
+    if (connection->hot.snd_una < recovery->untimed_end) {
+        tcp_sent_clear(stack, connection);
+        lose_holes(stack, connection);
+        return;
+    }
+    while (recovery->flight.first != NULL)
+        tcp_sent_lose(stack, connection, NULL, recovery->flight.first,
+                      tcp_sent_end(recovery->flight.first));
+}
+
+void tcp_sent_unlose(struct tcp_connection *connection)
+{
+    struct tcp_recovery *recovery = &connection->recovery;
+    struct tcp_sent *record;
+    while ((record = recovery->lost.first) != NULL) {
+        sent_remove(connection, &recovery->lost, NULL, record);
+        struct tcp_sent *before = NULL;
+        for (struct tcp_sent *r = recovery->flight.first;
+             r != NULL && tcp_sent_after(record->sent_us, record->start, r->sent_us, r->start);
+             r = r->next)
+            before = r;
+        sent_insert(connection, &recovery->flight, before, record);
+    }
+}
+
+bool tcp_sent_next_lost(struct stack *stack, struct tcp_connection *connection, uint32_t limit,
+                        uint64_t *start, uint64_t *end)
+{
+    struct tcp_recovery *recovery = &connection->recovery;
+    struct tcp_sent *record;
+    while ((record = recovery->lost.first) != NULL) {
+        const struct interval *sacked = interval_set_from(&recovery->sacked, record->start);
+        if (sacked != NULL && sacked->start <= record->start) {
+            sent_cut(stack, connection, &recovery->lost, record->start, sacked->end, NULL);
+            continue;
+        }
+        *start = record->start;
+        *end = tcp_sent_end(record);
+        if (*end - *start > limit)
+            *end = *start + limit;
+        if (sacked != NULL && sacked->start < *end)
+            *end = sacked->start;
+        return true;
+    }
+    return false;
+}
+
+uint64_t tcp_sent_last_segment(const struct tcp_connection *connection)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    const struct tcp_sent *record = connection->recovery.flight.first;
+    while (record != NULL && tcp_sent_end(record) != hot->snd_nxt)
+        record = record->next;
+    if (record != NULL)
+        return record->start + (record->length - 1) / hot->mss * hot->mss;
+    return tcp_outstanding(connection) > hot->mss ? hot->snd_nxt - hot->mss : hot->snd_una;
+}
+
+static const struct tcp_sent *find_head(const struct tcp_connection *connection,
+                                        const struct tcp_sent_list *list)
+{
+    uint64_t head = connection->hot.snd_una;
+    const struct tcp_sent *record = list->first;
+    while (record != NULL && (record->start > head || tcp_sent_end(record) <= head))
+        record = record->next;
+    return record;
+}
+
+bool tcp_sent_head(const struct tcp_connection *connection, uint32_t *sent_us)
+{
+    const struct tcp_sent *record = find_head(connection, &connection->recovery.flight);
+    if (record == NULL)
+        record = find_head(connection, &connection->recovery.lost);
+    if (record != NULL)
+        *sent_us = record->sent_us;
+    return record != NULL;
+}
+
+/* ---- All ----------------------------------------------------------------------------------- */
+
+static void sent_clear(struct stack *stack, struct tcp_connection *connection,
+                       struct tcp_sent_list *list)
+{
+    struct tcp_sent *record;
+    while ((record = list->first) != NULL) {
+        sent_remove(connection, list, NULL, record);
+        record_free(stack, connection, record);
+    }
+}
+
+void tcp_sent_clear(struct stack *stack, struct tcp_connection *connection)
+{
+    sent_clear(stack, connection, &connection->recovery.flight);
+    sent_clear(stack, connection, &connection->recovery.lost);
+}
+
+void tcp_sent_check(const struct tcp_connection *c)
+{
+    const struct tcp_recovery *recovery = &c->recovery;
+    uint64_t covered = 0, lost = 0, again = 0, edge = 0;
+    unsigned count = 0, again_count = 0;
+    for (const struct tcp_sent *r = recovery->flight.first; r != NULL; r = r->next, count++) {
+        PNO_ASSERT(r->length > 0 && r->start >= c->hot.snd_una);
+        PNO_ASSERT(tcp_sent_end(r) <= c->hot.snd_nxt);
+        PNO_ASSERT(r->again || r->start >= edge);
+        PNO_ASSERT(r->next != NULL || recovery->flight.last == r);
+        PNO_ASSERT(r->next == NULL || (int32_t)(r->next->sent_us - r->sent_us) >= 0);
+        edge = r->again ? edge : tcp_sent_end(r);
+        covered += r->length;
+        again += r->again ? r->length : 0;
+        again_count += r->again;
+    }
+    edge = 0;
+    for (const struct tcp_sent *r = recovery->lost.first; r != NULL; r = r->next, count++) {
+        PNO_ASSERT(r->length > 0 && r->start >= c->hot.snd_una && r->start >= edge);
+        PNO_ASSERT(tcp_sent_end(r) <= c->hot.snd_nxt);
+        PNO_ASSERT(r->next != NULL || recovery->lost.last == r);
+        edge = tcp_sent_end(r);
+        lost += r->length;
+    }
+    PNO_ASSERT(lost == recovery->lost_bytes);
+    PNO_ASSERT(again == recovery->again_bytes && again_count == recovery->again_count);
+    PNO_ASSERT(count == recovery->sent_count);
+    /* All that is outstanding has a record or is SACKed, but for want of records. */
+    if (c->hot.state != TCP_STATE_CLOSED && c->hot.snd_una >= c->hot.snd_start &&
+        c->hot.snd_una >= recovery->untimed_end)
+        PNO_ASSERT(covered + lost + recovery->sacked_bytes == tcp_outstanding(c));
+}
