@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -276,12 +277,12 @@ struct engine_link *engine_attach_tenant(void)
 
 bool engine_attach_is_alive(int control_fd)
 {
-    char byte;
+    struct pollfd pollfd = {.fd = control_fd, .events = POLLRDHUP};
+    const struct timespec now = {0};
     int saved_errno = errno;
-    long result = syscall(SYS_recvfrom, control_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, NULL, NULL);
-    bool alive = result > 0 || (result < 0 && (errno == EAGAIN || errno == EINTR));
+    long result = syscall(SYS_ppoll, &pollfd, 1, &now, NULL, 0);
     errno = saved_errno;
-    return alive;
+    return result <= 0 || pollfd.revents == 0;
 }
 
 void engine_attach_close_descriptors(struct engine_link *link)

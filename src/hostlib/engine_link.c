@@ -26,6 +26,7 @@
 
 /* Looks (some 70 us apart) at whether the engine has taken everything, before giving up. */
 #define SETTLE_LOOKS 1000
+#define NAP_NS       20000
 
 /* Looks at the ring for an answer before sleeping: an engine that is awake answers within µs. */
 #define REPLY_SPINS 2000
@@ -95,6 +96,15 @@ static void ring_engine(struct engine_link *link, unsigned core)
     errno = saved_errno;
 }
 
+/* By the call that every sleep here uses: a sandboxed worker may have few others. */
+static void nap(void)
+{
+    const struct timespec time = {.tv_nsec = NAP_NS};
+    int saved_errno = errno;
+    syscall(SYS_ppoll, NULL, 0, &time, NULL, 0);
+    errno = saved_errno;
+}
+
 /* produce_lock held; gives up when the engine is dead. */
 static bool wait_for_room(struct engine_link *link, unsigned core)
 {
@@ -126,7 +136,6 @@ void engine_link_push(struct engine_link *link, unsigned core,
 
 void engine_link_settle(struct engine_link *link)
 {
-    const struct timespec nap = {.tv_nsec = 20000};
     for (unsigned core = 0; core < link->hello.engine_cores; core++) {
         struct link_producer *producer = &link->producers[core];
         uint32_t slots = producer->mask + 1;
@@ -138,7 +147,7 @@ void engine_link_settle(struct engine_link *link)
                 break;
             if (link_take_armed(&link->header->engine[core].armed))
                 ring_engine(link, core);
-            syscall(SYS_nanosleep, &nap, NULL);
+            nap();
         }
     }
 }

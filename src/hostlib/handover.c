@@ -92,6 +92,11 @@ static uint32_t count_inherited(void)
     return count;
 }
 
+bool handover_includes(int fd)
+{
+    return inherited_socket((uint32_t)fd) != NULL;
+}
+
 bool handover_is_needed(void)
 {
     uint32_t high = atomic_load_explicit(&fd_table_high, memory_order_relaxed);

@@ -18,6 +18,9 @@ struct handover {
     int memory_fd; /**< -1: nothing is handed over */
 };
 
+/** Whether fd stays open across exec() and is a TCP socket of the engine's. */
+bool handover_includes(int fd);
+
 /** Whether any descriptor that stays open across exec() refers to a TCP socket of ours. */
 bool handover_is_needed(void);
 

@@ -15,13 +15,18 @@
 #include "base/log.h"
 #include "hostlib/fd_table.h"
 #include "hostlib/handover.h"
+#include "hostlib/interpose.h"
 #include "hostlib/loadable.h"
 #include "hostlib/process.h"
+#include "hostlib/pump.h"
 #include "hostlib/real.h"
 
 /* Room for the variables that we add, with their names. */
 #define ADDED_VARIABLES 8
 #define ADDED_BYTES     (2 * PATH_MAX)
+
+/* Connections that a program without libpno.so can inherit. */
+#define PROMOTED_MAX 64
 
 /* One call of the family: which program, and what runs it. */
 struct exec_call {
@@ -194,14 +199,59 @@ static bool loads_us(const struct exec_call *call)
     return loads;
 }
 
+/* ---- Programs without libpno.so -------------------------------------------------------------- */
+
+/* Connections replaced by kernel streams, and a copy of each in case exec() fails. */
+struct promoted {
+    int fds[PROMOTED_MAX], copies[PROMOTED_MAX];
+    size_t count;
+};
+
+static void promote(const struct exec_call *call, int fd, struct promoted *promoted)
+{
+    struct socket *socket = interpose_offloaded(fd);
+    if (socket == NULL)
+        return; /* the kernel's socket is what it is */
+    file_put(&socket->file);
+    int stream = promoted->count < PROMOTED_MAX ? pump_promote(fd) : -EMFILE;
+    if (stream < 0) {
+        log_warning("'%s' can't load libpno.so: of socket %d it has the kernel's half (%s)",
+                    call->file, fd, stream == -ENOTSOCK ? "no connection" : strerror(-stream));
+        return;
+    }
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (copy >= 0 && dup2(stream, fd) >= 0) {
+        promoted->fds[promoted->count] = fd;
+        promoted->copies[promoted->count++] = copy;
+    }
+    syscall(SYS_close, stream);
+}
+
+static int run_without_us(const struct exec_call *call, char *const environment[])
+{
+    struct promoted promoted;
+    promoted.count = 0;
+    uint32_t high = atomic_load_explicit(&fd_table_high, memory_order_relaxed);
+    for (uint32_t fd = 0; fd < high; fd++) {
+        if (handover_includes((int)fd))
+            promote(call, (int)fd, &promoted);
+    }
+    process_settle();
+    int result = run(call, environment);
+    int saved_errno = errno;
+    for (size_t i = 0; i < promoted.count; i++) {
+        (void)dup2(promoted.copies[i], promoted.fds[i]);
+        (void)close(promoted.copies[i]);
+    }
+    errno = saved_errno;
+    return result;
+}
+
 static int run_program(const struct exec_call *call, char *const environment[])
 {
-    if (handover_is_needed()) {
-        if (loads_us(call))
-            return run_with_sockets(call, environment);
-        log_warning("'%s' can't load libpno.so: the connections it inherits are closed to it",
-                    call->file);
-    }
+    if (handover_is_needed())
+        return loads_us(call) ? run_with_sockets(call, environment)
+                              : run_without_us(call, environment);
     process_settle();
     return run(call, environment);
 }

@@ -117,7 +117,8 @@ static void abandon(void)
 
 void process_fork_child(void)
 {
-    lock_thread_id = 0;
+    /* At once, lest a sandbox forbids to ask later. */
+    (void)lock_fetch_thread_id();
     for (size_t i = 0; i < FORK_LOCKS; i++)
         lock_reset(fork_locks[i]());
     waiter_fork_child();

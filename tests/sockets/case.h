@@ -51,6 +51,7 @@ extern const struct socket_case cases_threads[];
 extern const struct socket_case cases_exec[];
 extern const struct socket_case cases_nested[];
 extern const struct socket_case cases_passing[];
+extern const struct socket_case cases_spawn[];
 
 /** `pno-socket-cases program NAME [6]`: one of the programs that cases start (cases_passing.c).
     @return its exit status. */
