@@ -207,13 +207,25 @@ struct promoted {
     size_t count;
 };
 
+/* @return the stream for fd, to be closed; that of another descriptor of the same connection. */
+static int promote_once(int fd, const struct promoted *promoted)
+{
+    if (promoted->count == PROMOTED_MAX)
+        return -EMFILE;
+    for (size_t i = 0; i < promoted->count; i++) {
+        if (fd_peek(promoted->copies[i]) == fd_peek(fd))
+            return (int)syscall(SYS_fcntl, promoted->fds[i], F_DUPFD_CLOEXEC, 0);
+    }
+    return pump_promote(fd);
+}
+
 static void promote(const struct exec_call *call, int fd, struct promoted *promoted)
 {
     struct socket *socket = interpose_offloaded(fd);
     if (socket == NULL)
         return; /* the kernel's socket is what it is */
     file_put(&socket->file);
-    int stream = promoted->count < PROMOTED_MAX ? pump_promote(fd) : -EMFILE;
+    int stream = promote_once(fd, promoted);
     if (stream < 0) {
         log_warning("'%s' can't load libpno.so: of socket %d it has the kernel's half (%s)",
                     call->file, fd, stream == -ENOTSOCK ? "no connection" : strerror(-stream));

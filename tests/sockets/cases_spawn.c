@@ -141,7 +141,7 @@ static void with_attributes(const struct case_context *context)
                                               POSIX_SPAWN_SETPGROUP);
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, pair[1], STDOUT_FILENO);
-    spawn_shell("grep -E '^Sig(Blk|Ign)' /proc/self/status; "
+    spawn_shell("sed -nE 's/^(SigIgn|SigBlk).*(....)/\\1 \\2/p' /proc/self/status; "
                 "[ $(cut -d' ' -f5 /proc/$$/stat) = $$ ] && echo leads",
                 &actions, &attributes, environ);
     posix_spawnattr_destroy(&attributes);
