@@ -10,6 +10,7 @@
 
 #include "hostlib/engine_link.h"
 #include "hostlib/real.h"
+#include "hostlib/rejoin.h"
 #include "hostlib/socket.h"
 #include "hostlib/user_memory.h"
 
@@ -655,7 +656,7 @@ int epoll_wait_for_events(struct epoll_set *set, int epoll_fd, struct epoll_even
     if (max_events <= 0 || max_events > EVENTS_MAX)
         return -EINVAL;
     uint64_t deadline_ns = waiter_deadline_ns(timeout);
-    while (engine_link_current() == NULL &&
+    while (engine_link_current() == NULL && !rejoin_is_wanted() &&
            __atomic_load_n(&set->ready_first, __ATOMIC_RELAXED) == NULL) {
         int result = wait_natively(set, epoll_fd, events, max_events, timeout, mask);
         if (result != -EAGAIN)

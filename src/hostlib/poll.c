@@ -6,6 +6,7 @@
 
 #include "hostlib/epoll.h"
 #include "hostlib/real.h"
+#include "hostlib/rejoin.h"
 #include "hostlib/socket.h"
 #include "hostlib/user_memory.h"
 
@@ -104,6 +105,7 @@ static int gather(struct polling *polling)
 
 static int look_once(struct polling *polling)
 {
+    rejoin_poll();
     struct engine_link *link = engine_link_current();
     if (link != NULL) {
         engine_link_poll(link);

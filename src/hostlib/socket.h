@@ -104,6 +104,11 @@ struct socket {
     struct socket *accept_next; /**< listener: queue head's chain */
     struct socket *accept_first, *accept_last;
     struct socket *listener_of; /**< not yet accepted: only then */
+    struct socket *rejoin_next; /**< listener whose engine died; see rejoin.h for these */
+    uint32_t rejoin_attempt;
+    bool rejoins;
+    bool accepts;    /**< accept() was called in this process */
+    bool shared_out; /**< another process has this listener too, or had */
     int32_t backlog;
     uint32_t accept_sequence; /**< not yet accepted: its place among the listener's connections */
 
@@ -134,6 +139,10 @@ void socket_attach_block(struct socket *socket);
 
 /** Drop the slot and the block: nothing of it is needed any more. */
 void socket_release_slot(struct socket *socket);
+
+/** Give up the slot at a dead engine for one of another; others may be looking at the socket. */
+void socket_change_link(struct socket *socket, struct engine_link *link,
+                        const struct link_socket_name *name);
 
 /** Take a host slot at the engine for a socket that has none. @return 0; -ENOBUFS. */
 int socket_take_slot(struct socket *socket, struct engine_link *link);
@@ -222,6 +231,8 @@ int socket_getpeername(struct socket *socket, struct sockaddr *address, socklen_
 /** The calls take the application's descriptor too, since its kernel socket plays a part. */
 int socket_bind(struct socket *socket, int fd, const struct sockaddr *address, socklen_t length);
 int socket_listen(struct socket *socket, int fd, int backlog);
+/** Bind and listen at another engine, as was done at the one that died. @return 0, or why not. */
+int socket_listen_again(struct socket *socket, struct engine_link *link);
 int socket_accept(struct socket *socket, int fd, struct sockaddr *address, socklen_t *length,
                   int flags);
 int socket_connect(struct socket *socket, int fd, const struct sockaddr *address, socklen_t length);

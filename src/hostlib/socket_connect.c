@@ -5,6 +5,7 @@
 #include "hostlib/notes.h"
 #include "hostlib/policy.h"
 #include "hostlib/real.h"
+#include "hostlib/rejoin.h"
 #include "hostlib/socket.h"
 #include "hostlib/user_memory.h"
 
@@ -116,8 +117,10 @@ static int disconnect(struct socket *socket, int fd, const struct sockaddr *addr
     if (socket->link == NULL)
         return REAL(connect)(fd, address, length) < 0 ? -errno : 0;
     socket_lock(socket);
-    if (socket->state == SOCKET_LISTENING)
+    if (socket->state == SOCKET_LISTENING) {
+        rejoin_remove(socket);
         socket_accept_discard(socket);
+    }
     become_fresh(socket, LINK_FLAG_ABORT);
     socket_state_changed(socket);
     socket_unlock(socket);
