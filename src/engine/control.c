@@ -14,8 +14,8 @@
 #include "base/log.h"
 #include "engine/control_json.h"
 #include "engine/engine_core.h"
+#include "engine/port_right.h"
 #include "engine/socket.h"
-#include "engine/ticket.h"
 
 #define CONNECTIONS_MAX             8192
 #define TENANTS_MAX                 1024
@@ -180,7 +180,7 @@ static void fill_reply(const struct control *control, const struct process *proc
     };
     memcpy(reply->tenant_token, tenant->token, sizeof(reply->tenant_token));
     if (tenant->may_bind_low_ports)
-        ticket_make(&control->ticket_key, reply->ticket);
+        port_right_make(&control->port_right_key, reply->port_right);
     for (unsigned i = 0; i < options->address_count; i++) {
         reply->addresses[i].address = options->addresses[i].address;
         reply->addresses[i].prefix_length = options->addresses[i].prefix_length;
@@ -286,7 +286,8 @@ static int join(struct control *control, struct control_connection *connection)
         if (result != 0)
             return send_refusal(connection, result, "no memory for another application");
         tenant->may_bind_low_ports =
-            may_bind_low_ports(peer.pid) || ticket_is_good(&control->ticket_key, hello->ticket);
+            may_bind_low_ports(peer.pid) ||
+            port_right_is_good(&control->port_right_key, hello->port_right);
         LIST_INSERT_HEAD(&control->tenants, tenant, link);
         control->tenant_count++;
     }
@@ -541,7 +542,7 @@ int control_open(struct control *control, struct engine *engine, char *problem,
         (void)snprintf(problem, problem_bytes, "--socket %s: %s", path, strerror(-result));
     if (result != 0)
         return result;
-    result = ticket_load_key(&control->ticket_key, path);
+    result = port_right_load_key(&control->port_right_key, path);
     if (result != 0)
         log_warning("%s.key: %s; programs without root's rights will not get ports below 1024 back "
                     "after a restart",

@@ -19,7 +19,7 @@ struct control_connection;
 struct control {
     struct engine *engine;
     struct link_control_listener listener;
-    struct siphash_key ticket_key;
+    struct siphash_key port_right_key;
     int epoll_fd;
     int signal_fd;
     LIST_HEAD(, tenant) tenants;

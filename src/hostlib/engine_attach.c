@@ -27,7 +27,7 @@ static struct engine_attachment for_child;
 static bool for_child_made;
 
 /* See struct link_hello_reply; of the engine that this process knew last. */
-static uint64_t ticket[2];
+static uint64_t port_right[2];
 
 static void close_fd(int *fd)
 {
@@ -259,7 +259,7 @@ static struct engine_link *make_link(struct engine_attachment *attachment, bool 
         return NULL;
     }
     link->hello = attachment->hello;
-    memcpy(ticket, link->hello.ticket, sizeof(ticket));
+    memcpy(port_right, link->hello.port_right, sizeof(port_right));
     int error = map_memories(link, attachment, is_first);
     if (error < 0) {
         log_warning("cannot map pnod's memory: %s", strerror(-error));
@@ -274,7 +274,8 @@ static struct engine_link *make_link(struct engine_attachment *attachment, bool 
 
 struct engine_link *engine_attach_tenant(void)
 {
-    struct link_hello hello = {.kind = LINK_HELLO_TENANT, .ticket = {ticket[0], ticket[1]}};
+    struct link_hello hello = {.kind = LINK_HELLO_TENANT,
+                               .port_right = {port_right[0], port_right[1]}};
     struct engine_attachment attachment;
     if (attachment_make(&attachment, &hello, -1) < 0)
         return NULL;

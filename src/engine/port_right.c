@@ -1,4 +1,4 @@
-#include "engine/ticket.h"
+#include "engine/port_right.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@ static int open_key(const char *socket_path, int flags)
     return open(path, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
 }
 
-int ticket_load_key(struct siphash_key *key, const char *socket_path)
+int port_right_load_key(struct siphash_key *key, const char *socket_path)
 {
     uint8_t bytes[KEY_BYTES];
     int fd = open_key(socket_path, O_RDONLY);
@@ -41,14 +41,14 @@ static uint64_t seal(const struct siphash_key *key, uint64_t number)
     return siphash_2_4(key, &number, sizeof(number));
 }
 
-void ticket_make(const struct siphash_key *key, uint64_t ticket[2])
+void port_right_make(const struct siphash_key *key, uint64_t token[2])
 {
-    ticket[0] = ticket[1] = 0;
-    if (getrandom(&ticket[0], sizeof(ticket[0]), 0) == (ssize_t)sizeof(ticket[0]))
-        ticket[1] = seal(key, ticket[0]);
+    token[0] = token[1] = 0;
+    if (getrandom(&token[0], sizeof(token[0]), 0) == (ssize_t)sizeof(token[0]))
+        token[1] = seal(key, token[0]);
 }
 
-bool ticket_is_good(const struct siphash_key *key, const uint64_t ticket[2])
+bool port_right_is_good(const struct siphash_key *key, const uint64_t token[2])
 {
-    return ticket[0] != 0 && ticket[1] == seal(key, ticket[0]);
+    return token[0] != 0 && token[1] == seal(key, token[0]);
 }
