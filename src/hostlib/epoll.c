@@ -126,7 +126,7 @@ static uint32_t poll_item(struct epoll_item *item)
     uint32_t mask = 0;
     if (item->file->kind == FILE_EPOLL)
         mask = has_ready((struct epoll_set *)item->file) ? EPOLLIN | EPOLLRDNORM : 0;
-    else if (socket_is_offloaded(socket))
+    else if (socket_has_readiness(socket))
         mask = socket_poll(socket);
     if (item->kernel_said) {
         /* EPOLL* and POLL* bits are the same numbers. */
@@ -247,7 +247,7 @@ static bool belongs_in_both(const struct file *file)
 
 static bool belongs_in_kernel(const struct file *file)
 {
-    return belongs_in_both(file) || !socket_is_offloaded((const struct socket *)file);
+    return belongs_in_both(file) || !socket_has_readiness((const struct socket *)file);
 }
 
 static int place_in_kernel(struct epoll_item *item, int epoll_fd, int operation)
@@ -402,7 +402,7 @@ void epoll_socket_moved(struct socket *socket)
             (void)place_in_kernel(item, item->set->fd, wanted ? EPOLL_CTL_ADD : EPOLL_CTL_DEL);
         else if (wanted && item->merged != belongs_in_both(&socket->file))
             replace_in_kernel(item);
-        if (socket_is_offloaded(socket)) {
+        if (socket_has_readiness(socket)) {
             kick_native_waiters(item->set);
             look_and_make_ready(item);
         }

@@ -31,7 +31,7 @@ struct polling {
 
 static bool needs_us(struct file *file)
 {
-    return (file->kind == FILE_SOCKET && socket_is_offloaded((struct socket *)file)) ||
+    return (file->kind == FILE_SOCKET && socket_has_readiness((struct socket *)file)) ||
            file->kind == FILE_EPOLL;
 }
 

@@ -98,6 +98,7 @@ struct socket {
     uint64_t urgent_offset; /**< stream offset after the urgent byte, 0: none */
 
     struct ip_endpoint local, remote;
+    struct ip_endpoint bound; /**< what bind() asked for: kept when a connection is no more */
     struct wait_queue waiters;
     struct epoll_item *items; /**< guarded by the epoll lock */
 
@@ -171,6 +172,13 @@ static inline bool socket_is_offloaded(const struct socket *socket)
     return socket->state >= SOCKET_BOUND;
 }
 
+/** Whether its readiness is ours to tell: offloaded, or with an error of a connection that is no
+    more. */
+static inline bool socket_has_readiness(const struct socket *socket)
+{
+    return socket_is_offloaded(socket) || (socket->state == SOCKET_FRESH && socket->error != 0);
+}
+
 /** Linux's sk_shutdown bits. */
 static inline bool socket_receive_is_shut(const struct socket *socket)
 {
@@ -230,6 +238,8 @@ int socket_getpeername(struct socket *socket, struct sockaddr *address, socklen_
 
 /** The calls take the application's descriptor too, since its kernel socket plays a part. */
 int socket_bind(struct socket *socket, int fd, const struct sockaddr *address, socklen_t length);
+/** After a connection that is no more: have again what bind() asked for. */
+void socket_bind_again(struct socket *socket, struct engine_link *link, bool also_kernel);
 int socket_listen(struct socket *socket, int fd, int backlog);
 /** Bind and listen at another engine, as was done at the one that died. @return 0, or why not. */
 int socket_listen_again(struct socket *socket, struct engine_link *link);
@@ -289,6 +299,9 @@ bool socket_is_over(struct socket *socket);
 
 int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *value,
                       socklen_t *length);
+
+/** Take SO_ERROR; for a socket that socket_has_readiness(). */
+int socket_get_error(struct socket *socket, void *value, socklen_t *length);
 
 /** Give a socket that has just got its slot the options set so far. */
 void socket_options_replay(struct socket *socket);

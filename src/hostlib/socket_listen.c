@@ -104,6 +104,7 @@ static int bind_wildcard(struct socket *socket, int fd, const struct ip_endpoint
         }
         if (error == 0) {
             set_bound(socket, &endpoint, true);
+            socket->bound = *wanted;
             return 0;
         }
         engine_unbind(socket);
@@ -111,6 +112,20 @@ static int bind_wildcard(struct socket *socket, int fd, const struct ip_endpoint
             break;
     }
     return error;
+}
+
+/* Source: Linux tcp_disconnect(), with SOCK_BINDADDR_LOCK and SOCK_BINDPORT_LOCK. */
+void socket_bind_again(struct socket *socket, struct engine_link *link, bool also_kernel)
+{
+    struct ip_endpoint endpoint = socket->bound;
+    if (endpoint.port == 0 && ip_address_is_any(&endpoint.address))
+        return;
+    if (socket_take_slot(socket, link) < 0)
+        return;
+    if (engine_bind(socket, &endpoint) == 0)
+        set_bound(socket, &endpoint, also_kernel);
+    else
+        engine_unbind(socket);
 }
 
 static bool may_use_port(uint16_t port)
@@ -145,6 +160,7 @@ static int bind_engine_address(struct socket *socket, const struct ip_endpoint *
         return error;
     }
     set_bound(socket, &endpoint, false);
+    socket->bound = *wanted;
     return 0;
 }
 
