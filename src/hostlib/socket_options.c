@@ -452,8 +452,8 @@ int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *
             return result;
         if (socket->shadow_fd >= 0)
             fd = socket->shadow_fd;
-        if (level == IPPROTO_IPV6 && (int)*length < 0) /* this level takes it as unsigned */
-            *length = sizeof(int);
+        if (is_multicast_ttl(socket, level, name) && socket->is_v6 && (int)*length < 0)
+            *length = sizeof(int); /* this level takes it as unsigned */
         if (is_multicast_ttl(socket, level, name))
             return give_number(MULTICAST_TTL_OF_ACCEPTED, value, length);
     }
