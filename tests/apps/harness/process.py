@@ -65,8 +65,9 @@ class Program:
         self.log_path = log_path
         full = ["taskset", "-c", str(core), *argv]
         with open(log_path, "ab") as log:
+            # A session of its own: some servers signal their whole process group.
             self.popen = subprocess.Popen(full, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                          cwd=cwd, env=environment)
+                                          cwd=cwd, env=environment, start_new_session=True)
         self.pid = self.popen.pid
 
     def alive(self):
