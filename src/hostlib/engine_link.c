@@ -401,8 +401,10 @@ void engine_link_slot_free(struct engine_link *link, const struct link_socket_na
 {
     struct socket_block *block =
         (struct socket_block *)(void *)(link->blocks + name->slot * sizeof(struct socket_block));
+    lock_acquire_shared(&block->lock);
     if (block->incarnation == name->incarnation)
         send_queue_free(&block->send, &link->send_memory);
+    lock_release_shared(&block->lock);
     if (name->slot >= link->hello.host_slots)
         return;
     lock_acquire_shared(&link->shared->lock);

@@ -1,6 +1,7 @@
 #include "hostlib/socket.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
@@ -78,8 +79,14 @@ void socket_destroy(struct socket *socket)
 void socket_lock(struct socket *socket)
 {
     lock_acquire(&socket->lock);
-    if (socket->shared && socket->block != NULL)
-        lock_acquire_shared(&socket->block->lock);
+    if (!socket->shared || socket->block == NULL)
+        return;
+    lock_acquire_shared(&socket->block->lock);
+    /* What we are about to learn of a socket that we have let go of may be old news. */
+    if (socket->detached && !socket_owns_block(socket)) {
+        lock_release_shared(&socket->block->lock);
+        socket->block = NULL;
+    }
 }
 
 void socket_unlock(struct socket *socket)
@@ -89,16 +96,26 @@ void socket_unlock(struct socket *socket)
     lock_release(&socket->lock);
 }
 
+bool socket_owns_block(const struct socket *socket)
+{
+    return socket->block->incarnation == socket->name.incarnation;
+}
+
 void socket_attach_block(struct socket *socket)
 {
     struct engine_link *link = socket->link;
     struct socket_block *block =
         (struct socket_block *)(void *)(link->blocks +
                                         socket->name.slot * sizeof(struct socket_block));
+    /* The slot's last user may be another process, which has yet to hear that it is free. */
+    lock_acquire_shared(&block->lock);
     if (block->send.first_chunk != 0)
         send_queue_free(&block->send, &link->send_memory);
-    memset((void *)block, 0, sizeof(*block));
+    _Static_assert(offsetof(struct socket_block, lock) == 0,
+                   "all that follows the lock is cleared");
+    memset((char *)block + sizeof(block->lock), 0, sizeof(*block) - sizeof(block->lock));
     block->incarnation = socket->name.incarnation;
+    lock_release_shared(&block->lock);
     socket->block = block;
 }
 
@@ -241,7 +258,7 @@ void socket_fail(struct socket *socket, int error)
         socket->error = error;
     socket->state = SOCKET_CLOSED;
     /* Linux purges the write queue; the engine reads no chunk of a dead connection. */
-    if (socket->block != NULL) {
+    if (socket->block != NULL && socket_owns_block(socket)) {
         send_queue_free(&socket->block->send, &socket->link->send_memory);
         socket->block->send.acked_offset = socket->block->send.end_offset;
     }

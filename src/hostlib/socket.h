@@ -52,7 +52,12 @@ struct socket_options {
     bool reuse_address, reuse_port, v6only, oob_inline;
 };
 
-/** Shared by the processes that share the socket after fork; in the arena's host region. */
+/**
+ * Shared by the processes that share the socket after fork; in the arena's host region, by slot.
+ * The engine may give the slot to a connection that another process accepts before this one has read
+ * that it is free: whoever has told the engine to close looks at the block only under its lock, and
+ * only while the incarnation is still its own.
+ */
 struct socket_block {
     struct lock lock;
     uint32_t incarnation;
@@ -74,7 +79,7 @@ struct socket {
     _Atomic uint32_t readiness; /**< EPOLL* bits as Linux's tcp_poll() would give */
     _Atomic bool wants_space;   /**< Linux's SOCK_NOSPACE: somebody saw it not writable */
     _Atomic bool nonblocking;
-    bool shared;      /**< held at a fork: block->lock counts too */
+    bool shared;      /**< held at a fork, or detached: block->lock counts too */
     bool is_v6;       /**< the application's socket is AF_INET6 */
     bool is_accepted; /**< its descriptors are placeholders, not kernel sockets */
     bool also_kernel; /**< bound to the wildcard address in the kernel as well */
@@ -137,6 +142,9 @@ void socket_unlock(struct socket *socket);
 
 /** Give the socket its slot's shared block, freeing what an earlier incarnation left there. */
 void socket_attach_block(struct socket *socket);
+
+/** Whether the block still is this socket's, not a later one's in the same slot. Block lock held. */
+bool socket_owns_block(const struct socket *socket);
 
 /** Drop the slot and the block: nothing of it is needed any more. */
 void socket_release_slot(struct socket *socket);

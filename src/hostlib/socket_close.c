@@ -96,20 +96,23 @@ void socket_close(struct socket *socket)
     socket_lock(socket);
     if (socket->state == SOCKET_LISTENING)
         socket_accept_discard(socket);
+    bool in_flight = socket->block != NULL && send_queue_outstanding(&socket->block->send) > 0;
+    bool lives_on =
+        in_flight && !aborts && !atomic_load_explicit(&link->dead, memory_order_relaxed);
+    /* What an abort leaves unsent the engine may be reading still: SLOT_FREE or the slot's next
+       user frees it. */
+    if (socket->block != NULL && !socket->shared && !in_flight)
+        send_queue_free(&socket->block->send, &link->send_memory);
     struct link_descriptor operation = socket_operation(socket, LINK_OP_CLOSE);
     operation.flags = aborts ? LINK_FLAG_ABORT : 0;
     operation.data.stream_offset = socket->block != NULL ? socket->block->read_offset : 0;
     socket_push(socket, &operation);
-    bool in_flight = socket->block != NULL && send_queue_outstanding(&socket->block->send) > 0;
-    bool lives_on =
-        in_flight && !aborts && !atomic_load_explicit(&link->dead, memory_order_relaxed);
+    /* From here on the slot may be another's. */
     socket->detached = true;
-    if (!lives_on) {
-        if (socket->block != NULL && !socket->shared)
-            send_queue_free(&socket->block->send, &link->send_memory);
+    if (!lives_on)
         socket_release_slot(socket);
-    }
     socket_unlock(socket);
+    socket->shared = true;
     lock_release(&link->consume_lock);
     if (!lives_on)
         socket_free(socket);

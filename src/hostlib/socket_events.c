@@ -86,8 +86,8 @@ static void on_urgent(struct socket *socket, const struct link_descriptor *descr
 /* Whether the object can go: closed by the application, and nothing of it in flight. */
 static bool is_finished(const struct socket *socket)
 {
-    return socket->detached && socket->block != NULL &&
-           send_queue_outstanding(&socket->block->send) == 0 && socket->is_accepted;
+    return socket->detached && socket->is_accepted &&
+           (socket->block == NULL || send_queue_outstanding(&socket->block->send) == 0);
 }
 
 static void apply_to_socket(struct socket *socket, unsigned core,
@@ -135,7 +135,6 @@ static void on_slot_free(struct engine_link *link, struct socket *socket,
             socket_unlock(socket);
             return;
         }
-        send_queue_free(&socket->block->send, &link->send_memory);
         socket_unlock(socket);
         socket_release_slot(socket);
         socket_free(socket);
