@@ -54,9 +54,9 @@ struct socket_options {
 
 /**
  * Shared by the processes that share the socket after fork; in the arena's host region, by slot.
- * The engine may give the slot to a connection that another process accepts before this one has read
- * that it is free: whoever has told the engine to close looks at the block only under its lock, and
- * only while the incarnation is still its own.
+ * The engine may give the slot to a connection that another process accepts before this one has
+ * read that it is free: whoever has told the engine to close looks at the block only under its
+ * lock, and only while the incarnation is still its own.
  */
 struct socket_block {
     struct lock lock;
@@ -143,7 +143,8 @@ void socket_unlock(struct socket *socket);
 /** Give the socket its slot's shared block, freeing what an earlier incarnation left there. */
 void socket_attach_block(struct socket *socket);
 
-/** Whether the block still is this socket's, not a later one's in the same slot. Block lock held. */
+/** Whether the block still is this socket's, not a later one's in the same slot. Block lock held.
+ */
 bool socket_owns_block(const struct socket *socket);
 
 /** Drop the slot and the block: nothing of it is needed any more. */

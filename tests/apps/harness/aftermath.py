@@ -35,7 +35,7 @@ class Watch:
             self._check_engine()
         if self.capture:
             judge.judge(self.capture.path, self.lab.host_addresses, lost,
-                        checksums=self.lab.stack == "pno")
+                        kernel=self.lab.stack == "kernel")
 
     def _check_processes(self):
         left = []

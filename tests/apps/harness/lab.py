@@ -85,15 +85,21 @@ class Lab:
 
     def wait_listening(self, program, port, address=HOST_V4, timeout_s=15.0):
         """Wait until the program accepts connections from the client's end."""
-        def reachable():
+        def check():
             if not program.alive():
                 raise Failure(f"{program.name} ended with status {program.popen.returncode}")
+        self.wait_reachable(program.name, port, address, timeout_s, check)
+
+    def wait_reachable(self, name, port, address=HOST_V4, timeout_s=15.0, check=lambda: None):
+        """As wait_listening(), for what is no child of ours."""
+        def reachable():
+            check()
             try:
                 self.connect(port, address, timeout=1.0).close()
             except (ConnectionError, socket.timeout, TimeoutError, OSError):
                 return False
             return True
-        wait_until(reachable, f"{program.name} reachable at {address} port {port}", timeout_s)
+        wait_until(reachable, f"{name} reachable at {address} port {port}", timeout_s)
 
     # What the engine says about itself; a lab without an engine has nothing to say.
 

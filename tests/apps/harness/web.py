@@ -45,8 +45,22 @@ class Site:
         self.sums[name], self.sizes[name] = digest, size
 
     def check(self, name, data, what=""):
-        require(hashlib.sha256(data).hexdigest() == self.sums[name],
-                f"{name}{what}: {len(data)} other bytes came instead of {self.sizes[name]}")
+        if hashlib.sha256(data).hexdigest() != self.sums[name]:
+            raise Failure(f"{name}{what}: {self._difference(name, data)}")
+
+    def _difference(self, name, data):
+        if len(data) != self.sizes[name]:
+            return f"{len(data)} bytes came instead of {self.sizes[name]}"
+        path = os.path.join(self.folder, name)
+        if not os.path.exists(path):
+            return "other bytes came"
+        with open(path, "rb") as file:
+            wanted = file.read()
+        wrong = [at for at, (a, b) in enumerate(zip(wanted, data)) if a != b]
+        source = wanted.find(data[wrong[0]:wrong[0] + 16])
+        return (f"{len(wrong)} bytes differ, from {wrong[0]} to {wrong[-1]}; what came there is "
+                f"{'nowhere in it' if source < 0 else f'at {source} of it'}: "
+                f"{data[wrong[0]:wrong[0] + 16].hex()}")
 
 
 def write_config(lab, name, text):
