@@ -99,7 +99,7 @@ static void cork_lets_go_after_a_while(void **unused)
     after_ms(209);
     nothing();
     after_ms(1);
-    ours(". 1:101(100) ack 1");
+    ours("P. 1:101(100) ack 1");
 }
 
 static void more_joins_the_next_write(void **unused)
@@ -179,7 +179,7 @@ static void silly_window_is_forced_after_a_while(void **unused)
     peer(". 1:1(0) ack 2001 win 100");
     nothing();
     after_ms(210);
-    ours(". 2001:2101(100) ack 1");
+    ours("P. 2001:2101(100) ack 1"); /* as Linux's tcp_write_wakeup() */
 }
 
 static void urgent_pointer_goes_with_what_precedes_it(void **unused)
