@@ -35,6 +35,7 @@ void stack_config_init(struct stack_config *config)
                 .send_buffer_initial = 87040,
                 .send_buffer_max = 4u << 20,
                 .congestion = TCP_CONGESTION_CUBIC,
+                .constant_rate = UINT64_C(125000000),
                 .syn_retries = 6,
                 .synack_retries = 5,
                 .retries = 15,

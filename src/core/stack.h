@@ -49,15 +49,16 @@ enum tcp_ecn_use {
 
 /** Defaults for new connections and limits; stack_config_init() sets Linux's. */
 struct tcp_defaults {
-    uint32_t receive_buffer_initial;       /**< bytes; 131072, of which the window is offered */
-    uint32_t receive_buffer_max;           /**< auto-tuning's limit; 6 MiB */
-    uint32_t send_buffer_initial;          /**< bytes; 16384 × what Linux makes of it: 87040 */
-    uint32_t send_buffer_max;              /**< 4 MiB */
-    uint8_t congestion;                    /**< enum tcp_congestion_id */
-    uint8_t syn_retries;                   /**< 6 */
-    uint8_t synack_retries;                /**< 5 */
-    uint8_t retries;                       /**< 15: data retransmissions before ETIMEDOUT */
-    uint8_t orphan_retries;                /**< 8 */
+    uint32_t receive_buffer_initial; /**< bytes; 131072, of which the window is offered */
+    uint32_t receive_buffer_max;     /**< auto-tuning's limit; 6 MiB */
+    uint32_t send_buffer_initial;    /**< bytes; 16384 × what Linux makes of it: 87040 */
+    uint32_t send_buffer_max;        /**< 4 MiB */
+    uint8_t congestion;              /**< enum tcp_congestion_id */
+    uint64_t constant_rate; /**< bytes/s of "constant-rate" without SO_MAX_PACING_RATE; 125 MB/s */
+    uint8_t syn_retries;    /**< 6 */
+    uint8_t synack_retries; /**< 5 */
+    uint8_t retries;        /**< 15: data retransmissions before ETIMEDOUT */
+    uint8_t orphan_retries; /**< 8 */
     uint64_t fin_wait2_timeout_ns;         /**< 60 s */
     uint64_t time_wait_ns;                 /**< 60 s */
     uint64_t keepalive_idle_ns;            /**< 7200 s */
@@ -271,8 +272,17 @@ enum tcp_congestion_id {
     TCP_CONGESTION_CUBIC = 0,
     TCP_CONGESTION_NEWRENO = 1,
     TCP_CONGESTION_DCTCP = 2,
+    TCP_CONGESTION_BBR = 3,
+    TCP_CONGESTION_DCTCP_RATE = 4,
+    TCP_CONGESTION_TIMELY = 5,
+    TCP_CONGESTION_CONSTANT_RATE = 6,
     TCP_CONGESTION_COUNT
 };
+
+/** The algorithm that TCP_CONGESTION calls so; -1: none. */
+int tcp_congestion_by_name(const char *name);
+/** As TCP_CONGESTION calls it; NULL: no such number. */
+const char *tcp_congestion_name(unsigned id);
 
 /** Options of one connection (or inherited through a listener). */
 struct tcp_options_set {
@@ -386,10 +396,29 @@ struct tcp_connection_info {
     uint32_t segs_in, segs_out, data_segs_in, data_segs_out, delivered, dsack_dups;
     uint32_t reord_seen, rcv_ooopack;
     uint64_t send_queue_bytes, receive_queue_bytes; /**< Send-Q and Recv-Q of ss */
-    const char *congestion_name;                    /**< "cubic", "reno", "dctcp" */
+    const char *congestion_name;                    /**< as TCP_CONGESTION has it */
 };
 void tcp_get_info(const struct stack *stack, const struct tcp_connection *connection,
                   uint64_t now_ns, struct tcp_connection_info *info);
+
+/** What TCP_CC_INFO tells of the algorithm. */
+enum tcp_congestion_info_kind {
+    TCP_CONGESTION_INFO_NONE,
+    TCP_CONGESTION_INFO_DCTCP,
+    TCP_CONGESTION_INFO_BBR
+};
+struct tcp_congestion_info {
+    enum tcp_congestion_info_kind kind;
+    bool dctcp_enabled;                             /**< ECN was negotiated */
+    bool dctcp_ce;                                  /**< the latest arrival was marked */
+    uint32_t dctcp_alpha;                           /**< 1024ths */
+    uint32_t dctcp_marked_bytes, dctcp_acked_bytes; /**< in this window */
+    uint64_t bandwidth;                             /**< BBR: bytes per second */
+    uint32_t min_rtt_us;
+    uint32_t pacing_gain, cwnd_gain; /**< 256ths */
+};
+void tcp_get_congestion_info(const struct tcp_connection *connection,
+                             struct tcp_congestion_info *info);
 
 struct tcp_listener_info {
     struct ip_endpoint local;

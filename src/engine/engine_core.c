@@ -60,6 +60,7 @@ static void configure_stack(const struct engine *engine, unsigned index,
     config->fragments_bytes_max = FRAGMENTS_BYTES;
     config->core_index = (uint16_t)index;
     config->core_count = (uint16_t)engine->core_count;
+    config->tcp.congestion = options->congestion;
     /* A window must fit what each core keeps free of a tenant's receive region (tenant.c). */
     uint64_t share = ((uint64_t)options->arena_mib << 20) / 2 / engine->core_count;
     if (config->tcp.receive_buffer_max > share / 8)

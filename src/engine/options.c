@@ -218,6 +218,24 @@ static int add_policy_rule(struct engine_options *options, const char *value,
     return 0;
 }
 
+static int set_congestion(struct engine_options *options, const char *value,
+                          struct problem *problem)
+{
+    int id = tcp_congestion_by_name(value);
+    if (id >= 0) {
+        options->congestion = (uint8_t)id;
+        return 0;
+    }
+    char why[160] = "unknown algorithm (there are:";
+    for (unsigned i = 0; i < TCP_CONGESTION_COUNT; i++) {
+        size_t used = strlen(why);
+        (void)snprintf(why + used, sizeof(why) - used, " %s", tcp_congestion_name(i));
+    }
+    size_t used = strlen(why);
+    (void)snprintf(why + used, sizeof(why) - used, ")");
+    return refuse(problem, "congestion-control", value, why);
+}
+
 static int set_numeric_option(struct engine_options *options, const char *name, const char *value,
                               struct problem *problem)
 {
@@ -272,6 +290,8 @@ int engine_options_set(struct engine_options *options, const char *name, const c
             return refuse(&problem, name, value, "unknown backend (there is: memcpy)");
         return set_text(options->dma, name, value, &problem);
     }
+    if (strcmp(name, "congestion-control") == 0)
+        return set_congestion(options, value, &problem);
     if (strcmp(name, "log") == 0)
         return log_level_parse(value, &options->log_level)
                    ? 0
@@ -299,6 +319,7 @@ enum option_key {
     KEY_ARENA,
     KEY_CONNECTIONS,
     KEY_DMA,
+    KEY_CONGESTION,
     KEY_POLICY,
     KEY_LOG,
 };
@@ -325,6 +346,8 @@ static const struct argp_option option_table[] = {
      "Which sockets are offloaded, e.g. 'kernel connect port=22' (repeatable; the first that fits "
      "decides; see pnod(8))",
      0},
+    {"congestion-control", KEY_CONGESTION, "NAME", 0,
+     "Congestion control of sockets that choose none (default cubic)", 0},
     {"log", KEY_LOG, "LEVEL", 0, "error, warning, info or debug", 0},
     {NULL, 0, NULL, 0, NULL, 0},
 };

@@ -34,6 +34,7 @@ struct engine_options {
     uint32_t arena_mib; /**< of each tenant: half receive, half host region */
     uint32_t connections_max;
     char dma[OPTIONS_TEXT_MAX];
+    uint8_t congestion; /**< enum tcp_congestion_id, of sockets that choose none */
     uint32_t policy_count;
     struct link_policy_rule policy[LINK_POLICY_RULES_MAX];
     enum log_level log_level;

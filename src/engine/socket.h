@@ -58,8 +58,7 @@ struct socket_setup {
     struct tcp_options_set options;
     uint64_t defer_accept_ns;
     uint8_t bind_flags; /**< enum link_flag */
-    bool port_bound;    /**< stack_port_bind() holds `bound` */
-    struct ip_endpoint bound;
+    bool port_bound;    /**< stack_port_bind() holds `local` */
 };
 
 /** Shared by a listener's replicas on all cores. */

@@ -54,6 +54,10 @@ static const char *const congestion_names[] = {
     [LINK_CONGESTION_CUBIC] = "cubic",
     [LINK_CONGESTION_RENO] = "reno",
     [LINK_CONGESTION_DCTCP] = "dctcp",
+    [LINK_CONGESTION_BBR] = "bbr",
+    [LINK_CONGESTION_DCTCP_RATE] = "dctcp-rate",
+    [LINK_CONGESTION_TIMELY] = "timely",
+    [LINK_CONGESTION_CONSTANT_RATE] = "constant-rate",
 };
 
 static const struct known_option *find_known(int level, int name)
@@ -112,17 +116,6 @@ static int option_fd(struct socket *socket, int fd)
         return -errno;
     socket->shadow_fd = fd_make_internal(shadow);
     return socket->shadow_fd;
-}
-
-/* Source: Linux tcp_v4_syn_recv_sock(): an accepted socket has its SYN's TTL for this, and nobody
-   can set it on a TCP socket. The SYN's is not told here: what nearly all hosts send. */
-#define MULTICAST_TTL_OF_ACCEPTED 64
-
-static bool is_multicast_ttl(const struct socket *socket, int level, int name)
-{
-    if (socket->is_v6)
-        return level == IPPROTO_IPV6 && name == IPV6_MULTICAST_HOPS;
-    return level == IPPROTO_IP && name == IP_MULTICAST_TTL;
 }
 
 /* ---- setsockopt ---------------------------------------------------------------------------- */
@@ -357,7 +350,7 @@ static int get_maxseg(struct socket *socket, int fd, void *value, socklen_t *len
     return give_number((int32_t)info.tcpi_snd_mss, value, length);
 }
 
-int socket_get_error(struct socket *socket, void *value, socklen_t *length)
+static int get_error(struct socket *socket, void *value, socklen_t *length)
 {
     if (socket->link != NULL)
         engine_link_poll(socket->link);
@@ -421,13 +414,21 @@ static int get_own(struct socket *socket, int level, int name, void *value, sock
     }
 }
 
+/* What the engine uses for sockets that choose nothing; before there is one, Linux's default. */
+static int default_congestion(const struct socket *socket)
+{
+    const struct engine_link *link = socket->link;
+    uint32_t index = link != NULL ? link->hello.congestion : (uint32_t)LINK_CONGESTION_CUBIC;
+    return index < LINK_CONGESTION_COUNT ? (int)index : LINK_CONGESTION_CUBIC;
+}
+
 int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *value,
                       socklen_t *length)
 {
     if (user_memory_is_bad(length))
         return -EFAULT;
     if (level == SOL_SOCKET && name == SO_ERROR)
-        return socket_get_error(socket, value, length);
+        return get_error(socket, value, length);
     if (level == SOL_SOCKET && name == SO_ACCEPTCONN)
         return give_number(socket->state == SOCKET_LISTENING, value, length);
     if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY && socket->is_v6) {
@@ -442,7 +443,8 @@ int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *
     if (level == IPPROTO_TCP && name == TCP_CONGESTION) {
         char text[16] = "";
         bool set = socket->options.set & (1u << LINK_OPTION_CONGESTION);
-        int index = set ? socket->options.values[LINK_OPTION_CONGESTION] : LINK_CONGESTION_CUBIC;
+        int index =
+            set ? socket->options.values[LINK_OPTION_CONGESTION] : default_congestion(socket);
         memcpy(text, congestion_names[index], strlen(congestion_names[index]) + 1);
         return give(text, sizeof(text), value, length);
     }
@@ -452,10 +454,6 @@ int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *
             return result;
         if (socket->shadow_fd >= 0)
             fd = socket->shadow_fd;
-        if (is_multicast_ttl(socket, level, name) && socket->is_v6 && (int)*length < 0)
-            *length = sizeof(int); /* this level takes it as unsigned */
-        if (is_multicast_ttl(socket, level, name))
-            return give_number(MULTICAST_TTL_OF_ACCEPTED, value, length);
     }
     return REAL(getsockopt)(fd, level, name, value, length) < 0 ? -errno : 0;
 }

@@ -34,7 +34,7 @@
 #include "base/ip_address.h"
 
 /** Changes with every incompatible change of this file; a mismatch is refused in the hello. */
-#define LINK_ABI_VERSION 2
+#define LINK_ABI_VERSION 3
 
 #define LINK_CORES_MAX     8  /**< engine cores that one tenant can talk to */
 #define LINK_CHANNELS_MAX  64 /**< channels (threads with rings of their own) per process */
@@ -177,7 +177,12 @@ enum link_option {
 enum link_congestion {
     LINK_CONGESTION_CUBIC = 0,
     LINK_CONGESTION_RENO = 1,
-    LINK_CONGESTION_DCTCP = 2
+    LINK_CONGESTION_DCTCP = 2,
+    LINK_CONGESTION_BBR = 3,
+    LINK_CONGESTION_DCTCP_RATE = 4,
+    LINK_CONGESTION_TIMELY = 5,
+    LINK_CONGESTION_CONSTANT_RATE = 6,
+    LINK_CONGESTION_COUNT
 };
 
 /** One cache line, so that the consumer touches just the next slot. */
@@ -303,7 +308,6 @@ struct link_hello {
     uint8_t tenant_token[16];
     struct link_socket_name socket; /**< PASS */
     uint32_t process;               /**< SHARE: process_id */
-    uint64_t port_right[2]; /**< TENANT: from the hello's reply of an engine before; 0: none */
     char program[LINK_PROGRAM_MAX];
 };
 
@@ -319,9 +323,6 @@ struct link_hello_reply {
     uint16_t error; /**< errno; then `message` says why, in one line, and no descriptors come */
     char message[112];
     uint8_t tenant_token[16];
-    /** Says to the next engine at this control socket that the tenant might use ports below 1024
-        before it gave up that right: it may bind to them again. 0: it might not. */
-    uint64_t port_right[2];
     uint32_t process_id;
     uint32_t engine_cores;
     uint64_t arena_bytes;
@@ -333,6 +334,7 @@ struct link_hello_reply {
     uint32_t slots;               /**< in all */
     uint32_t host_slots;          /**< [0, host_slots) are the host's to allocate */
     uint32_t send_buffer_initial; /**< bytes that may be outstanding before the first SENT event */
+    uint32_t congestion;          /**< enum link_congestion, of sockets that choose none */
     uint32_t address_count;
     uint32_t gateway_v4; /**< 1: any IPv4 destination can be reached */
     uint32_t gateway_v6;

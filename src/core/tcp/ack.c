@@ -70,10 +70,8 @@ static void measure_rtt(struct stack *stack, struct tcp_connection *connection,
     facts->rtt_us = original_rtt_us(facts, facts->newest_sent_us);
     if (oldest_us == 0 && facts->acked > 0)
         oldest_us = facts->rtt_us = timestamp_rtt_us(connection, facts);
-    if (connection->congestion.ssthresh == TCP_SSTHRESH_INFINITE && facts->acked > 0 &&
-        facts->has_timestamp_echo)
-        tcp_hystart_sample(connection,
-                           tcp_timestamp_now(connection, facts->now_ns) - facts->timestamp_echo);
+    if (facts->acked > 0 && facts->rtt_us != 0)
+        tcp_hystart_sample(connection, facts->rtt_us);
     if (oldest_us == 0)
         return;
     /* A lone small segment's acknowledgement may have been delayed. */
@@ -239,6 +237,19 @@ static bool may_grow(const struct tcp_connection *connection, const struct tcp_a
            (facts->newly_sacked > 0 && connection->recovery.reordering > TCP_REORDERING_DEFAULT);
 }
 
+/** All else is known: what becomes of the window, and of the rate. */
+static void window_update_by_congestion(struct tcp_connection *connection,
+                                        const struct tcp_ack_facts *facts)
+{
+    if (tcp_congestion_controls(connection)) {
+        struct tcp_rate_sample sample;
+        tcp_delivery_sample(connection, facts, &sample);
+        tcp_congestion_of(connection)->control(connection, &sample);
+    } else if (may_grow(connection, facts)) {
+        tcp_cwnd_on_ack(connection, facts->delivered, facts->now_ns);
+    }
+}
+
 /** An acknowledgement of what is below snd_una still brings SACK blocks of use (as Linux). */
 static void old_ack_arrives(struct stack *stack, struct tcp_connection *connection,
                             const struct tcp_segment *segment, uint64_t now_ns)
@@ -259,6 +270,8 @@ static void old_ack_arrives(struct stack *stack, struct tcp_connection *connecti
     measure_rtt(stack, connection, &facts);
     acked_account(connection, &facts);
     tcp_recovery_on_ack(stack, connection, &facts);
+    if (tcp_congestion_controls(connection))
+        window_update_by_congestion(connection, &facts);
     tcp_output_request_if_wanted(stack, connection);
 }
 
@@ -300,11 +313,12 @@ enum drop_reason tcp_ack_arrives(struct stack *stack, struct tcp_connection *con
     acked_account(connection, &facts);
     if (hot->ecn && tcp_congestion_of(connection)->marks != NULL)
         tcp_congestion_of(connection)->marks(connection, facts.delivered, facts.congestion_echo);
+    if (tcp_congestion_controls(connection))
+        facts.congestion_echo = false; /* heeds marks by itself, or asks for none */
     tcp_recovery_on_ack(stack, connection, &facts);
     if (facts.timer_restart)
         tcp_send_timer_restart(stack, connection, now_ns);
-    if (may_grow(connection, &facts))
-        tcp_cwnd_on_ack(connection, facts.delivered, now_ns);
+    window_update_by_congestion(connection, &facts);
     persist_end(stack, connection);
     tcp_output_request_if_wanted(stack, connection);
     return DROP_NONE;

@@ -1,6 +1,7 @@
 /* tcp_connection_check(): every invariant of one connection that can be stated; traps. */
 #include "core/tcp/connection.h"
 #include "core/tcp/listener.h"
+#include "core/tcp/pacing.h"
 #include "core/tcp/receive.h"
 #include "core/tcp/sent.h"
 

@@ -6,6 +6,10 @@ static const struct tcp_congestion_control *const algorithms[TCP_CONGESTION_COUN
     [TCP_CONGESTION_CUBIC] = &tcp_congestion_cubic,
     [TCP_CONGESTION_NEWRENO] = &tcp_congestion_newreno,
     [TCP_CONGESTION_DCTCP] = &tcp_congestion_dctcp,
+    [TCP_CONGESTION_BBR] = &tcp_congestion_bbr,
+    [TCP_CONGESTION_DCTCP_RATE] = &tcp_congestion_dctcp_rate,
+    [TCP_CONGESTION_TIMELY] = &tcp_congestion_timely,
+    [TCP_CONGESTION_CONSTANT_RATE] = &tcp_congestion_constant_rate,
 };
 
 #define INITIAL_WINDOW_SEGMENTS 10
@@ -15,23 +19,47 @@ const struct tcp_congestion_control *tcp_congestion_find(uint8_t id)
     return algorithms[id < TCP_CONGESTION_COUNT ? id : TCP_CONGESTION_CUBIC];
 }
 
+static bool is_same(const char *a, const char *b)
+{
+    while (*a != '\0' && *a == *b) {
+        a++;
+        b++;
+    }
+    return *a == *b;
+}
+
+int tcp_congestion_by_name(const char *name)
+{
+    for (int id = 0; id < TCP_CONGESTION_COUNT; id++)
+        if (is_same(algorithms[id]->name, name))
+            return id;
+    return -1;
+}
+
+const char *tcp_congestion_name(unsigned id)
+{
+    return id < TCP_CONGESTION_COUNT ? algorithms[id]->name : NULL;
+}
+
 uint32_t tcp_cwnd_initial(const struct tcp_connection *connection)
 {
     uint32_t segments = connection->syn_timeouts > 1 ? 1 : INITIAL_WINDOW_SEGMENTS;
     return segments * connection->hot.mss;
 }
 
-void tcp_cwnd_init(struct stack *stack, struct tcp_connection *connection)
+void tcp_cwnd_init(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     connection->congestion.ssthresh = TCP_SSTHRESH_INFINITE;
     connection->hot.cwnd = tcp_cwnd_initial(connection);
-    tcp_congestion_changed(stack, connection);
+    tcp_congestion_changed(stack, connection, now_ns);
 }
 
-void tcp_congestion_changed(struct stack *stack, struct tcp_connection *connection)
+void tcp_congestion_changed(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     tcp_pacing_update(stack, connection);
-    tcp_congestion_of(connection)->init(connection);
+    if (tcp_congestion_controls(connection))
+        connection->congestion.ssthresh = TCP_SSTHRESH_INFINITE; /* it has none */
+    tcp_congestion_of(connection)->init(stack, connection, now_ns);
 }
 
 /** Whether the window, not the application, determines how much is in flight. */
@@ -87,10 +115,16 @@ void tcp_cwnd_restart_if_idle(struct tcp_connection *connection, uint64_t now_ns
     struct tcp_congestion *congestion = &connection->congestion;
     struct tcp_hot *hot = &connection->hot;
     uint64_t rto_ns = congestion->rto_us * NS_PER_US;
+    const struct tcp_congestion_control *algorithm = tcp_congestion_of(connection);
+    if (algorithm->control != NULL) {
+        if (algorithm->restart != NULL)
+            algorithm->restart(connection, now_ns);
+        return;
+    }
     if (congestion->last_sent_ns == 0 || now_ns - congestion->last_sent_ns <= rto_ns)
         return;
     uint64_t idle_ns = now_ns - congestion->last_sent_ns;
-    tcp_congestion_of(connection)->resume(connection, idle_ns);
+    algorithm->resume(connection, idle_ns);
     uint32_t restart = tcp_cwnd_initial(connection);
     if (hot->cwnd <= restart)
         return;

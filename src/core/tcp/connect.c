@@ -101,7 +101,7 @@ void tcp_establish(struct stack *stack, struct tcp_connection *connection, uint6
     hot->syn_due = false;
     tcp_set_state(stack, connection, TCP_STATE_ESTABLISHED);
     tcp_mss_update(connection);
-    tcp_cwnd_init(stack, connection);
+    tcp_cwnd_init(stack, connection, now_ns);
     tcp_window_established(connection, now_ns);
     tcp_send_timer_restart(stack, connection, now_ns);
     tcp_keepalive_update(stack, connection, now_ns);
@@ -138,7 +138,7 @@ int tcp_connect(struct stack *stack, const struct tcp_connect_request *request, 
         .local_port = request->local.port,
         .remote_port = request->remote.port,
     };
-    if (ip_address_is_any(&flow.remote))
+    if (flow.remote_port == 0 || ip_address_is_any(&flow.remote))
         return -EINVAL;
     if (ip_address_is_multicast(&flow.remote))
         return -ENETUNREACH;

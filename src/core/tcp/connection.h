@@ -283,14 +283,6 @@ struct tcp_congestion {
     union tcp_congestion_private own;
 };
 
-/** Pacing. In an area that the stack keeps for each connection, untouched while it is not paced. */
-struct tcp_pacing {
-    uint64_t rate;       /**< bytes per second, where the algorithm sets one */
-    uint64_t next_ns;    /**< when what was sent has been paid for */
-    uint64_t late_ns;    /**< how late the present burst began, as far as not made up for */
-    uint32_t burst_left; /**< bytes of the present burst that may follow at once */
-};
-
 /** What limits sending; Linux's order: a later one hides an earlier. */
 enum tcp_chrono {
     TCP_CHRONO_IDLE,
@@ -321,6 +313,8 @@ struct tcp_statistics {
     uint32_t segments_in, segments_out, data_segments_in, data_segments_out;
     uint32_t retransmitted_segments, delivered_segments, dsacks, out_of_order, reordering_seen;
 };
+
+struct tcp_pacing;
 
 struct tcp_connection {
     alignas(64) struct tcp_hot hot;

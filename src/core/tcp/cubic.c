@@ -28,8 +28,10 @@ static uint32_t cube_root(uint64_t x)
     return (uint32_t)root;
 }
 
-static void cubic_init(struct tcp_connection *connection)
+static void cubic_init(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
+    (void)stack;
+    (void)now_ns;
     connection->congestion.own = (union tcp_congestion_private){0};
     connection->congestion.fraction = 0;
 }

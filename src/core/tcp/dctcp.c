@@ -8,8 +8,10 @@
 #define GAIN_SHIFT 4
 #define ALPHA_MAX  1024
 
-static void dctcp_init(struct tcp_connection *connection)
+static void dctcp_init(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
+    (void)stack;
+    (void)now_ns;
     connection->congestion.own = (union tcp_congestion_private){0};
     connection->congestion.own.dctcp.alpha = ALPHA_MAX;
     connection->congestion.own.dctcp.window_end = connection->hot.snd_nxt;
@@ -55,6 +57,18 @@ static void dctcp_timeout(struct tcp_connection *connection)
     connection->congestion.fraction = 0;
 }
 
+static void dctcp_fill_info(const struct tcp_connection *connection,
+                            struct tcp_congestion_info *info)
+{
+    const struct tcp_dctcp *dctcp = &connection->congestion.own.dctcp;
+    info->kind = TCP_CONGESTION_INFO_DCTCP;
+    info->dctcp_enabled = connection->hot.ecn;
+    info->dctcp_ce = connection->hot.ece_due;
+    info->dctcp_alpha = dctcp->alpha;
+    info->dctcp_marked_bytes = dctcp->marked;
+    info->dctcp_acked_bytes = dctcp->acked;
+}
+
 const struct tcp_congestion_control tcp_congestion_dctcp = {
     .name = "dctcp",
     .init = dctcp_init,
@@ -62,6 +76,7 @@ const struct tcp_congestion_control tcp_congestion_dctcp = {
     .avoid = tcp_reno_avoid,
     .resume = dctcp_resume,
     .marks = dctcp_marks,
+    .fill_info = dctcp_fill_info,
     .needs_ecn = true,
     .timeout = dctcp_timeout,
 };

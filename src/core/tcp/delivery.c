@@ -28,18 +28,27 @@ void tcp_delivery_record_sent(struct tcp_connection *connection, struct tcp_sent
     record->app_limited = delivery->limited;
 }
 
+/** How long it took until what the sample stands for had arrived; 0: not known well enough, ACKs
+    came compressed. */
+static uint32_t sample_interval_us(const struct tcp_connection *connection,
+                                   const struct tcp_sent *sample)
+{
+    uint32_t send_us = sample->sent_us - sample->first_sent_us;
+    uint32_t ack_us = connection->delivery.delivered_us - sample->delivered_us;
+    uint32_t interval_us = send_us > ack_us ? send_us : ack_us;
+    uint32_t min_rtt_us = connection->congestion.min_rtt_us;
+    return min_rtt_us == UINT32_MAX || interval_us >= min_rtt_us ? interval_us : 0;
+}
+
 /** The sample has arrived: GenerateRateSample() of the draft. */
 static void sample_take(struct tcp_connection *connection, const struct tcp_sent *sample)
 {
     struct tcp_delivery *delivery = &connection->delivery;
-    uint32_t send_us = sample->sent_us - sample->first_sent_us;
-    uint32_t ack_us = delivery->delivered_us - sample->delivered_us;
-    uint32_t interval_us = send_us > ack_us ? send_us : ack_us;
+    uint32_t interval_us = sample_interval_us(connection, sample);
     uint32_t bytes = delivery->delivered - sample->delivered;
     delivery->first_sent_us = sample->sent_us;
-    uint32_t min_rtt_us = connection->congestion.min_rtt_us;
-    if (interval_us == 0 || (min_rtt_us != UINT32_MAX && interval_us < min_rtt_us))
-        return; /* ACKs came compressed: says nothing */
+    if (interval_us == 0)
+        return;
     uint64_t rate = (uint64_t)bytes * delivery->rate_interval_us;
     bool faster = rate >= (uint64_t)delivery->rate_bytes * interval_us;
     if (sample->app_limited && !faster)
@@ -60,6 +69,36 @@ void tcp_delivery_acked(struct tcp_connection *connection, const struct tcp_ack_
         sample_take(connection, &facts->sample);
 }
 
+void tcp_delivery_sample(const struct tcp_connection *connection, const struct tcp_ack_facts *facts,
+                         struct tcp_rate_sample *rs)
+{
+    const struct tcp_delivery *delivery = &connection->delivery;
+    const struct tcp_sent *sample = &facts->sample;
+    *rs = (struct tcp_rate_sample){.now_ns = facts->now_ns,
+                                   .newly_acked = facts->delivered,
+                                   .newly_lost = facts->newly_lost,
+                                   .rtt_us = facts->rtt_us};
+    if (!facts->sampled)
+        return;
+    rs->has_data = true;
+    rs->prior_delivered = sample->delivered;
+    rs->delivered = delivery->delivered - sample->delivered;
+    rs->tx_in_flight = sample->in_flight;
+    rs->lost = delivery->lost - sample->lost;
+    rs->is_app_limited = sample->app_limited;
+    uint32_t interval_us = sample_interval_us(connection, sample);
+    if (interval_us != 0)
+        rs->rate = (uint64_t)rs->delivered * 1000000 / interval_us;
+}
+
+void tcp_delivery_mark_limited(struct tcp_connection *connection)
+{
+    struct tcp_delivery *delivery = &connection->delivery;
+    uint32_t pipe = tcp_pipe(connection);
+    delivery->limited = true;
+    delivery->limited_until = delivery->delivered + (pipe > 0 ? pipe : 1);
+}
+
 void tcp_delivery_lost(struct tcp_connection *connection, uint32_t bytes)
 {
     connection->delivery.lost += bytes;
@@ -67,12 +106,8 @@ void tcp_delivery_lost(struct tcp_connection *connection, uint32_t bytes)
 
 void tcp_delivery_application_writes(struct tcp_connection *connection)
 {
-    struct tcp_delivery *delivery = &connection->delivery;
-    uint32_t pipe = tcp_pipe(connection);
-    if (tcp_unsent(connection) >= connection->hot.mss || pipe >= connection->hot.cwnd)
-        return;
-    delivery->limited = true;
-    delivery->limited_until = delivery->delivered + (pipe > 0 ? pipe : 1);
+    if (tcp_unsent(connection) < connection->hot.mss && tcp_pipe(connection) < connection->hot.cwnd)
+        tcp_delivery_mark_limited(connection);
 }
 
 static enum tcp_chrono chrono_now(const struct tcp_connection *connection)

@@ -15,6 +15,23 @@
 
 struct tcp_ack_facts;
 
+/** What one ACK tells of how fast data arrives (the draft's RS). */
+struct tcp_rate_sample {
+    uint64_t now_ns;
+    uint64_t rate;            /**< bytes per second; 0: no sample */
+    uint32_t delivered;       /**< bytes that arrived while the newest segment was on its way */
+    uint32_t prior_delivered; /**< delivered in all, when that segment was sent */
+    uint32_t newly_acked, newly_lost; /**< bytes, by this ACK */
+    uint32_t rtt_us;                  /**< of the newest segment sent once; 0 none */
+    uint32_t tx_in_flight;            /**< when the newest segment was sent, with it */
+    uint32_t lost;                    /**< bytes lost since then */
+    bool has_data;                    /**< the above four are valid */
+    bool is_app_limited;
+};
+
+/** From now on, until what is in flight has arrived, samples say nothing of the path. */
+void tcp_delivery_mark_limited(struct tcp_connection *connection);
+
 /** A new connection: nothing measured. */
 void tcp_delivery_init(struct tcp_connection *connection);
 
@@ -24,6 +41,10 @@ void tcp_delivery_record_sent(struct tcp_connection *connection, struct tcp_sent
 
 /** An ACK says that bytes have arrived. snd_una is up to date. */
 void tcp_delivery_acked(struct tcp_connection *connection, const struct tcp_ack_facts *facts);
+
+/** What this ACK tells, once losses have been looked for. */
+void tcp_delivery_sample(const struct tcp_connection *connection, const struct tcp_ack_facts *facts,
+                         struct tcp_rate_sample *rs);
 
 /** Bytes were found lost. */
 void tcp_delivery_lost(struct tcp_connection *connection, uint32_t bytes);

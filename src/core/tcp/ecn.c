@@ -8,8 +8,10 @@
 
 void tcp_ecn_request(struct stack *stack, struct tcp_connection *connection)
 {
-    connection->hot.ecn = stack_get_config(stack)->tcp.ecn == TCP_ECN_REQUEST ||
-                          tcp_congestion_of(connection)->needs_ecn;
+    const struct tcp_congestion_control *algorithm = tcp_congestion_of(connection);
+    connection->hot.ecn =
+        !algorithm->ignores_ecn &&
+        (stack_get_config(stack)->tcp.ecn == TCP_ECN_REQUEST || algorithm->needs_ecn);
 }
 
 void tcp_ecn_negotiate(struct stack *stack, struct tcp_connection *connection,
@@ -21,8 +23,8 @@ void tcp_ecn_negotiate(struct stack *stack, struct tcp_connection *connection,
     if (connection->passive) {
         /* A SYN in an ECN-capable packet is not of RFC 3168: only DCTCP sends it. */
         bool needed = tcp_congestion_of(connection)->needs_ecn;
-        bool allowed =
-            stack_get_config(stack)->tcp.ecn != TCP_ECN_OFF && segment->ecn == ECN_NOT_ECT;
+        bool allowed = stack_get_config(stack)->tcp.ecn != TCP_ECN_OFF &&
+                       segment->ecn == ECN_NOT_ECT && !tcp_congestion_of(connection)->ignores_ecn;
         hot->ecn = (segment->flags & TCP_SYN) && ece && cwr && (allowed || needed);
     } else if (segment->flags & TCP_ACK) {
         hot->ecn = hot->ecn && ece && !cwr;
@@ -59,7 +61,9 @@ void tcp_ecn_payload_arrives(struct stack *stack, struct tcp_connection *connect
 void tcp_ecn_output(struct tcp_connection *connection, bool fresh, struct tcp_output *output)
 {
     struct tcp_hot *hot = &connection->hot;
-    if (fresh || tcp_congestion_of(connection)->needs_ecn)
+    const struct tcp_congestion_control *algorithm = tcp_congestion_of(connection);
+    /* One that came to ignore marks after the handshake stops asking for them. */
+    if ((fresh && !algorithm->ignores_ecn) || algorithm->needs_ecn)
         output->ecn = ECN_ECT_0;
     if (hot->ece_due)
         output->flags |= TCP_ECE;

@@ -8,8 +8,7 @@
  * the bottleneck's rate, so once such a train is half a round trip long, the window that doubles
  * next is what the path holds. That ends slow start at once.
  *
- * Samples are the timestamps' milliseconds, one per ACK, fine enough for thresholds of 4 ms and
- * more; the timed segment (rto.h) is but one per round. Without timestamps slow start is plain.
+ * Each ACK of a segment that was sent once is a sample.
  */
 #include "core/tcp/congestion.h"
 
@@ -31,13 +30,12 @@ static bool is_initial_slow_start(const struct tcp_connection *connection)
     return connection->congestion.ssthresh == TCP_SSTHRESH_INFINITE;
 }
 
-void tcp_hystart_sample(struct tcp_connection *connection, uint32_t rtt_ms)
+void tcp_hystart_sample(struct tcp_connection *connection, uint32_t rtt_us)
 {
     struct tcp_hystart *hystart = &connection->congestion.own.hystart;
     if (!is_initial_slow_start(connection) ||
         tcp_congestion_of(connection)->slow_start != tcp_hystart_slow_start)
         return;
-    uint32_t rtt_us = rtt_ms < 1000000 ? 1000 * (rtt_ms + 1) : UINT32_MAX;
     if (hystart->current_min_us == 0 || rtt_us < hystart->current_min_us)
         hystart->current_min_us = rtt_us;
     if (hystart->samples < RTT_SAMPLES)

@@ -102,6 +102,17 @@ static void fill_statistics(const struct tcp_connection *connection,
     info->rcv_ooopack = statistics->out_of_order;
 }
 
+void tcp_get_congestion_info(const struct tcp_connection *connection,
+                             struct tcp_congestion_info *info)
+{
+    *info = (struct tcp_congestion_info){.kind = TCP_CONGESTION_INFO_NONE};
+    /* What sets a rate has its state once it was begun, when the handshake is done. */
+    const struct tcp_congestion_control *algorithm = tcp_congestion_of(connection);
+    bool begun = !algorithm->sets_rate || connection->hot.paced;
+    if (algorithm->fill_info != NULL && begun)
+        algorithm->fill_info(connection, info);
+}
+
 void tcp_get_info(const struct stack *stack, const struct tcp_connection *connection,
                   uint64_t now_ns, struct tcp_connection_info *info)
 {

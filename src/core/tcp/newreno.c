@@ -1,8 +1,10 @@
 /* NewReno's window (RFC 5681 §3.1): halve on loss, one segment per round trip otherwise. */
 #include "core/tcp/congestion.h"
 
-static void newreno_init(struct tcp_connection *connection)
+static void newreno_init(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
+    (void)stack;
+    (void)now_ns;
     connection->congestion.fraction = 0;
 }
 

@@ -316,8 +316,6 @@ static bool emit_new(const struct emission *e, bool ignore_cwnd)
     if (available == 0 && !fin)
         return false;
     uint32_t pipe = tcp_pipe(connection);
-    if (pipe == 0)
-        tcp_cwnd_restart_if_idle(connection, e->now_ns);
     uint32_t cwnd_free = hot->cwnd > pipe ? hot->cwnd - pipe : 0;
     if (ignore_cwnd || (pipe == 0 && cwnd_free < e->mss))
         cwnd_free = e->mss;

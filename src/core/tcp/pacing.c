@@ -75,6 +75,11 @@ bool tcp_pacing_allows(struct stack *stack, struct tcp_connection *connection, u
     return false;
 }
 
+uint32_t tcp_pacing_quantum(const struct tcp_connection *connection)
+{
+    return quantum(connection, tcp_pacing_rate(connection));
+}
+
 uint32_t tcp_pacing_burst_bytes(const struct tcp_connection *connection)
 {
     const struct tcp_pacing *pacing = connection->pacing;

@@ -14,7 +14,22 @@
 #ifndef PNO_CORE_TCP_PACING_H
 #define PNO_CORE_TCP_PACING_H
 
+#include "core/tcp/bbr.h"
 #include "core/tcp/connection.h"
+#include "core/tcp/rate_based.h"
+
+/** Pacing. In an area that the stack keeps for each connection, untouched while it is not paced. */
+struct tcp_pacing {
+    uint64_t rate;       /**< bytes per second, where the algorithm sets one */
+    uint64_t next_ns;    /**< when what was sent has been paid for */
+    uint64_t late_ns;    /**< how late the present burst began, as far as not made up for */
+    uint32_t burst_left; /**< bytes of the present burst that may follow at once */
+    /** What an algorithm that sets the rate keeps. */
+    union {
+        struct tcp_bbr bbr;
+        struct tcp_rate_based rate_based;
+    } own;
+};
 
 /**
  * Begin pacing if the connection's options or its algorithm ask for it. As in Linux, once begun it
@@ -32,6 +47,9 @@ bool tcp_pacing_allows(struct stack *stack, struct tcp_connection *connection, u
 
 /** The most that one segmentation offload may take now, bytes. */
 uint32_t tcp_pacing_burst_bytes(const struct tcp_connection *connection);
+
+/** A burst at the present rate, bytes. */
+uint32_t tcp_pacing_quantum(const struct tcp_connection *connection);
 
 /** Payload of a paced connection was sent. */
 void tcp_pacing_sent(struct tcp_connection *connection, uint32_t bytes, uint64_t now_ns);

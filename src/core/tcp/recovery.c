@@ -345,7 +345,8 @@ static void tail_probe_check(struct tcp_connection *connection, const struct tcp
     } else if (hot->snd_una > recovery->tail_probe) {
         reduction_begin(connection);
         tcp_undo_forget(connection);
-        hot->cwnd = connection->congestion.ssthresh;
+        if (!tcp_congestion_controls(connection))
+            hot->cwnd = connection->congestion.ssthresh;
         open_enter(connection);
     } else if (facts->acked == 0 && facts->newly_sacked == 0) {
         recovery->tail_probe = 0; /* a duplicate ACK: both copies arrived */
@@ -415,7 +416,7 @@ void tcp_recovery_on_ack(struct stack *stack, struct tcp_connection *connection,
     tail_probe_check(connection, facts);
     state_machine(stack, connection, facts);
     facts->newly_lost = connection->delivery.lost - lost_before;
-    if (is_reducing(connection))
+    if (is_reducing(connection) && !tcp_congestion_controls(connection))
         prr_update(connection, facts);
 }
 
@@ -463,7 +464,8 @@ void tcp_recovery_reorder_expired(struct stack *stack, struct tcp_connection *co
     if (connection->delivery.lost != lost_before) {
         if (hot->ca_state != TCP_CA_RECOVERY) {
             recovery_enter(connection, false);
-            hot->cwnd = tcp_pipe(connection) + hot->mss; /* PRR, of one segment */
+            if (!tcp_congestion_controls(connection))
+                hot->cwnd = tcp_pipe(connection) + hot->mss; /* PRR, of one segment */
         }
         tcp_output_request(stack, connection);
     }

@@ -13,7 +13,6 @@ int tcp_send(struct stack *stack, struct tcp_connection *connection, uint64_t by
              uint64_t now_ns)
 {
     struct tcp_hot *hot = &connection->hot;
-    (void)now_ns;
     switch ((enum tcp_state)hot->state) {
     case TCP_STATE_CLOSED:
         return connection->error != 0 ? -ECONNRESET : -EPIPE;
@@ -25,6 +24,8 @@ int tcp_send(struct stack *stack, struct tcp_connection *connection, uint64_t by
     if (hot->fin_queued || connection->fin_after_handshake || hot->state == TCP_STATE_TIME_WAIT)
         return -EPIPE;
     tcp_delivery_application_writes(connection);
+    if (tcp_outstanding(connection) == 0)
+        tcp_cwnd_restart_if_idle(connection, now_ns);
     hot->snd_end += bytes;
     hot->more = more;
     tcp_output_request_if_wanted(stack, connection);
@@ -40,7 +41,7 @@ void tcp_set_options(struct stack *stack, struct tcp_connection *connection,
     if (connection->hot.state == TCP_STATE_CLOSED)
         return;
     if (tcp_is_synchronized(connection) && options->congestion != before.congestion)
-        tcp_congestion_changed(stack, connection);
+        tcp_congestion_changed(stack, connection, now_ns);
     else if (tcp_is_synchronized(connection))
         tcp_pacing_update(stack, connection);
     if (options->receive_buffer != 0)

@@ -68,6 +68,8 @@ void tcp_undo(struct tcp_connection *connection)
         if (congestion->ssthresh == TCP_SSTHRESH_INFINITE)
             tcp_hystart_restart(connection);
     }
+    if (tcp_congestion_of(connection)->undo != NULL)
+        tcp_congestion_of(connection)->undo(connection);
     tcp_undo_forget(connection);
     recovery->rack.advanced = true; /* it may see losses anew */
 }

@@ -5,6 +5,17 @@
 #include "engine/socket.h"
 #include "hostlink/abi.h"
 
+/* One numbering for the link and the stack. */
+_Static_assert((int)LINK_CONGESTION_CUBIC == (int)TCP_CONGESTION_CUBIC, "cubic");
+_Static_assert((int)LINK_CONGESTION_RENO == (int)TCP_CONGESTION_NEWRENO, "reno");
+_Static_assert((int)LINK_CONGESTION_DCTCP == (int)TCP_CONGESTION_DCTCP, "dctcp");
+_Static_assert((int)LINK_CONGESTION_BBR == (int)TCP_CONGESTION_BBR, "bbr");
+_Static_assert((int)LINK_CONGESTION_DCTCP_RATE == (int)TCP_CONGESTION_DCTCP_RATE, "dctcp-rate");
+_Static_assert((int)LINK_CONGESTION_TIMELY == (int)TCP_CONGESTION_TIMELY, "timely");
+_Static_assert((int)LINK_CONGESTION_CONSTANT_RATE == (int)TCP_CONGESTION_CONSTANT_RATE,
+               "constant-rate");
+_Static_assert((int)LINK_CONGESTION_COUNT == (int)TCP_CONGESTION_COUNT, "no more");
+
 /** The values an option may have; those of Linux, as far as they matter to the stack. */
 struct option_range {
     int64_t minimum, maximum;
@@ -22,7 +33,7 @@ static const struct option_range ranges[LINK_OPTION_COUNT] = {
     [LINK_OPTION_SEND_BUFFER] = {0, INT32_MAX},
     [LINK_OPTION_MAXSEG] = {0, 32767},
     [LINK_OPTION_QUICKACK] = {0, 1},
-    [LINK_OPTION_CONGESTION] = {LINK_CONGESTION_CUBIC, LINK_CONGESTION_RENO},
+    [LINK_OPTION_CONGESTION] = {0, LINK_CONGESTION_COUNT - 1},
     [LINK_OPTION_LINGER2_S] = {-1, INT32_MAX},
     [LINK_OPTION_SYNCNT] = {1, 127},
     [LINK_OPTION_WINDOW_CLAMP] = {0, INT32_MAX},
@@ -84,9 +95,7 @@ static void change(struct tcp_options_set *options, uint32_t option, uint64_t va
         options->quickack = value != 0;
         break;
     case LINK_OPTION_CONGESTION:
-        options->congestion = value == LINK_CONGESTION_RENO    ? TCP_CONGESTION_NEWRENO
-                              : value == LINK_CONGESTION_DCTCP ? TCP_CONGESTION_DCTCP
-                                                               : TCP_CONGESTION_CUBIC;
+        options->congestion = (uint8_t)value;
         break;
     case LINK_OPTION_WINDOW_CLAMP:
         options->window_clamp = (uint32_t)value;
