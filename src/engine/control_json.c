@@ -186,7 +186,7 @@ static json_t *port_json(const struct port *port)
 /** What a tenant has on one core; taken by the core. */
 struct tenant_usage {
     const struct tenant *tenant;
-    uint64_t receive_bytes, garbage;
+    uint64_t receive_bytes, garbage, refused;
 };
 
 static void add_usage(struct engine_core *core, void *context)
@@ -195,6 +195,8 @@ static void add_usage(struct engine_core *core, void *context)
     const struct tenant_core *part = &usage->tenant->cores[core->index];
     usage->receive_bytes += part->receive_pool.statistics.bytes_in_use;
     usage->garbage += part->garbage_descriptors;
+    usage->refused += part->sockets_share.refused + part->holders.refused +
+                      part->rx_chunks.refused + part->listeners_refused;
 }
 
 static json_t *tenant_json(const struct control *control, struct tenant *tenant)
@@ -212,10 +214,11 @@ static json_t *tenant_json(const struct control *control, struct tenant *tenant)
     for (unsigned i = 0; i < control->engine->core_count; i++)
         engine_core_call(control->engine->cores[i], add_usage, &usage);
     uint32_t sockets = atomic_load_explicit(&tenant->sockets_live, memory_order_relaxed);
-    return json_pack("{s:i, s:I, s:I, s:i, s:i, s:I, s:o}", "tenant", (int)tenant->id,
+    return json_pack("{s:i, s:I, s:I, s:i, s:i, s:I, s:I, s:o}", "tenant", (int)tenant->id,
                      "arena_bytes", (json_int_t)tenant->layout.arena_bytes, "receive_bytes_in_use",
                      (json_int_t)usage.receive_bytes, "sockets", (int)sockets, "channels",
-                     (int)channels, "garbage_descriptors", (json_int_t)usage.garbage, "processes",
+                     (int)channels, "garbage_descriptors", (json_int_t)usage.garbage,
+                     "quota_refused", (json_int_t)usage.refused, "processes",
                      control_json_processes(processes, count));
 }
 

@@ -97,7 +97,7 @@ static void count_sockets(struct engine_core *core, void *context)
     collection->capacity = stack_get_counters(core->stack)->connections_now;
     LIST_FOREACH(tenant, &core->tenants, link)
     {
-        collection->capacity += tenant->socket_count;
+        collection->capacity += tenant->sockets_share.in_use;
     }
 }
 

@@ -23,7 +23,6 @@
 
 #define FRAME_RING_SLOTS   4096
 #define DMA_OPERATIONS_MAX 4096
-#define LISTENERS_MAX      16384
 #define FRAGMENTS_BYTES    (UINT32_C(4) << 20)
 
 /** Times that events and transmission may cause one another in engine_core_settle(). */
@@ -56,7 +55,7 @@ static void configure_stack(const struct engine *engine, unsigned index,
     memcpy(config->secret, engine->secret, sizeof(config->secret));
     (void)getrandom(&config->random_seed, sizeof(config->random_seed), 0);
     config->connections_max = options->connections_max;
-    config->listeners_max = LISTENERS_MAX;
+    config->listeners_max = ENGINE_CORE_LISTENERS_MAX;
     config->fragments_bytes_max = FRAGMENTS_BYTES;
     config->core_index = (uint16_t)index;
     config->core_count = (uint16_t)engine->core_count;

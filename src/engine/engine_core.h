@@ -21,6 +21,9 @@
 #include "engine/tenant.h"
 #include "engine/wakeup.h"
 
+/** Listeners of all tenants. */
+#define ENGINE_CORE_LISTENERS_MAX 16384
+
 struct capture_ring;
 struct rte_ring;
 struct engine_core;

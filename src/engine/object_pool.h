@@ -26,4 +26,28 @@ void object_pool_destroy(struct object_pool *pool);
 void *object_pool_take(struct object_pool *pool);
 void object_pool_give(struct object_pool *pool, void *object);
 
+/** What one user may have of a pool that others use too. */
+struct object_share {
+    struct object_pool *pool;
+    uint32_t in_use, limit;
+    uint64_t refused; /**< times that the limit was met */
+};
+
+static inline void *object_share_take(struct object_share *share)
+{
+    if (share->in_use == share->limit) {
+        share->refused++;
+        return NULL;
+    }
+    void *object = object_pool_take(share->pool);
+    share->in_use += object != NULL;
+    return object;
+}
+
+static inline void object_share_give(struct object_share *share, void *object)
+{
+    object_pool_give(share->pool, object);
+    share->in_use--;
+}
+
 #endif

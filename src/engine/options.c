@@ -10,6 +10,7 @@
 
 #include "engine/config.h"
 #include "engine/engine.h"
+#include "engine/tenant.h"
 #include "hostlink/policy_rule.h"
 
 #define CONNECTIONS_DEFAULT 262144
@@ -444,6 +445,21 @@ static void use_first_allowed_cpu(struct engine_options *options)
     }
 }
 
+/** Half of an arena is the host's; something of that must be left for payload. */
+static void check_arena(const struct engine_options *options)
+{
+    char text[OPTIONS_TEXT_MAX];
+    uint64_t slots = TENANT_HOST_SLOTS + (uint64_t)options->connections_max * options->core_count;
+    uint64_t least_mib = (slots * LINK_HOST_SLOT_BYTES * 2 >> 20) + 2;
+    if (options->arena_mib >= least_mib)
+        return;
+    (void)snprintf(text, sizeof(text),
+                   "--arena-mb %u: at least %llu for --connections %u on %u core(s)",
+                   options->arena_mib, (unsigned long long)least_mib, options->connections_max,
+                   options->core_count);
+    fail(text);
+}
+
 void engine_options_parse(struct engine_options *options, int argc, char **argv)
 {
     static const struct argp parser = {
@@ -461,4 +477,5 @@ void engine_options_parse(struct engine_options *options, int argc, char **argv)
         fail("no address given: --addr ADDRESS/LENGTH");
     if (options->core_count == 0)
         use_first_allowed_cpu(options);
+    check_arena(options);
 }

@@ -18,13 +18,13 @@ bool rx_buffer_extend(struct rx_buffer *buffer, const struct rx_memory *memory, 
     uint64_t start = buffer->tail != NULL ? buffer->tail->start + buffer->tail->bytes : base;
     while (start < end) {
         struct chunk got;
-        struct rx_chunk *chunk = object_pool_take(memory->chunks);
+        struct rx_chunk *chunk = object_share_take(memory->chunks);
         if (chunk == NULL)
             return false;
         uint64_t wanted = wanted_bytes(buffer, start, end);
         if (!chunk_pool_allocate(memory->pool, wanted, &got) &&
             !chunk_pool_allocate(memory->pool, CHUNK_BYTES_MIN, &got)) {
-            object_pool_give(memory->chunks, chunk);
+            object_share_give(memory->chunks, chunk);
             return false;
         }
         *chunk = (struct rx_chunk){.start = start, .arena_offset = got.offset, .bytes = got.bytes};
@@ -62,7 +62,7 @@ static void drop_head(struct rx_buffer *buffer, const struct rx_memory *memory)
     if (buffer->head == NULL)
         buffer->tail = NULL;
     chunk_pool_free(memory->pool, chunk->arena_offset);
-    object_pool_give(memory->chunks, chunk);
+    object_share_give(memory->chunks, chunk);
 }
 
 void rx_buffer_consume(struct rx_buffer *buffer, const struct rx_memory *memory, uint64_t offset,

@@ -26,7 +26,7 @@ struct rx_buffer {
 
 /** What a core's buffers are made of. */
 struct rx_memory {
-    struct object_pool *chunks;
+    struct object_share *chunks;
     struct chunk_pool *pool;
 };
 

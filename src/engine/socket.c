@@ -11,7 +11,7 @@
 
 static struct rx_memory rx_memory(struct engine_socket *socket)
 {
-    return (struct rx_memory){.chunks = &socket_core(socket)->rx_chunks,
+    return (struct rx_memory){.chunks = &socket->tenant->rx_chunks,
                               .pool = &socket->tenant->receive_pool};
 }
 
@@ -19,9 +19,7 @@ static struct rx_memory rx_memory(struct engine_socket *socket)
 
 struct engine_socket *socket_create(struct tenant_core *tenant, struct link_socket_name name)
 {
-    if (tenant->socket_count == tenant->socket_limit)
-        return NULL;
-    struct engine_socket *socket = object_pool_take(&tenant->core->sockets);
+    struct engine_socket *socket = object_share_take(&tenant->sockets_share);
     if (socket == NULL)
         return NULL;
     *socket = (struct engine_socket){.tenant = tenant, .name = name};
@@ -29,7 +27,6 @@ struct engine_socket *socket_create(struct tenant_core *tenant, struct link_sock
     LIST_INSERT_HEAD(&tenant->sockets, socket, tenant_link);
     tenant->slots[name.slot].socket = socket;
     tenant->slots[name.slot].incarnation = name.incarnation;
-    tenant->socket_count++;
     (void)atomic_fetch_add_explicit(&tenant->tenant->sockets_live, 1, memory_order_relaxed);
     return socket;
 }
@@ -78,7 +75,7 @@ static void remove_holder(struct engine_socket *socket, struct socket_holder *ho
     if (holder == &socket->first_holder)
         holder->socket = NULL;
     else
-        object_pool_give(&socket_core(socket)->holders, holder);
+        object_share_give(&socket->tenant->holders, holder);
 }
 
 static void leave_listener(struct engine_socket *socket)
@@ -105,8 +102,7 @@ void socket_free(struct engine_socket *socket)
     socket_drop_setup(socket);
     LIST_REMOVE(socket, tenant_link);
     tenant_free_slot(tenant, socket->name.slot);
-    object_pool_give(&core->sockets, socket);
-    tenant->socket_count--;
+    object_share_give(&tenant->sockets_share, socket);
     /* The last one lets the control thread take down a tenant without processes. */
     if (atomic_fetch_sub_explicit(&tenant->tenant->sockets_live, 1, memory_order_release) == 1)
         (void)eventfd_write(core->engine->control_event_fd, 1);
@@ -130,7 +126,7 @@ struct socket_holder *socket_hold(struct engine_socket *socket, struct process_c
     if (holder != NULL)
         return holder;
     holder = socket->first_holder.socket == NULL ? &socket->first_holder
-                                                 : object_pool_take(&socket_core(socket)->holders);
+                                                 : object_share_take(&socket->tenant->holders);
     if (holder == NULL)
         return NULL;
     *holder = (struct socket_holder){
@@ -210,6 +206,7 @@ static void close_listener(struct engine_socket *socket)
         socket_finish_if_orphan(announced);
     }
     tcp_listener_close(core->stack, socket->listener, core->now_ns);
+    socket->tenant->listener_count--;
     socket->listener = NULL;
     if (atomic_fetch_sub_explicit(&socket->accept_counter->references, 1, memory_order_acq_rel) ==
         1)

@@ -16,9 +16,11 @@
 #include "engine/pipeline/notify.h"
 #include "engine/socket.h"
 
-/** One tenant may have this part of a core's send extents, and of its sockets. */
+/** One tenant may have this part of a core's send extents, and of its other pools. */
 #define TENANT_EXTENTS_SHARE 4
-#define TENANT_SOCKETS_SHARE 2
+#define TENANT_POOLS_SHARE   2
+/** Sockets, in quarters of a core's connections. */
+#define TENANT_CONNECTIONS_4 3
 
 /** Enough for the largest window there is by default, twice. */
 #define RECEIVE_RESERVE_MAX (UINT64_C(16) << 20)
@@ -28,6 +30,11 @@
 static size_t slots_bytes(const struct tenant *tenant)
 {
     return (size_t)tenant->slots * sizeof(struct slot_entry);
+}
+
+static struct object_share share_of(struct object_pool *pool)
+{
+    return (struct object_share){.pool = pool, .limit = pool->capacity / TENANT_POOLS_SHARE};
 }
 
 /** What does not need the core's thread: memory. */
@@ -45,7 +52,11 @@ static int prepare_core(struct tenant *tenant, unsigned index)
         .extents = &part->core->tx_extents,
         .limit = part->core->tx_extents.capacity / TENANT_EXTENTS_SHARE,
     };
-    part->socket_limit = part->core->sockets.capacity / TENANT_SOCKETS_SHARE;
+    part->sockets_share = share_of(&part->core->sockets);
+    part->sockets_share.limit = tenant->engine->options.connections_max / 4 * TENANT_CONNECTIONS_4;
+    part->holders = share_of(&part->core->holders);
+    part->rx_chunks = share_of(&part->core->rx_chunks);
+    part->listener_limit = ENGINE_CORE_LISTENERS_MAX / TENANT_POOLS_SHARE;
     void *slots = mmap(NULL, slots_bytes(tenant), PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (slots == MAP_FAILED)
@@ -75,7 +86,7 @@ static void detach(struct engine_core *core, void *context)
 {
     struct tenant *tenant = context;
     struct tenant_core *part = &tenant->cores[core->index];
-    PNO_ASSERT(part->socket_count == 0);
+    PNO_ASSERT(part->sockets_share.in_use == 0);
     LIST_REMOVE(part, link);
     part->attached = false;
 }

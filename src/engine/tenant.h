@@ -14,6 +14,7 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 
+#include "engine/object_pool.h"
 #include "engine/tx_buffer.h"
 #include "hostlink/abi.h"
 #include "hostlink/chunk_pool.h"
@@ -26,8 +27,8 @@ struct engine_core;
 struct engine_socket;
 struct socket_holder;
 
-#define TENANT_HOST_SLOTS        65536 /**< sockets a tenant can bind, listen on or connect */
-#define TENANT_PROCESSES_MAX     2048  /**< with its tickets */
+#define TENANT_HOST_SLOTS        131072 /**< sockets a tenant can bind, listen on or connect */
+#define TENANT_PROCESSES_MAX     2048   /**< with its tickets */
 #define TENANT_RING_SLOTS        512
 #define TENANT_SEND_BUFFER_BYTES 87040 /**< outstanding before the first SENT; as Linux */
 #define CHANNEL_REPLIES_MAX      16    /**< answers waiting for room; then operations wait */
@@ -55,7 +56,10 @@ struct tenant_core {
     struct chunk_pool receive_pool;
     uint64_t receive_reserve_bytes; /**< payload is refused when less than this is free */
     struct tx_memory tx_memory;
-    uint32_t socket_count, socket_limit; /**< so that a tenant cannot use up what is for all */
+    /** So that a tenant cannot use up what is for all. */
+    struct object_share sockets_share, holders, rx_chunks;
+    uint32_t listener_count, listener_limit;
+    uint64_t listeners_refused;
     uint64_t garbage_descriptors;
     uint32_t armed_for; /**< enum link_armed as set in the arena; 0 = awake */
     bool attached;

@@ -1,5 +1,6 @@
 #include "hostlib/engine_attach.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -199,6 +200,9 @@ static uint64_t align(uint64_t offset)
 {
     return (offset + 63) & ~(uint64_t)63;
 }
+
+static_assert(sizeof(struct socket_block) + 3 * sizeof(uint32_t) <= LINK_HOST_SLOT_BYTES,
+              "what the engine checks the size of the host region by");
 
 /* Divide the host region: slot book-keeping, claims, socket blocks, and the rest is send chunks. */
 static int lay_out_host_region(struct engine_link *link, bool is_first)

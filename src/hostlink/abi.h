@@ -41,6 +41,8 @@
 #define LINK_ADDRESSES_MAX 16 /**< engine addresses told in the hello */
 #define LINK_PROGRAM_MAX   32 /**< bytes of the program's name, with its NUL */
 
+#define LINK_HOST_SLOT_BYTES 80 /**< the library keeps no more for a slot in the host region */
+
 #define LINK_POLICY_RULES_MAX   64
 #define LINK_POLICY_PROGRAM_MAX 120 /**< bytes of a rule's program, with its NUL */
 

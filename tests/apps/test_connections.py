@@ -1,11 +1,13 @@
 """Many connections: one after the other, all at once; and none at all (idle)."""
 
+import os
 import select
+import signal
 import socket
 import time
 
 from harness import netns
-from harness.lab import HOST_V4
+from harness.lab import CLIENT_V4, HOST_V4
 from harness.process import Failure, cpu_share, require, wait_until
 from harness.registry import test
 from harness.servers import start_redis
@@ -176,3 +178,52 @@ def idle_python_server(context):
     shares = cpu_share(pids.values(), 5.0)
     for name, pid in pids.items():
         require(shares[pid] < 0.01, f"idle {name} uses {shares[pid]:.1%} of a core")
+
+
+HUNGRY = """
+import errno, signal, socket, sys
+signal.signal(signal.SIGUSR1, lambda *_: None)
+kept = []
+try:
+    while len(kept) < 1000:
+        kept.append(socket.create_connection((sys.argv[1], 9000)))
+except OSError as error:
+    print(len(kept), errno.errorcode[error.errno], flush=True)
+signal.pause()
+kept.clear()
+socket.create_connection((sys.argv[1], 9000)).close()
+print('again', flush=True)
+"""
+
+
+@test(timeout_s=60, pno_only=True)
+def one_program_cannot_use_up_all(context):
+    """A program that takes all it can get meets its quota, and others are served beside it."""
+    lab = context.up(pnod_options=("--connections", "400"))
+    with netns.inside(lab.client):
+        listener = socket.create_server((CLIENT_V4, 9000), backlog=1000)
+    hungry = lab.start_host("hungry", ["/usr/bin/python3", "-c", HUNGRY, CLIENT_V4])
+    said = hungry.log_path
+
+    def log():
+        with open(said, encoding="utf-8") as file:
+            return file.read().split()
+    wait_until(lambda: len(log()) >= 2, "the hungry program meets its quota", 20)
+    count, error = log()[:2]
+    require(count == "300" and error == "ENOBUFS", f"it had {count} sockets, then {error}")
+    redis = start_redis(lab)
+    for _ in range(20):
+        with redis.client() as client:
+            require(client.command("ECHO", "served") == b"served", "another program is not served")
+    tenants = {t["processes"][0]["program"]: t for t in lab.stats()["tenants"]}
+    require(tenants["python3"]["quota_refused"] > 0, "no counter tells")
+    require(tenants["redis-server"]["quota_refused"] == 0, "redis met a quota")
+    listener.close()  # resets all: one that waits for a peer's FIN would count on
+    with netns.inside(lab.client):
+        listener = socket.create_server((CLIENT_V4, 9000))
+    os.kill(hungry.pid, signal.SIGUSR1)
+    wait_until(lambda: "again" in log(), "what was given back can be had again", 10)
+    hungry.stop()
+    redis.program.stop()
+    listener.close()
+    lab.assert_nothing_left()

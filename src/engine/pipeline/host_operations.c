@@ -174,9 +174,15 @@ static int listen_here(struct engine_socket *socket, struct accept_counter *coun
         .backlog = backlog,
         .user = socket,
     };
+    struct tenant_core *tenant = socket->tenant;
+    if (tenant->listener_count == tenant->listener_limit) {
+        tenant->listeners_refused++;
+        return -ENOBUFS;
+    }
     int result = tcp_listen(core->stack, &request, &socket->listener);
     if (result != 0)
         return result;
+    tenant->listener_count++;
     socket->kind = SOCKET_LISTENER;
     socket->accept_counter = counter;
     *tcp_listener_options(socket->listener) = setup->options;

@@ -104,7 +104,7 @@ static void place(struct engine_core *core, const struct stack_rx_result *result
     }
     core->last_placed_ns = core->now_ns;
     core->may_trim = true;
-    struct rx_memory memory = {&core->rx_chunks, &socket->tenant->receive_pool};
+    struct rx_memory memory = {&socket->tenant->rx_chunks, &socket->tenant->receive_pool};
     uint64_t received = tcp_received_offset(result->connection);
     if (!rx_buffer_extend(&socket->rx, &memory, received < offset ? received : offset, end)) {
         placement_failed(core, socket);
@@ -136,10 +136,13 @@ static bool has_no_room(const struct engine_socket *socket)
 {
     const struct tenant_core *tenant = socket->tenant;
     const struct chunk_pool_statistics *pool = &tenant->receive_pool.statistics;
-    const struct object_pool *chunks = &tenant->core->rx_chunks;
+    const struct object_pool *all = &tenant->core->rx_chunks;
+    const struct object_share *own = &tenant->rx_chunks;
+    uint32_t unused = all->capacity - all->in_use;
+    if (unused > own->limit - own->in_use)
+        unused = own->limit - own->in_use;
     return pool->bytes_total - pool->bytes_in_use < tenant->receive_reserve_bytes ||
-           (chunks->capacity - chunks->in_use) * (uint64_t)CHUNK_BYTES_MIN <
-               tenant->receive_reserve_bytes;
+           unused * (uint64_t)CHUNK_BYTES_MIN < tenant->receive_reserve_bytes;
 }
 
 /** Whom the payload would go to; NULL: nobody the host knows of yet. */

@@ -10,6 +10,7 @@
 struct fixture {
     struct object_pool chunks;
     struct chunk_pool pool;
+    struct object_share share;
     struct rx_memory memory;
     struct rx_buffer buffer;
 };
@@ -20,7 +21,8 @@ static int set_up(void **state)
 {
     (void)state;
     memset(&fixture, 0, sizeof(fixture));
-    fixture.memory = (struct rx_memory){&fixture.chunks, &fixture.pool};
+    fixture.memory = (struct rx_memory){&fixture.share, &fixture.pool};
+    fixture.share = (struct object_share){.pool = &fixture.chunks, .limit = 4096};
     if (object_pool_init(&fixture.chunks, sizeof(struct rx_chunk), 4096) != 0)
         return -1;
     return chunk_pool_init(&fixture.pool, 0, REGION_BYTES);
