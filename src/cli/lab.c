@@ -56,6 +56,7 @@ bool lab_init(struct lab *lab, const char *name)
     }
     snprintf(lab->socket, sizeof(lab->socket), LAB_RUN_FOLDER "/%s.sock", name);
     snprintf(lab->socket_lock, sizeof(lab->socket_lock), LAB_RUN_FOLDER "/%s.sock.lock", name);
+    snprintf(lab->socket_key, sizeof(lab->socket_key), LAB_RUN_FOLDER "/%s.sock.key", name);
     snprintf(lab->log, sizeof(lab->log), LAB_RUN_FOLDER "/%s.log", name);
     snprintf(lab->pid_file, sizeof(lab->pid_file), LAB_RUN_FOLDER "/%s.pid", name);
     snprintf(lab->wire_log, sizeof(lab->wire_log), LAB_RUN_FOLDER "/%s.wire.log", name);

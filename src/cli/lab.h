@@ -49,6 +49,7 @@ struct lab {
     char spaces[LAB_SPACE_COUNT][LAB_NAME_MAX + 8]; /**< names of the namespaces */
     char socket[LAB_PATH_MAX];
     char socket_lock[LAB_PATH_MAX]; /**< pnod's own, against a second one on the socket */
+    char socket_key[LAB_PATH_MAX];  /**< pnod's own, to know its port rights by */
     char log[LAB_PATH_MAX];
     char pid_file[LAB_PATH_MAX];
     char wire_log[LAB_PATH_MAX];

@@ -149,5 +149,6 @@ bool lab_engine_stop(struct lab *lab)
     }
     (void)unlink(lab->socket);
     (void)unlink(lab->socket_lock);
+    (void)unlink(lab->socket_key);
     return true;
 }

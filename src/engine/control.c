@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "engine/control_json.h"
 #include "engine/engine_core.h"
+#include "engine/port_right.h"
 #include "engine/socket.h"
 
 #define CONNECTIONS_MAX             8192
@@ -179,6 +180,8 @@ static void fill_reply(const struct control *control, const struct process *proc
         .gateway_v6 = options->has_gateway_v6,
     };
     memcpy(reply->tenant_token, tenant->token, sizeof(reply->tenant_token));
+    if (tenant->may_bind_low_ports)
+        port_right_make(&control->port_right_key, reply->port_right);
     for (unsigned i = 0; i < options->address_count; i++) {
         reply->addresses[i].address = options->addresses[i].address;
         reply->addresses[i].prefix_length = options->addresses[i].prefix_length;
@@ -283,7 +286,9 @@ static int join(struct control *control, struct control_connection *connection)
         result = tenant_create(control->engine, ++control->next_tenant_id, &tenant);
         if (result != 0)
             return send_refusal(connection, result, "no memory for another application");
-        tenant->may_bind_low_ports = may_bind_low_ports(peer.pid);
+        tenant->may_bind_low_ports =
+            may_bind_low_ports(peer.pid) ||
+            port_right_is_good(&control->port_right_key, hello->port_right);
         LIST_INSERT_HEAD(&control->tenants, tenant, link);
         control->tenant_count++;
     }
@@ -529,7 +534,7 @@ int control_open(struct control *control, struct engine *engine, char *problem,
     LIST_INIT(&control->connections);
     capture_init(&control->capture, engine);
     const char *path = engine->options.socket_path;
-    int result = link_control_listen(&control->listener, path, SOCKET_MODE);
+    int result = link_control_bind(&control->listener, path, SOCKET_MODE);
     if (result == -EADDRINUSE)
         (void)snprintf(problem, problem_bytes,
                        "--socket %s: another pnod serves it already (stop it, or choose another)",
@@ -538,6 +543,11 @@ int control_open(struct control *control, struct engine *engine, char *problem,
         (void)snprintf(problem, problem_bytes, "--socket %s: %s", path, strerror(-result));
     if (result != 0)
         return result;
+    result = port_right_load_key(&control->port_right_key, path);
+    if (result != 0)
+        log_warning("%s.key: %s; programs without root's rights will not get ports below 1024 back "
+                    "after a restart",
+                    path, strerror(-result));
     result = open_descriptors(control);
     if (result != 0)
         (void)snprintf(problem, problem_bytes, "cannot watch the control socket: %s",

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <sys/queue.h>
 
+#include "base/siphash.h"
 #include "engine/capture.h"
 #include "engine/tenant.h"
 #include "hostlink/control.h"
@@ -18,6 +19,7 @@ struct control_connection;
 struct control {
     struct engine *engine;
     struct link_control_listener listener;
+    struct siphash_key port_right_key;
     int epoll_fd;
     int signal_fd;
     LIST_HEAD(, tenant) tenants;

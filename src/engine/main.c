@@ -98,6 +98,9 @@ int main(int argc, char **argv)
     log_info("serving %u address(es) on %s, %u core(s), control socket %s",
              engine.options.address_count, port_name(engine.port), engine.core_count,
              engine.options.socket_path);
+    /* Only now, so that nobody waits for an engine that is still getting ready. */
+    if (link_control_listen(&control.listener) != 0)
+        log_error("cannot listen on %s", engine.options.socket_path);
     (void)puts("pnod: ready");
     (void)fflush(stdout);
     control_run(&control);

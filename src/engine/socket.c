@@ -58,7 +58,7 @@ void socket_drop_setup(struct engine_socket *socket)
     if (setup == NULL)
         return;
     if (setup->port_bound)
-        stack_port_release(core->stack, &socket->local, (setup->bind_flags & LINK_FLAG_IPV6) != 0,
+        stack_port_release(core->stack, &setup->bound, (setup->bind_flags & LINK_FLAG_IPV6) != 0,
                            (setup->bind_flags & LINK_FLAG_V6ONLY) != 0);
     object_pool_give(&core->setups, setup);
     socket->setup = NULL;

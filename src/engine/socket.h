@@ -58,7 +58,8 @@ struct socket_setup {
     struct tcp_options_set options;
     uint64_t defer_accept_ns;
     uint8_t bind_flags; /**< enum link_flag */
-    bool port_bound;    /**< stack_port_bind() holds `local` */
+    bool port_bound;    /**< stack_port_bind() holds `bound` */
+    struct ip_endpoint bound;
 };
 
 /** Shared by a listener's replicas on all cores. */

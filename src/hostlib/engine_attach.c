@@ -27,6 +27,9 @@
 static struct engine_attachment for_child;
 static bool for_child_made;
 
+/* See struct link_hello_reply; of the engine that this process knew last. */
+static uint64_t port_right[2];
+
 static void close_fd(int *fd)
 {
     fd_close_internal(*fd);
@@ -161,7 +164,9 @@ static int attachment_make(struct engine_attachment *attachment, struct link_hel
     if (error == 0)
         error = request_channel(attachment);
     if (error < 0) {
-        log_warning("cannot attach to pnod at %s: %s", path, strerror(-error));
+        /* One that is just ending is none, as the attempt before and the next one find. */
+        log_message(error == -ECONNRESET || error == -EPIPE ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING,
+                    "cannot attach to pnod at %s: %s", path, strerror(-error));
         attachment_close(attachment);
     }
     return error;
@@ -258,6 +263,7 @@ static struct engine_link *make_link(struct engine_attachment *attachment, bool 
         return NULL;
     }
     link->hello = attachment->hello;
+    memcpy(port_right, link->hello.port_right, sizeof(port_right));
     int error = map_memories(link, attachment, is_first);
     if (error < 0) {
         log_warning("cannot map pnod's memory: %s", strerror(-error));
@@ -272,7 +278,8 @@ static struct engine_link *make_link(struct engine_attachment *attachment, bool 
 
 struct engine_link *engine_attach_tenant(void)
 {
-    struct link_hello hello = {.kind = LINK_HELLO_TENANT};
+    struct link_hello hello = {.kind = LINK_HELLO_TENANT,
+                               .port_right = {port_right[0], port_right[1]}};
     struct engine_attachment attachment;
     if (attachment_make(&attachment, &hello, -1) < 0)
         return NULL;

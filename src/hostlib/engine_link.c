@@ -31,10 +31,29 @@
 /* Looks at the ring for an answer before sleeping: an engine that is awake answers within µs. */
 #define REPLY_SPINS 2000
 
+/* Looks (some 70 us apart) for an answer by who can't sleep as others do, and then gives up. */
+#define REPLY_NAPS 30000
+
 struct engine_link *_Atomic engine_link_present;
 
 static struct lock attach_lock;
 static uint64_t attach_tried_ns;
+
+static struct engine_link *attach(uint64_t pause_ns)
+{
+    lock_acquire(&attach_lock);
+    struct engine_link *link = engine_link_current();
+    uint64_t now_ns = waiter_now_ns();
+    if (link == NULL && (attach_tried_ns == 0 || now_ns - attach_tried_ns > pause_ns)) {
+        attach_tried_ns = now_ns;
+        int saved_errno = errno;
+        link = engine_attach_tenant();
+        errno = saved_errno;
+        atomic_store_explicit(&engine_link_present, link, memory_order_release);
+    }
+    lock_release(&attach_lock);
+    return link;
+}
 
 struct engine_link *engine_link_attach(void)
 {
@@ -45,18 +64,13 @@ struct engine_link *engine_link_attach(void)
         if (link != NULL)
             return link;
     }
-    lock_acquire(&attach_lock);
-    link = engine_link_current();
-    uint64_t now_ns = waiter_now_ns();
-    if (link == NULL && (attach_tried_ns == 0 || now_ns - attach_tried_ns > ATTACH_RETRY_NS)) {
-        attach_tried_ns = now_ns;
-        int saved_errno = errno;
-        link = engine_attach_tenant();
-        errno = saved_errno;
-        atomic_store_explicit(&engine_link_present, link, memory_order_release);
-    }
-    lock_release(&attach_lock);
-    return link;
+    return attach(ATTACH_RETRY_NS);
+}
+
+struct engine_link *engine_link_attach_now(void)
+{
+    struct engine_link *link = engine_link_current();
+    return link != NULL ? link : attach(0);
 }
 
 struct engine_link *engine_link_adopt(struct engine_attachment *attachment)
@@ -185,7 +199,14 @@ int engine_link_call(struct engine_link *link, unsigned core, struct link_descri
     bool came = false;
     for (int i = 0; i < REPLY_SPINS && !(came = reply_came(link, &reply)); i++)
         __builtin_ia32_pause();
-    if (!came) {
+    if (!came && waiter_is_waiting()) {
+        const struct timespec nap = {.tv_nsec = 20000};
+        for (int i = 0; i < REPLY_NAPS && !reply_came(link, &reply); i++) {
+            syscall(SYS_nanosleep, &nap, NULL);
+            if (i % FULL_RING_LOOKS == 0)
+                engine_link_check_alive(link, waiter_now_ns());
+        }
+    } else if (!came) {
         struct waiter waiter;
         struct wait_node node;
         struct pollfd pollfds[WAITER_POLLFDS];

@@ -78,6 +78,9 @@ struct pending_reply {
     @return NULL: no engine. */
 struct engine_link *engine_link_attach(void);
 
+/** As above, however lately one was looked for. */
+struct engine_link *engine_link_attach_now(void);
+
 struct engine_attachment;
 
 /** At the start of a program: take over the link that the one before exec() left. As above. */

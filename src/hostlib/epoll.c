@@ -10,6 +10,7 @@
 
 #include "hostlib/engine_link.h"
 #include "hostlib/real.h"
+#include "hostlib/rejoin.h"
 #include "hostlib/socket.h"
 #include "hostlib/user_memory.h"
 
@@ -125,7 +126,7 @@ static uint32_t poll_item(struct epoll_item *item)
     uint32_t mask = 0;
     if (item->file->kind == FILE_EPOLL)
         mask = has_ready((struct epoll_set *)item->file) ? EPOLLIN | EPOLLRDNORM : 0;
-    else if (socket_is_offloaded(socket))
+    else if (socket_has_readiness(socket))
         mask = socket_poll(socket);
     if (item->kernel_said) {
         /* EPOLL* and POLL* bits are the same numbers. */
@@ -246,7 +247,7 @@ static bool belongs_in_both(const struct file *file)
 
 static bool belongs_in_kernel(const struct file *file)
 {
-    return belongs_in_both(file) || !socket_is_offloaded((const struct socket *)file);
+    return belongs_in_both(file) || !socket_has_readiness((const struct socket *)file);
 }
 
 static int place_in_kernel(struct epoll_item *item, int epoll_fd, int operation)
@@ -401,7 +402,7 @@ void epoll_socket_moved(struct socket *socket)
             (void)place_in_kernel(item, item->set->fd, wanted ? EPOLL_CTL_ADD : EPOLL_CTL_DEL);
         else if (wanted && item->merged != belongs_in_both(&socket->file))
             replace_in_kernel(item);
-        if (socket_is_offloaded(socket)) {
+        if (socket_has_readiness(socket)) {
             kick_native_waiters(item->set);
             look_and_make_ready(item);
         }
@@ -655,7 +656,7 @@ int epoll_wait_for_events(struct epoll_set *set, int epoll_fd, struct epoll_even
     if (max_events <= 0 || max_events > EVENTS_MAX)
         return -EINVAL;
     uint64_t deadline_ns = waiter_deadline_ns(timeout);
-    while (engine_link_current() == NULL &&
+    while (engine_link_current() == NULL && !rejoin_is_wanted() &&
            __atomic_load_n(&set->ready_first, __ATOMIC_RELAXED) == NULL) {
         int result = wait_natively(set, epoll_fd, events, max_events, timeout, mask);
         if (result != -EAGAIN)

@@ -6,6 +6,7 @@
 
 #include "hostlib/epoll.h"
 #include "hostlib/real.h"
+#include "hostlib/rejoin.h"
 #include "hostlib/socket.h"
 #include "hostlib/user_memory.h"
 
@@ -30,7 +31,7 @@ struct polling {
 
 static bool needs_us(struct file *file)
 {
-    return (file->kind == FILE_SOCKET && socket_is_offloaded((struct socket *)file)) ||
+    return (file->kind == FILE_SOCKET && socket_has_readiness((struct socket *)file)) ||
            file->kind == FILE_EPOLL;
 }
 
@@ -104,6 +105,7 @@ static int gather(struct polling *polling)
 
 static int look_once(struct polling *polling)
 {
+    rejoin_poll();
     struct engine_link *link = engine_link_current();
     if (link != NULL) {
         engine_link_poll(link);

@@ -10,6 +10,7 @@
 #include "hostlib/placeholder.h"
 #include "hostlib/policy.h"
 #include "hostlib/real.h"
+#include "hostlib/rejoin.h"
 #include "hostlib/socket.h"
 #include "hostlib/waiter.h"
 
@@ -17,8 +18,8 @@ bool process_may_not_allocate;
 
 /* Held around fork(), outer ones first, so that the child finds nothing half changed. */
 static struct lock *(*const fork_locks[])(void) = {
-    engine_link_fork_lock, placeholder_fork_lock, epoll_fork_lock,
-    socket_fork_lock,      waiter_fork_lock,      fd_table_fork_lock,
+    engine_link_fork_lock, placeholder_fork_lock, epoll_fork_lock,    socket_fork_lock,
+    rejoin_fork_lock,      waiter_fork_lock,      fd_table_fork_lock,
 };
 
 #define FORK_LOCKS (sizeof(fork_locks) / sizeof(fork_locks[0]))
@@ -60,6 +61,12 @@ static void stop_link(struct engine_link *link)
 void process_fork_prepare(void)
 {
     forked_link = engine_link_current();
+    if (forked_link != NULL) {
+        /* An engine that died unseen would leave the child without its listeners. */
+        engine_link_check_alive(forked_link, waiter_now_ns());
+        forked_link = engine_link_current();
+    }
+    rejoin_share();
     if (forked_link != NULL) {
         settle_link(forked_link);
         engine_attach_fork_prepare(forked_link);

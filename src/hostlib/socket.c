@@ -132,17 +132,36 @@ int socket_take_slot(struct socket *socket, struct engine_link *link)
     return 0;
 }
 
-void socket_release_slot(struct socket *socket)
+static void leave_slot(struct socket *socket)
 {
-    struct engine_link *link = socket->link;
     struct socket *expected = socket;
     if (socket->shared && socket->block != NULL &&
         (atomic_load_explicit(&socket->block->lock.word, memory_order_relaxed) & ~LOCK_CONTENDED) ==
             lock_self())
         lock_release_shared(&socket->block->lock);
-    atomic_compare_exchange_strong(&link->slots[socket->name.slot], &expected, NULL);
+    atomic_compare_exchange_strong(&socket->link->slots[socket->name.slot], &expected, NULL);
+}
+
+void socket_release_slot(struct socket *socket)
+{
+    leave_slot(socket);
     socket->block = NULL;
     socket->link = NULL;
+}
+
+void socket_change_link(struct socket *socket, struct engine_link *link,
+                        const struct link_socket_name *name)
+{
+    socket_lock(socket);
+    leave_slot(socket);
+    socket->shared_out = socket->shared_out || socket->shared;
+    socket->shared = false;
+    socket->link = link;
+    socket->name = *name;
+    socket->core = 0;
+    socket_attach_block(socket);
+    engine_link_slot_set(link, name->slot, socket);
+    lock_release(&socket->lock);
 }
 
 static bool is_writable(const struct socket *socket)

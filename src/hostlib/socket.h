@@ -103,12 +103,18 @@ struct socket {
     uint64_t urgent_offset; /**< stream offset after the urgent byte, 0: none */
 
     struct ip_endpoint local, remote;
+    struct ip_endpoint bound; /**< what bind() asked for: kept when a connection is no more */
     struct wait_queue waiters;
     struct epoll_item *items; /**< guarded by the epoll lock */
 
     struct socket *accept_next; /**< listener: queue head's chain */
     struct socket *accept_first, *accept_last;
     struct socket *listener_of; /**< not yet accepted: only then */
+    struct socket *rejoin_next; /**< listener whose engine died; see rejoin.h for these */
+    uint32_t rejoin_attempt;
+    bool rejoins;
+    bool accepts;    /**< accept() was called in this process */
+    bool shared_out; /**< another process has this listener too, or had */
     int32_t backlog;
     uint32_t accept_sequence; /**< not yet accepted: its place among the listener's connections */
 
@@ -144,6 +150,10 @@ bool socket_owns_block(const struct socket *socket);
 /** Drop the slot and the block: nothing of it is needed any more. */
 void socket_release_slot(struct socket *socket);
 
+/** Give up the slot at a dead engine for one of another; others may be looking at the socket. */
+void socket_change_link(struct socket *socket, struct engine_link *link,
+                        const struct link_socket_name *name);
+
 /** Take a host slot at the engine for a socket that has none. @return 0; -ENOBUFS. */
 int socket_take_slot(struct socket *socket, struct engine_link *link);
 
@@ -169,6 +179,13 @@ int socket_take_error(struct socket *socket);
 static inline bool socket_is_offloaded(const struct socket *socket)
 {
     return socket->state >= SOCKET_BOUND;
+}
+
+/** Whether its readiness is ours to tell: offloaded, or with an error of a connection that is no
+    more. */
+static inline bool socket_has_readiness(const struct socket *socket)
+{
+    return socket_is_offloaded(socket) || (socket->state == SOCKET_FRESH && socket->error != 0);
 }
 
 /** Linux's sk_shutdown bits. */
@@ -230,7 +247,11 @@ int socket_getpeername(struct socket *socket, struct sockaddr *address, socklen_
 
 /** The calls take the application's descriptor too, since its kernel socket plays a part. */
 int socket_bind(struct socket *socket, int fd, const struct sockaddr *address, socklen_t length);
+/** After a connection that is no more: have again what bind() asked for. */
+void socket_bind_again(struct socket *socket, struct engine_link *link, bool also_kernel);
 int socket_listen(struct socket *socket, int fd, int backlog);
+/** Bind and listen at another engine, as was done at the one that died. @return 0, or why not. */
+int socket_listen_again(struct socket *socket, struct engine_link *link);
 int socket_accept(struct socket *socket, int fd, struct sockaddr *address, socklen_t *length,
                   int flags);
 int socket_connect(struct socket *socket, int fd, const struct sockaddr *address, socklen_t length);
@@ -287,6 +308,9 @@ bool socket_is_over(struct socket *socket);
 
 int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *value,
                       socklen_t *length);
+
+/** Take SO_ERROR; for a socket that socket_has_readiness(). */
+int socket_get_error(struct socket *socket, void *value, socklen_t *length);
 
 /** Give a socket that has just got its slot the options set so far. */
 void socket_options_replay(struct socket *socket);

@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <sys/epoll.h>
 
+#include "hostlib/rejoin.h"
 #include "hostlib/socket.h"
 
 static void stop_listening(struct socket *socket)
 {
+    rejoin_remove(socket);
     struct link_descriptor operation = socket_operation(socket, LINK_OP_CLOSE);
     socket_push(socket, &operation);
     socket_accept_discard(socket);
@@ -80,6 +82,7 @@ static void linger(struct socket *socket)
 void socket_close(struct socket *socket)
 {
     struct engine_link *link = socket->link;
+    rejoin_remove(socket);
     bool aborts = socket->options.linger.l_onoff != 0 && socket->options.linger.l_linger == 0;
     bool lingers =
         socket->options.linger.l_onoff != 0 && !aborts && socket->state == SOCKET_CONNECTED;

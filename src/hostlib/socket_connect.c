@@ -5,6 +5,7 @@
 #include "hostlib/notes.h"
 #include "hostlib/policy.h"
 #include "hostlib/real.h"
+#include "hostlib/rejoin.h"
 #include "hostlib/socket.h"
 #include "hostlib/user_memory.h"
 
@@ -33,6 +34,7 @@ static void become_fresh(struct socket *socket, uint8_t flags)
     receive_queue_free(&socket->receive);
     socket->receive.end_offset = 0;
     socket->peer_fin = false;
+    socket->urgent_offset = 0;
     socket->error = 0;
     socket->connect_reported = false;
     socket->state = SOCKET_FRESH;
@@ -53,6 +55,7 @@ static int start(struct socket *socket, const struct ip_endpoint *remote)
         operation.endpoints.local_port = socket->local.port;
     }
     socket->state = SOCKET_CONNECTING;
+    socket->error = 0;
     socket->connect_reported = false;
     socket->remote = *remote;
     socket_changed(socket, 0);
@@ -86,10 +89,14 @@ static int outcome(struct socket *socket, int while_going_on)
         socket->connect_reported = true;
         result = 0;
     } else {
+        struct engine_link *link = socket->link;
         result = socket_take_error(socket);
         if (result == 0)
             result = -ECONNABORTED;
         become_fresh(socket, 0);
+        socket_unlock(socket);
+        socket_bind_again(socket, link, socket->also_kernel);
+        return result;
     }
     socket_unlock(socket);
     return result;
@@ -115,12 +122,22 @@ static int disconnect(struct socket *socket, int fd, const struct sockaddr *addr
 {
     if (socket->link == NULL)
         return REAL(connect)(fd, address, length) < 0 ? -errno : 0;
+    struct engine_link *link = socket->link;
+    engine_link_poll(link);
     socket_lock(socket);
-    if (socket->state == SOCKET_LISTENING)
+    if (socket->state == SOCKET_LISTENING) {
+        rejoin_remove(socket);
         socket_accept_discard(socket);
+    }
+    /* Where a reset is due the socket itself learns of it too. */
+    bool resets =
+        socket->state == SOCKET_CONNECTING ||
+        (socket->state == SOCKET_CONNECTED && !(socket->peer_fin && socket_send_is_shut(socket)));
     become_fresh(socket, LINK_FLAG_ABORT);
+    socket->error = resets ? ECONNRESET : 0;
     socket_state_changed(socket);
     socket_unlock(socket);
+    socket_bind_again(socket, link, socket->also_kernel);
     return 0;
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sys/epoll.h>
 
+#include "hostlib/rejoin.h"
 #include "hostlib/socket.h"
 
 static void on_established(struct socket *socket, const struct link_descriptor *descriptor)
@@ -182,6 +183,7 @@ void socket_events_engine_died(struct socket *socket)
     if (socket->state == SOCKET_LISTENING) {
         socket_accept_discard(socket);
         socket_changed(socket, 0);
+        rejoin_add(socket);
     } else if (socket->state == SOCKET_CONNECTED || socket->state == SOCKET_CONNECTING) {
         socket_fail(socket, ECONNRESET);
     }

@@ -12,6 +12,7 @@
 #include "hostlib/placeholder.h"
 #include "hostlib/policy.h"
 #include "hostlib/real.h"
+#include "hostlib/rejoin.h"
 #include "hostlib/socket.h"
 #include "hostlib/user_memory.h"
 
@@ -34,7 +35,7 @@ static int engine_bind_once(struct socket *socket, struct ip_endpoint *endpoint)
     operation.endpoints.local_port = endpoint->port;
     if (socket->options.reuse_address)
         operation.flags |= LINK_FLAG_REUSEADDR;
-    if (socket->options.reuse_port)
+    if (socket->options.reuse_port || socket->shared_out)
         operation.flags |= LINK_FLAG_REUSEPORT;
     if (socket->options.v6only)
         operation.flags |= LINK_FLAG_V6ONLY;
@@ -103,6 +104,7 @@ static int bind_wildcard(struct socket *socket, int fd, const struct ip_endpoint
         }
         if (error == 0) {
             set_bound(socket, &endpoint, true);
+            socket->bound = *wanted;
             return 0;
         }
         engine_unbind(socket);
@@ -110,6 +112,20 @@ static int bind_wildcard(struct socket *socket, int fd, const struct ip_endpoint
             break;
     }
     return error;
+}
+
+/* Source: Linux tcp_disconnect(), with SOCK_BINDADDR_LOCK and SOCK_BINDPORT_LOCK. */
+void socket_bind_again(struct socket *socket, struct engine_link *link, bool also_kernel)
+{
+    struct ip_endpoint endpoint = socket->bound;
+    if (endpoint.port == 0 && ip_address_is_any(&endpoint.address))
+        return;
+    if (socket_take_slot(socket, link) < 0)
+        return;
+    if (engine_bind(socket, &endpoint) == 0)
+        set_bound(socket, &endpoint, also_kernel);
+    else
+        engine_unbind(socket);
 }
 
 static bool may_use_port(uint16_t port)
@@ -144,6 +160,7 @@ static int bind_engine_address(struct socket *socket, const struct ip_endpoint *
         return error;
     }
     set_bound(socket, &endpoint, false);
+    socket->bound = *wanted;
     return 0;
 }
 
@@ -257,11 +274,14 @@ int socket_listen(struct socket *socket, int fd, int backlog)
         error = kernel_listen(fd, backlog);
     if (error == 0)
         error = engine_listen(socket, backlog);
-    if (error == -ECONNRESET && socket->also_kernel)
-        error = 0; /* the engine died: the kernel's half goes on */
+    bool engine_died = error == -ECONNRESET && socket->also_kernel;
+    if (engine_died)
+        error = 0; /* the kernel's half goes on */
     if (error < 0)
         return error;
     socket_lock(socket);
+    if (engine_died)
+        rejoin_add(socket);
     bool was_listening = socket->state == SOCKET_LISTENING;
     socket->state = SOCKET_LISTENING;
     socket->backlog = backlog;
@@ -271,6 +291,27 @@ int socket_listen(struct socket *socket, int fd, int backlog)
         socket_state_changed(socket);
     socket_unlock(socket);
     return 0;
+}
+
+int socket_listen_again(struct socket *socket, struct engine_link *link)
+{
+    struct ip_endpoint endpoint = socket->local;
+    bool is_retry = socket->link == link;
+    if (socket->state != SOCKET_LISTENING)
+        return 0;
+    if (!is_retry) {
+        struct link_socket_name name;
+        if (!engine_link_slot_allocate(link, &name))
+            return -ENOBUFS;
+        socket_change_link(socket, link, &name);
+    }
+    int error = engine_bind(socket, &endpoint);
+    if (error == -EINVAL && is_retry)
+        error = 0; /* bound, the last time */
+    if (error < 0)
+        return error;
+    socket_options_replay(socket);
+    return engine_listen(socket, socket->backlog);
 }
 
 /* ---- accept ------------------------------------------------------------------------------- */
@@ -461,6 +502,8 @@ int socket_accept(struct socket *socket, int fd, struct sockaddr *address, sockl
     if (address != NULL && (int)*length < 0)
         return -EINVAL;
     uint64_t deadline_ns = socket_deadline_ns(socket->options.receive_timeout_ns);
+    socket->accepts = true;
+    rejoin_poll();
     for (;;) {
         int result = accept_once(socket, fd, address, length, flags);
         if (result != -EAGAIN || atomic_load_explicit(&socket->nonblocking, memory_order_relaxed))

@@ -118,6 +118,17 @@ static int option_fd(struct socket *socket, int fd)
     return socket->shadow_fd;
 }
 
+/* Source: Linux tcp_v4_syn_recv_sock(): an accepted socket has its SYN's TTL for this, and nobody
+   can set it on a TCP socket. The SYN's is not told here: what nearly all hosts send. */
+#define MULTICAST_TTL_OF_ACCEPTED 64
+
+static bool is_multicast_ttl(const struct socket *socket, int level, int name)
+{
+    if (socket->is_v6)
+        return level == IPPROTO_IPV6 && name == IPV6_MULTICAST_HOPS;
+    return level == IPPROTO_IP && name == IP_MULTICAST_TTL;
+}
+
 /* ---- setsockopt ---------------------------------------------------------------------------- */
 
 static int set_fast(struct socket *socket, const struct known_option *known, const void *value,
@@ -350,7 +361,7 @@ static int get_maxseg(struct socket *socket, int fd, void *value, socklen_t *len
     return give_number((int32_t)info.tcpi_snd_mss, value, length);
 }
 
-static int get_error(struct socket *socket, void *value, socklen_t *length)
+int socket_get_error(struct socket *socket, void *value, socklen_t *length)
 {
     if (socket->link != NULL)
         engine_link_poll(socket->link);
@@ -428,7 +439,7 @@ int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *
     if (user_memory_is_bad(length))
         return -EFAULT;
     if (level == SOL_SOCKET && name == SO_ERROR)
-        return get_error(socket, value, length);
+        return socket_get_error(socket, value, length);
     if (level == SOL_SOCKET && name == SO_ACCEPTCONN)
         return give_number(socket->state == SOCKET_LISTENING, value, length);
     if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY && socket->is_v6) {
@@ -454,6 +465,10 @@ int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *
             return result;
         if (socket->shadow_fd >= 0)
             fd = socket->shadow_fd;
+        if (is_multicast_ttl(socket, level, name) && socket->is_v6 && (int)*length < 0)
+            *length = sizeof(int); /* this level takes it as unsigned */
+        if (is_multicast_ttl(socket, level, name))
+            return give_number(MULTICAST_TTL_OF_ACCEPTED, value, length);
     }
     return REAL(getsockopt)(fd, level, name, value, length) < 0 ? -errno : 0;
 }

@@ -13,6 +13,7 @@
 #include "hostlib/lock.h"
 #include "hostlib/policy.h"
 #include "hostlib/real.h"
+#include "hostlib/rejoin.h"
 
 /* A sleep of up to so many times the longest spin suggests that the next one may be spared. */
 #define SPIN_WORTH 2
@@ -97,6 +98,11 @@ void waiter_begin(struct waiter *waiter, struct file *held)
     all_waiters = waiter;
     lock_release(&waiter_lock);
     own_waiter = waiter;
+}
+
+bool waiter_is_waiting(void)
+{
+    return own_waiter != NULL;
 }
 
 void waiter_watch(struct waiter *waiter, struct wait_node *node, struct wait_queue *queue)
@@ -248,6 +254,11 @@ int waiter_sleep(struct waiter *waiter, struct pollfd *pollfds, nfds_t kernel_co
     waiter->slept = false;
     if (deadline_ns != TIME_NEVER && !timeout_until(deadline_ns, &timeout))
         return -ETIMEDOUT;
+    rejoin_poll();
+    uint64_t rejoin_ns = rejoin_due_ns();
+    bool rejoins_first = rejoin_ns < deadline_ns;
+    if (rejoins_first && !timeout_until(deadline_ns = rejoin_ns, &timeout))
+        return 0;
     struct engine_link *link = engine_link_current();
     bool leads = link != NULL && lead(waiter);
     if (link != NULL)
@@ -278,7 +289,7 @@ int waiter_sleep(struct waiter *waiter, struct pollfd *pollfds, nfds_t kernel_co
     }
     if (leads && result > 0 && pollfds[2].revents != 0)
         engine_link_died(link);
-    return result < 0 ? result : result == 0 ? -ETIMEDOUT : 0;
+    return result < 0 ? result : result == 0 && !rejoins_first ? -ETIMEDOUT : 0;
 }
 
 /* Raised by the program's own faults, not while it sleeps. */

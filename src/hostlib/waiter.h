@@ -73,6 +73,9 @@ void waiter_watch(struct waiter *waiter, struct wait_node *node, struct wait_que
 int waiter_sleep(struct waiter *waiter, struct pollfd *pollfds, nfds_t kernel_count,
                  uint64_t deadline_ns, const sigset_t *mask);
 
+/** Whether this thread is between waiter_begin() and waiter_end(). */
+bool waiter_is_waiting(void);
+
 /** Stop waiting: leave all queues; another waiter leads from now on if this one did. */
 void waiter_end(struct waiter *waiter);
 

@@ -310,6 +310,7 @@ struct link_hello {
     uint8_t tenant_token[16];
     struct link_socket_name socket; /**< PASS */
     uint32_t process;               /**< SHARE: process_id */
+    uint64_t port_right[2]; /**< TENANT: from the hello's reply of an engine before; 0: none */
     char program[LINK_PROGRAM_MAX];
 };
 
@@ -325,6 +326,9 @@ struct link_hello_reply {
     uint16_t error; /**< errno; then `message` says why, in one line, and no descriptors come */
     char message[112];
     uint8_t tenant_token[16];
+    /** Says to the next engine at this control socket that the tenant might use ports below 1024
+        before it gave up that right: it may bind to them again. 0: it might not. */
+    uint64_t port_right[2];
     uint32_t process_id;
     uint32_t engine_cores;
     uint64_t arena_bytes;

@@ -145,14 +145,14 @@ static int remove_stale_socket(const char *path)
     return unlink(path) < 0 ? -errno : 0;
 }
 
-static int bind_and_listen(const struct sockaddr_un *address, mode_t mode)
+static int bind_to(const struct sockaddr_un *address, mode_t mode)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
     /* Nobody can connect before listen(), so nobody slips in under the wrong mode. */
     if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
-        chmod(address->sun_path, mode) < 0 || listen(fd, LISTEN_BACKLOG) < 0) {
+        chmod(address->sun_path, mode) < 0) {
         int error = -errno;
         close_descriptor(fd);
         return error;
@@ -160,7 +160,7 @@ static int bind_and_listen(const struct sockaddr_un *address, mode_t mode)
     return fd;
 }
 
-int link_control_listen(struct link_control_listener *listener, const char *path, mode_t mode)
+int link_control_bind(struct link_control_listener *listener, const char *path, mode_t mode)
 {
     *listener = (struct link_control_listener){.fd = -1, .lock_fd = -1};
     struct sockaddr_un address;
@@ -173,7 +173,7 @@ int link_control_listen(struct link_control_listener *listener, const char *path
     if (lock_fd < 0)
         return lock_fd;
     error = remove_stale_socket(path);
-    int fd = error < 0 ? error : bind_and_listen(&address, mode);
+    int fd = error < 0 ? error : bind_to(&address, mode);
     if (fd < 0) {
         close_descriptor(lock_fd);
         return fd;
@@ -182,6 +182,11 @@ int link_control_listen(struct link_control_listener *listener, const char *path
     listener->lock_fd = lock_fd;
     memcpy(listener->path, address.sun_path, sizeof(listener->path));
     return 0;
+}
+
+int link_control_listen(const struct link_control_listener *listener)
+{
+    return listen(listener->fd, LISTEN_BACKLOG) < 0 ? -errno : 0;
 }
 
 void link_control_unlisten(struct link_control_listener *listener)

@@ -30,13 +30,16 @@ struct link_control_listener {
 };
 
 /**
- * Become the one daemon at `path`: lock PATH.lock, replace a dead daemon's socket, listen. A
- * missing last directory of the path is made.
+ * Become the one daemon at `path`: lock PATH.lock, replace a dead daemon's socket. Nobody can
+ * connect before link_control_listen(). A missing last directory of the path is made.
  * @param mode  permissions of the socket: who may write may connect.
  * @return 0; -EADDRINUSE: another instance lives; -ENOTSOCK: something else lies at path;
  *         -ENAMETOOLONG; or why the file system refused.
  */
-int link_control_listen(struct link_control_listener *listener, const char *path, mode_t mode);
+int link_control_bind(struct link_control_listener *listener, const char *path, mode_t mode);
+
+/** Let them connect. @return 0 or a negative errno. */
+int link_control_listen(const struct link_control_listener *listener);
 
 /** Remove the socket and the lock. Harmless on a listener that never came to be. */
 void link_control_unlisten(struct link_control_listener *listener);

@@ -79,7 +79,7 @@ def kill_redis_many(context):
 
 @test(timeout_s=120, pno_only=True)
 def kill_pnod(context):
-    """kill -9 of pnod: errors, no hang, redis goes on over lo; a new pnod serves new programs."""
+    """kill -9 of pnod: errors, no hang, redis goes on over lo; a new pnod serves it and new ones."""
     lab = context.up()
     redis = start_redis(lab)
     clients = [redis.client(timeout=30) for _ in range(5)]
@@ -109,7 +109,84 @@ def kill_pnod(context):
         if number != 1:
             wait_for_end(client.connection, "a client of the old engine", 15.0)
     require(over_lo(), "redis no longer serves over lo after pnod's return")
+    lab.wait_listening(redis.program, redis.port, timeout_s=5)
+    with redis.client() as client:
+        require(client.command("GET", "kept") == b"yes", "redis is not served by the new pnod")
     second.program.stop()
+    redis.program.stop()
+    lab.assert_nothing_left()
+
+
+LISTENERS = """
+import os, select, socket, sys, threading
+def make(port, **options):
+    return socket.create_server(('10.77.0.1', port), **options)
+def serve(listener, wait):
+    while True:
+        wait(listener)
+        try:
+            connection = listener.accept()[0]
+        except BlockingIOError:
+            continue
+        connection.sendall(b'served')
+        connection.close()
+def with_poll(listener):
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    poll.poll()
+blocking = make(7001)
+polled = make(7002); polled.setblocking(False)
+queued = make(7003); queued.setblocking(False)
+epoll = select.epoll(); epoll.register(queued, select.EPOLLIN)
+shared = make(7004)
+low = make(81)
+idle = make(7005)
+os.setuid(65534)
+if os.fork() == 0 or os.fork() == 0:
+    for other in (blocking, polled, queued, low, idle):
+        other.close()
+    serve(shared, lambda listener: None)
+shared.close()
+for target, wait in ((blocking, lambda l: None), (polled, with_poll),
+                     (queued, lambda l: epoll.poll()), (low, lambda l: None)):
+    threading.Thread(target=serve, args=(target, wait)).start()
+print('ready', flush=True)
+"""
+
+
+@test(timeout_s=120, pno_only=True)
+def restart_pnod(context):
+    """A restarted pnod, twice: listeners of all kinds are served again, also low ports after setuid."""
+    lab = context.up()
+    script = os.path.join(lab.folder, "listeners.py")
+    with open(script, "w", encoding="ascii") as file:
+        file.write(LISTENERS)
+    os.chmod(lab.folder, 0o755)
+    program = lab.start_host("listeners", ["/usr/bin/python3", script])
+    lab.wait_listening(program, 81)
+
+    def served(port):
+        try:
+            with lab.connect(port, timeout=2.0) as connection:
+                return connection.recv(100) == b"served"
+        except OSError:
+            return False
+    for restarts in range(3):
+        for port in (7001, 7002, 7003, 7004, 81):
+            wait_until(lambda port=port: served(port), f"port {port} is served", 10)
+        if restarts == 2:
+            break
+        argv = lab.kill_pnod()
+        time.sleep(1.0)
+        share = cpu_share([program.pid], 2.0)[program.pid]
+        require(share < 0.02, f"the program uses {share:.1%} of a core while there is no pnod")
+        lab.restart_pnod(argv)
+    for _ in range(20):
+        require(served(7004), "a connection to a shared listener was not served")
+    waits = [s for s in lab.sockets() if s["local"]["port"] == 7005]
+    require(not waits, "a listener that nobody waits for was made again")
+    program.stop()
+    netns.kill_all(lab.host)  # its children
     lab.assert_nothing_left()
 
 

@@ -102,12 +102,12 @@
     X(ip_minttl, IPPROTO_IP, IP_MINTTL, 0)                                                         \
     X(ip_nodefrag, IPPROTO_IP, IP_NODEFRAG, 0)                                                     \
     X(ip_bind_address_no_port, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 0)                             \
-    X(ip_multicast_ttl, IPPROTO_IP, IP_MULTICAST_TTL, NO_DEFAULT | NO_VALUE)                       \
+    X(ip_multicast_ttl, IPPROTO_IP, IP_MULTICAST_TTL, NO_VALUE)                                    \
     X(ip_multicast_loop, IPPROTO_IP, IP_MULTICAST_LOOP, 0)                                         \
     X(ip_unknown, IPPROTO_IP, 9999, 0)                                                             \
     X(ipv6_v6only, IPPROTO_IPV6, IPV6_V6ONLY, 0)                                                   \
     X(ipv6_unicast_hops, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 0)                                       \
-    X(ipv6_multicast_hops, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, NO_DEFAULT | NO_VALUE)               \
+    X(ipv6_multicast_hops, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, NO_VALUE)                            \
     X(ipv6_multicast_loop, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 0)                                   \
     X(ipv6_mtu_discover, IPPROTO_IPV6, IPV6_MTU_DISCOVER, 0)                                       \
     X(ipv6_recverr, IPPROTO_IPV6, IPV6_RECVERR, 0)                                                 \

@@ -835,7 +835,9 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "usage: %s SOCKET_PATH\n", argv[0]);
         return 2;
     }
-    int error = link_control_listen(&listener, argv[1], 0666);
+    int error = link_control_bind(&listener, argv[1], 0666);
+    if (error == 0)
+        error = link_control_listen(&listener);
     if (error < 0) {
         (void)fprintf(stderr, "%s: %s: %s\n", argv[0], argv[1], strerror(-error));
         return 1;

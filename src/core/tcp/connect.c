@@ -138,7 +138,7 @@ int tcp_connect(struct stack *stack, const struct tcp_connect_request *request, 
         .local_port = request->local.port,
         .remote_port = request->remote.port,
     };
-    if (flow.remote_port == 0 || ip_address_is_any(&flow.remote))
+    if (ip_address_is_any(&flow.remote))
         return -EINVAL;
     if (ip_address_is_multicast(&flow.remote))
         return -ENETUNREACH;

@@ -150,6 +150,7 @@ static int bind_socket(struct engine_socket *socket, const struct link_descripto
     socket->kind = SOCKET_BOUND;
     socket->local = local;
     setup->bind_flags = flags;
+    setup->bound = local; /* a connection gives `local` a narrower address */
     setup->port_bound = true;
     return 0;
 }

@@ -65,16 +65,22 @@ static int tear_down(void **state)
     return 0;
 }
 
+static int bind_and_listen(struct link_control_listener *listener, const char *path, mode_t mode)
+{
+    int error = link_control_bind(listener, path, mode);
+    return error == 0 ? link_control_listen(listener) : error;
+}
+
 static void test_a_second_instance_is_refused_while_the_first_lives(void **state)
 {
     struct fixture *f = *state;
     struct link_control_listener first;
     struct link_control_listener second;
-    assert_int_equal(link_control_listen(&first, f->path, 0600), 0);
+    assert_int_equal(bind_and_listen(&first, f->path, 0600), 0);
     struct stat status;
     assert_int_equal(stat(f->path, &status), 0);
     assert_int_equal(status.st_mode & 0777, 0600);
-    assert_int_equal(link_control_listen(&second, f->path, 0600), -EADDRINUSE);
+    assert_int_equal(bind_and_listen(&second, f->path, 0600), -EADDRINUSE);
     link_control_unlisten(&second);
     int fd = link_control_connect(f->path);
     assert_true(fd >= 0);
@@ -83,7 +89,7 @@ static void test_a_second_instance_is_refused_while_the_first_lives(void **state
     (void)close(fd);
     link_control_unlisten(&first);
     assert_int_equal(link_control_connect(f->path), -ENOENT);
-    assert_int_equal(link_control_listen(&second, f->path, 0666), 0);
+    assert_int_equal(bind_and_listen(&second, f->path, 0666), 0);
     link_control_unlisten(&second);
 }
 
@@ -93,14 +99,14 @@ static void test_the_socket_of_a_dead_daemon_is_replaced(void **state)
     pid_t child = fork();
     if (child == 0) {
         struct link_control_listener listener;
-        _exit(link_control_listen(&listener, f->path, 0600) == 0 ? 7 : 1);
+        _exit(bind_and_listen(&listener, f->path, 0600) == 0 ? 7 : 1);
     }
     int status = 0;
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(WEXITSTATUS(status), 7);
     assert_int_equal(link_control_connect(f->path), -ECONNREFUSED);
     struct link_control_listener listener;
-    assert_int_equal(link_control_listen(&listener, f->path, 0600), 0);
+    assert_int_equal(bind_and_listen(&listener, f->path, 0600), 0);
     int fd = link_control_connect(f->path);
     assert_true(fd >= 0);
     (void)close(fd);
@@ -111,18 +117,18 @@ static void test_something_else_at_the_path_is_left_alone(void **state)
 {
     struct fixture *f = *state;
     struct link_control_listener listener;
-    assert_int_equal(link_control_listen(&listener, f->path, 0600), 0);
+    assert_int_equal(bind_and_listen(&listener, f->path, 0600), 0);
     link_control_unlisten(&listener);
     int fd = open(f->path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
     (void)close(fd);
-    assert_int_equal(link_control_listen(&listener, f->path, 0600), -ENOTSOCK);
+    assert_int_equal(bind_and_listen(&listener, f->path, 0600), -ENOTSOCK);
     assert_int_equal(access(f->path, F_OK), 0);
     char longest[200];
     memset(longest, 'x', sizeof(longest) - 1);
     longest[sizeof(longest) - 1] = '\0';
-    assert_int_equal(link_control_listen(&listener, longest, 0600), -ENAMETOOLONG);
+    assert_int_equal(bind_and_listen(&listener, longest, 0600), -ENAMETOOLONG);
     assert_int_equal(link_control_connect(longest), -ENAMETOOLONG);
-    assert_int_equal(link_control_listen(&listener, "/nonexistent/deep/x.sock", 0600), -ENOENT);
+    assert_int_equal(bind_and_listen(&listener, "/nonexistent/deep/x.sock", 0600), -ENOENT);
 }
 
 static void test_a_full_backlog_does_not_hang_who_connects(void **state)
@@ -132,7 +138,7 @@ static void test_a_full_backlog_does_not_hang_who_connects(void **state)
     int fds[1000];
     unsigned count = 0;
     int last = 0;
-    assert_int_equal(link_control_listen(&listener, f->path, 0600), 0);
+    assert_int_equal(bind_and_listen(&listener, f->path, 0600), 0);
     while (count < 1000 && (last = link_control_connect(f->path)) >= 0)
         fds[count++] = last;
     assert_int_equal(last, -EAGAIN);
