@@ -119,7 +119,8 @@ struct tcp_hot {
     bool probe_due : 1;      /**< window or keepalive probe: an old, empty segment */
     bool tail_probe_due : 1; /**< RFC 8985 §7.3 */
     bool push_partial : 1;   /**< send what there is, Nagle and silly windows notwithstanding */
-    bool more : 1;           /**< MSG_MORE: hold back the partial tail */
+    bool more : 1;           /**< MSG_MORE: hold back the partial tail … */
+    bool more_released : 1;  /**< … until a segment arrives: it goes then, but without PSH */
     bool nagle_push : 1;     /**< TCP_NODELAY was set: nothing holds back what is there now */
     /* ECN (ecn.h). */
     bool ece_due : 1; /**< tell the peer of congestion until it answers with CWR */

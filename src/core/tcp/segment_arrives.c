@@ -238,6 +238,7 @@ static void synchronized_arrives(const struct arrival *a)
 {
     if (!check_timestamp(a) || !check_sequence(a) || !check_reset(a) || !check_syn(a))
         return;
+    a->connection->hot.more_released = true; /* as Linux: MSG_MORE holds back until then only */
     if (!check_ack(a))
         return;
     timestamp_record(a); /* only now: a blind segment must not make PAWS refuse the peer's */

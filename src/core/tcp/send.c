@@ -28,6 +28,7 @@ int tcp_send(struct stack *stack, struct tcp_connection *connection, uint64_t by
         tcp_cwnd_restart_if_idle(connection, now_ns);
     hot->snd_end += bytes;
     hot->more = more;
+    hot->more_released = false;
     tcp_output_request_if_wanted(stack, connection);
     return 0;
 }
