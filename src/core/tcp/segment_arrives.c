@@ -56,6 +56,8 @@ static bool check_timestamp(const struct arrival *a)
     const struct tcp_options *options = &a->segment->options;
     if (!connection->hot.timestamps || !options->has_timestamps)
         return true;
+    if ((a->segment->flags & TCP_RST) != 0)
+        return true; /* RFC 7323 §5.2: its sequence number decides */
     if ((int32_t)(options->timestamp_value - connection->hot.ts_recent) >= 0)
         return true;
     if ((uint32_t)(a->now_ns / NS_PER_S) - connection->receive.ts_recent_age_s > PAWS_AGE_MAX_S)
