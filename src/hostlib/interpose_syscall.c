@@ -1,0 +1,180 @@
+/* syscall(): what programs call by number that is ours under its name. A descriptor that nobody
+   here knows costs one more switch. */
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <stdarg.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/select.h>
+#include <sys/sendfile.h>
+
+#include "hostlib/interpose.h"
+#include "hostlib/poll.h"
+#include "hostlink/raw_syscall.h"
+
+/* What none of these calls returns: the kernel has the call. */
+#define NOT_OURS (-2L)
+
+/* As the kernel takes them: six registers. */
+struct arguments {
+    long a, b, c, d, e, f;
+};
+
+#define INT(x)      ((int)arguments->x)
+#define SIZE(x)     ((size_t)arguments->x)
+#define UNSIGNED(x) ((unsigned)arguments->x)
+#define POINTER(x)  ((void *)arguments->x)
+
+static long call_data(long number, const struct arguments *arguments)
+{
+    switch (number) {
+    case SYS_read:
+        return read(INT(a), POINTER(b), SIZE(c));
+    case SYS_write:
+        return write(INT(a), POINTER(b), SIZE(c));
+    case SYS_readv:
+        return readv(INT(a), POINTER(b), INT(c));
+    case SYS_writev:
+        return writev(INT(a), POINTER(b), INT(c));
+    case SYS_recvfrom:
+        return recvfrom(INT(a), POINTER(b), SIZE(c), INT(d), POINTER(e), POINTER(f));
+    case SYS_sendto:
+        return sendto(INT(a), POINTER(b), SIZE(c), INT(d), POINTER(e), (socklen_t)arguments->f);
+    case SYS_recvmsg:
+        return recvmsg(INT(a), POINTER(b), INT(c));
+    case SYS_sendmsg:
+        return sendmsg(INT(a), POINTER(b), INT(c));
+    case SYS_recvmmsg:
+        return recvmmsg(INT(a), POINTER(b), UNSIGNED(c), INT(d), POINTER(e));
+    case SYS_sendmmsg:
+        return sendmmsg(INT(a), POINTER(b), UNSIGNED(c), INT(d));
+    case SYS_preadv2: /* the kernel has the offset in two halves, of which the lower is whole */
+        return preadv2(INT(a), POINTER(b), INT(c), arguments->d, INT(f));
+    case SYS_pwritev2:
+        return pwritev2(INT(a), POINTER(b), INT(c), arguments->d, INT(f));
+    case SYS_sendfile:
+        return sendfile(INT(a), INT(b), POINTER(c), SIZE(d));
+    case SYS_splice:
+        return splice(INT(a), POINTER(b), INT(c), POINTER(d), SIZE(e), UNSIGNED(f));
+    default:
+        return NOT_OURS;
+    }
+}
+
+static long call_socket(long number, const struct arguments *arguments)
+{
+    switch (number) {
+    case SYS_bind:
+        return bind(INT(a), POINTER(b), (socklen_t)arguments->c);
+    case SYS_listen:
+        return listen(INT(a), INT(b));
+    case SYS_accept:
+        return accept(INT(a), POINTER(b), POINTER(c));
+    case SYS_accept4:
+        return accept4(INT(a), POINTER(b), POINTER(c), INT(d));
+    case SYS_connect:
+        return connect(INT(a), POINTER(b), (socklen_t)arguments->c);
+    case SYS_shutdown:
+        return shutdown(INT(a), INT(b));
+    case SYS_getsockname:
+        return getsockname(INT(a), POINTER(b), POINTER(c));
+    case SYS_getpeername:
+        return getpeername(INT(a), POINTER(b), POINTER(c));
+    case SYS_getsockopt:
+        return getsockopt(INT(a), INT(b), INT(c), POINTER(d), POINTER(e));
+    case SYS_setsockopt:
+        return setsockopt(INT(a), INT(b), INT(c), POINTER(d), (socklen_t)arguments->e);
+    case SYS_dup:
+        return dup(INT(a));
+    case SYS_fcntl:
+        return fcntl(INT(a), INT(b), POINTER(c));
+    case SYS_ioctl:
+        return ioctl(INT(a), (unsigned long)arguments->b, POINTER(c));
+    default:
+        return call_data(number, arguments);
+    }
+}
+
+/* Readiness. Such calls may watch any descriptor. @return NOT_OURS: none of these. */
+static long call_readiness(long number, const struct arguments *arguments)
+{
+    switch (number) {
+    case SYS_epoll_ctl:
+        return epoll_ctl(INT(a), INT(b), INT(c), POINTER(d));
+    case SYS_epoll_wait:
+        return epoll_wait(INT(a), POINTER(b), INT(c), INT(d));
+    case SYS_epoll_pwait:
+        return epoll_pwait(INT(a), POINTER(b), INT(c), INT(d), POINTER(e));
+    case SYS_epoll_pwait2:
+        return epoll_pwait2(INT(a), POINTER(b), INT(c), POINTER(d), POINTER(e));
+    case SYS_poll:
+        return poll(POINTER(a), (nfds_t)arguments->b, INT(c));
+    case SYS_ppoll:
+        if (!poll_has_offloaded(POINTER(a), (nfds_t)arguments->b))
+            return NOT_OURS; /* the kernel leaves the time not slept in its timeout */
+        return ppoll(POINTER(a), (nfds_t)arguments->b, POINTER(c), POINTER(d));
+    case SYS_select:
+        return select(INT(a), POINTER(b), POINTER(c), POINTER(d), POINTER(e));
+    default:
+        return NOT_OURS;
+    }
+}
+
+/* What makes, ends or renumbers descriptors, of which the table must know. */
+static long call_descriptors(long number, const struct arguments *arguments)
+{
+    switch (number) {
+    case SYS_socket:
+        return socket(INT(a), INT(b), INT(c));
+    case SYS_epoll_create:
+        return epoll_create(INT(a));
+    case SYS_epoll_create1:
+        return epoll_create1(INT(a));
+    case SYS_close:
+        return close(INT(a));
+    case SYS_close_range:
+        return close_range(UNSIGNED(a), UNSIGNED(b), INT(c));
+    case SYS_dup2:
+        return dup2(INT(a), INT(b));
+    case SYS_dup3:
+        return dup3(INT(a), INT(b), INT(c));
+    default:
+        return NOT_OURS;
+    }
+}
+
+static bool is_known(long fd)
+{
+    return fd_peek((int)fd) != NULL;
+}
+
+static long call_ours(long number, const struct arguments *arguments)
+{
+    long result = call_descriptors(number, arguments);
+    if (result == NOT_OURS && atomic_load_explicit(&fd_table_size, memory_order_relaxed) != 0)
+        result = call_readiness(number, arguments);
+    if (result == NOT_OURS &&
+        (is_known(arguments->a) || (number == SYS_splice && is_known(arguments->c))))
+        result = call_socket(number, arguments);
+    return result;
+}
+
+/* Parentheses keep raw_syscall.h's macro off. */
+PNO_EXPORT long(syscall)(long number, ...)
+{
+    struct arguments arguments;
+    va_list list;
+    va_start(list, number);
+    arguments.a = va_arg(list, long);
+    arguments.b = va_arg(list, long);
+    arguments.c = va_arg(list, long);
+    arguments.d = va_arg(list, long);
+    arguments.e = va_arg(list, long);
+    arguments.f = va_arg(list, long);
+    va_end(list);
+    long result = call_ours(number, &arguments);
+    if (result != NOT_OURS)
+        return result;
+    return raw_syscall(number, arguments.a, arguments.b, arguments.c, arguments.d, arguments.e,
+                       arguments.f);
+}
