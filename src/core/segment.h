@@ -42,7 +42,8 @@ struct tcp_options {
     bool has_timestamps;
     bool has_sack_permitted;
     bool has_fast_open;
-    uint8_t window_scale; /**< as sent; RFC 7323 §2.3 caps use at 14 */
+    bool fast_open_experimental; /**< by the experimental option (RFC 7413 appendix B) */
+    uint8_t window_scale;        /**< as sent; RFC 7323 §2.3 caps use at 14 */
     uint8_t sack_block_count;
     uint8_t fast_open_length; /**< cookie bytes, 0 = cookie request */
     uint16_t mss;

@@ -51,6 +51,7 @@ void stack_config_init(struct stack_config *config)
                 .ecn = TCP_ECN_ACCEPT,
                 .window_scaling = true,
                 .sack = true,
+                .fast_open = TCP_FAST_OPEN_CLIENT,
             },
     };
 }
@@ -140,6 +141,7 @@ static void lay_out(struct carver *carver, const struct stack_config *config, st
     s->binds = carve(carver, port_bind_bytes(), s->binds_max);
     s->neighbours.entries = carve(carver, neighbour_bytes(), NEIGHBOURS_MAX);
     s->neighbours.buckets = carve(carver, sizeof(void *), NEIGHBOURS_MAX);
+    s->fast_open = carve(carver, tcp_fast_open_bytes(), 1);
     s->path_mtu = carve(carver, path_mtu_entry_bytes(), PATH_MTU_ENTRIES);
     s->fragments.datagrams = carve(carver, fragment_datagram_bytes(), fragment_count);
     s->fragments.buffers = carve(carver, FRAGMENT_BUFFER_BYTES, fragment_count);
@@ -326,6 +328,16 @@ uint32_t stack_random(struct stack *stack)
 struct tcp_sent_pool *stack_sent_pool(struct stack *stack)
 {
     return &stack->sent;
+}
+
+struct tcp_fast_open_memory *stack_fast_open_memory(struct stack *stack)
+{
+    return stack->fast_open;
+}
+
+void stack_set_tcp_defaults(struct stack *stack, const struct tcp_defaults *defaults)
+{
+    stack->config.tcp = *defaults;
 }
 
 struct interval_pool *stack_interval_pool(struct stack *stack)

@@ -47,6 +47,15 @@ enum tcp_ecn_use {
     TCP_ECN_ACCEPT = 2,  /**< accepted when the peer asks: the default */
 };
 
+/** TCP Fast Open (RFC 7413); Linux's bits of net.ipv4.tcp_fastopen. */
+enum tcp_fast_open_use {
+    TCP_FAST_OPEN_CLIENT = 0x1,           /**< the default */
+    TCP_FAST_OPEN_SERVER = 0x2,           /**< on listeners that ask for it */
+    TCP_FAST_OPEN_CLIENT_NO_COOKIE = 0x4, /**< data goes out without one */
+    TCP_FAST_OPEN_SERVER_NO_COOKIE = 0x200,
+    TCP_FAST_OPEN_SERVER_ALWAYS = 0x400, /**< on all listeners, their back-log being the limit */
+};
+
 /** Defaults for new connections and limits; stack_config_init() sets Linux's. */
 struct tcp_defaults {
     uint32_t receive_buffer_initial; /**< bytes; 131072, of which the window is offered */
@@ -68,6 +77,11 @@ struct tcp_defaults {
     uint64_t delayed_ack_max_ns;           /**< 40 ms … */
     bool timestamps, window_scaling, sack; /**< offered and accepted; all true */
     uint8_t ecn;                           /**< enum tcp_ecn_use */
+    uint16_t fast_open;                    /**< enum tcp_fast_open_use */
+    uint8_t fast_open_key_count;           /**< 0: one made from the secret; else 1, or 2 with the
+                                                key of before */
+    uint8_t fast_open_keys[2][16];
+    uint64_t fast_open_black_hole_ns; /**< how long active fast open pauses after one; 0: never */
 };
 
 struct stack_config {
@@ -104,6 +118,9 @@ size_t stack_memory_bytes(const struct stack_config *config);
  * @return the stack, or NULL when the configuration is invalid.
  */
 struct stack *stack_create(void *memory, const struct stack_config *config, uint64_t now_ns);
+
+/** Change the defaults: for what happens from now on. */
+void stack_set_tcp_defaults(struct stack *stack, const struct tcp_defaults *defaults);
 
 /* ---- Receive ------------------------------------------------------------------------------ */
 
@@ -253,6 +270,13 @@ void tcp_listener_set_backlog(struct tcp_listener *listener, uint32_t backlog);
 /** TCP_DEFER_ACCEPT, in nanoseconds; 0 = off. Other options set on the listener are inherited. */
 void tcp_listener_set_defer_accept(struct tcp_listener *listener, uint64_t defer_ns);
 
+/** TCP_FASTOPEN: how many connections may be in use before their handshake is done; 0 = off. */
+void tcp_listener_set_fast_open(struct tcp_listener *listener, uint32_t queue_max);
+
+/** TCP_FASTOPEN_KEY: keys of its own, at most 2, the first to make cookies with; 0: the stack's. */
+void tcp_listener_set_fast_open_keys(struct tcp_listener *listener, const uint8_t (*keys)[16],
+                                     unsigned count);
+
 /** The options that connections accepted here start with: set them as on a connection. */
 struct tcp_options_set *tcp_listener_options(struct tcp_listener *listener);
 
@@ -287,6 +311,7 @@ const char *tcp_congestion_name(unsigned id);
 /** Options of one connection (or inherited through a listener). */
 struct tcp_options_set {
     bool nodelay, cork, keepalive, quickack;
+    bool fast_open_no_cookie; /**< neither asked for nor needed: TCP_FASTOPEN_NO_COOKIE */
     uint8_t congestion; /**< enum tcp_congestion_id; effective before the handshake and after */
     uint8_t traffic_class, ttl; /**< ttl 0 = 64 */
     uint8_t keepalive_count, syn_retries;
@@ -307,12 +332,24 @@ struct tcp_connect_request {
     struct ip_endpoint remote;
     bool reuse_address;                    /**< local port may be shared when the 4-tuple differs */
     const struct tcp_options_set *options; /**< NULL = defaults */
+    bool fast_open; /**< data may go with the SYN, or a cookie is asked for (RFC 7413) */
+    bool more;      /**< the application waits to send: the handshake's ACK rides on that */
     void *user;
 };
 
 /** Active open. @return 0, -EADDRINUSE, -EADDRNOTAVAIL, -ENETUNREACH, -ENOBUFS, -EINVAL. */
 int tcp_connect(struct stack *stack, const struct tcp_connect_request *request, uint64_t now_ns,
                 struct tcp_connection **connection);
+
+/** With fast open: bytes that the SYN takes, as it is held for tcp_send() to give them; 0: it is
+    not held. */
+uint32_t tcp_fast_open_room(struct stack *stack, const struct tcp_connection *connection);
+
+/** Let a held SYN go, with what tcp_send() gave. more: as in the request. */
+void tcp_fast_open_go(struct stack *stack, struct tcp_connection *connection, bool more);
+
+/** Forget all cookies and black holes. */
+void tcp_fast_open_forget(struct stack *stack);
 
 /** Reserve a local endpoint for a socket bound but neither listening nor connected. Port 0: one is
     chosen and written back. @return 0, -EADDRINUSE (by Linux's rules on reuse), -EADDRNOTAVAIL. */
@@ -380,7 +417,8 @@ struct tcp_connection_info {
     uint8_t state;    /**< Linux's TCP_ESTABLISHED = 1 … TCP_CLOSING = 11 */
     uint8_t ca_state; /**< 0 open, 1 disorder, 2 CWR, 3 recovery, 4 loss */
     uint8_t retransmits, probes, backoff;
-    uint8_t options; /**< TCPI_OPT_TIMESTAMPS 1, SACK 2, WSCALE 4, ECN 8 */
+    uint8_t options; /**< TCPI_OPT_TIMESTAMPS 1, SACK 2, WSCALE 4, ECN 8, …, SYN_DATA 32 */
+    uint8_t fast_open_failure; /**< tcpi_fastopen_client_fail */
     uint8_t snd_wscale, rcv_wscale;
     bool app_limited;
     uint64_t rto_ns, ato_ns, srtt_ns, rttvar_ns, min_rtt_ns, rcv_rtt_ns;
@@ -443,6 +481,9 @@ struct stack_counters {
     uint64_t active_opens, passive_opens, established_now, time_wait_now, connections_now;
     uint64_t syn_cookies_sent, syn_cookies_accepted, out_of_order, arp_in, nd_in, icmp_in;
     uint64_t fragments_in, reassembled;
+    uint64_t listens; /**< listeners opened */
+    uint64_t fast_open_active, fast_open_active_failed, fast_open_passive, fast_open_passive_failed;
+    uint64_t fast_open_cookies_asked, fast_open_listen_overflows, fast_open_black_holes;
 };
 const struct stack_counters *stack_get_counters(const struct stack *stack);
 const char *drop_reason_name(enum drop_reason reason);

@@ -127,6 +127,9 @@ uint64_t stack_siphash(struct stack *stack, const void *bytes, uint32_t length);
 /** Deterministic pseudo-random numbers from config.random_seed. */
 uint32_t stack_random(struct stack *stack);
 
+/** What fast open remembers (tcp/fast_open.h). */
+struct tcp_fast_open_memory *stack_fast_open_memory(struct stack *stack);
+
 struct interval_pool *stack_interval_pool(struct stack *stack);
 struct tcp_sent_pool;
 struct tcp_sent_pool *stack_sent_pool(struct stack *stack);
@@ -171,6 +174,7 @@ void tcp_sent_pool_init(struct tcp_sent_pool *pool, void *nodes, uint32_t connec
 
 size_t tcp_listener_bytes(void);
 size_t tcp_pacing_bytes(void);
+size_t tcp_fast_open_bytes(void); /**< of what stack_fast_open_memory() gives, zeroed at first */
 struct tcp_links *tcp_connection_links(struct tcp_connection *connection);
 struct tcp_flow *tcp_connection_flow(struct tcp_connection *connection);
 const struct tcp_options_set *tcp_connection_options(const struct tcp_connection *connection);

@@ -93,9 +93,10 @@ static void append_values(struct machine *machine, const struct tcp_connection_i
            (unsigned long long)i->pacing_rate_bytes_per_s);
     append(machine,
            " tcpi_segs_in=%u, tcpi_segs_out=%u, tcpi_data_segs_in=%u, tcpi_data_segs_out=%u,"
-           " tcpi_delivered=%u, tcpi_dsack_dups=%u, tcpi_reord_seen=%u, tcpi_rcv_ooopack=%u)\n",
+           " tcpi_delivered=%u, tcpi_dsack_dups=%u, tcpi_reord_seen=%u, tcpi_rcv_ooopack=%u,"
+           " tcpi_fastopen_client_fail=%u)\n",
            i->segs_in, i->segs_out, i->data_segs_in, i->data_segs_out, i->delivered, i->dsack_dups,
-           i->reord_seen, i->rcv_ooopack);
+           i->reord_seen, i->rcv_ooopack, i->fast_open_failure);
 }
 
 void machine_code(struct machine *machine, const struct script_event *event)

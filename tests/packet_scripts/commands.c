@@ -34,8 +34,7 @@ static bool sysctl_changes_nothing(const char *name, const char *value)
         "net.ipv4.tcp_ecn_option",
         "net.ipv4.tcp_pacing_ss_ratio",
         "net.ipv4.tcp_pacing_ca_ratio",
-        "net.ipv4.tcp_fastopen",
-        "net.ipv4.tcp_fastopen_key",
+        "net.ipv4.tcp_fastopen_cookies",
         "net.ipv4.tcp_moderate_rcvbuf",
         "net.ipv4.tcp_adv_win_scale",
         "net.ipv4.tcp_invalid_ratelimit",
@@ -46,7 +45,6 @@ static bool sysctl_changes_nothing(const char *name, const char *value)
         "net.ipv4.tcp_syn_linear_timeouts",
         "net.ipv4.tcp_rto_min_us",
         "net.ipv4.tcp_mtu_probing",
-        "net.ipv4.tcp_fastopen_blackhole_timeout_sec",
         "net.ipv4.tcp_max_syn_backlog",
         "net.ipv4.tcp_base_mss",
         "net.ipv4.tcp_tw_reuse",
@@ -130,7 +128,40 @@ static bool set_count(const char *name, const char *value, struct tcp_defaults *
     return false;
 }
 
-static bool set_sysctl(struct machine *machine, const char *name, const char *value)
+/** aaaaaaaa-bbbbbbbb-cccccccc-dddddddd, each a number in the machine's own order; with a comma, the
+    key of before as well. */
+static bool parse_fast_open_keys(const char *value, struct tcp_defaults *tcp)
+{
+    unsigned count = 0;
+    for (; count < 2; count++) {
+        unsigned words[4];
+        if (sscanf(value, "%x-%x-%x-%x", &words[0], &words[1], &words[2], &words[3]) != 4)
+            break;
+        memcpy(tcp->fast_open_keys[count], words, 16);
+        value += strcspn(value, ",");
+        if (*value++ == '\0') {
+            count++;
+            break;
+        }
+    }
+    tcp->fast_open_key_count = (uint8_t)count;
+    return count > 0;
+}
+
+static bool set_fast_open(const char *name, const char *value, struct tcp_defaults *tcp)
+{
+    if (strcmp(name, "net.ipv4.tcp_fastopen") == 0)
+        tcp->fast_open = (uint16_t)strtoul(value, NULL, 0);
+    else if (strcmp(name, "net.ipv4.tcp_fastopen_blackhole_timeout_sec") == 0)
+        tcp->fast_open_black_hole_ns = (uint64_t)atoll(value) * NS_PER_S;
+    else if (strcmp(name, "net.ipv4.tcp_fastopen_key") == 0)
+        return parse_fast_open_keys(value, tcp);
+    else
+        return false;
+    return true;
+}
+
+static bool change_sysctl(struct machine *machine, const char *name, const char *value)
 {
     struct tcp_defaults *tcp = &machine->config.tcp;
     if (sysctl_changes_nothing(name, value))
@@ -143,9 +174,8 @@ static bool set_sysctl(struct machine *machine, const char *name, const char *va
         machine->notsent_lowat = (uint32_t)strtoull(value, NULL, 0);
         return true;
     }
-    if (machine->stack != NULL)
-        return false; /* the stack is made: its defaults stay */
-    if (set_flag(name, value, tcp) || set_count(name, value, tcp))
+    if (set_flag(name, value, tcp) || set_count(name, value, tcp) ||
+        set_fast_open(name, value, tcp))
         return true;
     if (strcmp(name, "net.ipv4.tcp_rmem") == 0)
         set_buffer_sizes(value, &tcp->receive_buffer_initial, &tcp->receive_buffer_max);
@@ -161,6 +191,16 @@ static bool set_sysctl(struct machine *machine, const char *name, const char *va
     return true;
 }
 
+/** At any time: what the stack does from now on. */
+static bool set_sysctl(struct machine *machine, const char *name, const char *value)
+{
+    if (!change_sysctl(machine, name, value))
+        return false;
+    if (machine->stack != NULL)
+        stack_set_tcp_defaults(machine->stack, &machine->config.tcp);
+    return true;
+}
+
 /** What the customary defaults.sh sets, as far as the core knows it. */
 static void set_customary_defaults(struct machine *machine)
 {
@@ -172,6 +212,8 @@ static void set_customary_defaults(struct machine *machine)
     set_sysctl(machine, "net.ipv4.tcp_ecn", "0");
     set_sysctl(machine, "net.ipv4.tcp_timestamps", "1");
     set_sysctl(machine, "net.ipv4.tcp_sack", "1");
+    set_sysctl(machine, "net.ipv4.tcp_fastopen", "0x70403");
+    set_sysctl(machine, "net.ipv4.tcp_fastopen_key", "a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4");
 }
 
 /* ---- Shell -------------------------------------------------------------------------------- */
@@ -302,6 +344,9 @@ static bool run_one(struct machine *machine, char *command, const char **what)
         return true;
     if (strcmp(program, "sysctl") == 0 || strcmp(program, "set_sysctls.py") == 0)
         return run_sysctl(machine, rest, what);
+    if (strcmp(program, "ip") == 0 && strstr(rest, "tcp_metrics flush") != NULL &&
+        machine->stack != NULL)
+        tcp_fast_open_forget(machine->stack);
     if (strcmp(program, "dd") == 0)
         return make_file(machine, rest);
     if (strcmp(program, "echo") == 0)
@@ -348,6 +393,14 @@ static void tidy(char *text)
             memset(c, ' ', strcspn(c, "\n"));
         if (*c == '\\' && c[1] == '\n')
             c[0] = c[1] = ' ';
+        if (strncmp(c, "||", 2) == 0)
+            memcpy(c, "\n\n", 2);
+        if (strncmp(c, "2>&1", 4) == 0)
+            memset(c, ' ', 4);
+        if (strncmp(c, "&>", 2) == 0) {
+            size_t gap = 2 + strspn(c + 2, " ");
+            memset(c, ' ', gap + strcspn(c + gap, " \n;|"));
+        }
     }
 }
 
@@ -408,6 +461,10 @@ int machine_option(struct machine *machine, const struct script_option *option)
     } else if (strcmp(option->name, "local_ip") == 0) {
         good = parse_address(value, &machine->local);
         machine->config.prefixes[machine->is_ipv6].address = machine->local;
+        struct ip_address *gateway =
+            machine->is_ipv6 ? &machine->config.gateway_v6 : &machine->config.gateway_v4;
+        if (ip_address_equal(gateway, &machine->local))
+            gateway->bytes[15] ^= 0x80; /* another of the same prefix */
     } else if (strcmp(option->name, "remote_ip") == 0) {
         good = parse_address(value, &machine->remote);
     } else if (strcmp(option->name, "gateway_ip") == 0) {

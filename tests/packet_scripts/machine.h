@@ -96,6 +96,11 @@ struct machine_socket {
     int64_t receive_low_water;
     struct tcp_options_set options;
     uint64_t defer_accept_ns;
+    bool fast_open_connect; /**< TCP_FASTOPEN_CONNECT */
+    bool deferred;          /**< connect() has left the SYN to the first write */
+    uint32_t fast_open_queue;
+    uint8_t fast_open_keys[2][16];
+    unsigned fast_open_key_count;
     struct epoll_watch watches[MACHINE_WATCHES_MAX];
 };
 
@@ -156,6 +161,7 @@ struct machine {
     uint64_t call_started_ns;  /**< of the call that sleeps, or is being tried first */
     uint64_t call_deadline_ns; /**< when that call gives up; TIME_NEVER as a rule */
     uint64_t partly_written;   /**< by a call that sleeps */
+    bool partly_opened;        /**< … which has opened the connection as well (MSG_FASTOPEN) */
     uint32_t partly_seen;      /**< bytes of an expected segment that came in smaller ones */
 
     char *code; /**< Python, gathered */
@@ -174,6 +180,8 @@ void machine_run_until(struct machine *machine, uint64_t time_ns);
 bool machine_step(struct machine *machine, uint64_t time_ns);
 /** Take events and frames after anything done to the stack. */
 void machine_pump(struct machine *machine);
+/** The script is about another connection from now on. */
+void machine_flow_begin(struct machine *machine, uint16_t local_port, uint16_t remote_port);
 void machine_inject(struct machine *machine, const struct frame *frame);
 
 /** Packets (packets.c). @return 0, or -1 with the problem told. */

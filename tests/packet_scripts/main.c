@@ -73,7 +73,8 @@ static bool check_result(struct run *run, const struct script_event *event, int6
         script_error_set(&run->error, event->line, "unknown error %s", call->error);
         return false;
     }
-    if (expected == -1 ? result == -wanted_error && result < 0 : result == expected)
+    bool any_error = call->error == NULL; /* the script does not say which */
+    if (expected == -1 ? result < 0 && (any_error || result == -wanted_error) : result == expected)
         return true;
     if (result < 0)
         script_error_set(&run->error, event->line, "%s: expected %lld %s, got -1 %s", call->name,
@@ -99,6 +100,7 @@ static int try_call(struct run *run, const struct script_event *event)
     if (blocks)
         return 0;
     run->machine.partly_written = 0;
+    run->machine.partly_opened = false;
     return check_result(run, event, result) ? 1 : -1;
 }
 
@@ -139,6 +141,7 @@ static int run_call(struct run *run, const struct script_event *event, uint64_t 
     }
     run->machine.call_started_ns = run->machine.now_ns;
     run->machine.partly_written = 0;
+    run->machine.partly_opened = false;
     int done = try_call(run, event);
     if (done != 0)
         return done < 0 ? -1 : 0;

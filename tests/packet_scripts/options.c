@@ -291,8 +291,13 @@ int64_t socket_set_option(struct machine *machine, struct machine_socket *socket
     switch (level) {
     case SOL_SOCKET:
         return set_socket_level(machine, socket, name, value, number, state);
-    case SOL_TCP:
+    case SOL_TCP: {
+        int64_t result;
+        if (socket_fast_open_option(machine, socket, name, value, number, argument(call, 4, state),
+                                    &result))
+            return result;
         return set_tcp_level(machine, socket, name, value, number, state);
+    }
     case SOL_IP:
     case SOL_IPV6:
         return set_ip_level(machine, socket, level, name, number, state);
@@ -311,6 +316,10 @@ static int64_t get_tcp_level(struct machine *machine, const struct machine_socke
     if (socket->connection != NULL)
         tcp_get_info(machine->stack, socket->connection, machine->now_ns, &info);
     switch (name) {
+    case TCP_FASTOPEN:
+        return socket->fast_open_queue;
+    case TCP_FASTOPEN_CONNECT:
+        return socket->fast_open_connect;
     case TCP_NODELAY:
         return options->nodelay;
     case TCP_CORK:

@@ -83,11 +83,19 @@ static void flow_begin(struct machine *machine)
     machine->first_timestamp_known = false;
 }
 
+void machine_flow_begin(struct machine *machine, uint16_t local_port, uint16_t remote_port)
+{
+    flow_begin(machine);
+    machine->local_port = local_port;
+    machine->remote_port = remote_port;
+}
+
 /* ---- Inbound ------------------------------------------------------------------------------ */
 
 struct echo_mapping {
     struct machine *machine;
     bool failed;
+    bool begins; /**< a SYN may echo what it likes */
 };
 
 /** What the far end offers: a sender's bursts depend on it. */
@@ -128,7 +136,7 @@ static void map_inbound_option(uint8_t *option, void *context)
         if (machine->first_timestamp_known)
             put32(option + 6,
                   script - machine->first_script_timestamp + machine->first_live_timestamp);
-        else if (script != 0)
+        else if (script != 0 && !mapping->begins)
             mapping->failed = true;
     }
 }
@@ -173,7 +181,8 @@ static int tcp_in(struct machine *machine, const struct script_event *event)
     if ((spec->flags & TCP_SYN) != 0 && !alive)
         machine->remote_offset = spec->seq;
     note_window(machine, spec);
-    struct echo_mapping mapping = {machine, false};
+    bool begins = (spec->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+    struct echo_mapping mapping = {.machine = machine, .begins = begins};
     uint32_t most = machine->inbound_mss != 0 ? machine->inbound_mss : UINT32_MAX, skip = 0;
     do {
         uint32_t length = spec->length - skip < most ? spec->length - skip : most;

@@ -28,7 +28,7 @@ uint32_t socket_ready(struct machine *machine, struct machine_socket *socket)
         events |= EPOLLPRI;
     if (socket->connection == NULL || socket->write_shut)
         events |= EPOLLOUT | EPOLLWRNORM;
-    else if (socket->established && send_memory_is_writable(machine, socket))
+    else if (socket->deferred || (socket->established && send_memory_is_writable(machine, socket)))
         events |= EPOLLOUT | EPOLLWRNORM;
     else
         socket->memory.no_space = true;

@@ -206,8 +206,11 @@ int64_t socket_transmit(struct machine *machine, struct machine_socket *socket, 
                         int64_t flags, struct call_state *state)
 {
     uint64_t timeout_ns = socket->send_timeout_ns;
+    int64_t opened;
     if (size < 0)
         return -EINVAL;
+    if (socket_fast_open_write(machine, socket, size, flags, state, &opened))
+        return opened;
     if (socket->kind == SOCKET_CONNECTION && socket->connecting && socket->error == 0)
         return call_would_block(machine, socket, state, flags, timeout_ns);
     if (machine->partly_written > 0 && (socket->error != 0 || socket->write_shut))
@@ -219,6 +222,8 @@ int64_t socket_transmit(struct machine *machine, struct machine_socket *socket, 
     if (size == 0)
         return 0;
     uint64_t left = (uint64_t)size - machine->partly_written;
+    if (left == 0)
+        return size;
     int64_t taken = write_buffers(machine, socket, left, (flags & MSG_MORE) != 0);
     if (taken < 0)
         return taken;
@@ -313,6 +318,11 @@ int64_t socket_transfer(struct machine *machine, struct machine_socket *socket,
             return receive_message(machine, socket, call, state);
         if (is_null(call, 1) && size > 0 && (calls[i].sends || socket_readable_bytes(socket) > 0))
             return -EFAULT;
+        /* Opening by sendto() with AF_UNSPEC is not disconnecting (as Linux). */
+        const struct node *address = node_argument(call, 4);
+        if ((flags & MSG_FASTOPEN) != 0 && address != NULL && address->kind == NODE_WORD &&
+            strcmp(address->text, "AF_UNSPEC") == 0)
+            return -EOPNOTSUPP;
         return calls[i].sends ? socket_transmit(machine, socket, size, flags, state)
                               : socket_receive(machine, socket, size, flags, state);
     }

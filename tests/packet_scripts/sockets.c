@@ -47,12 +47,19 @@ int socket_lowest_fd(struct machine *machine)
 }
 
 /** The descriptor that a call returns is the one the script calls it by. */
+/** From here on: sockets whose number the script has given to another. */
+#define FORGOTTEN_FD 1000000
+
 int socket_fd_for(struct machine *machine, const struct system_call *call)
 {
     bool known = true;
     int64_t fd = call->result == NULL ? -1 : node_integer(call->result, &known);
-    return known && fd >= 0 && socket_by_fd(machine, fd) == NULL ? (int)fd
-                                                                 : socket_lowest_fd(machine);
+    if (!known || fd < 0)
+        return socket_lowest_fd(machine);
+    struct machine_socket *before = socket_by_fd(machine, fd);
+    if (before != NULL) /* which the script speaks of no more */
+        before->fd = FORGOTTEN_FD + (int)(before - machine->sockets);
+    return (int)fd;
 }
 
 static void announce(struct machine *machine, struct machine_socket *listener)
@@ -198,14 +205,13 @@ static int64_t call_listen(struct machine *machine, struct machine_socket *socke
                                          .is_ipv6 = socket->is_ipv6,
                                          .backlog = (uint32_t)backlog,
                                          .user = socket};
-    if (socket->local.port != 0)
-        stack_port_release(machine->stack, &socket->local, socket->is_ipv6, false);
     int error = tcp_listen(machine->stack, &request, &socket->listener);
     if (error != 0)
         return error;
     socket->kind = SOCKET_LISTENING;
     *tcp_listener_options(socket->listener) = socket->options;
     tcp_listener_set_defer_accept(socket->listener, socket->defer_accept_ns);
+    socket_fast_open_listen(socket);
     machine->flow_known = false;
     return 0;
 }
@@ -227,20 +233,24 @@ static int64_t call_accept(struct machine *machine, struct machine_socket *socke
     return accepted->fd;
 }
 
-static int64_t connect_begin(struct machine *machine, struct machine_socket *socket,
-                             const struct system_call *call)
+int64_t socket_connect_begin(struct machine *machine, struct machine_socket *socket, uint16_t port,
+                             bool fast, bool more)
 {
     struct tcp_connect_request request = {.local = socket->local, .options = &socket->options};
     request.remote.address = machine->remote;
-    request.remote.port = address_port(node_argument(call, 1), MACHINE_PORT);
+    request.remote.port = port;
     request.reuse_address = socket->reuse_address;
     request.user = socket;
+    request.fast_open = fast;
+    request.more = more;
     if (socket->local.port != 0)
         stack_port_release(machine->stack, &socket->local, socket->is_ipv6, false);
-    machine->flow_known = false;
     int error = tcp_connect(machine->stack, &request, machine->now_ns, &socket->connection);
     if (error != 0)
         return error;
+    struct ip_endpoint local, remote;
+    tcp_endpoints(socket->connection, &local, &remote);
+    machine_flow_begin(machine, local.port, remote.port);
     socket->kind = SOCKET_CONNECTION;
     socket->connecting = true;
     machine_pump(machine);
@@ -254,10 +264,17 @@ static int64_t call_connect(struct machine *machine, struct machine_socket *sock
     if (socket->kind == SOCKET_LISTENING)
         return -EISCONN;
     if (first) {
-        int64_t error = connect_begin(machine, socket, call);
+        int64_t error = socket_connect_begin(machine, socket,
+                                             address_port(node_argument(call, 1), MACHINE_PORT),
+                                             socket->fast_open_connect, false);
         if (error != 0)
             return error;
+        socket->deferred = tcp_fast_open_room(machine->stack, socket->connection) > 0;
+        if (socket->deferred)
+            return 0;
     }
+    if (socket->deferred)
+        return -EISCONN;
     if (socket->error != 0)
         return socket_take_error(socket);
     if (socket->established) {
@@ -288,6 +305,8 @@ static void close_listener(struct machine *machine, struct machine_socket *socke
     }
     socket->backlog_count = 0;
     tcp_listener_close(machine->stack, socket->listener, machine->now_ns);
+    if (socket->local.port != 0)
+        stack_port_release(machine->stack, &socket->local, socket->is_ipv6, false);
 }
 
 static int64_t call_shutdown(struct machine *machine, struct machine_socket *socket,

@@ -2,7 +2,7 @@
  * @file sockets.h
  * System calls on sockets, inside: sockets.c (descriptors, opening, closing), readiness.c (poll,
  * epoll), socket_data.c (transfer), options.c, send_memory.c (how much may be written),
- * error_queue.c (MSG_ERRQUEUE), files.c (files and pipes for sendfile and splice).
+ * error_queue.c (MSG_ERRQUEUE), fast_open.c, files.c (files and pipes for sendfile and splice).
  *
  * Calls answer as Linux's do: a result, or a negative errno.
  */
@@ -57,6 +57,20 @@ int64_t socket_receive(struct machine *machine, struct machine_socket *socket, i
                        int64_t flags, struct call_state *state);
 int64_t socket_transmit(struct machine *machine, struct machine_socket *socket, int64_t size,
                         int64_t flags, struct call_state *state);
+/** Begin to connect; fast: with fast open, if it is on. @return 0 or a negative errno. */
+int64_t socket_connect_begin(struct machine *machine, struct machine_socket *socket, uint16_t port,
+                             bool fast, bool more);
+
+/** Give a new listener what was set of fast open. */
+void socket_fast_open_listen(struct machine_socket *socket);
+/** Linux's tcp_sendmsg_fastopen(): a write that opens the connection.
+    @return whether the call ends here, with *result; else it goes on as any write. */
+bool socket_fast_open_write(struct machine *machine, struct machine_socket *socket, int64_t size,
+                            int64_t flags, struct call_state *state, int64_t *result);
+/** TCP_FASTOPEN and its like. @return whether it was one of them; *result is the call's. */
+bool socket_fast_open_option(struct machine *machine, struct machine_socket *socket, int64_t name,
+                             const struct node *value, int64_t number, int64_t size,
+                             int64_t *result);
 int64_t socket_set_option(struct machine *machine, struct machine_socket *socket,
                           const struct system_call *call, struct call_state *state);
 int64_t socket_get_option(struct machine *machine, struct machine_socket *socket,

@@ -61,6 +61,7 @@ int tcp_listen(struct stack *stack, const struct tcp_listen_request *request,
     if (l == NULL)
         return -ENOBUFS;
     l->stack = stack;
+    l->id = (uint32_t)++stack_counters(stack)->listens;
     l->key = (struct tcp_listener_key){
         .local = request->local,
         .is_ipv6 = request->is_ipv6,
@@ -70,6 +71,9 @@ int tcp_listen(struct stack *stack, const struct tcp_listen_request *request,
     l->backlog = request->backlog;
     l->user = request->user;
     l->accept_last_next = &l->accept_first;
+    const uint16_t always = TCP_FAST_OPEN_SERVER | TCP_FAST_OPEN_SERVER_ALWAYS;
+    if ((stack_get_config(stack)->tcp.fast_open & always) == always)
+        l->fast_open.max = request->backlog;
     tcp_options_set_init(&l->options, &stack_get_config(stack)->tcp);
     int error = stack_listener_insert(stack, l);
     if (error != 0) {
@@ -84,6 +88,12 @@ void tcp_listener_established(struct stack *stack, struct tcp_connection *connec
 {
     struct tcp_listener *listener = connection->listener;
     tcp_listener_forget_embryonic(connection);
+    tcp_listener_accept(stack, listener, connection);
+}
+
+void tcp_listener_accept(struct stack *stack, struct tcp_listener *listener,
+                         struct tcp_connection *connection)
+{
     connection->listener = listener;
     connection->unannounced = true;
     *listener->accept_last_next = connection;
@@ -139,6 +149,7 @@ void tcp_listener_close(struct stack *stack, struct tcp_listener *listener, uint
         discard(stack, connection, now_ns);
     }
     stack_listener_remove(stack, listener);
+    listener->id = 0; /* fast connections not yet confirmed lose sight of it */
     stack_listener_free(stack, listener);
 }
 

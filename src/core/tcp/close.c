@@ -71,7 +71,9 @@ void tcp_fin_arrived(struct stack *stack, struct tcp_connection *connection, uin
         /* As Linux: an application that closes now has its FIN carry the acknowledgement; but
            delays are for peers that sent something. */
         connection->hot.pingpong = true;
-        if (tcp_received_end(connection) == connection->hot.rcv_start)
+        if (tcp_received_end(connection) == connection->hot.rcv_start ||
+            (connection->passive && connection->fast_open.data_acked &&
+             connection->statistics.data_segments_in == 1)) /* nor does the SYN's data count */
             tcp_ack_now(stack, connection);
         else
             tcp_ack_schedule(stack, connection, now_ns);

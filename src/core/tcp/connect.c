@@ -5,6 +5,7 @@
 #include "core/tcp/congestion.h"
 #include "core/tcp/delivery.h"
 #include "core/tcp/ecn.h"
+#include "core/tcp/fast_open.h"
 #include "core/tcp/keepalive.h"
 #include "core/tcp/output.h"
 #include "core/tcp/receive.h"
@@ -88,21 +89,29 @@ void tcp_syn_accept(struct stack *stack, struct tcp_connection *connection,
     hot->rcv_mss = (uint16_t)(announced < TCP_MSS_DEFAULT ? announced : TCP_MSS_DEFAULT);
 }
 
-void tcp_establish(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+void tcp_transfer_begin(struct stack *stack, struct tcp_connection *connection, uint64_t una,
+                        uint64_t now_ns)
 {
     struct tcp_hot *hot = &connection->hot;
-    hot->snd_una = hot->snd_start;
+    hot->snd_una = una;
     connection->recovery.recover = hot->snd_una - 1;
+    tcp_mss_update(connection);
+    tcp_cwnd_init(stack, connection, now_ns);
+    tcp_window_established(connection, now_ns);
+}
+
+/** The rest of it, which a connection opened fast still lacks. */
+static void established(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+{
+    struct tcp_hot *hot = &connection->hot;
     connection->congestion.backoff = 0;
     connection->congestion.retransmits = 0;
     connection->congestion.retransmit_began_ns = 0;
     connection->congestion.last_ack_ns = now_ns;
+    connection->statistics.delivered_segments++; /* the SYN, as Linux counts */
     connection->established_ms = (uint32_t)(now_ns / NS_PER_MS);
     hot->syn_due = false;
     tcp_set_state(stack, connection, TCP_STATE_ESTABLISHED);
-    tcp_mss_update(connection);
-    tcp_cwnd_init(stack, connection, now_ns);
-    tcp_window_established(connection, now_ns);
     tcp_send_timer_restart(stack, connection, now_ns);
     tcp_keepalive_update(stack, connection, now_ns);
     stack_reachability_confirm(stack, connection, now_ns);
@@ -111,8 +120,22 @@ void tcp_establish(struct stack *stack, struct tcp_connection *connection, uint6
     tcp_output_request_if_wanted(stack, connection);
 }
 
+void tcp_establish(struct stack *stack, struct tcp_connection *connection, uint64_t una,
+                   uint64_t now_ns)
+{
+    tcp_transfer_begin(stack, connection, una, now_ns);
+    established(stack, connection, now_ns);
+}
+
+void tcp_establish_fast(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+{
+    tcp_fast_open_leave(stack, connection, false, now_ns);
+    established(stack, connection, now_ns);
+}
+
 /** SYN_SENT with a SYN in the making. */
-static void open_active(struct stack *stack, struct tcp_connection *connection)
+static void open_active(struct stack *stack, struct tcp_connection *connection,
+                        const struct tcp_connect_request *request, uint64_t now_ns)
 {
     const struct tcp_defaults *defaults = &stack_get_config(stack)->tcp;
     struct tcp_hot *hot = &connection->hot;
@@ -122,10 +145,12 @@ static void open_active(struct stack *stack, struct tcp_connection *connection)
     tcp_ecn_request(stack, connection);
     tcp_window_init(stack, connection, tcp_advertised_mss(connection));
     hot->snd_nxt = hot->snd_start;
-    hot->syn_due = true;
+    connection->fast_open.more = request->more;
+    hot->syn_due = !request->fast_open || !tcp_fast_open_begin(stack, connection, now_ns);
     tcp_set_state(stack, connection, TCP_STATE_SYN_SENT);
     stack_counters(stack)->active_opens++;
-    tcp_output_request(stack, connection);
+    if (hot->syn_due)
+        tcp_output_request(stack, connection);
 }
 
 int tcp_connect(struct stack *stack, const struct tcp_connect_request *request, uint64_t now_ns,
@@ -160,7 +185,7 @@ int tcp_connect(struct stack *stack, const struct tcp_connect_request *request, 
         stack_connection_free(stack, c);
         return error;
     }
-    open_active(stack, c);
+    open_active(stack, c, request, now_ns);
     *connection = c;
     return 0;
 }
@@ -172,6 +197,7 @@ void tcp_syn_sent_expired(struct stack *stack, struct tcp_connection *connection
     uint64_t user_timeout_ns = connection->options.user_timeout_ns;
     bool too_long = user_timeout_ns != 0 && congestion->retransmit_began_ns != 0 &&
                     now_ns - congestion->retransmit_began_ns >= user_timeout_ns;
+    tcp_fast_open_timeout(stack, connection, connection->syn_timeouts >= most || too_long, now_ns);
     if (connection->syn_timeouts >= most || too_long) {
         tcp_enter_closed(stack, connection,
                          connection->soft_error ? connection->soft_error : ETIMEDOUT);

@@ -27,8 +27,18 @@ void tcp_syn_accept(struct stack *stack, struct tcp_connection *connection,
                     const struct tcp_segment *segment, const struct tcp_options *options,
                     uint64_t now_ns);
 
-/** To ESTABLISHED: initial windows, keepalive. Our SYN is acknowledged. */
-void tcp_establish(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
+/** Both SYNs are known: what sending and receiving start from.
+    @param una  the first number that is not acknowledged. */
+void tcp_transfer_begin(struct stack *stack, struct tcp_connection *connection, uint64_t una,
+                        uint64_t now_ns);
+
+/** To ESTABLISHED, from the beginning of a transfer. Our SYN is acknowledged, and what came with it
+    up to una. */
+void tcp_establish(struct stack *stack, struct tcp_connection *connection, uint64_t una,
+                   uint64_t now_ns);
+
+/** The same for a connection that was opened fast: the transfer has begun already. */
+void tcp_establish_fast(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
 
 /** Our SYN is acknowledged: the first round-trip sample, by timestamps if it was repeated. */
 void tcp_handshake_rtt(struct stack *stack, struct tcp_connection *connection,

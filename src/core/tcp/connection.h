@@ -317,6 +317,21 @@ struct tcp_statistics {
 
 struct tcp_pacing;
 
+/** Fast open (fast_open.h). */
+struct tcp_fast_open_state {
+    bool wanted : 1;       /**< client: the first SYN has the option, or data */
+    bool held : 1;         /**< client: the SYN waits for the application's data */
+    bool more : 1;         /**< client: the application has more than went into the SYN */
+    bool asked : 1;        /**< client: the option was in the SYN */
+    bool data_sent : 1;    /**< client: payload was in the SYN */
+    bool probes_path : 1;  /**< client: the first after a pause because of a black hole */
+    bool pending : 1;      /**< server: in use before the handshake is done */
+    bool answer : 1;       /**< server: the SYN-ACK brings a cookie */
+    bool experimental : 1; /**< by the option of before RFC 7413 */
+    bool data_acked : 1;   /**< the SYN's payload was taken, all of it */
+    uint8_t failure : 2;   /**< client: enum tcp_fast_open_failure */
+};
+
 struct tcp_connection {
     alignas(64) struct tcp_hot hot;
     struct tcp_links links;
@@ -335,10 +350,12 @@ struct tcp_connection {
     bool released : 1;    /**< … and been delivered: free it when CLOSED */
     bool read_shut : 1;
     bool fin_after_handshake : 1; /**< shut down or closed in SYN_RECEIVED */
-    int error;                    /**< errno, positive */
-    int soft_error;               /**< what ICMP said meanwhile */
-    uint32_t held_events;         /**< while unannounced */
-    uint32_t established_ms;      /**< when the handshake was done */
+    struct tcp_fast_open_state fast_open;
+    uint16_t error;          /**< errno, positive */
+    uint16_t soft_error;     /**< what ICMP said meanwhile */
+    uint32_t held_events;    /**< while unannounced */
+    uint32_t established_ms; /**< when the handshake was done; before: when it began */
+    uint32_t fast_open_listener_id;
     uint64_t state_deadline_ns;
     uint32_t send_buffer_initial, send_buffer_max; /**< the stack's, for auto-tuning */
     struct tcp_congestion congestion;
@@ -349,8 +366,13 @@ struct tcp_connection {
     struct tcp_options_set options;
     struct tcp_pacing *pacing; /**< NULL: never paced */
     void *user;
-    struct tcp_listener *listener;                            /**< while embryonic or unannounced */
-    struct tcp_connection *queue_next, **queue_previous_next; /**< the listener's lists */
+    struct tcp_listener *listener;     /**< while embryonic or unannounced */
+    struct tcp_connection *queue_next; /**< the listener's lists … */
+    union {
+        struct tcp_connection **queue_previous_next; /**< … the embryonic in both directions */
+        struct tcp_listener *fast_open_listener;     /**< while fast_open.pending, and if the
+                                                        listener has the id below still */
+    };
 };
 _Static_assert(sizeof(struct tcp_connection) <= 1024, "a million connections fit in a gigabyte");
 

@@ -22,7 +22,7 @@ static uint8_t negotiated(const struct tcp_connection *connection)
 {
     const struct tcp_hot *hot = &connection->hot;
     return (uint8_t)(hot->timestamps * 1 | hot->sack * 2 | hot->window_scaling * 4 | hot->ecn * 8 |
-                     connection->receive.ecn_seen * 16);
+                     connection->receive.ecn_seen * 16 | connection->fast_open.data_acked * 32);
 }
 
 static void fill_congestion(const struct tcp_connection *connection,
@@ -121,6 +121,7 @@ void tcp_get_info(const struct stack *stack, const struct tcp_connection *connec
     *info = (struct tcp_connection_info){
         .state = hot->state,
         .options = negotiated(connection),
+        .fast_open_failure = connection->fast_open.failure,
         .snd_wscale = hot->snd_wscale,
         .rcv_wscale = hot->rcv_wscale,
         .snd_mss = hot->mss,

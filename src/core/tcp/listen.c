@@ -4,6 +4,7 @@
 #include "core/tcp/ack.h"
 #include "core/tcp/close.h"
 #include "core/tcp/connect.h"
+#include "core/tcp/fast_open.h"
 #include "core/tcp/listener.h"
 #include "core/tcp/output.h"
 #include "core/tcp/receive.h"
@@ -69,17 +70,28 @@ void tcp_listener_syn_arrives(struct stack *stack, struct tcp_listener *listener
         return;
     }
     struct tcp_connection *c = NULL;
-    if (listener->syn_count < listener->backlog)
+    enum tcp_fast_open_verdict verdict = TCP_FAST_OPEN_ORDINARY;
+    if (listener->syn_count < listener->backlog) {
+        verdict = tcp_fast_open_judge(stack, listener, segment, now_ns);
         c = tcp_listener_spawn(listener, segment, iss, &segment->options, now_ns);
+    }
     if (c == NULL) {
         tcp_cookie_send(stack, listener, segment, now_ns);
         return;
     }
-    embryonic_add(listener, c);
-    c->congestion.probe_began_ns = now_ns; /* TCP_DEFER_ACCEPT counts from here */
+    c->fast_open.answer = verdict == TCP_FAST_OPEN_ANSWER || verdict == TCP_FAST_OPEN_RENEW;
+    c->fast_open.experimental = segment->options.fast_open_experimental;
     c->hot.syn_due = true;
     tcp_output_request(stack, c);
     result->connection = c;
+    if (verdict == TCP_FAST_OPEN_ACCEPT || verdict == TCP_FAST_OPEN_RENEW) {
+        tcp_fast_open_accept(stack, listener, c, now_ns);
+        if (tcp_fast_open_take_payload(stack, c, segment, now_ns, result))
+            tcp_event_raise(stack, c, STACK_EVENT_DATA);
+        return;
+    }
+    embryonic_add(listener, c);
+    c->congestion.probe_began_ns = now_ns; /* TCP_DEFER_ACCEPT counts from here */
 }
 
 /** An ACK for a listener: a cookie that comes back, or a stray. */
@@ -142,16 +154,19 @@ void tcp_listener_segment_arrives(struct stack *stack, struct tcp_listener *list
 void tcp_syn_received_expired(struct stack *stack, struct tcp_connection *connection,
                               uint64_t now_ns)
 {
-    unsigned most = connection->listener ? stack_get_config(stack)->tcp.synack_retries
-                                         : connection->options.syn_retries;
+    bool fast = tcp_fast_open_is_pending(connection);
+    unsigned most = connection->listener || fast
+                        ? stack_get_config(stack)->tcp.synack_retries + fast /* as Linux */
+                        : connection->options.syn_retries;
     if (connection->syn_timeouts >= most) {
+        tcp_fast_open_leave(stack, connection, true, now_ns);
         tcp_enter_closed(stack, connection, ETIMEDOUT);
         return;
     }
     connection->syn_timeouts++;
     connection->congestion.backoff++;
     /* A client whose ACK was put off by TCP_DEFER_ACCEPT is asked again only when time is up. */
-    bool deferred = connection->defer_acked && connection->listener &&
+    bool deferred = !fast && connection->defer_acked && connection->listener &&
                     now_ns - connection->congestion.probe_began_ns < connection->listener->defer_ns;
     connection->hot.syn_due = !deferred;
     tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_RETRANSMIT,

@@ -8,11 +8,24 @@
 #ifndef PNO_CORE_TCP_LISTENER_H
 #define PNO_CORE_TCP_LISTENER_H
 
+#include "base/siphash.h"
 #include "core/tcp/connection.h"
+
+/** Fast open (RFC 7413 §5.1): how many connections may be in use before their handshake is done. */
+struct tcp_fast_open_queue {
+    uint32_t max; /**< TCP_FASTOPEN; 0: off */
+    uint32_t count;
+    uint32_t penalty_count; /**< those reset in the last minute count as well … */
+    uint32_t penalty_s;     /**< … by the second, up to this one */
+    uint16_t penalties[60];
+    uint8_t key_count; /**< 0: the stack's */
+    struct siphash_key keys[2];
+};
 
 struct tcp_listener {
     struct tcp_listener_key key;
     struct stack *stack;
+    uint32_t id;                     /**< no other listener had it before */
     struct tcp_listener *hash_next;  /**< the stack's */
     struct tcp_listener *event_next; /**< the stack's */
     uint32_t events;                 /**< the stack's */
@@ -24,6 +37,7 @@ struct tcp_listener {
     uint64_t defer_ns;           /**< TCP_DEFER_ACCEPT */
     uint64_t cookies_allowed_ns; /**< until when cookies that come back are looked at */
     uint64_t syn_cookies_sent, overflows;
+    struct tcp_fast_open_queue fast_open;
     struct tcp_options_set options;
     void *user;
 };
@@ -38,6 +52,10 @@ static inline bool tcp_accept_queue_is_full(const struct tcp_listener *listener)
 struct tcp_connection *tcp_listener_spawn(struct tcp_listener *listener,
                                           const struct tcp_segment *segment, const seq_t *iss,
                                           const struct tcp_options *options, uint64_t now_ns);
+
+/** Into the accept queue. */
+void tcp_listener_accept(struct stack *stack, struct tcp_listener *listener,
+                         struct tcp_connection *connection);
 
 /** An embryonic connection died. */
 void tcp_listener_forget_embryonic(struct tcp_connection *connection);

@@ -12,7 +12,11 @@ enum option_kind {
     OPTION_SACK = 5,
     OPTION_TIMESTAMPS = 8,
     OPTION_FAST_OPEN = 34,
+    OPTION_EXPERIMENT = 254, /* RFC 6994, with the identifier after it */
 };
+
+/** Fast open's, before it had a number of its own (RFC 7413 appendix B). */
+#define EXPERIMENT_FAST_OPEN 0xf989
 
 static uint16_t get16(const uint8_t *p)
 {
@@ -42,6 +46,20 @@ static void parse_sack(const uint8_t *data, unsigned data_length, struct tcp_opt
         out->sack_blocks[i].start = seq_of(get32(data + 8 * i));
         out->sack_blocks[i].end = seq_of(get32(data + 8 * i + 4));
     }
+}
+
+/** A cookie of 4 to 16 bytes, an even number; or none, which asks for one. Linux does not care for
+    odd lengths, and takes a cookie of the wrong length for no option at all. */
+static void parse_fast_open(const uint8_t *cookie, unsigned length, bool experimental,
+                            struct tcp_options *out)
+{
+    if (length % 2 != 0)
+        return;
+    out->has_fast_open = length == 0 || (length >= 4 && length <= sizeof(out->fast_open_cookie));
+    out->fast_open_experimental = experimental;
+    out->fast_open_length = (uint8_t)length;
+    if (out->has_fast_open)
+        memcpy(out->fast_open_cookie, cookie, length);
 }
 
 static void parse_one(uint8_t kind, const uint8_t *data, unsigned data_length,
@@ -75,11 +93,11 @@ static void parse_one(uint8_t kind, const uint8_t *data, unsigned data_length,
         }
         break;
     case OPTION_FAST_OPEN:
-        if (data_length == 0 || (data_length >= 4 && data_length <= 16)) {
-            out->has_fast_open = true;
-            out->fast_open_length = (uint8_t)data_length;
-            memcpy(out->fast_open_cookie, data, data_length);
-        }
+        parse_fast_open(data, data_length, false, out);
+        break;
+    case OPTION_EXPERIMENT:
+        if (data_length >= 2 && get16(data) == EXPERIMENT_FAST_OPEN)
+            parse_fast_open(data + 2, data_length - 2, true, out);
         break;
     default:
         break;
@@ -120,6 +138,25 @@ bool tcp_options_parse(const uint8_t *bytes, uint32_t length, struct tcp_options
     return true;
 }
 
+/** Filled up with no-operations; nothing if there is no room. */
+static unsigned build_fast_open(const struct tcp_options *options, uint8_t *p, unsigned room)
+{
+    unsigned base = options->fast_open_experimental ? 4 : 2;
+    unsigned length = base + options->fast_open_length;
+    unsigned padded = (length + 3) & ~3u;
+    if (padded > room)
+        return 0;
+    p[0] = options->fast_open_experimental ? OPTION_EXPERIMENT : OPTION_FAST_OPEN;
+    p[1] = (uint8_t)length;
+    if (options->fast_open_experimental) {
+        p[2] = EXPERIMENT_FAST_OPEN >> 8;
+        p[3] = EXPERIMENT_FAST_OPEN & 0xff;
+    }
+    memcpy(p + base, options->fast_open_cookie, options->fast_open_length);
+    memset(p + length, OPTION_NOP, padded - length);
+    return padded;
+}
+
 uint8_t tcp_options_build_syn(const struct tcp_options *options, uint8_t bytes[TCP_OPTIONS_MAX])
 {
     uint8_t *p = bytes;
@@ -144,6 +181,8 @@ uint8_t tcp_options_build_syn(const struct tcp_options *options, uint8_t bytes[T
                      options->window_scale);
         p += 4;
     }
+    if (options->has_fast_open)
+        p += build_fast_open(options, p, TCP_OPTIONS_MAX - (unsigned)(p - bytes));
     return (uint8_t)(p - bytes);
 }
 

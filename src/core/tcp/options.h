@@ -17,7 +17,8 @@
  */
 bool tcp_options_parse(const uint8_t *bytes, uint32_t length, struct tcp_options *out);
 
-/** Options of a SYN or SYN-ACK in Linux's order: MSS, SACK-permitted, timestamps, window scale.
+/** Options of a SYN or SYN-ACK in Linux's order: MSS, SACK-permitted, timestamps, window scale,
+    fast open (if there is room).
     @return bytes written, a multiple of 4. */
 uint8_t tcp_options_build_syn(const struct tcp_options *options, uint8_t bytes[TCP_OPTIONS_MAX]);
 

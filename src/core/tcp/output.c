@@ -3,6 +3,7 @@
 #include "core/tcp/congestion.h"
 #include "core/tcp/delivery.h"
 #include "core/tcp/ecn.h"
+#include "core/tcp/fast_open.h"
 #include "core/tcp/options.h"
 #include "core/tcp/pacing.h"
 #include "core/tcp/receive.h"
@@ -143,6 +144,18 @@ void tcp_syn_options(const struct tcp_connection *connection, uint64_t now_ns,
     };
 }
 
+/** Account for payload that goes with the SYN. */
+static void sent_with_syn(const struct emission *e, uint32_t payload)
+{
+    struct tcp_connection *connection = e->connection;
+    connection->hot.snd_nxt = connection->hot.snd_start + payload;
+    connection->recovery.untimed_end = connection->hot.snd_nxt; /* the handshake times it */
+    connection->congestion.last_sent_ns = e->now_ns;
+    connection->statistics.data_segments_out++;
+    connection->statistics.bytes_sent += payload;
+    tcp_chrono_update(connection, e->now_ns);
+}
+
 static bool emit_syn(const struct emission *e)
 {
     struct tcp_connection *connection = e->connection;
@@ -153,6 +166,11 @@ static bool emit_syn(const struct emission *e)
     struct tcp_options options;
     tcp_syn_options(connection, e->now_ns, &options);
     bool answer = hot->state == TCP_STATE_SYN_RECEIVED;
+    uint32_t payload = 0;
+    if (answer)
+        tcp_fast_open_synack(e->stack, connection, &options);
+    else
+        payload = tcp_fast_open_syn(e->stack, connection, &options);
     uint64_t number = hot->snd_start - 1;
     output->seq = tcp_wire(number);
     output->ack = answer ? tcp_wire(hot->rcv_nxt) : seq_of(0);
@@ -166,11 +184,15 @@ static bool emit_syn(const struct emission *e)
     output->ecn = capable ? ECN_ECT_0 : ECN_NOT_ECT;
     output->options_length = tcp_options_build_syn(&options, output->options);
     output->stream_offset = 0;
-    output->payload_length = 0;
+    output->payload_length = payload;
     output->gso_size = 0;
     hot->syn_due = false;
+    if (payload > 0)
+        sent_with_syn(e, payload);
     hot->acks_owed = 0;
     if (connection->syn_timeouts == 0) {
+        if (!answer)
+            connection->established_ms = (uint32_t)(e->now_ns / NS_PER_MS);
         connection->congestion.syn_sent_ns = e->now_ns;
     } else {
         connection->congestion.syn_sent_ns = 0;
@@ -302,6 +324,8 @@ static void sent_new(const struct emission *e, uint64_t end, uint32_t length, ui
 /** Nothing may be sent: if nothing is in flight either, only probing can go on. */
 static bool held_back(const struct emission *e)
 {
+    if (e->connection->hot.state == TCP_STATE_SYN_RECEIVED)
+        return false; /* its timer is the SYN-ACK's */
     if (tcp_outstanding(e->connection) == 0)
         tcp_persist_timer_start(e->stack, e->connection, e->now_ns);
     return false;
@@ -449,6 +473,8 @@ bool tcp_output_next(struct stack *stack, struct tcp_connection *connection, uin
     if (hot->state == TCP_STATE_SYN_SENT)
         return emit_syn(&e);
     if (hot->state == TCP_STATE_SYN_RECEIVED && emit_syn(&e))
+        return true;
+    if (tcp_fast_open_is_pending(connection) && emit_payload(&e))
         return true;
     if (may_send_data(connection) && (emit_tail_probe(&e) || emit_payload(&e))) {
         output->is_last = is_all_sent(connection);

@@ -25,6 +25,9 @@ void tcp_syn_options(const struct tcp_connection *connection, uint64_t now_ns,
 /** Payload of a full segment we may be sent, without options: MTU less headers, or TCP_MAXSEG. */
 uint32_t tcp_advertised_mss(const struct tcp_connection *connection);
 
+/** Payload per segment as far as the path and TCP_MAXSEG go, options not taken off. */
+uint32_t tcp_path_mss(const struct tcp_connection *connection);
+
 /** Work out hot.mss from the peer's MSS, the path MTU, TCP_MAXSEG and the peer's largest window
     (half of it at most, RFC 9293 §3.8.6.2.1). */
 void tcp_mss_update(struct tcp_connection *connection);

@@ -1,6 +1,7 @@
 /* Segment size and path MTU (RFC 1191, RFC 8201, RFC 9293 §3.7.1, RFC 6691). */
 #include <errno.h>
 
+#include "core/tcp/fast_open.h"
 #include "core/tcp/output.h"
 #include "core/tcp/recovery.h"
 #include "core/tcp/state.h"
@@ -26,14 +27,18 @@ uint32_t tcp_advertised_mss(const struct tcp_connection *connection)
     return maxseg != 0 && maxseg < mss ? maxseg : mss;
 }
 
-void tcp_mss_update(struct tcp_connection *connection)
+uint32_t tcp_path_mss(const struct tcp_connection *connection)
 {
     uint32_t mss = payload_of_mtu(connection, connection->path_mtu);
     uint32_t maxseg = connection->options.maxseg;
+    return maxseg != 0 && maxseg < mss ? maxseg : mss;
+}
+
+void tcp_mss_update(struct tcp_connection *connection)
+{
+    uint32_t mss = tcp_path_mss(connection);
     if (connection->peer_mss < mss)
         mss = connection->peer_mss;
-    if (maxseg != 0 && maxseg < mss)
-        mss = maxseg;
     if (mss < TCP_MSS_MIN)
         mss = TCP_MSS_MIN;
     uint32_t options = connection->hot.timestamps ? TCP_TIMESTAMP_OPTION_BYTES : 0;
@@ -50,6 +55,17 @@ static void packet_too_big(struct stack *stack, struct tcp_connection *connectio
     if (mtu == 0 || mtu >= connection->path_mtu)
         return;
     connection->path_mtu = mtu;
+    if (connection->hot.state == TCP_STATE_SYN_SENT) {
+        /* A SYN with data: once more, plain, and the peer is to send no larger ones either. */
+        if (!connection->fast_open.data_sent || connection->hot.syn_due)
+            return;
+        connection->fast_open.wanted = false;
+        if (mtu < connection->link_mtu)
+            connection->link_mtu = mtu;
+        connection->hot.syn_due = true;
+        tcp_output_request(stack, connection);
+        return;
+    }
     tcp_mss_update(connection);
     if (connection->hot.mss < before && tcp_is_synchronized(connection))
         tcp_recovery_path_mtu_shrank(stack, connection);
@@ -58,7 +74,8 @@ static void packet_too_big(struct stack *stack, struct tcp_connection *connectio
 bool tcp_sequence_in_flight(const struct tcp_connection *connection, seq_t seq)
 {
     uint64_t number = tcp_unwrap(connection->hot.snd_una, seq);
-    return number >= connection->hot.snd_una && number <= connection->hot.snd_nxt;
+    uint64_t first = connection->hot.snd_una - tcp_fast_open_is_pending(connection); /* the SYN */
+    return number >= first && number <= connection->hot.snd_nxt;
 }
 
 void tcp_icmp_arrives(struct stack *stack, struct tcp_connection *connection,
@@ -73,15 +90,18 @@ void tcp_icmp_arrives(struct stack *stack, struct tcp_connection *connection,
         packet_too_big(stack, connection, mtu);
         return;
     }
-    bool opening = hot->state == TCP_STATE_SYN_SENT ||
-                   (hot->state == TCP_STATE_SYN_RECEIVED && connection->listener == NULL);
+    /* An embryonic connection goes with an unreachable network or host (as Linux). */
+    bool embryonic = connection->listener != NULL && !tcp_fast_open_is_pending(connection);
+    bool opening =
+        hot->state == TCP_STATE_SYN_SENT ||
+        (hot->state == TCP_STATE_SYN_RECEIVED && (!embryonic || kind == TCP_ICMP_UNREACHABLE_SOFT));
     if (opening) { /* hard or soft: Linux gives up on either */
         tcp_enter_closed(stack, connection, error);
         tcp_release_if_done(stack, connection);
         return;
     }
     /* RFC 1122 §4.2.3.9: not a reason to abort; remembered for when retries run out. */
-    connection->soft_error = error;
+    connection->soft_error = (uint16_t)error;
     tcp_event_raise(stack, connection, STACK_EVENT_SOFT_ERROR);
 }
 

@@ -8,6 +8,7 @@
 #include "core/tcp/ack.h"
 #include "core/tcp/close.h"
 #include "core/tcp/connect.h"
+#include "core/tcp/fast_open.h"
 #include "core/tcp/listener.h"
 #include "core/tcp/output.h"
 #include "core/tcp/receive.h"
@@ -94,13 +95,14 @@ static bool check_reset(const struct arrival *a)
         return false;
     }
     int error = ECONNRESET;
-    if (hot->state == TCP_STATE_SYN_RECEIVED)
+    if (hot->state == TCP_STATE_SYN_RECEIVED && !tcp_fast_open_is_pending(connection))
         error = ECONNREFUSED;
     else if (hot->state == TCP_STATE_CLOSE_WAIT)
         error = EPIPE;
     else if (hot->state == TCP_STATE_LAST_ACK || hot->state == TCP_STATE_CLOSING)
         error = connection->orphaned ? 0 : ECONNRESET;
     stack_counters(a->stack)->resets_in++;
+    tcp_fast_open_leave(a->stack, connection, true, a->now_ns);
     tcp_enter_closed(a->stack, connection, error);
     return false;
 }
@@ -116,10 +118,14 @@ static bool check_syn(const struct arrival *a)
     if (hot->state == TCP_STATE_SYN_RECEIVED && a->seq + 1 == hot->rcv_start) {
         if (flags & TCP_ACK)
             return true; /* simultaneous open: the answer to our SYN */
-        /* The peer did not get our SYN-ACK. */
+        /* Its payload had to wait until the connection was announced; or the peer did not get our
+           SYN-ACK. */
         connection->hot.syn_due = true;
         tcp_output_request(a->stack, connection);
-        a->result->drop = DROP_TCP_OLD_DUPLICATE;
+        if (tcp_fast_open_take_payload(a->stack, connection, a->segment, a->now_ns, a->result))
+            tcp_event_raise(a->stack, connection, STACK_EVENT_DATA);
+        else
+            a->result->drop = DROP_TCP_OLD_DUPLICATE;
         return false;
     }
     a->result->drop = DROP_TCP_SYN_IN_WINDOW;
@@ -149,23 +155,42 @@ static bool handshake_must_wait(const struct arrival *a)
     return false;
 }
 
+/** The same of a connection opened fast (RFC 7413): it may have sent data since. */
+static bool check_ack_fast(const struct arrival *a)
+{
+    struct tcp_connection *connection = a->connection;
+    tcp_handshake_rtt(a->stack, connection, a->segment, a->now_ns);
+    tcp_send_window_set(connection, a->segment, !(a->segment->flags & TCP_SYN));
+    tcp_establish_fast(a->stack, connection, a->now_ns);
+    enum drop_reason drop = tcp_ack_arrives(a->stack, connection, a->segment, a->now_ns);
+    if (drop != DROP_NONE)
+        a->result->drop = drop;
+    return drop == DROP_NONE;
+}
+
 /** Fifth check in SYN_RECEIVED: the ACK of our SYN. @return true: ESTABLISHED, go on. */
 static bool check_ack_syn_received(const struct arrival *a)
 {
     struct tcp_connection *connection = a->connection;
     struct tcp_listener *listener = connection->listener;
-    if (!seq_eq(a->segment->ack, tcp_wire(connection->hot.snd_start))) {
+    const struct tcp_hot *hot = &connection->hot;
+    uint64_t ack = tcp_unwrap(hot->snd_start, a->segment->ack);
+    if (ack < hot->snd_start || ack > hot->snd_nxt) {
         tcp_reset_reply(a->stack, a->segment);
         a->result->drop = DROP_TCP_BAD_ACK;
         return false;
     }
+    if (tcp_fast_open_is_pending(connection))
+        return check_ack_fast(a);
     if (handshake_must_wait(a))
         return false;
     tcp_handshake_rtt(a->stack, connection, a->segment, a->now_ns);
     connection->congestion.probe_began_ns = 0;
     bool is_syn = a->segment->flags & TCP_SYN;
     tcp_send_window_set(connection, a->segment, !is_syn);
-    tcp_establish(a->stack, connection, a->now_ns);
+    tcp_establish(a->stack, connection, ack, a->now_ns);
+    if (ack > hot->snd_start)
+        tcp_event_raise(a->stack, connection, STACK_EVENT_ACKED);
     if (listener) {
         tcp_listener_established(a->stack, connection);
     } else {

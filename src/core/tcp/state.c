@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "core/tcp/fast_open.h"
 #include "core/tcp/listener.h"
 #include "core/tcp/options.h"
 #include "core/tcp/scoreboard.h"
@@ -74,7 +75,9 @@ void tcp_tell_closed(struct stack *stack, struct tcp_connection *connection)
 
 void tcp_enter_closed(struct stack *stack, struct tcp_connection *connection, int error)
 {
-    bool embryonic = connection->hot.state == TCP_STATE_SYN_RECEIVED && connection->listener;
+    bool embryonic = connection->hot.state == TCP_STATE_SYN_RECEIVED && connection->listener &&
+                     !tcp_fast_open_is_pending(connection);
+    tcp_fast_open_leave(stack, connection, false, 0);
     tcp_set_state(stack, connection, TCP_STATE_CLOSED);
     tcp_timers_stop(stack, connection);
     interval_set_clear(&connection->receive.out_of_order, stack_interval_pool(stack));
@@ -89,7 +92,7 @@ void tcp_enter_closed(struct stack *stack, struct tcp_connection *connection, in
         return;
     }
     if (error != 0 && connection->error == 0)
-        connection->error = error;
+        connection->error = (uint16_t)error;
     if (error != 0)
         tcp_event_raise(stack, connection, STACK_EVENT_ERROR);
     tcp_tell_closed(stack, connection);

@@ -4,17 +4,22 @@
 #include "core/tcp/ack.h"
 #include "core/tcp/close.h"
 #include "core/tcp/connect.h"
+#include "core/tcp/fast_open.h"
 #include "core/tcp/output.h"
 #include "core/tcp/receive.h"
 #include "core/tcp/rto.h"
 #include "core/tcp/state.h"
 #include "core/tcp/timers.h"
 
-/** First: it must acknowledge our SYN or nothing. */
+/** Linux's TCP_DELACK_MAX. */
+#define TCP_DELAYED_ACK_LIMIT_NS (200 * NS_PER_MS)
+
+/** First: it must acknowledge our SYN, and its data as far as it likes, or nothing. */
 static bool ack_is_acceptable(const struct tcp_connection *connection,
                               const struct tcp_segment *segment)
 {
-    return seq_eq(segment->ack, tcp_wire(connection->hot.snd_start));
+    return seq_geq(segment->ack, tcp_wire(connection->hot.snd_start)) &&
+           seq_leq(segment->ack, tcp_wire(connection->hot.snd_nxt));
 }
 
 void tcp_handshake_rtt(struct stack *stack, struct tcp_connection *connection,
@@ -37,14 +42,34 @@ void tcp_handshake_rtt(struct stack *stack, struct tcp_connection *connection,
 }
 
 static void established(struct stack *stack, struct tcp_connection *connection,
-                        const struct tcp_segment *segment, uint64_t now_ns)
+                        const struct tcp_segment *segment, uint64_t now_ns,
+                        struct stack_rx_result *result)
 {
+    struct tcp_hot *hot = &connection->hot;
+    uint64_t ack = tcp_unwrap(hot->snd_start, segment->ack);
     tcp_syn_accept(stack, connection, segment, &segment->options, now_ns);
     tcp_send_window_set(connection, segment, false);
     tcp_handshake_rtt(stack, connection, segment, now_ns);
-    tcp_establish(stack, connection, now_ns);
+    tcp_establish(stack, connection, ack, now_ns);
     tcp_event_raise(stack, connection, STACK_EVENT_ESTABLISHED);
-    tcp_ack_now(stack, connection);
+    if (ack > hot->snd_start)
+        tcp_event_raise(stack, connection, STACK_EVENT_ACKED);
+    bool take_payload = tcp_fast_open_synack_arrives(stack, connection, segment, now_ns);
+    if (hot->snd_una < hot->snd_nxt)
+        return; /* what the SYN-ACK left out goes again, with the acknowledgement */
+    if (take_payload && (segment->payload_length > 0 || (segment->flags & TCP_FIN)) &&
+        tcp_receive_payload(stack, connection, segment, hot->rcv_start, now_ns, result))
+        tcp_fin_arrived(stack, connection, now_ns);
+    if (tcp_received_end(connection) > hot->rcv_start)
+        tcp_event_raise(stack, connection, STACK_EVENT_DATA);
+    if (!connection->fast_open.more) {
+        tcp_ack_now(stack, connection);
+        return;
+    }
+    /* A writer waits: its data will carry the acknowledgement (as Linux). */
+    tcp_quick_ack_enter(connection, UINT8_MAX);
+    connection->receive.last_data_ns = now_ns;
+    tcp_ack_timer_set(stack, connection, now_ns + TCP_DELAYED_ACK_LIMIT_NS);
 }
 
 /** Simultaneous open: our SYN crossed the peer's (RFC 9293 §3.5, figure 7). */
@@ -54,6 +79,7 @@ static void simultaneous(struct stack *stack, struct tcp_connection *connection,
     tcp_syn_accept(stack, connection, segment, &segment->options, now_ns);
     tcp_send_window_set(connection, segment, false);
     tcp_set_state(stack, connection, TCP_STATE_SYN_RECEIVED);
+    connection->fast_open.wanted = false;
     connection->hot.syn_due = true;
     tcp_output_request(stack, connection);
 }
@@ -67,6 +93,12 @@ void tcp_syn_sent_arrives(struct stack *stack, struct tcp_connection *connection
         if (!(segment->flags & TCP_RST))
             tcp_reset_reply(stack, segment);
         result->drop = DROP_TCP_BAD_ACK;
+        return;
+    }
+    if (has_ack && tcp_syn_timestamp_is_wrong(connection, segment, now_ns)) {
+        if (!(segment->flags & TCP_RST))
+            tcp_reset_reply(stack, segment);
+        result->drop = DROP_TCP_PAWS;
         return;
     }
     if (segment->flags & TCP_RST) {
@@ -83,7 +115,7 @@ void tcp_syn_sent_arrives(struct stack *stack, struct tcp_connection *connection
         return;
     }
     if (has_ack)
-        established(stack, connection, segment, now_ns);
+        established(stack, connection, segment, now_ns, result);
     else
         simultaneous(stack, connection, segment, now_ns);
 }

@@ -4,6 +4,7 @@
 
 #include "core/tcp/close.h"
 #include "core/tcp/connect.h"
+#include "core/tcp/fast_open.h"
 #include "core/tcp/keepalive.h"
 #include "core/tcp/listener.h"
 #include "core/tcp/output.h"
@@ -184,7 +185,9 @@ static void retransmit_expired(struct stack *stack, struct tcp_connection *conne
         tcp_syn_received_expired(stack, connection, now_ns);
         return;
     }
-    if (retries_exhausted(stack, connection, now_ns)) {
+    bool exhausted = retries_exhausted(stack, connection, now_ns);
+    tcp_fast_open_timeout(stack, connection, exhausted, now_ns);
+    if (exhausted) {
         give_up(stack, connection);
         return;
     }

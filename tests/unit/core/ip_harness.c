@@ -39,6 +39,11 @@ size_t tcp_listener_bytes(void)
     return sizeof(struct tcp_listener);
 }
 
+size_t tcp_fast_open_bytes(void)
+{
+    return 64; /* IP never looks at it */
+}
+
 struct tcp_links *tcp_connection_links(struct tcp_connection *connection)
 {
     return &connection->links;

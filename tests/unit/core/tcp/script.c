@@ -177,6 +177,10 @@ static void parse_option(const char *text, struct tcp_options *options)
             to->end = seq_of(script.our_iss + b);
             block += used;
         }
+    } else if (strncmp(text, "FO", 2) == 0) {
+        options->has_fast_open = true;
+        for (const char *hex = text + 3; sscanf(hex, "%2x", &a) == 1; hex += 2)
+            options->fast_open_cookie[options->fast_open_length++] = (uint8_t)a;
     } else if (strncmp(text, "nop", 3) != 0) {
         fail_msg("option '%s'", text);
     }
@@ -274,6 +278,11 @@ static void print_options(const uint8_t *p, const uint8_t *end, bool with_values
             if (with_values)
                 at +=
                     sprintf(at, " val %u ecr %u", get32(p + 2) - script.our_ts_base, get32(p + 6));
+            break;
+        case 34:
+            at += sprintf(at, "FO ");
+            for (unsigned i = 2; i < p[1]; i++)
+                at += sprintf(at, "%02x", p[i]);
             break;
         default:
             fail_msg("option kind %u sent", *p);
