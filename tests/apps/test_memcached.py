@@ -1,15 +1,13 @@
 """A cache with threads."""
 
-import hashlib
 import os
 import socket
+import threading
 
-from harness.lab import CLIENT_V4, HOST_V4
-from harness.process import need_program, require
+from harness.process import need_program, require, wait_until
 from harness.registry import test
 
-PORT = 8080
-SIZES = (0, 1, 1024, 16384, 262144, 5_000_000)
+PORT = 11211
 
 
 def read_until(connection, end):
@@ -21,14 +19,19 @@ def read_until(connection, end):
     return got
 
 
+def start(lab):
+    need_program("memcached")
+    server = lab.start_host("memcached", ["memcached", "-u", "root", "-p", str(PORT), "-U", "0", "-t",
+                                          "4", "-I", "8m", "-m", "256"])
+    lab.wait_listening(server, PORT)
+    return server
+
+
 @test()
 def memcached_set_get(context):
-    need_program("memcached")
     lab = context.up()
-    server = lab.start_host("memcached", ["memcached", "-u", "root", "-p", "11211", "-U", "0", "-t",
-                                          "4", "-I", "8m", "-m", "256"])
-    lab.wait_listening(server, 11211)
-    connections = [lab.connect(11211) for _ in range(16)]
+    start(lab)
+    connections = [lab.connect(PORT) for _ in range(16)]
     for turn, size in enumerate((1, 100, 1400, 9000, 100_000, 1_000_000)):
         for number, connection in enumerate(connections):
             value = os.urandom(size)
@@ -48,48 +51,80 @@ def memcached_set_get(context):
         connection.shutdown(socket.SHUT_WR)
         require(connection.recv(1) == b"", "no end of stream after half-closing")
         connection.close()
-    server.stop()
-    lab.assert_nothing_left()
 
 
-# A server of the asyncio kind: echo, with a half-closed connection at the end.
-ASYNCIO_SERVER = """
-import asyncio
-async def echo(reader, writer):
-    total = 0
-    while data := await reader.read(65536):
-        total += len(data)
-        writer.write(data)
-        await writer.drain()
-    writer.write(b"total %d" % total)
-    await writer.drain()
-    writer.close()
-async def main():
-    server = await asyncio.start_server(echo, "0.0.0.0", 8080)
-    async with server:
-        await server.serve_forever()
-asyncio.run(main())
-"""
+class Customers:
+    """Clients, one for each of several threads, that set, append, increment and read back until told
+    to stop."""
+
+    def __init__(self, lab, count=8):
+        self._lab = lab
+        self._stop = threading.Event()
+        self.failures = []
+        self.turns = [0] * count
+        self._threads = [threading.Thread(target=self._work, args=(i,), daemon=True)
+                         for i in range(count)]
+
+    def _ask(self, connection, request, wanted):
+        connection.sendall(request)
+        got = b""
+        while len(got) < len(wanted):
+            part = connection.recv(1 << 18)
+            require(part, "the connection ended")
+            got += part
+        require(got == wanted, f"{request[:30]!r} was answered otherwise")
+
+    def _work(self, number):
+        key = b"c%d" % number
+        try:
+            with self._lab.connect(PORT, timeout=20) as connection:
+                while not self._stop.is_set():
+                    turn = self.turns[number]
+                    value = os.urandom(1 + turn * 97 % 20_000)
+                    self._ask(connection, b"set %s 0 0 %d\r\n%s\r\n" % (key, len(value), value),
+                              b"STORED\r\n")
+                    self._ask(connection, b"append %s 0 0 3\r\nend\r\n" % key, b"STORED\r\n")
+                    self._ask(connection, b"get %s\r\n" % key, b"VALUE %s 0 %d\r\n%send\r\nEND\r\n"
+                              % (key, len(value) + 3, value))
+                    self._ask(connection, b"set n%s 0 0 %d\r\n%d\r\nincr n%s 1\r\n"
+                              % (key, len(b"%d" % turn), turn, key), b"STORED\r\n%d\r\n" % (turn + 1))
+                    self.turns[number] += 1
+        except Exception as error:  # pylint: disable=broad-except
+            self.failures.append(f"client {number}: {type(error).__name__}: {error}")
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(25)
+
+    def wait_progress(self, turns=50):
+        goal = [done + turns for done in self.turns]
+        wait_until(lambda: self.failures or all(d >= g for d, g in zip(self.turns, goal)),
+                   "progress under load", 40)
+        require(not self.failures, "; ".join(self.failures[:2]))
 
 
-@test()
-def asyncio_echo(context):
-    """Bytes come back, and an answer still comes after the client has half-closed."""
+@test(timeout_s=90)
+def memcached_threads_under_load(context):
+    """Four threads, eight clients; then kill -9 with connections open, and another in its place."""
     lab = context.up()
-    server = lab.start_host("asyncio", ["/usr/bin/python3", "-c", ASYNCIO_SERVER])
-    lab.wait_listening(server, PORT)
-    for size in (1, 1460, 70_000, 1_000_000):
-        with lab.connect(PORT) as connection:
-            sent = os.urandom(size)
-            got = b""
-            for start in range(0, size, 50_000):
-                part = sent[start:start + 50_000]
-                connection.sendall(part)
-                while len(got) < start + len(part):
-                    more = connection.recv(1 << 18)
-                    require(more, "the echo ended early")
-                    got += more
-            connection.shutdown(socket.SHUT_WR)
-            while more := connection.recv(1000):
-                got += more
-            require(got == sent + b"total %d" % size, f"an echo of {size} bytes differs")
+    server = start(lab)
+    with Customers(lab) as customers:
+        customers.wait_progress()
+    with lab.connect(PORT) as idle:
+        idle.sendall(b"version\r\n")
+        require(read_until(idle, b"\r\n").startswith(b"VERSION"), "no version")
+        server.kill()
+        try:
+            require(idle.recv(1) == b"", "bytes from nowhere")
+        except ConnectionResetError:
+            pass
+    lab.assert_nothing_left()
+    start(lab)
+    with Customers(lab) as customers:
+        customers.wait_progress(10)
