@@ -18,7 +18,19 @@ void tcp_rack_delivered(struct tcp_connection *connection, const struct tcp_sent
     if (rack->end == 0 || tcp_sent_after(record->sent_us, end, rack->sent_us, rack->end)) {
         rack->sent_us = record->sent_us;
         rack->end = end;
+        rack->newest_rtt_us = rtt_us;
     }
+}
+
+void tcp_rack_overtaken(struct tcp_connection *connection, const struct tcp_sent *record,
+                        uint64_t now_ns)
+{
+    struct tcp_rack *rack = &connection->recovery.rack;
+    uint32_t rtt_us = tcp_sent_clock_us(now_ns) - record->sent_us;
+    if (rtt_us <= rack->newest_rtt_us || rtt_us - rack->newest_rtt_us <= rack->late_us)
+        return;
+    rack->late_us = rtt_us - rack->newest_rtt_us;
+    rack->window_persist = WINDOW_PERSIST_RECOVERIES;
 }
 
 void tcp_rack_window_update(struct tcp_connection *connection, uint32_t prior_delivered)
@@ -34,6 +46,7 @@ void tcp_rack_window_update(struct tcp_connection *connection, uint32_t prior_de
         rack->window_persist = WINDOW_PERSIST_RECOVERIES;
     } else if (rack->window_persist == 0) {
         rack->window_steps = 0;
+        rack->late_us = 0;
     }
 }
 
@@ -49,6 +62,8 @@ static uint32_t window_us(const struct tcp_connection *connection)
     if (congestion->min_rtt_us == UINT32_MAX)
         return congestion->srtt_us;
     uint64_t window = (uint64_t)(congestion->min_rtt_us / 4) * (recovery->rack.window_steps + 1U);
+    if (window < recovery->rack.late_us)
+        window = recovery->rack.late_us;
     return window < congestion->srtt_us ? (uint32_t)window : congestion->srtt_us;
 }
 

@@ -3,6 +3,11 @@
  * RACK (RFC 8985 §6): a segment is lost when one sent later has arrived and a reordering window has
  * passed since. Finds what is lost, retransmissions included, among the records of sent.h; what
  * follows from a loss is recovery.h's.
+ *
+ * The window is RFC 8985's: a quarter of the shortest round trip, times one more for every round trip
+ * with D-SACKs, none on a path that was not seen to reorder. Where originals did arrive late it is
+ * also at least as long as the latest took; that settles with the first of them, while on a path
+ * where a packet may overtake a whole round trip the shortest says nothing.
  */
 #ifndef PNO_CORE_TCP_RACK_H
 #define PNO_CORE_TCP_RACK_H
@@ -13,6 +18,10 @@
 /** Steps 1 and 2: the part of this record below end has arrived. */
 void tcp_rack_delivered(struct tcp_connection *connection, const struct tcp_sent *record,
                         uint64_t end, uint64_t now_ns);
+
+/** This record, sent once, has arrived after something sent later: step 3, and by how much. */
+void tcp_rack_overtaken(struct tcp_connection *connection, const struct tcp_sent *record,
+                        uint64_t now_ns);
 
 /** Step 4: adapt the reordering window to the D-SACKs that came. prior_delivered: what was
    delivered when the segment newly arrived had been sent. */

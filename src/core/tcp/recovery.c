@@ -36,8 +36,11 @@ void tcp_recovery_note_delivered(struct tcp_connection *connection, const struct
         facts->original_timed = true;
         facts->newest_sent_us = record->sent_us;
         facts->original_delivered |= end <= recovery->recover;
-        if (start < recovery->sacked_high && start < facts->reordered_from)
-            facts->reordered_from = start;
+        if (start < recovery->sacked_high) {
+            tcp_rack_overtaken(connection, record, facts->now_ns);
+            if (start < facts->reordered_from)
+                facts->reordered_from = start;
+        }
     }
     if (facts->sampled &&
         !tcp_sent_after(record->sent_us, end, facts->sample.sent_us, tcp_sent_end(&facts->sample)))
@@ -185,6 +188,9 @@ static bool losses_find(struct stack *stack, struct tcp_connection *connection,
         newreno_find_loss(stack, connection, facts);
         return false;
     }
+    if (connection->hot.snd_una < recovery->untimed_end &&
+        tcp_scoreboard_sacked_segments(connection) >= DUPLICATE_THRESHOLD)
+        tcp_sent_lose_untimed_head(stack, connection);
     if (!recovery->rack.advanced)
         return false;
     recovery->rack.advanced = false;

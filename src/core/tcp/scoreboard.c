@@ -6,6 +6,9 @@ void tcp_scoreboard_add(struct stack *stack, struct tcp_connection *connection, 
                         uint64_t end, struct tcp_ack_facts *facts)
 {
     struct tcp_recovery *recovery = &connection->recovery;
+    if (interval_set_contains(&recovery->sacked, start, end))
+        return;
+    tcp_sent_round_to_segments(connection, &start, &end);
     int64_t added = interval_set_add(&recovery->sacked, stack_interval_pool(stack), start, end,
                                      TCP_INTERVALS_MAX);
     if (added <= 0)

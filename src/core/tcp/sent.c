@@ -221,6 +221,32 @@ void tcp_sent_delivered(struct stack *stack, struct tcp_connection *connection, 
         sent_cut(stack, connection, &recovery->lost, start, end, facts);
 }
 
+void tcp_sent_round_to_segments(const struct tcp_connection *connection, uint64_t *start,
+                                uint64_t *end)
+{
+    const struct tcp_recovery *recovery = &connection->recovery;
+    uint32_t mss = connection->hot.mss;
+    const struct tcp_sent *lists[] = {recovery->flight.first, recovery->lost.first};
+    for (unsigned i = 0; i < 2; i++) {
+        unsigned again_ahead = i == 0 ? recovery->again_count : 0;
+        for (const struct tcp_sent *r = lists[i]; r != NULL; r = r->next) {
+            if (r->start >= *end && !r->again && again_ahead == 0)
+                break;
+            if (i == 0)
+                again_ahead -= r->again;
+            uint64_t r_end = tcp_sent_end(r);
+            if (r->start < *end && *end < r_end)
+                *end -= (*end - r->start) % mss;
+            if (r->start < *start && *start < r_end) {
+                uint64_t into = (*start - r->start) % mss;
+                *start += into > 0 ? mss - into : 0;
+                if (*start > r_end)
+                    *start = r_end;
+            }
+        }
+    }
+}
+
 /* ---- Loss ---------------------------------------------------------------------------------- */
 
 /** Into `lost`, in order, one with its neighbour where they touch. */
@@ -293,6 +319,43 @@ void tcp_sent_lose_below(struct stack *stack, struct tcp_connection *connection,
     }
 }
 
+/** A record for what had none: nothing is to be learnt of when it was sent. */
+static void untimed_fill(struct tcp_connection *connection, struct tcp_sent *record, uint64_t start,
+                         uint64_t end)
+{
+    *record = (struct tcp_sent){
+        .start = start,
+        .length = (uint32_t)(end - start),
+        .sent_us = tcp_sent_clock_us(connection->congestion.last_sent_ns),
+        .again = true,
+    };
+    tcp_delivery_record_sent(connection, record, record->length,
+                             connection->congestion.last_sent_ns);
+}
+
+void tcp_sent_lose_untimed_head(struct stack *stack, struct tcp_connection *connection)
+{
+    uint64_t head = connection->hot.snd_una;
+    const struct interval *sacked = connection->recovery.sacked.first;
+    uint32_t sent_us;
+    if (sacked == NULL || sacked->start <= head || tcp_sent_head(connection, &sent_us))
+        return;
+    uint64_t end = sacked->start < head + connection->hot.mss ? sacked->start
+                                                              : head + connection->hot.mss;
+    for (unsigned i = 0; i < 2; i++) {
+        const struct tcp_sent *r =
+            i == 0 ? connection->recovery.flight.first : connection->recovery.lost.first;
+        for (; r != NULL; r = r->next)
+            if (r->start > head && r->start < end)
+                end = r->start;
+    }
+    struct tcp_sent *record = record_alloc(stack, connection);
+    if (record == NULL)
+        return;
+    untimed_fill(connection, record, head, end);
+    lost_insert(stack, connection, record);
+}
+
 /** What lies between the SACKed intervals, afresh. */
 static void lose_holes(struct stack *stack, struct tcp_connection *connection)
 {
@@ -310,14 +373,7 @@ static void lose_holes(struct stack *stack, struct tcp_connection *connection)
                 recovery->lost_bytes += rest;
                 return;
             }
-            *record = (struct tcp_sent){
-                .start = start,
-                .length = (uint32_t)(end - start),
-                .sent_us = tcp_sent_clock_us(connection->congestion.last_sent_ns),
-                .again = true,
-            };
-            tcp_delivery_record_sent(connection, record, record->length,
-                                     connection->congestion.last_sent_ns);
+            untimed_fill(connection, record, start, end);
             lost_insert(stack, connection, record);
         }
         if (sacked == NULL)

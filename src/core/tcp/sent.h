@@ -62,6 +62,10 @@ void tcp_sent_again(struct stack *stack, struct tcp_connection *connection, uint
 void tcp_sent_delivered(struct stack *stack, struct tcp_connection *connection, uint64_t start,
                         uint64_t end, struct tcp_ack_facts *facts);
 
+/** Of [start, end), just SACKed, only whole segments count (as Linux): move the bounds inwards. */
+void tcp_sent_round_to_segments(const struct tcp_connection *connection, uint64_t *start,
+                                uint64_t *end);
+
 /** The part of this record of `flight` below number is lost. @param before  the record ahead of it
     in the list, NULL: it is the first. @return whether the whole record went. */
 bool tcp_sent_lose(struct stack *stack, struct tcp_connection *connection, struct tcp_sent *before,
@@ -72,6 +76,10 @@ void tcp_sent_lose_head(struct stack *stack, struct tcp_connection *connection, 
 
 /** Originals that begin below number are lost, up to there (RFC 6675's IsLost()). */
 void tcp_sent_lose_below(struct stack *stack, struct tcp_connection *connection, uint64_t number);
+
+/** What is there before the first SACKed bytes is lost, should it have no record: RFC 6675's way
+    when times are not known. */
+void tcp_sent_lose_untimed_head(struct stack *stack, struct tcp_connection *connection);
 
 /** Everything that is not SACKed is lost, what has no record included. */
 void tcp_sent_lose_all(struct stack *stack, struct tcp_connection *connection);
