@@ -68,13 +68,15 @@ struct tcp_defaults {
     uint8_t synack_retries; /**< 5 */
     uint8_t retries;        /**< 15: data retransmissions before ETIMEDOUT */
     uint8_t orphan_retries; /**< 8 */
-    uint64_t fin_wait2_timeout_ns;         /**< 60 s */
-    uint64_t time_wait_ns;                 /**< 60 s */
-    uint64_t keepalive_idle_ns;            /**< 7200 s */
-    uint64_t keepalive_interval_ns;        /**< 75 s */
-    uint8_t keepalive_count;               /**< 9 */
-    uint64_t rto_min_ns;                   /**< 200 ms */
-    uint64_t delayed_ack_max_ns;           /**< 40 ms … */
+    uint64_t fin_wait2_timeout_ns;  /**< 60 s */
+    uint64_t time_wait_ns;          /**< 60 s */
+    uint64_t keepalive_idle_ns;     /**< 7200 s */
+    uint64_t keepalive_interval_ns; /**< 75 s */
+    uint8_t keepalive_count;        /**< 9 */
+    uint64_t rto_min_ns;            /**< 200 ms */
+    uint64_t delayed_ack_max_ns;    /**< 40 ms … */
+    uint64_t pace_rtt_ns; /**< connections whose handshake took this long are paced, as on Linux
+                             with the fq queueing discipline; TIME_NEVER, as without */
     bool timestamps, window_scaling, sack; /**< offered and accepted; all true */
     uint8_t ecn;                           /**< enum tcp_ecn_use */
     uint16_t fast_open;                    /**< enum tcp_fast_open_use */

@@ -21,6 +21,10 @@
 #include "engine/ports/port.h"
 #include "engine/socket.h"
 
+/** Bursts of window-based congestion control overflow shallow buffers far away; nearby they cost
+    nothing, while a timer for each would. */
+#define PACE_RTT_NS (2 * NS_PER_MS)
+
 #define FRAME_RING_SLOTS   4096
 #define DMA_OPERATIONS_MAX 4096
 #define FRAGMENTS_BYTES    (UINT32_C(4) << 20)
@@ -43,6 +47,7 @@ static void configure_stack(const struct engine *engine, unsigned index,
 {
     const struct engine_options *options = &engine->options;
     stack_config_init(config);
+    config->tcp.pace_rtt_ns = PACE_RTT_NS;
     memcpy(config->mac, options->has_mac ? options->mac : port_mac(engine->port),
            sizeof(config->mac));
     config->mtu = options->mtu;

@@ -49,6 +49,7 @@ static struct {
     double at_least;
     uint8_t congestion;
     bool trace;
+    bool paced;
 } arguments = {.wire = "", .seconds = 5};
 
 static void fail(const char *what)
@@ -184,12 +185,20 @@ static void set_up(const struct wire_config *wire)
     run.now_ns = NS_PER_S;
     end_create(0, wire);
     end_create(1, wire);
+    struct stack_config config;
     struct tcp_listener *listener;
     struct tcp_listen_request listen = {.backlog = 4, .local = {.port = PORT}};
     const uint8_t any[4] = {0};
     listen.local.address = ip_address_from_v4(any);
     struct tcp_connect_request connect = {.remote = {address_of(1), PORT}};
     connect.local.address = ip_address_from_v4(any);
+    struct tcp_options_set options;
+    stack_config_init(&config);
+    tcp_options_set_init(&options, &config.tcp);
+    options.congestion = arguments.congestion;
+    if (arguments.paced)
+        options.max_pacing_rate = UINT64_MAX - 1;
+    connect.options = &options;
     if (tcp_listen(run.ends[1].stack, &listen, &listener) != 0 ||
         tcp_connect(run.ends[0].stack, &connect, run.now_ns, &run.ends[0].connection) != 0)
         fail("no connection");
@@ -241,6 +250,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
     case 'a':
         arguments.at_least = atof(text);
         return 0;
+    case 'p':
+        arguments.paced = true;
+        return 0;
     case 't':
         arguments.trace = true;
         return 0;
@@ -264,6 +276,7 @@ int main(int argc, char **argv)
         {"congestion", 'c', "NAME", 0, "cubic (default), reno or dctcp", 0},
         {"seconds", 's', "S", 0, "Virtual time to run (5)", 0},
         {"at-least", 'a', "SHARE", 0, "Fail when less of the rate than this arrives", 0},
+        {"paced", 'p', NULL, 0, "Pace, as SO_MAX_PACING_RATE would, at no limit", 0},
         {"trace", 't', NULL, 0, "Show the sender's state every millisecond", 0},
         {0},
     };

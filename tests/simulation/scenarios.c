@@ -17,6 +17,8 @@ static void draw_tcp_defaults(struct world *world, struct tcp_defaults *tcp)
     tcp->timestamps = random_chance(r, 800);
     tcp->window_scaling = random_chance(r, 800);
     tcp->sack = random_chance(r, 800);
+    if (random_chance(r, 300))
+        tcp->pace_rtt_ns = random_log_between(r, 1000, 20 * NS_PER_MS);
 }
 
 static void draw_host(struct world *world, struct host_settings *host)

@@ -66,8 +66,10 @@ static bool train_is_long(struct tcp_connection *connection, uint32_t now_us)
     if (min_rtt_us == UINT32_MAX || now_us - hystart->train_last_us > TRAIN_GAP_US)
         return false;
     hystart->train_last_us = now_us;
+    /* As Linux: pacing by itself draws a round out to half a round trip. */
+    uint32_t long_us = connection->hot.paced ? min_rtt_us : min_rtt_us / 2;
     return connection->hot.cwnd >= TRAIN_WINDOW_SEGMENTS * (uint32_t)connection->hot.mss &&
-           now_us - hystart->train_began_us > min_rtt_us / 2;
+           now_us - hystart->train_began_us > long_us;
 }
 
 static uint32_t rtt_threshold_us(uint32_t rtt_us)

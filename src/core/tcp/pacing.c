@@ -16,10 +16,18 @@
 #define BURST_SEGMENTS_MIN 2
 #define BURST_BYTES_MAX    65536
 
+/** Window-based algorithms are paced where the path is long enough for a burst to matter. */
+static bool is_long_path(const struct stack *stack, const struct tcp_connection *connection)
+{
+    uint32_t rtt_us = connection->congestion.min_rtt_us;
+    return rtt_us != UINT32_MAX && rtt_us * NS_PER_US >= stack_get_config(stack)->tcp.pace_rtt_ns;
+}
+
 void tcp_pacing_update(struct stack *stack, struct tcp_connection *connection)
 {
-    if (connection->hot.paced || (connection->options.max_pacing_rate == UINT64_MAX &&
-                                  !tcp_congestion_of(connection)->sets_rate))
+    bool is_asked_for = connection->options.max_pacing_rate != UINT64_MAX ||
+                        tcp_congestion_of(connection)->sets_rate;
+    if (connection->hot.paced || (!is_asked_for && !is_long_path(stack, connection)))
         return;
     connection->hot.paced = true;
     connection->pacing = stack_pacing_area(stack, connection);

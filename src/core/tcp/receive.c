@@ -121,12 +121,23 @@ unsigned tcp_sack_blocks(struct tcp_connection *connection, unsigned max,
     return count;
 }
 
-/** Payload was there already: report it (RFC 2883) and acknowledge at once. */
-static void duplicate_report(struct stack *stack, struct tcp_connection *connection, uint64_t start,
-                             uint64_t end)
+/** D-SACK [start, end) with the next ACK. What came in the same burst just before is not forgotten:
+    a peer that wants to undo needs to hear of every duplicate. */
+static void dsack_note(struct tcp_connection *connection, uint64_t start, uint64_t end)
 {
-    if (connection->hot.sack && start < end)
-        connection->receive.dsack = block_of(start, end);
+    struct tcp_sack_block *dsack = &connection->receive.dsack;
+    if (!connection->hot.sack || start >= end)
+        return;
+    if (!block_is_empty(dsack) && seq_eq(dsack->end, tcp_wire(start)))
+        dsack->end = tcp_wire(end);
+    else
+        *dsack = block_of(start, end);
+}
+
+void tcp_duplicate_report(struct stack *stack, struct tcp_connection *connection, uint64_t start,
+                          uint64_t end)
+{
+    dsack_note(connection, start, end);
     tcp_quick_ack_enter(connection, QUICK_ACKS_MAX);
     tcp_ack_now(stack, connection);
 }
@@ -177,7 +188,7 @@ static bool queue_out_of_order(struct stack *stack, struct tcp_connection *conne
     recent_block_put(receive, block_of(block->start, block->end));
     if (added == 0) {
         result->drop = DROP_TCP_OLD_DUPLICATE;
-        duplicate_report(stack, connection, start, end);
+        tcp_duplicate_report(stack, connection, start, end);
         return false;
     }
     /* One duplicate ACK per segment is what a sender without SACK counts. */
@@ -275,8 +286,8 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
         return false;
     if (hot->fin_received || end + has_fin <= hot->rcv_nxt) {
         result->drop = DROP_TCP_OLD_DUPLICATE;
-        duplicate_report(stack, connection, start,
-                         end < hot->rcv_nxt ? end : tcp_received_end(connection));
+        tcp_duplicate_report(stack, connection, start,
+                             end < hot->rcv_nxt ? end : tcp_received_end(connection));
         return false;
     }
     if (segment->payload_refused) {
@@ -287,8 +298,7 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
     if (hot->fin_waiting && connection->receive.fin < limit)
         limit = connection->receive.fin; /* nothing follows a FIN */
     if (start < hot->rcv_nxt) {
-        if (hot->sack && end > start)
-            connection->receive.dsack = block_of(start, hot->rcv_nxt);
+        dsack_note(connection, start, end < hot->rcv_nxt ? end : hot->rcv_nxt);
         start = hot->rcv_nxt;
     }
     if (end > limit) {

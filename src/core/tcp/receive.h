@@ -21,6 +21,11 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
                          const struct tcp_segment *segment, uint64_t seq, uint64_t now_ns,
                          struct stack_rx_result *result);
 
+/** Payload [start, end) was there already: report it (RFC 2883), and acknowledge it and the next at
+    once (as Linux). */
+void tcp_duplicate_report(struct stack *stack, struct tcp_connection *connection, uint64_t start,
+                          uint64_t end);
+
 /** Send a pure ACK at once. */
 void tcp_ack_now(struct stack *stack, struct tcp_connection *connection);
 

@@ -42,11 +42,10 @@ static bool unacceptable(const struct arrival *a, enum drop_reason reason)
         tcp_challenge_ack(a->stack, connection, a->now_ns);
         return false;
     }
-    if (connection->hot.sack && end <= connection->hot.rcv_nxt) {
-        connection->receive.dsack.start = a->segment->seq;
-        connection->receive.dsack.end = tcp_wire(end);
-    }
-    tcp_ack_now(a->stack, connection);
+    if (end <= connection->hot.rcv_nxt)
+        tcp_duplicate_report(a->stack, connection, a->seq, end);
+    else
+        tcp_ack_now(a->stack, connection);
     return false;
 }
 

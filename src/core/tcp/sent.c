@@ -340,8 +340,8 @@ void tcp_sent_lose_untimed_head(struct stack *stack, struct tcp_connection *conn
     uint32_t sent_us;
     if (sacked == NULL || sacked->start <= head || tcp_sent_head(connection, &sent_us))
         return;
-    uint64_t end = sacked->start < head + connection->hot.mss ? sacked->start
-                                                              : head + connection->hot.mss;
+    uint64_t end =
+        sacked->start < head + connection->hot.mss ? sacked->start : head + connection->hot.mss;
     for (unsigned i = 0; i < 2; i++) {
         const struct tcp_sent *r =
             i == 0 ? connection->recovery.flight.first : connection->recovery.lost.first;
