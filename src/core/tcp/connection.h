@@ -181,13 +181,13 @@ struct tcp_sent_list {
 struct tcp_rack {
     uint64_t end;     /**< of the most recently sent segment that has arrived (RACK.end_seq) */
     uint32_t sent_us; /**< when it was sent (RACK.xmit_ts) */
-    uint32_t newest_rtt_us;   /**< its round trip … */
-    uint32_t rtt_us;          /**< … and that of what arrived last (RACK.rtt, as in Linux) */
-    uint32_t late_us;         /**< how much longer originals took than what overtook them, at most */
+    uint32_t newest_rtt_us; /**< its round trip … */
+    uint32_t rtt_us;        /**< … and that of what arrived last (RACK.rtt, as in Linux) */
+    uint32_t late_us;       /**< how much longer originals took than what overtook them, at most */
     uint32_t dsack_delivered; /**< delivered when the window last grew: once a round trip */
     uint8_t window_steps;     /**< of a quarter of the shortest round trip, less one */
-    uint8_t window_persist; /**< recoveries for which both stay (RACK.reo_wnd_persist) */
-    bool advanced : 1;      /**< something to look at since losses were last looked for */
+    uint8_t window_persist;   /**< recoveries for which both stay (RACK.reo_wnd_persist) */
+    bool advanced : 1;        /**< something to look at since losses were last looked for */
     bool dsack_seen : 1;
 };
 

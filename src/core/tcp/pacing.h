@@ -32,8 +32,8 @@ struct tcp_pacing {
 };
 
 /**
- * Begin pacing if the connection's options or its algorithm ask for it, or its round trip is long. As in Linux, once begun it
- * goes on, for other algorithms at the rate that the window suggests.
+ * Begin pacing if the connection's options or its algorithm ask for it, or its round trip is long.
+ * As in Linux, once begun it goes on, for other algorithms at the rate that the window suggests.
  */
 void tcp_pacing_update(struct stack *stack, struct tcp_connection *connection);
 

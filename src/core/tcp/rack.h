@@ -4,10 +4,10 @@
  * passed since. Finds what is lost, retransmissions included, among the records of sent.h; what
  * follows from a loss is recovery.h's.
  *
- * The window is RFC 8985's: a quarter of the shortest round trip, times one more for every round trip
- * with D-SACKs, none on a path that was not seen to reorder. Where originals did arrive late it is
- * also at least as long as the latest took; that settles with the first of them, while on a path
- * where a packet may overtake a whole round trip the shortest says nothing.
+ * The window is RFC 8985's: a quarter of the shortest round trip, times one more for every round
+ * trip with D-SACKs, none on a path that was not seen to reorder. Where originals did arrive late
+ * it is also at least as long as the latest took; that settles with the first of them, while on a
+ * path where a packet may overtake a whole round trip the shortest says nothing.
  */
 #ifndef PNO_CORE_TCP_RACK_H
 #define PNO_CORE_TCP_RACK_H
