@@ -15,15 +15,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bottleneck.h"
 #include "world.h"
 
 #define WORKERS_MAX     64
 #define FAILURES_MAX    20
 #define RUN_CPU_SECONDS 20 /**< a run that takes longer hangs in the core */
+/** A bottleneck's run costs as much as tens of others. */
+#define SEEDS_PER_BOTTLENECK 100
 
 struct arguments {
     uint64_t seed, runs;
     const struct scenario *scenario;
+    const struct bottleneck_scenario *bottleneck;
     unsigned workers;
     bool trace, list, verbose;
 };
@@ -60,6 +64,15 @@ static uint64_t parse_number(const char *text, struct argp_state *state)
     return number;
 }
 
+static const struct bottleneck_scenario *bottleneck_by_name(const char *name)
+{
+    const struct bottleneck_scenario *scenario;
+    for (unsigned i = 0; (scenario = bottleneck_scenario_by_number(i)) != NULL; i++)
+        if (strcmp(scenario->name, name) == 0)
+            return scenario;
+    return NULL;
+}
+
 static error_t parse_option(int key, char *text, struct argp_state *state)
 {
     struct arguments *arguments = state->input;
@@ -77,7 +90,8 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         return 0;
     case 'c':
         arguments->scenario = scenario_by_name(text);
-        if (arguments->scenario == NULL)
+        arguments->bottleneck = bottleneck_by_name(text);
+        if (arguments->scenario == NULL && arguments->bottleneck == NULL)
             argp_error(state, "no scenario '%s'; --list shows them", text);
         return 0;
     case 't':
@@ -107,6 +121,9 @@ static void print_scenarios(void)
     const struct scenario *scenario;
     for (unsigned i = 0; (scenario = scenario_by_number(i)) != NULL; i++)
         printf("%-18s %s\n", scenario->name, scenario->what);
+    const struct bottleneck_scenario *bottleneck;
+    for (unsigned i = 0; (bottleneck = bottleneck_scenario_by_number(i)) != NULL; i++)
+        printf("%-18s %s\n", bottleneck->name, bottleneck->what);
 }
 
 static void run_trapped(int signal_number)
@@ -129,16 +146,46 @@ static void catch_traps(void)
         sigaction(signals[i], &action, NULL);
 }
 
+/** One of the longer runs at a bottleneck: a seed in so many, unless asked for. */
+static const struct bottleneck_scenario *bottleneck_for(const struct arguments *arguments,
+                                                        uint64_t seed)
+{
+    uint64_t chance = random_mix(seed ^ UINT64_C(0x626f74746c65));
+    if (arguments->bottleneck != NULL || arguments->scenario != NULL)
+        return arguments->bottleneck;
+    if (chance % SEEDS_PER_BOTTLENECK != 0)
+        return NULL;
+    unsigned count = 0;
+    while (bottleneck_scenario_by_number(count) != NULL)
+        count++;
+    return bottleneck_scenario_by_number((unsigned)(chance / SEEDS_PER_BOTTLENECK % count));
+}
+
+static void run_bottleneck(const struct bottleneck_scenario *scenario, uint64_t seed, bool trace)
+{
+    current_scenario = scenario->name;
+    const char *failure = scenario->run(seed, trace);
+    if (failure == NULL)
+        return;
+    printf("FAIL seed=%llu scenario=%s %s\n", (unsigned long long)seed, scenario->name, failure);
+    atomic_fetch_add(&shared->failures, 1);
+}
+
 static void run_one(const struct arguments *arguments, uint64_t seed)
 {
     const struct itimerval limit = {.it_value = {.tv_sec = RUN_CPU_SECONDS}};
     const struct scenario *scenario = arguments->scenario;
     if (scenario == NULL)
         scenario = scenario_by_number((unsigned)(random_mix(seed) % count_scenarios()));
+    const struct bottleneck_scenario *bottleneck = bottleneck_for(arguments, seed);
     current_seed = seed;
     current_scenario = scenario->name;
     if (!arguments->trace)
         setitimer(ITIMER_VIRTUAL, &limit, NULL);
+    if (bottleneck != NULL) {
+        run_bottleneck(bottleneck, seed, arguments->trace);
+        return;
+    }
     struct world_result result = world_run(seed, scenario, arguments->trace);
     if (result.failed)
         atomic_fetch_add(&shared->failures, 1);

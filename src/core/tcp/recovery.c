@@ -142,8 +142,8 @@ static void cwr_enter(struct tcp_connection *connection)
 {
     tcp_undo_forget(connection);
     connection->recovery.prior_ssthresh = 0;
+    connection->hot.ca_state = TCP_CA_CWR; /* first: DCTCP reduces by less then */
     reduction_begin(connection);
-    connection->hot.ca_state = TCP_CA_CWR;
 }
 
 /** Without SACK every duplicate ACK stands for one segment that has left the network. */
