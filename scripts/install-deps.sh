@@ -14,7 +14,7 @@ packages="
     python3 iproute2 ethtool procps util-linux curl redis-server redis-tools"
 case "${1:-}" in
 check | apps) packages="$packages lighttpd nginx-light haproxy memcached nodejs iperf3 wrk apache2-utils
-    openssh-server openssh-client openssl tshark" ;;
+    openssh-server openssh-client openssl tshark valgrind" ;;
 bench) packages="$packages lighttpd nginx-light haproxy memcached wrk gnuplot-nox
     liblwip-dev valgrind" ;;
 "") ;;
