@@ -401,6 +401,9 @@ bool engine_attach_fork_child(struct engine_link *link)
     const struct link_request request = {.magic = LINK_MAGIC, .type = LINK_REQUEST_PROCESS};
     (void)link_control_send(for_child.control_fd, &request, sizeof(request), NULL, 0, 0);
     use_channel(link, &for_child);
+    for (unsigned core = 0; core < link->hello.engine_cores; core++)
+        overflow_clear(&link->overflows[core]); /* the parent tells of them */
+    atomic_store_explicit(&link->overflowing, false, memory_order_relaxed);
     return true;
 }
 

@@ -119,6 +119,41 @@ static void nap(void)
     errno = saved_errno;
 }
 
+/* produce_lock held. */
+static void note_overflowing(struct engine_link *link)
+{
+    bool any = false;
+    for (unsigned core = 0; core < link->hello.engine_cores; core++)
+        any = any || !overflow_is_empty(&link->overflows[core]);
+    atomic_store_explicit(&link->overflowing, any, memory_order_relaxed);
+}
+
+/* produce_lock held. @return whether anything was pushed. */
+static bool push_overflow(struct engine_link *link, unsigned core)
+{
+    struct overflow *overflow = &link->overflows[core];
+    bool any = false;
+    while (!overflow_is_empty(overflow) &&
+           link_producer_push(&link->producers[core], overflow_first(overflow))) {
+        overflow_remove_first(overflow);
+        any = true;
+    }
+    if (any && overflow_is_empty(overflow))
+        note_overflowing(link);
+    return any;
+}
+
+void engine_link_push_overflow(struct engine_link *link)
+{
+    for (unsigned core = 0; core < link->hello.engine_cores; core++) {
+        lock_acquire(&link->produce_lock);
+        bool pushed = push_overflow(link, core);
+        lock_release(&link->produce_lock);
+        if (pushed && link_take_armed(&link->header->engine[core].armed))
+            ring_engine(link, core);
+    }
+}
+
 /* produce_lock held; gives up when the engine is dead. */
 static bool wait_for_room(struct engine_link *link, unsigned core)
 {
@@ -134,17 +169,57 @@ static bool wait_for_room(struct engine_link *link, unsigned core)
     return true;
 }
 
+void engine_link_wait_for_room(struct engine_link *link)
+{
+    const struct timespec nap = {.tv_nsec = 20000};
+    for (unsigned looks = 1; atomic_load_explicit(&link->overflowing, memory_order_relaxed);
+         looks++) {
+        engine_link_push_overflow(link);
+        if (atomic_load_explicit(&link->dead, memory_order_relaxed) ||
+            !atomic_load_explicit(&link->overflowing, memory_order_relaxed) ||
+            (looks % FULL_RING_LOOKS == 0 && !engine_attach_is_alive(link->control_fd)))
+            return;
+        if (looks < FULL_RING_LOOKS)
+            sched_yield();
+        else
+            syscall(SYS_nanosleep, &nap, NULL);
+    }
+}
+
+/* The ring is full: with those that wait already. produce_lock held. */
+static void defer(struct engine_link *link, unsigned core, const struct link_descriptor *descriptor)
+{
+    if (overflow_add(&link->overflows[core], descriptor)) {
+        /* Whoever sleeps as the leader now is woken when there is room; whoever is about to sees
+           the one or the other of these. */
+        atomic_store_explicit(&link->overflowing, true, memory_order_seq_cst);
+        atomic_fetch_or_explicit(link->armed[core], LINK_ARMED_FOR_ROOM, memory_order_seq_cst);
+        push_overflow(link, core);
+        return;
+    }
+    /* No memory: what came before goes first, and this one when there is room. */
+    while (wait_for_room(link, core)) {
+        if (overflow_is_empty(&link->overflows[core])) {
+            (void)link_producer_push(&link->producers[core], descriptor);
+            return;
+        }
+        push_overflow(link, core);
+    }
+}
+
 void engine_link_push(struct engine_link *link, unsigned core,
                       const struct link_descriptor *descriptor)
 {
     if (atomic_load_explicit(&link->dead, memory_order_relaxed))
         return;
     lock_acquire(&link->produce_lock);
-    bool pushed = link_producer_push(&link->producers[core], descriptor);
-    if (!pushed && wait_for_room(link, core))
-        pushed = link_producer_push(&link->producers[core], descriptor);
+    if (__builtin_expect(!overflow_is_empty(&link->overflows[core]), 0))
+        push_overflow(link, core);
+    if (!overflow_is_empty(&link->overflows[core]) ||
+        !link_producer_push(&link->producers[core], descriptor))
+        defer(link, core, descriptor);
     lock_release(&link->produce_lock);
-    if (pushed && link_take_armed(&link->header->engine[core].armed))
+    if (link_take_armed(&link->header->engine[core].armed))
         ring_engine(link, core);
 }
 
@@ -155,7 +230,9 @@ void engine_link_settle(struct engine_link *link)
         uint32_t slots = producer->mask + 1;
         for (unsigned looks = 0; looks < SETTLE_LOOKS; looks++) {
             lock_acquire(&link->produce_lock);
-            bool taken = link_producer_room(producer, slots) == slots;
+            push_overflow(link, core);
+            bool taken = overflow_is_empty(&link->overflows[core]) &&
+                         link_producer_room(producer, slots) == slots;
             lock_release(&link->produce_lock);
             if (taken || atomic_load_explicit(&link->dead, memory_order_relaxed))
                 break;
@@ -265,6 +342,12 @@ bool engine_link_arm(struct engine_link *link)
 {
     for (unsigned core = 0; core < link->hello.engine_cores; core++)
         link_arm(link->armed[core]);
+    if (atomic_load_explicit(&link->overflowing, memory_order_relaxed)) {
+        for (unsigned core = 0; core < link->hello.engine_cores; core++)
+            link_arm_for_room(link->armed[core]);
+        /* Room may have come before the engine could see that somebody waits for it. */
+        engine_link_push_overflow(link);
+    }
     if (engine_link_empty(link) && !atomic_load_explicit(&link->dead, memory_order_acquire))
         return true;
     engine_link_disarm(link, false);
@@ -294,6 +377,8 @@ static void unlist(struct socket *socket)
 
 void engine_link_flush(struct engine_link *link)
 {
+    if (atomic_load_explicit(&link->overflowing, memory_order_relaxed))
+        engine_link_push_overflow(link);
     while (__atomic_load_n(&link->unread_first, __ATOMIC_RELAXED) != NULL) {
         lock_acquire(&link->unread_lock);
         struct socket *socket = link->unread_first;
@@ -358,6 +443,11 @@ void engine_link_died(struct engine_link *link)
             socket_events_engine_died(socket);
     }
     lock_release(&link->consume_lock);
+    lock_acquire(&link->produce_lock);
+    for (unsigned core = 0; core < link->hello.engine_cores; core++)
+        overflow_clear(&link->overflows[core]);
+    atomic_store_explicit(&link->overflowing, false, memory_order_relaxed);
+    lock_release(&link->produce_lock);
     waiter_wake_all();
     /* Memory and object stay: unread payload lies there, and other threads may be looking. */
     engine_attach_close_descriptors(link);

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "hostlib/lock.h"
+#include "hostlib/overflow.h"
 #include "hostlib/send_queue.h"
 #include "hostlib/waiter.h"
 #include "hostlink/abi.h"
@@ -43,7 +44,9 @@ struct engine_link {
     struct link_consumer consumers[LINK_CORES_MAX];
     struct lock produce_lock; /**< producers */
     struct link_producer producers[LINK_CORES_MAX];
-    _Atomic uint32_t *armed[LINK_CORES_MAX]; /**< ours, in the window: written by us */
+    struct overflow overflows[LINK_CORES_MAX]; /**< what their rings had no room for */
+    _Atomic bool overflowing;                  /**< any of them holds something */
+    _Atomic uint32_t *armed[LINK_CORES_MAX];   /**< ours, in the window: written by us */
 
     struct socket *_Atomic *slots; /**< by slot; NULL: not ours */
     _Atomic uint32_t slots_high;   /**< none of ours at or above */
@@ -103,8 +106,10 @@ static inline struct engine_link *engine_link_current(void)
     return atomic_load_explicit(&engine_link_present, memory_order_acquire);
 }
 
-/** Push one operation to an engine core, waiting for room if need be, and ring if it sleeps. Lost
-    without a word when the engine is dead. */
+/**
+ * Push one operation to an engine core, and ring if it sleeps. Never waits: without room it goes
+ * with the next call that pushes, drains or sleeps. Lost without a word when the engine is dead.
+ */
 void engine_link_push(struct engine_link *link, unsigned core,
                       const struct link_descriptor *descriptor);
 
@@ -114,6 +119,12 @@ void engine_link_push(struct engine_link *link, unsigned core,
  */
 int engine_link_call(struct engine_link *link, unsigned core, struct link_descriptor *descriptor,
                      struct link_descriptor *answer);
+
+/** For calls that may block: wait until everything pushed is in its ring, or the engine is dead. */
+void engine_link_wait_for_room(struct engine_link *link);
+
+/** Move what had no room into the rings, as far as there is room now. */
+void engine_link_push_overflow(struct engine_link *link);
 
 /** Apply all events that have come. @return whether there were any. */
 bool engine_link_drain(struct engine_link *link);
@@ -128,11 +139,13 @@ static inline bool engine_link_empty(const struct engine_link *link)
     return true;
 }
 
-/** Drain if there is anything to drain. */
+/** Drain if there is anything to drain, and push what had no room. */
 static inline void engine_link_poll(struct engine_link *link)
 {
     if (!engine_link_empty(link))
         engine_link_drain(link);
+    if (__builtin_expect(atomic_load_explicit(&link->overflowing, memory_order_relaxed), 0))
+        engine_link_push_overflow(link);
 }
 
 /** Before sleeping on the doorbell. @return false: events are there, nothing is armed. */
@@ -141,7 +154,7 @@ bool engine_link_arm(struct engine_link *link);
 /** After sleeping. @param rung  the doorbell was readable: reset it. */
 void engine_link_disarm(struct engine_link *link, bool rung);
 
-/** Tell the engine what has been read since it was last told. */
+/** Tell the engine what has been read since it was last told, and push what had no room. */
 void engine_link_flush(struct engine_link *link);
 
 /** List a socket whose reading is to be told by engine_link_flush(). */

@@ -158,6 +158,8 @@ static ssize_t send_all(struct socket *socket, struct source *source, size_t wan
             atomic_store_explicit(&socket->wants_space, true, memory_order_relaxed);
         socket_changed(socket, 0);
         socket_unlock(socket);
+        if (!nonblocking)
+            engine_link_wait_for_room(socket->link);
         if (done && result >= 0) {
             result = 0;
             break;

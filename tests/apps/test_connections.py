@@ -4,6 +4,7 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import time
 
 from harness import netns
@@ -225,5 +226,64 @@ def one_program_cannot_use_up_all(context):
     wait_until(lambda: "again" in log(), "what was given back can be had again", 10)
     hungry.stop()
     redis.program.stop()
+    listener.close()
+    lab.assert_nothing_left()
+
+
+EAGER = """
+import select, socket, sys, time
+count, size, pieces = 64, 100, 40
+made = [socket.create_connection((sys.argv[1], 9000)) for _ in range(count)]
+for number, one in enumerate(made):
+    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    one.setblocking(False)
+print('ready', flush=True)
+sys.stdin.readline()
+start = time.monotonic()
+for piece in range(pieces):
+    for number, one in enumerate(made):
+        assert one.send(bytes([number]) * size) == size
+    select.select(made, [], [], 0)
+took = time.monotonic() - start
+print('took', took, flush=True)
+for one in made:
+    one.setblocking(True)
+    one.shutdown(socket.SHUT_WR)
+    assert one.recv(1) == b''
+"""
+
+
+@test(timeout_s=60, pno_only=True)
+def a_stopped_engine_blocks_no_nonblocking_call(context):
+    """More operations than a ring holds while pnod is stopped: calls return, every byte arrives later."""
+    lab = context.up()
+    with netns.inside(lab.client):
+        listener = socket.create_server((CLIENT_V4, 9000), backlog=100)
+    argv = lab.host_argv(["/usr/bin/python3", "-c", EAGER, CLIENT_V4], True)
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+        pid = lab.pnod_pid()
+        try:
+            peers = [listener.accept()[0] for _ in range(64)]
+            require(program.stdout.readline() == "ready\n", "the program did not connect")
+            os.kill(pid, signal.SIGSTOP)
+            program.stdin.write("\n")
+            program.stdin.flush()
+            readable = select.select([program.stdout], [], [], 10)[0]
+            require(readable, "a non-blocking send blocks while pnod is stopped")
+            os.kill(pid, signal.SIGCONT)
+            got = []
+            for peer in peers:
+                peer.settimeout(20)
+                data = b""
+                while part := peer.recv(65536):
+                    data += part
+                require(len(data) == 4000 and len(set(data)) == 1, f"{len(data)} bytes, not 4000")
+                got.append(data[0])
+                peer.close()
+            require(sorted(got) == list(range(64)), f"streams are mixed up: {got}")
+            require(program.wait(10) == 0, "the program failed")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+            program.kill()
     listener.close()
     lab.assert_nothing_left()
