@@ -1,6 +1,9 @@
 /* Reading and writing. */
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -411,24 +414,55 @@ PNO_EXPORT ssize_t sendfile(int out_fd, int in_fd, off_t *offset, size_t count)
     return sendfile64(out_fd, in_fd, offset, count);
 }
 
+/* Until the pipe has room for a page. @return 0; -EAGAIN; -EPIPE, with the signal: nobody reads. */
+static int wait_for_pipe_room(int pipe_fd, bool nonblocking)
+{
+    struct pollfd pollfd = {.fd = pipe_fd, .events = POLLOUT};
+    int ready = REAL(poll)(&pollfd, 1, nonblocking ? 0 : -1);
+    if (ready < 0)
+        return -errno;
+    if (pollfd.revents & POLLERR) {
+        (void)raise(SIGPIPE);
+        return -EPIPE;
+    }
+    return ready == 0 ? -EAGAIN : 0;
+}
+
+/* What fits without waiting, though the pipe itself may block: its reader may be this very thread.
+   What poll() calls writable takes PIPE_BUF bytes. @return how many; negative errno: none. */
+static ssize_t fill_pipe(int pipe_fd, const uint8_t *bytes, size_t count)
+{
+    size_t written = 0;
+    while (written < count) {
+        size_t part = count - written < PIPE_BUF ? count - written : PIPE_BUF;
+        ssize_t result = wait_for_pipe_room(pipe_fd, true);
+        if (result == 0)
+            result = REAL(write)(pipe_fd, bytes + written, part);
+        if (result <= 0)
+            return written > 0 ? (ssize_t)written : result < 0 ? result : -errno;
+        written += (size_t)result;
+    }
+    return (ssize_t)written;
+}
+
 /* From a socket into a pipe: look, write what the pipe takes, then consume as much. Whether to wait
-   for data is the socket's own flag: SPLICE_F_NONBLOCK is about the pipe. */
-static ssize_t splice_out(struct socket *socket, int pipe_fd, size_t count)
+   for data is the socket's own flag: SPLICE_F_NONBLOCK and the pipe's are about the pipe. */
+static ssize_t splice_out(struct socket *socket, int pipe_fd, size_t count, bool nonblocking)
 {
     size_t room = count < SPLICE_BYTES_MAX ? count : SPLICE_BYTES_MAX;
+    ssize_t result = wait_for_pipe_room(pipe_fd, nonblocking);
+    if (result < 0)
+        return result;
     void *bytes = malloc(room);
     if (bytes == NULL)
         return -ENOMEM;
     struct iovec vector = {.iov_base = bytes, .iov_len = room};
-    ssize_t result = socket_receive(socket, &vector, 1, MSG_PEEK, NULL);
+    result = socket_receive(socket, &vector, 1, MSG_PEEK, NULL);
+    if (result > 0)
+        result = fill_pipe(pipe_fd, bytes, (size_t)result);
     if (result > 0) {
-        result = REAL(write)(pipe_fd, bytes, (size_t)result);
-        if (result < 0) {
-            result = -errno;
-        } else if (result > 0) {
-            vector.iov_len = (size_t)result;
-            result = socket_receive(socket, &vector, 1, MSG_TRUNC | MSG_DONTWAIT, NULL);
-        }
+        vector.iov_len = (size_t)result;
+        result = socket_receive(socket, &vector, 1, MSG_TRUNC | MSG_DONTWAIT, NULL);
     }
     free(bytes);
     return result;
@@ -471,5 +505,7 @@ PNO_EXPORT ssize_t splice(int in_fd, off64_t *in_offset, int out_fd, off64_t *ou
     int error = count == 0 ? 0 : check_splice(out_fd, O_WRONLY, out_offset, in_offset);
     if (error < 0 || count == 0)
         return interpose_end(socket, error);
-    return interpose_end(socket, splice_out(socket, out_fd, count));
+    bool nonblocking =
+        (flags & SPLICE_F_NONBLOCK) || ((int)syscall(SYS_fcntl, out_fd, F_GETFL) & O_NONBLOCK);
+    return interpose_end(socket, splice_out(socket, out_fd, count, nonblocking));
 }

@@ -158,6 +158,39 @@ static void splice_states(const struct case_context *context)
     close_pair(pair);
 }
 
+/* Whoever fills a pipe that blocks, and is its reader too, must not be left waiting for itself. */
+static void splice_to_a_full_pipe(const struct case_context *context)
+{
+    int pair[2], ends[2];
+    static char bytes[5000000];
+    make_pair(context, pair);
+    if (pipe(ends) < 0)
+        return;
+    if (fork() == 0) {
+        close(pair[1]);
+        signal(SIGPIPE, SIG_DFL);
+        exit(write(pair[0], bytes, sizeof(bytes)) < 0);
+    }
+    wait_for(pair[1], POLLIN);
+    usleep(100000);
+    ssize_t first = splice(pair[1], NULL, ends[1], NULL, sizeof(bytes), SPLICE_F_NONBLOCK);
+    say("some of it: %d", first > 0);
+    ssize_t more = first;
+    while (more > 0)
+        more = splice(pair[1], NULL, ends[1], NULL, sizeof(bytes), SPLICE_F_NONBLOCK);
+    say_result("full", more);
+    fcntl(ends[1], F_SETFL, O_NONBLOCK);
+    say_result("full, of a pipe that does not block", splice(pair[1], NULL, ends[1], NULL, 10, 0));
+    say_result("read", read(ends[0], bytes, 3));
+    say_result("room for less than a page",
+               splice(pair[1], NULL, ends[1], NULL, 10, SPLICE_F_NONBLOCK));
+    close(ends[0]);
+    signal(SIGPIPE, SIG_IGN);
+    say_result("nobody reads", splice(pair[1], NULL, ends[1], NULL, 10, 0));
+    close(ends[1]);
+    close_pair(pair);
+}
+
 static void splice_at_the_end(const struct case_context *context)
 {
     int pair[2], ends[2];
@@ -246,6 +279,7 @@ const struct socket_case cases_files[] = {
     {"sendfile_unconnected", sendfile_unconnected},
     {"sendfile_whole", sendfile_whole},
     {"splice_states", splice_states},
+    {"splice_to_a_full_pipe", splice_to_a_full_pipe},
     {"splice_at_the_end", splice_at_the_end},
     {"tee_and_copies_refused", tee_and_copies_refused},
     {"vectors_of_many_parts", vectors_of_many_parts},
