@@ -1,7 +1,7 @@
 # Thin wrappers; the build itself is meson's (meson.build), the work scripts/ and bench/.
 BUILD := build
 
-.PHONY: all dependencies demo check bench bench-core bench-wire soak install clean
+.PHONY: all dependencies demo check check-apps bench bench-core bench-wire soak install clean
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -23,6 +23,12 @@ check:
 	@scripts/install-deps.sh check
 	@/usr/bin/python3 scripts/check.py --build $(BUILD)
 
+# More programs, which it installs: Apache, PostgreSQL, MariaDB, Java, Erlang, vsftpd, rsync and others.
+check-apps: $(BUILD)/build.ninja
+	@scripts/install-deps.sh apps
+	@ninja -C $(BUILD) --quiet
+	@/usr/bin/python3 scripts/check.py --build $(BUILD) --extra-apps
+
 # The benchmarks, with a report in Markdown, JSON and PNG.
 bench: $(BUILD)/build.ninja
 	@scripts/install-deps.sh bench
@@ -43,9 +49,10 @@ bench-wire: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) --quiet
 	@/usr/bin/python3 bench/bench_wire.py --build $(BUILD) $(BENCH_WIRE)
 
-# The random tests for longer than `make check` has time: SOAK_MINUTES=60 make soak
+# The random tests (a million seeds, the fuzzers) and the applications for longer than `make check` has
+# time: SOAK_MINUTES=60 make soak. What was found is added to build/soak/found.log.
 soak:
-	@scripts/install-deps.sh check
+	@scripts/install-deps.sh apps
 	@/usr/bin/python3 scripts/check.py --build $(BUILD) --soak $${SOAK_MINUTES:-30}
 
 install: all

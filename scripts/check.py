@@ -3,12 +3,15 @@
 
 A line per test as it ends: 'ok', 'FAILED' or 'skipped', its time, its name, and why. The output of each
 command is kept in BUILD/check/logs. --only runs the sections whose name contains one of the given
-words; --soak runs the random tests (simulation, fuzzers) for that many minutes instead.
+words; --soak runs the random tests (simulation, fuzzers) and the applications over and over for
+about that many minutes instead, and adds what it found to BUILD/soak/found.log; --extra-apps runs the
+programs of `make check-apps` only.
 """
 
 import argparse
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -38,11 +41,24 @@ def parse_arguments():
     parser.add_argument("--only", metavar="WORD[,WORD]...",
                         help="of " + ", ".join(name for name, _ in SECTIONS))
     parser.add_argument("--soak", type=float, metavar="MINUTES",
-                        help="only the random tests, with new seeds, for this long")
+                        help="only the random tests, with new seeds, and the applications, for this "
+                        "long")
+    parser.add_argument("--extra-apps", action="store_true",
+                        help="only the applications that make check-apps installs")
     options = parser.parse_args()
     options.build = os.path.join(ROOT, options.build)
     options.root = ROOT
     return options
+
+
+def start_soak(options):
+    """A report whose lines are kept, from run to run, with the commit that they are about."""
+    folder = os.path.join(options.build, "soak")
+    report = Report(os.path.join(folder, "logs"), os.path.join(folder, "found.log"))
+    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], check=False,
+                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    report.say(f"soaking {commit.strip() or 'an unknown commit'} for {options.soak:g} minutes")
+    return report
 
 
 def interrupted(number, _frame):
@@ -52,9 +68,12 @@ def interrupted(number, _frame):
 def main():
     options = parse_arguments()
     wanted = options.only.split(",") if options.only else None
-    if options.soak:
-        wanted = ["build", "simulation", "fuzz"]
     report = Report(os.path.join(options.build, "check", "logs"))
+    if options.extra_apps:
+        wanted = ["apps"]
+    if options.soak:
+        wanted = ["build", "simulation", "fuzz", "apps"]
+        report = start_soak(options)
     signal.signal(signal.SIGTERM, interrupted)
     signal.signal(signal.SIGHUP, interrupted)
     os.chdir(ROOT)
@@ -68,7 +87,7 @@ def main():
         stop_children()
         report.fail("all tests run", f"interrupted {reason}", 0)
     print(f"{time.monotonic() - start:.0f} s in all; logs in {report.folder}")
-    print(report.summary(), flush=True)
+    report.say(report.summary())
     return 1 if report.failed else 0
 
 

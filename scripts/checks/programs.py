@@ -4,6 +4,7 @@ import glob
 import json
 import os
 import re
+import time
 
 from . import build
 from .random_tests import SANITIZERS
@@ -12,7 +13,8 @@ MESON_TIMEOUT_S = 600
 CLI_TIMEOUT_S = 240
 PACKET_SCRIPTS_TIMEOUT_S = 120
 SOCKETS_TIMEOUT_S = 300
-APPS_TIMEOUT_S = 900
+APPS_TIMEOUT_S = 1800
+SOAK_APPS_SHARE = 0.3  # of the time
 NEED_NO_DPDK = re.compile(r"^(base|core)\b")
 
 
@@ -130,7 +132,15 @@ def sockets(options, report):
 
 
 def apps(options, report):
+    """Those of make check; with --extra-apps those of make check-apps; when soaking, all in turn."""
     if _needs_root(report, "apps"):
         return
     runner = os.path.join(options.root, "tests/apps/run_apps.py")
-    _runner(report, "apps", ["/usr/bin/python3", runner, "--build", options.build], APPS_TIMEOUT_S)
+    argv = ["/usr/bin/python3", runner, "--build", options.build]
+    if not options.soak:
+        _runner(report, "apps", argv + ["--set", "extra" if options.extra_apps else "check"],
+                APPS_TIMEOUT_S)
+        return
+    deadline = time.monotonic() + options.soak * 60 * SOAK_APPS_SHARE
+    while time.monotonic() < deadline:
+        _runner(report, "apps", argv + ["--set", "all"], APPS_TIMEOUT_S)

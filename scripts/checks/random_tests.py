@@ -10,7 +10,10 @@ import time
 from . import build
 
 SIMULATION_RUNS = 20_000
-SIMULATION_TIMEOUT_S = 240
+SIMULATION_TIMEOUT_S = 600
+SOAK_SEEDS = 1_000_000
+SOAK_SIMULATION_SHARE = 0.4  # of the time
+SOAK_FUZZ_SHARE = 0.3        # in turn, one a core
 FUZZ_SECONDS = 60
 FUZZ_SPARE_S = 120
 SANITIZERS = {"ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0",
@@ -32,13 +35,19 @@ def simulation(options, report):
 
 
 def _soak(options, report, simulator):
-    deadline = time.monotonic() + options.soak * 60
-    while time.monotonic() < deadline:
+    """A million seeds that were never tried before, or as many as its share of the time allows."""
+    deadline = time.monotonic() + options.soak * 60 * SOAK_SIMULATION_SHARE
+    tried = 0
+    while time.monotonic() < deadline and tried < SOAK_SEEDS:
         seed = random.SystemRandom().randrange(1, 1 << 40)
         name = f"simulation: {SIMULATION_RUNS} seeds from {seed}"
         outcome = report.run(name, [simulator, "--seed", str(seed), "--runs", str(SIMULATION_RUNS)],
                              SIMULATION_TIMEOUT_S)
         report.check(name, outcome, r"^FAIL")
+        if outcome.ok:
+            os.unlink(outcome.log)
+        tried += SIMULATION_RUNS
+    report.say(f"simulation: {tried} seeds in all")
 
 
 def _fuzzers(options):
@@ -77,8 +86,10 @@ def fuzz(options, report):
     if not fuzzers:
         report.fail("fuzz", f"no fuzzer in {build.clang_folder(options)}/tests/fuzz", 0)
         return
-    seconds = int(options.soak * 60) if options.soak else FUZZ_SECONDS
     width = os.cpu_count() or 1
+    groups = -(-len(fuzzers) // width)
+    seconds = (max(1, int(options.soak * 60 * SOAK_FUZZ_SHARE / groups)) if options.soak
+               else FUZZ_SECONDS)
     for first in range(0, len(fuzzers), width):
         group = fuzzers[first:first + width]
         running = [_start_fuzzer(options, report, path, seconds) for path in group]

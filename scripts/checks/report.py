@@ -105,12 +105,19 @@ class Command:
 
 
 class Report:
-    """The tests' results; each is printed as it comes."""
+    """The tests' results; each is printed as it comes, and added to the journal if there is one."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, journal=None):
         self.folder = folder
+        self.journal = journal
         self.passed = self.failed = self.skipped = 0
         os.makedirs(folder, exist_ok=True)
+
+    def say(self, line):
+        print(line, flush=True)
+        if self.journal:
+            with open(self.journal, "a", encoding="utf-8") as journal:
+                journal.write(f"{time.strftime('%F %T')}  {line}\n")
 
     def start(self, name, argv, timeout_s, environment=None):
         log = os.path.join(self.folder, re.sub(r"[^A-Za-z0-9_.-]+", "_", name) + ".log")
@@ -121,15 +128,15 @@ class Report:
 
     def ok(self, name, seconds):
         self.passed += 1
-        print(f"ok      {seconds:6.1f} s  {name}", flush=True)
+        self.say(f"ok      {seconds:6.1f} s  {name}")
 
     def fail(self, name, why, seconds):
         self.failed += 1
-        print(f"FAILED  {seconds:6.1f} s  {name}: {why}", flush=True)
+        self.say(f"FAILED  {seconds:6.1f} s  {name}: {why}")
 
     def skip(self, name, why):
         self.skipped += 1
-        print(f"skipped           {name}: {why}", flush=True)
+        self.say(f"skipped           {name}: {why}")
 
     def check(self, name, outcome, pattern=None):
         """Count a command's outcome as a test; returns whether it passed."""
