@@ -100,7 +100,7 @@ static const char *deep_buffer(uint64_t seed, bool trace)
         path(algorithm, 1, rate, rtt, (double)random_between(&r, 2, 4), 20 * NS_PER_S);
     mark_if_wanted(&s);
     run(&s, seed, trace, &result);
-    return result.utilization < 0.7 ? "a deep buffer, and the rate is not reached" : NULL;
+    return result.utilization < 0.6 ? "a deep buffer, and the rate is not reached" : NULL;
 }
 
 static const char *shallow_buffer(uint64_t seed, bool trace)
