@@ -16,6 +16,9 @@
 #define BURST_SEGMENTS_MIN 2
 #define BURST_BYTES_MAX    65536
 
+/** A machine that wakes us later than this is not caught up with: bursts would be too long. */
+#define LATE_MAX_NS (4 * NS_PER_MS)
+
 /** Window-based algorithms are paced where the path is long enough for a burst to matter. */
 static bool is_long_path(const struct stack *stack, const struct tcp_connection *connection)
 {
@@ -103,6 +106,20 @@ static uint64_t duration_ns(uint64_t bytes, uint64_t rate)
     return bytes * NS_PER_S / rate;
 }
 
+static void burst_begin(struct tcp_connection *connection, uint64_t rate, uint64_t now_ns)
+{
+    struct tcp_pacing *pacing = connection->pacing;
+    uint64_t late_ns = now_ns - pacing->next_ns;
+    bool waited = pacing->woken_ns == now_ns || connection->hot.pacing_waits;
+    pacing->burst_left = quantum(connection, rate);
+    pacing->late_ns = 0;
+    /* There was something to send, and we were woken late for it: the rate goes on as if not. */
+    if (waited && late_ns <= LATE_MAX_NS)
+        return;
+    pacing->late_ns = late_ns;
+    pacing->next_ns = now_ns;
+}
+
 void tcp_pacing_sent(struct tcp_connection *connection, uint32_t bytes, uint64_t now_ns)
 {
     struct tcp_pacing *pacing = connection->pacing;
@@ -112,12 +129,9 @@ void tcp_pacing_sent(struct tcp_connection *connection, uint32_t bytes, uint64_t
         pacing->burst_left = 0;
         return;
     }
-    if (now_ns >= pacing->next_ns) {
-        pacing->late_ns = now_ns - pacing->next_ns;
-        pacing->next_ns = now_ns;
-        pacing->burst_left = quantum(connection, rate);
-    }
-    /* If we woke late for the burst, it catches up: by half of its length at most, as in Linux, so
+    if (now_ns >= pacing->next_ns)
+        burst_begin(connection, rate, now_ns);
+    /* What was not sent for a while is made up for by half of the burst at most, as in Linux, so
        that no idleness is saved up. */
     uint64_t cost_ns = duration_ns(bytes, rate);
     uint64_t credit_ns = pacing->late_ns < cost_ns / 2 ? pacing->late_ns : cost_ns / 2;
@@ -126,9 +140,10 @@ void tcp_pacing_sent(struct tcp_connection *connection, uint32_t bytes, uint64_t
     pacing->burst_left -= bytes < pacing->burst_left ? bytes : pacing->burst_left;
 }
 
-void tcp_pacing_expired(struct stack *stack, struct tcp_connection *connection)
+void tcp_pacing_expired(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     connection->hot.pacing_waits = false;
+    connection->pacing->woken_ns = now_ns;
     tcp_output_request(stack, connection);
 }
 

@@ -22,6 +22,7 @@
 struct tcp_pacing {
     uint64_t rate;       /**< bytes per second, where the algorithm sets one */
     uint64_t next_ns;    /**< when what was sent has been paid for */
+    uint64_t woken_ns;   /**< when the timer came for a burst that waited */
     uint64_t late_ns;    /**< how late the present burst began, as far as not made up for */
     uint32_t burst_left; /**< bytes of the present burst that may follow at once */
     /** What an algorithm that sets the rate keeps. */
@@ -55,6 +56,6 @@ uint32_t tcp_pacing_quantum(const struct tcp_connection *connection);
 void tcp_pacing_sent(struct tcp_connection *connection, uint32_t bytes, uint64_t now_ns);
 
 /** The time that tcp_pacing_allows() waited for has come. */
-void tcp_pacing_expired(struct stack *stack, struct tcp_connection *connection);
+void tcp_pacing_expired(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
 
 #endif

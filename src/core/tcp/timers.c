@@ -282,7 +282,7 @@ void tcp_timer_expired(struct stack *stack, struct tcp_connection *connection, u
 {
     struct tcp_hot *hot = &connection->hot;
     if (hot->pacing_waits && connection->pacing->next_ns <= now_ns)
-        tcp_pacing_expired(stack, connection);
+        tcp_pacing_expired(stack, connection, now_ns);
     if (hot->send_deadline_ns <= now_ns)
         send_timer_expired(stack, connection, now_ns);
     if (hot->ack_deadline_ns <= now_ns)
