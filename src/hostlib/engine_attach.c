@@ -23,10 +23,6 @@
 /* Descriptors of a hello reply: arena, window, a doorbell per core. */
 #define HELLO_DESCRIPTORS_MAX (2 + LINK_CORES_MAX)
 
-/* Between prepare and parent or child. */
-static struct engine_attachment for_child;
-static bool for_child_made;
-
 /* See struct link_hello_reply; of the engine that this process knew last. */
 static uint64_t port_right[2];
 
@@ -373,34 +369,45 @@ struct engine_link *engine_attach_join(int ticket_fd, const uint8_t tenant_token
 
 void engine_attach_fork_prepare(struct engine_link *link)
 {
-    for_child_made = join_as_heir(link, &for_child) == 0;
-    if (for_child_made) {
-        close_fd(&for_child.arena_fd);
-        close_fd(&for_child.window_fd);
+    struct engine_attachment *heir =
+        mmap(NULL, sizeof(*heir), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    link->heir = NULL;
+    if (heir == MAP_FAILED)
+        return;
+    if (join_as_heir(link, heir) < 0) {
+        munmap(heir, sizeof(*heir));
+        return;
     }
+    close_fd(&heir->arena_fd);
+    close_fd(&heir->window_fd);
+    link->heir = heir;
 }
 
-void engine_attach_fork_parent(void)
+void engine_attach_fork_parent(struct engine_link *link)
 {
-    if (for_child_made)
-        attachment_close(&for_child);
-    for_child_made = false;
+    if (link->heir == NULL)
+        return;
+    attachment_close(link->heir);
+    munmap(link->heir, sizeof(*link->heir));
+    link->heir = NULL;
 }
 
 bool engine_attach_fork_child(struct engine_link *link)
 {
+    struct engine_attachment *heir = link->heir;
     close_fd(&link->control_fd);
     close_fd(&link->doorbell_fd);
     for (unsigned core = 0; core < link->hello.engine_cores; core++)
         close_fd(&link->engine_doorbell_fd[core]);
-    if (!for_child_made)
+    if (heir == NULL)
         return false;
-    for_child_made = false;
-    link->hello.process_id = for_child.hello.process_id;
+    link->heir = NULL;
+    link->hello.process_id = heir->hello.process_id;
     /* For people only (pno ss): that it fails changes nothing. */
     const struct link_request request = {.magic = LINK_MAGIC, .type = LINK_REQUEST_PROCESS};
-    (void)link_control_send(for_child.control_fd, &request, sizeof(request), NULL, 0, 0);
-    use_channel(link, &for_child);
+    (void)link_control_send(heir->control_fd, &request, sizeof(request), NULL, 0, 0);
+    use_channel(link, heir);
+    munmap(heir, sizeof(*heir));
     for (unsigned core = 0; core < link->hello.engine_cores; core++)
         overflow_clear(&link->overflows[core]); /* the parent tells of them */
     atomic_store_explicit(&link->overflowing, false, memory_order_relaxed);

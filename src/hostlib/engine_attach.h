@@ -53,7 +53,7 @@ void engine_attach_close_descriptors(struct engine_link *link);
  * one of the others runs.
  */
 void engine_attach_fork_prepare(struct engine_link *link);
-void engine_attach_fork_parent(void);
+void engine_attach_fork_parent(struct engine_link *link);
 
 /** The child's connection takes the place of the parent's.
     @return false: there is none (the engine refused): the child has no link. */

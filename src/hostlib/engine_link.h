@@ -21,6 +21,7 @@
 #include "hostlink/abi.h"
 #include "hostlink/ring.h"
 
+struct engine_attachment;
 struct socket;
 
 /** Host slots not in use; in the arena, since all processes of the tenant allocate from it. */
@@ -64,6 +65,8 @@ struct engine_link {
     uint32_t next_request_id;
     struct wait_queue reply_waiters;
 
+    struct engine_attachment *heir; /**< during a fork: what the child will have; NULL: none */
+
     struct lock unread_lock;
     struct socket *unread_first; /**< sockets with bytes read but not told */
     uint64_t checked_alive_ns;
@@ -83,8 +86,6 @@ struct engine_link *engine_link_attach(void);
 
 /** As above, however lately one was looked for. */
 struct engine_link *engine_link_attach_now(void);
-
-struct engine_attachment;
 
 /** At the start of a program: take over the link that the one before exec() left. As above. */
 struct engine_link *engine_link_adopt(struct engine_attachment *attachment);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "hostlib/engine_link.h"
+#include "hostlib/joined_links.h"
 #include "hostlib/real.h"
 #include "hostlib/rejoin.h"
 #include "hostlib/socket.h"
@@ -563,6 +564,8 @@ static int collect_both(struct epoll_set *set, int epoll_fd, struct epoll_event 
     struct engine_link *link = engine_link_current();
     if (link != NULL)
         engine_link_poll(link);
+    if (joined_links_any())
+        joined_links_poll();
     int count = 0;
     if (set->kernel_count > 0 || set->kick_fd >= 0) {
         uint64_t now_ns = waiter_now_ns();

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "hostlib/engine_attach.h"
 #include "hostlib/interpose.h"
+#include "hostlib/joined_links.h"
 #include "hostlib/left_socket.h"
 #include "hostlib/loadable.h"
 #include "hostlib/placeholder.h"
@@ -331,9 +332,15 @@ static struct socket *redeem(int ticket_fd, const struct deed *deed)
     if (link != NULL &&
         memcmp(link->hello.tenant_token, deed->tenant_token, sizeof(deed->tenant_token)) == 0)
         return redeem_own(link, ticket_fd, deed);
-    log_warning("a socket was received that another application's engine memory holds; it can't "
-                "be used beside this one's");
-    return NULL;
+    /* A joined link is given up under this lock. */
+    lock_acquire(engine_link_fork_lock());
+    link = joined_links_find(deed->tenant_token);
+    adoption.socket = link != NULL ? redeem_own(link, ticket_fd, deed) : NULL;
+    lock_release(engine_link_fork_lock());
+    if (link == NULL &&
+        !joined_links_join(ticket_fd, deed->tenant_token, deed->ticket_process, adopt, &adoption))
+        log_warning("a socket was received that can't be used here: see pnod's log");
+    return adoption.socket;
 }
 
 /* Put the kernel's descriptor of the socket where the ticket was. */

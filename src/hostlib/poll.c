@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "hostlib/epoll.h"
+#include "hostlib/joined_links.h"
 #include "hostlib/real.h"
 #include "hostlib/rejoin.h"
 #include "hostlib/socket.h"
@@ -111,6 +112,8 @@ static int look_once(struct polling *polling)
         engine_link_poll(link);
         engine_link_check_alive(link, waiter_now_ns());
     }
+    if (joined_links_any())
+        joined_links_poll();
     struct timespec none = {0};
     struct pollfd *kernel = polling->kernel + WAITER_POLLFDS;
     if (polling->watched_count < polling->count &&
@@ -130,6 +133,8 @@ static int sleep_until_ready(struct polling *polling, uint64_t deadline_ns, cons
         struct engine_link *link = engine_link_current();
         if (link != NULL)
             engine_link_poll(link);
+        if (joined_links_any())
+            joined_links_poll();
         for (nfds_t i = 0; i < polling->count; i++)
             polling->kernel[WAITER_POLLFDS + i].revents = 0;
         if ((result = gather(polling)) != 0)
@@ -140,6 +145,8 @@ static int sleep_until_ready(struct polling *polling, uint64_t deadline_ns, cons
         int slept = result;
         if (slept == 0 && link != NULL)
             engine_link_poll(link);
+        if (slept == 0 && joined_links_any())
+            joined_links_poll();
         if ((result = gather(polling)) != 0 || slept == -ETIMEDOUT)
             break;
     }

@@ -7,6 +7,7 @@
 #include "hostlib/epoll.h"
 #include "hostlib/fd_table.h"
 #include "hostlib/handover.h"
+#include "hostlib/joined_links.h"
 #include "hostlib/placeholder.h"
 #include "hostlib/policy.h"
 #include "hostlib/real.h"
@@ -24,11 +25,30 @@ static struct lock *(*const fork_locks[])(void) = {
 
 #define FORK_LOCKS (sizeof(fork_locks) / sizeof(fork_locks[0]))
 
-/* The link that the child of the fork under way will have; NULL: none. */
-static struct engine_link *forked_link;
+/* Ours and the joined ones. */
+#define LINKS_MAX (1 + JOINED_LINKS_MAX)
+
+/* The links that the child of the fork under way will have. */
+static struct engine_link *forked_links[LINKS_MAX];
+static unsigned forked_count;
 
 /* The link that is stopped for an exec() under way. */
 static struct engine_link *stopped_link;
+
+/* @return how many living links there are; ours, if there is one, comes first. */
+static unsigned collect_links(struct engine_link *links[LINKS_MAX])
+{
+    unsigned count = 0;
+    struct engine_link *own = engine_link_current();
+    if (own != NULL)
+        links[count++] = own;
+    for (unsigned i = 0; joined_links_any() && i < atomic_load(&joined_links_count); i++) {
+        struct engine_link *link = atomic_load_explicit(&joined_links[i], memory_order_acquire);
+        if (link != NULL && !atomic_load_explicit(&link->dead, memory_order_acquire))
+            links[count++] = link;
+    }
+    return count;
+}
 
 /* From now on another process may use these sockets too: their shared locks count. */
 static void share_sockets(struct engine_link *link)
@@ -60,39 +80,41 @@ static void stop_link(struct engine_link *link)
 
 void process_fork_prepare(void)
 {
-    forked_link = engine_link_current();
-    if (forked_link != NULL) {
-        /* An engine that died unseen would leave the child without its listeners. */
-        engine_link_check_alive(forked_link, waiter_now_ns());
-        forked_link = engine_link_current();
-    }
+    struct engine_link *own = engine_link_current();
+    /* An engine that died unseen would leave the child without its listeners. */
+    if (own != NULL)
+        engine_link_check_alive(own, waiter_now_ns());
     rejoin_share();
-    if (forked_link != NULL) {
-        settle_link(forked_link);
-        engine_attach_fork_prepare(forked_link);
-        stop_link(forked_link);
+    forked_count = collect_links(forked_links);
+    for (unsigned i = 0; i < forked_count; i++) {
+        settle_link(forked_links[i]);
+        engine_attach_fork_prepare(forked_links[i]);
+        stop_link(forked_links[i]);
     }
     for (size_t i = 0; i < FORK_LOCKS; i++)
         lock_acquire(fork_locks[i]());
 }
 
-static void resume(struct engine_link *link)
+static void release_fork_locks(void)
 {
     for (size_t i = FORK_LOCKS; i > 0; i--)
         lock_release(fork_locks[i - 1]());
-    if (link == NULL)
-        return;
+}
+
+static void resume_link(struct engine_link *link)
+{
     lock_release(&link->produce_lock);
     lock_release(&link->consume_lock);
 }
 
 void process_fork_parent(void)
 {
-    resume(forked_link);
-    if (forked_link == NULL)
-        return;
-    engine_attach_fork_parent();
-    forked_link = NULL;
+    release_fork_locks();
+    for (unsigned i = 0; i < forked_count; i++) {
+        resume_link(forked_links[i]);
+        engine_attach_fork_parent(forked_links[i]);
+    }
+    forked_count = 0;
 }
 
 static void reset_locks(struct engine_link *link)
@@ -114,6 +136,7 @@ static void abandon(void)
 {
     lock_thread_id = 0;
     atomic_store(&engine_link_present, NULL);
+    atomic_store(&joined_links_count, 0);
     uint32_t high = atomic_load_explicit(&fd_table_high, memory_order_relaxed);
     for (uint32_t fd = 0; fd < high; fd++) {
         struct file *file = fd_peek((int)fd);
@@ -129,12 +152,15 @@ void process_fork_child(void)
     for (size_t i = 0; i < FORK_LOCKS; i++)
         lock_reset(fork_locks[i]());
     waiter_fork_child();
-    if (forked_link == NULL)
-        return;
-    reset_locks(forked_link);
-    if (!engine_attach_fork_child(forked_link))
+    bool all = true;
+    for (unsigned i = 0; i < forked_count; i++) {
+        reset_locks(forked_links[i]);
+        all = engine_attach_fork_child(forked_links[i]) && all;
+    }
+    if (!all)
         abandon();
-    forked_link = NULL;
+    joined_links_fork_child();
+    forked_count = 0;
 }
 
 int process_exec_prepare(struct engine_attachment *attachment)
@@ -155,24 +181,23 @@ int process_exec_prepare(struct engine_attachment *attachment)
 
 void process_exec_failed(struct engine_attachment *attachment)
 {
-    struct engine_link *link = stopped_link;
-    resume(link);
-    if (link != NULL)
-        engine_attach_exec_failed(attachment);
+    release_fork_locks();
+    if (stopped_link == NULL)
+        return;
+    resume_link(stopped_link);
+    engine_attach_exec_failed(attachment);
 }
 
 void process_settle(void)
 {
-    struct engine_link *link = engine_link_current();
-    if (link != NULL)
-        settle_link(link);
+    struct engine_link *links[LINKS_MAX];
+    unsigned count = collect_links(links);
+    for (unsigned i = 0; i < count; i++)
+        settle_link(links[i]);
 }
 
-void process_exit(void)
+static void close_listeners(const struct engine_link *link)
 {
-    struct engine_link *link = engine_link_current();
-    if (link == NULL)
-        return;
     for (uint32_t slot = 0; slot < link->slots_high; slot++) {
         const struct socket *socket =
             atomic_load_explicit(&link->slots[slot], memory_order_acquire);
@@ -181,7 +206,15 @@ void process_exit(void)
         struct link_descriptor operation = socket_operation(socket, LINK_OP_CLOSE);
         socket_push(socket, &operation);
     }
-    settle_link(link);
+}
+
+void process_exit(void)
+{
+    struct engine_link *links[LINKS_MAX];
+    unsigned count = collect_links(links);
+    for (unsigned i = 0; i < count; i++)
+        close_listeners(links[i]);
+    process_settle();
 }
 
 void process_init(void)

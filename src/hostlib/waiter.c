@@ -10,6 +10,7 @@
 
 #include "hostlib/engine_link.h"
 #include "hostlib/fd_table.h"
+#include "hostlib/joined_links.h"
 #include "hostlib/lock.h"
 #include "hostlib/policy.h"
 #include "hostlib/real.h"
@@ -260,15 +261,26 @@ int waiter_sleep(struct waiter *waiter, struct pollfd *pollfds, nfds_t kernel_co
     if (rejoins_first && !timeout_until(deadline_ns = rejoin_ns, &timeout))
         return 0;
     struct engine_link *link = engine_link_current();
-    bool leads = link != NULL && lead(waiter);
+    bool joined = joined_links_any();
+    bool leads = (link != NULL || joined) && lead(waiter);
     if (link != NULL)
         engine_link_flush(link);
-    if (leads && (spin(link) || !engine_link_arm(link)))
+    if (joined)
+        joined_links_flush();
+    if (leads && link != NULL && (spin(link) || !engine_link_arm(link)))
         return 0;
+    joined = joined && leads;
+    if (joined && !joined_links_arm()) {
+        if (link != NULL)
+            engine_link_disarm(link, false);
+        return 0;
+    }
+    leads = leads && link != NULL;
     uint64_t slept_ns = leads && policy_spin_ns() != 0 ? waiter_now_ns() : 0;
     pollfds[0] = (struct pollfd){.fd = waiter->event_fd, .events = POLLIN};
     pollfds[1] = (struct pollfd){.fd = leads ? link->doorbell_fd : -1, .events = POLLIN};
     pollfds[2] = (struct pollfd){.fd = leads ? link->control_fd : -1, .events = POLLIN};
+    pollfds[3] = (struct pollfd){.fd = joined ? joined_links_wake_fd() : -1, .events = POLLIN};
     int result = 1;
     if (!atomic_load_explicit(&waiter->woken, memory_order_acquire)) {
         result = cancellable_ppoll(waiter, pollfds, WAITER_POLLFDS + kernel_count,
@@ -279,6 +291,8 @@ int waiter_sleep(struct waiter *waiter, struct pollfd *pollfds, nfds_t kernel_co
         last_sleep_ns = waiter_now_ns() - slept_ns;
     if (leads)
         engine_link_disarm(link, result > 0 && pollfds[1].revents != 0);
+    if (joined)
+        joined_links_disarm(result > 0 && pollfds[3].revents != 0);
     if (atomic_load_explicit(&waiter->woken, memory_order_acquire)) {
         lock_acquire(&waiter_lock);
         if (waiter->rung)

@@ -53,7 +53,7 @@ struct waiter {
 };
 
 /** pollfd entries at the start of the array given to waiter_sleep() that are its own. */
-#define WAITER_POLLFDS 3
+#define WAITER_POLLFDS 4
 
 /** Start waiting; `held` is given back by file_put() should the thread be cancelled, or NULL. */
 void waiter_begin(struct waiter *waiter, struct file *held);

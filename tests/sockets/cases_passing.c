@@ -585,6 +585,31 @@ static int program_busy_echo(const struct case_context *context)
     return recv(pair[1], &byte, 1, 0) == 1 && byte == 'm' ? received : 98;
 }
 
+/* Likewise, and a child of its own waits for what comes, by epoll. */
+static int program_busy_child(const struct case_context *context)
+{
+    int pair[2], status = 0;
+    char bytes[64];
+    make_pair(context, pair);
+    int fd = receive_one(STDIN_FILENO), set = epoll_create1(0);
+    struct epoll_event events[2] = {{.events = EPOLLIN, .data.fd = fd},
+                                    {.events = EPOLLIN, .data.fd = pair[1]}};
+    for (int i = 0; i < 2; i++)
+        epoll_ctl(set, EPOLL_CTL_ADD, events[i].data.fd, &events[i]);
+    pid_t pid = fork();
+    if (pid == 0) {
+        int got = epoll_wait(set, events, 2, CASE_WAIT_MS);
+        if (got != 1 || events[0].data.fd != fd)
+            _exit(93);
+        echo_once(fd);
+        _exit(send(pair[0], "own", 3, 0) == 3 ? 0 : 92);
+    }
+    waitpid(pid, &status, 0);
+    if (WEXITSTATUS(status) == 0 && recv(pair[1], bytes, sizeof(bytes), 0) == 3)
+        echo_once(fd);
+    return WEXITSTATUS(status);
+}
+
 static int program_send(const struct case_context *context)
 {
     int pair[2];
@@ -604,8 +629,9 @@ static const struct {
     const char *name;
     int (*run)(const struct case_context *context);
 } programs[] = {
-    {"echo", program_echo}, {"accept", program_accept}, {"busy_echo", program_busy_echo},
-    {"send", program_send}, {"speak", program_speak},
+    {"echo", program_echo},           {"accept", program_accept},
+    {"busy_echo", program_busy_echo}, {"busy_child", program_busy_child},
+    {"send", program_send},           {"speak", program_speak},
 };
 
 int case_program(int argc, char **argv)
@@ -677,6 +703,24 @@ static void to_a_program_with_sockets(const struct case_context *context)
     say_echo_by(context, "busy_echo", false);
 }
 
+static void to_a_child_of_a_program(const struct case_context *context)
+{
+    int channel[2], pair[2];
+    char bytes[64];
+    pid_t pid = start(context, channel, "busy_child", false);
+    make_pair(context, pair);
+    send_descriptors(channel[0], &pair[1], 1);
+    close(pair[1]);
+    settle();
+    send(pair[0], "for the child", 13, 0);
+    say_bytes("echoed", recv(pair[0], bytes, sizeof(bytes), 0), bytes);
+    send(pair[0], "for the parent", 14, 0);
+    say_bytes("echoed", read_to_end(pair[0], bytes, sizeof(bytes)), bytes);
+    say_status(pid);
+    close(pair[0]);
+    close(channel[0]);
+}
+
 static void listener_to_another_program(const struct case_context *context)
 {
     int channel[2];
@@ -731,6 +775,7 @@ const struct socket_case cases_passing[] = {
     {"passing_shared_by_both", shared_by_both},
     {"passing_to_another_program", to_another_program},
     {"passing_to_a_program_with_sockets", to_a_program_with_sockets},
+    {"passing_to_a_child_of_a_program", to_a_child_of_a_program},
     {"passing_listener_to_another_program", listener_to_another_program},
     {"passing_from_another_program", from_another_program},
     {0},
