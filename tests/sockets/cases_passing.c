@@ -619,10 +619,20 @@ static int program_send(const struct case_context *context)
     return 0;
 }
 
-static int program_speak(const struct case_context *context)
+/* As a service that was given its listener; see sd_listen_fds(3). */
+static int program_activated(const struct case_context *context)
 {
     (void)context;
-    return write(STDOUT_FILENO, "spoken", 6) == 6 ? 0 : 97;
+    const char *count = getenv("LISTEN_FDS"), *pid = getenv("LISTEN_PID");
+    int listening = 0;
+    socklen_t length = sizeof(listening);
+    if (count == NULL || strcmp(count, "1") != 0 || pid == NULL || atoi(pid) != (int)getpid())
+        return 97;
+    if (getsockopt(3, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) < 0 || !listening)
+        return 96;
+    int fd = accept(3, NULL, NULL);
+    echo_once(fd);
+    return fd < 0 ? 95 : 0;
 }
 
 static const struct {
@@ -631,7 +641,7 @@ static const struct {
 } programs[] = {
     {"echo", program_echo},           {"accept", program_accept},
     {"busy_echo", program_busy_echo}, {"busy_child", program_busy_child},
-    {"send", program_send},           {"speak", program_speak},
+    {"send", program_send},           {"activated", program_activated},
 };
 
 int case_program(int argc, char **argv)
