@@ -224,13 +224,8 @@ static const struct socket_case *const tables[] = {
     cases_open,        cases_data,      cases_end,           cases_readiness, cases_options,
     cases_descriptors, cases_processes, cases_option_values, cases_names,     cases_wrong,
     cases_flags,       cases_epoll,     cases_waiting,       cases_files,     cases_threads,
-<<<<<<< HEAD
     cases_exec,        cases_nested,    cases_passing,       cases_spawn,     cases_again,
-    cases_syscall,
-=======
-    cases_exec,        cases_nested,    cases_passing,       cases_spawn,     cases_confined,
-    cases_again,
->>>>>>> 44da744 (sockets: cases of confined processes: chroot, setuid, sandbox, daemon, activation)
+    cases_syscall,     cases_confined,
 };
 
 /* Not by alarm(): cases use that timer. @return false: it was killed after CASE_LIMIT_MS. */
