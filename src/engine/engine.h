@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/first_core_flows.h"
 #include "engine/options.h"
 #include "hostlink/dma.h"
 
@@ -27,6 +28,7 @@ struct engine {
     uint8_t secret[32]; /**< one for all cores: they must agree which core a flow belongs to */
     unsigned core_count;
     struct engine_core *cores[LINK_CORES_MAX];
+    struct first_core_flows first_core_flows; /**< guarded by its lock */
     uint64_t started_ns;
     int control_event_fd; /**< cores write it to have the control thread look at its tenants */
     _Atomic bool stopping;

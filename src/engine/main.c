@@ -51,6 +51,7 @@ static int start(struct engine *engine, struct control *control, char *problem)
     const struct engine_options *options = &engine->options;
     engine->core_count = options->core_count;
     engine->dma = &dma_backend_memcpy;
+    first_core_flows_init(&engine->first_core_flows);
     if (getrandom(engine->secret, sizeof(engine->secret), 0) != (ssize_t)sizeof(engine->secret)) {
         (void)snprintf(problem, PROBLEM_BYTES, "no random numbers: %s", strerror(errno));
         return -EIO;

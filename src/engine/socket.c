@@ -57,6 +57,7 @@ void socket_drop_setup(struct engine_socket *socket)
     struct engine_core *core = socket_core(socket);
     if (setup == NULL)
         return;
+    first_core_flows_remove(&core->engine->first_core_flows, &setup->flow);
     if (setup->port_bound)
         stack_port_release(core->stack, &setup->bound, (setup->bind_flags & LINK_FLAG_IPV6) != 0,
                            (setup->bind_flags & LINK_FLAG_V6ONLY) != 0);

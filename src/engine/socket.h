@@ -11,6 +11,7 @@
 #include <sys/queue.h>
 
 #include "core/stack.h"
+#include "engine/first_core_flows.h"
 #include "engine/rx_buffer.h"
 #include "engine/tenant.h"
 #include "engine/tx_buffer.h"
@@ -57,8 +58,9 @@ struct socket_holder {
 struct socket_setup {
     struct tcp_options_set options;
     uint64_t defer_accept_ns;
-    uint8_t bind_flags; /**< enum link_flag */
-    bool port_bound;    /**< stack_port_bind() holds `bound` */
+    uint8_t bind_flags;          /**< enum link_flag */
+    bool port_bound;             /**< stack_port_bind() holds `bound` */
+    struct first_core_flow flow; /**< connected with a port of its own choice */
     struct ip_endpoint bound;
 };
 

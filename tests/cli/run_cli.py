@@ -18,7 +18,8 @@ import sys
 import tempfile
 import time
 
-import policy_cases  # noqa: F401 (registers its tests)
+import packaging_cases  # noqa: F401 (registers its tests)
+import policy_cases  # noqa: F401
 from cli_harness import (PREFIX, TESTS, TIMEOUT_S, Cli, Failure, alive, one_line, pid_of, require,
                          test, traces)
 
@@ -517,6 +518,56 @@ def fragments_reach_the_core_of_their_flow(cli):
             if process is not None:
                 process.kill()
                 process.communicate()
+    cli.expect(cli.lab(name, "down"), 0, "down")
+
+
+BOUND_CLIENTS = """
+import socket
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.bind(('10.77.0.1', 7001))
+listener.listen()
+for number in range(16):
+    one = socket.socket()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    one.bind(('10.77.0.1', 7100 + number))
+    late = socket.socket()
+    late.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    late.bind(('10.77.0.1', 7100 + number))
+    one.connect(('10.77.0.2', 9000))
+    late.listen()
+    for _ in range(3):
+        one.sendall(b'ping')
+        assert one.recv(4) == b'pong', number
+print('all', flush=True)
+"""
+
+BOUND_SERVER = """
+import socket
+listener = socket.create_server(('10.77.0.2', 9000))
+print('ready', flush=True)
+while True:
+    one = listener.accept()[0]
+    while one.recv(4):
+        one.sendall(b'pong')
+"""
+
+
+@test
+def a_bound_port_connects_beside_its_listener_on_two_cores(cli):
+    if (os.cpu_count() or 1) < 2:
+        return
+    name = cli.up("--", "--cores", "0,1")
+    server = cli.start("lab", "--name", name, "exec", "client", "--", "/usr/bin/python3", "-c",
+                       BOUND_SERVER)
+    try:
+        require(server.stdout.readline() == "ready\n", "the server does not start")
+        done = cli.lab(name, "exec", "host", "--", "pno", "run", "--", "/usr/bin/python3", "-c",
+                       BOUND_CLIENTS)
+        require(done.stdout == "all\n", f"the client got {done.stderr.strip()[-300:]}")
+    finally:
+        server.kill()
+        server.communicate()
     cli.expect(cli.lab(name, "down"), 0, "down")
 
 

@@ -253,6 +253,9 @@ static int connect_socket(struct engine_socket *socket, const struct link_descri
     /* A bound port stays this socket's as long as it lives; the rest has done its service. */
     if (!setup->port_bound)
         socket_drop_setup(socket);
+    else if (core->engine->core_count > 1)
+        first_core_flows_add(&core->engine->first_core_flows, &setup->flow, &socket->local,
+                             &socket->remote);
     return 0;
 }
 

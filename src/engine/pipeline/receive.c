@@ -196,9 +196,10 @@ static void receive_early_payload(struct engine_core *core, const struct arrival
  */
 static bool may_be_of_first_core(const struct engine_core *core, const struct stack_rx *rx)
 {
-    const uint8_t answer = TCP_SYN | TCP_ACK;
     return core->index != 0 && rx->connection == NULL &&
-           (rx->listener == NULL || (rx->segment.flags & answer) == answer);
+           (rx->listener == NULL ||
+            first_core_flows_have(&core->engine->first_core_flows, &rx->segment.destination,
+                                  &rx->segment.source));
 }
 
 /** @return false: it has to go on to the first core. */
