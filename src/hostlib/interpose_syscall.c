@@ -2,6 +2,7 @@
    here knows costs one more switch. */
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <linux/sched.h>
 #include <stdarg.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -10,6 +11,7 @@
 
 #include "hostlib/interpose.h"
 #include "hostlib/poll.h"
+#include "hostlib/process.h"
 #include "hostlink/raw_syscall.h"
 
 /* What none of these calls returns: the kernel has the call. */
@@ -143,6 +145,33 @@ static long call_descriptors(long number, const struct arguments *arguments)
     }
 }
 
+/* A copy of the process that goes on where it was made, as fork()'s does. With memory or a stack
+   given it is a thread or the like, which syscall() can't return in. */
+static bool is_fork(long number, const struct arguments *arguments)
+{
+    if (number == SYS_fork)
+        return true;
+    if (number == SYS_clone)
+        return (arguments->a & CLONE_VM) == 0 && arguments->b == 0;
+    const struct clone_args *clone = (const struct clone_args *)arguments->a;
+    return number == SYS_clone3 && (clone->flags & CLONE_VM) == 0 && clone->stack == 0;
+}
+
+static long call_fork(long number, const struct arguments *arguments)
+{
+    process_fork_prepare();
+    long child = raw_syscall(number, arguments->a, arguments->b, arguments->c, arguments->d,
+                             arguments->e, arguments->f);
+    if (child == 0) {
+        process_fork_child();
+        return 0;
+    }
+    int saved_errno = errno;
+    process_fork_parent();
+    errno = saved_errno;
+    return child;
+}
+
 static bool is_known(long fd)
 {
     return fd_peek((int)fd) != NULL;
@@ -172,6 +201,8 @@ PNO_EXPORT long(syscall)(long number, ...)
     arguments.e = va_arg(list, long);
     arguments.f = va_arg(list, long);
     va_end(list);
+    if (is_fork(number, &arguments))
+        return call_fork(number, &arguments);
     long result = call_ours(number, &arguments);
     if (result != NOT_OURS)
         return result;

@@ -1,8 +1,10 @@
 /* The calls by number, as libuv closes and some run-times do everything. */
 #include <poll.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "case.h"
@@ -95,7 +97,33 @@ static void numbered_duplicates(const struct case_context *context)
     close(pair[1]);
 }
 
+/* What a child that was made by number closes stays its parent's. */
+static void numbered_fork(const struct case_context *context)
+{
+    static const long numbers[] = {SYS_clone, SYS_fork};
+    int pair[2];
+    char byte;
+    make_pair(context, pair);
+    for (unsigned i = 0; i < 2; i++) {
+        long child = syscall(numbers[i], SIGCHLD, 0, 0, 0, 0);
+        if (child == 0) {
+            send(pair[0], "c", 1, 0);
+            close(pair[0]);
+            close(pair[1]);
+            _exit(0);
+        }
+        int status = -1;
+        say("waited %d", waitpid((pid_t)child, &status, 0) == child);
+        say("status %d", status);
+        say_result("send", send(pair[0], "p", 1, 0));
+        say_result("read", recv(pair[1], &byte, 1, 0));
+        say_result("read", recv(pair[1], &byte, 1, 0));
+    }
+    close_pair(pair);
+}
+
 const struct socket_case cases_syscall[] = {
+    {"numbered_fork", numbered_fork},
     {"numbered_open_and_close", numbered_open_and_close},
     {"numbered_data", numbered_data},
     {"numbered_readiness", numbered_readiness},
