@@ -44,6 +44,8 @@ def parse_arguments():
     parser.add_argument("--port", choices=("af_xdp", "af_packet", "tap"))
     parser.add_argument("--set", choices=("check", "extra", "all"), default="check",
                         help="those of make check, those of make check-apps, or both")
+    parser.add_argument("--shortfalls", action="store_true",
+                        help="also what is known not to work on PnO")
     parser.add_argument("--list", action="store_true", help="only say what there is")
     parser.add_argument("--keep", action="store_true", help="keep the files of failed tests")
     options = parser.parse_args()
