@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Redis, web servers and a proxy on kernel TCP and on PnO, with a report.
+"""Redis, memcached, web servers and a proxy on kernel TCP and on PnO, with a report.
 
 Writes report.md, bench.json and PNG plots into BUILD/bench. A piece of work that fails on a stack
 is reported as failed and the others go on. Exit status: 0 all measured; 1 something failed; 2 bad
@@ -26,6 +26,7 @@ REDIS_CELLS = ([Cell(op, size) for size in (64, 1024) for op in ("SET", "GET")]
                + [Cell("GET", 64, connections=1), Cell("GET", 64, connections=1000)])
 FILE_SIZES = (1024, 16384, 262144)
 WEB_CONNECTIONS = 50
+MEMCACHED_PORT = 11211
 WRK_RESULT = re.compile(r"50%\s+([\d.]+)(\w+).*99%\s+([\d.]+)(\w+).*?(\d+) requests in ([\d.]+)(\w+)",
                         re.S)
 UNITS_US = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 6e7}
@@ -143,7 +144,7 @@ def run_wrk(side, size, seconds):
     clock = measure.CpuClock(side.engine_pid)
     done = side.lab.run_client(["wrk", "-t1", f"-c{WEB_CONNECTIONS}", f"-d{whole}s", "--latency",
                                 f"http://{labs.HOST_V4}:8080/{size}"], timeout_s=whole + 30)
-    host, core1, softirq1, engine = clock.used()
+    used = clock.used()
     text = done.stdout.decode()
     found = WRK_RESULT.search(text)
     if not found:
@@ -153,20 +154,51 @@ def run_wrk(side, size, seconds):
             line = next(line for line in text.splitlines() if complaint in line)
             raise Failure(f"wrk: {line.strip()}")
     p50, p50_unit, p99, p99_unit, requests, duration, duration_unit = found.groups()
-    requests = int(requests)
+    return figures_of(int(requests), float(duration) * UNITS_US[duration_unit] / measure.US,
+                      float(p50) * UNITS_US[p50_unit], float(p99) * UNITS_US[p99_unit], used)
+
+
+def figures_of(requests, seconds, p50_us, p99_us, used):
+    """What a client counted, and the CPU time used meanwhile."""
     if requests == 0:
-        raise Failure("wrk was not served at all")
-    return Figures(requests, requests / (float(duration) * UNITS_US[duration_unit] / measure.US),
-                   float(p50) * UNITS_US[p50_unit], float(p99) * UNITS_US[p99_unit],
-                   host * measure.US / requests, engine * measure.US / requests,
-                   core1 * measure.US / requests, softirq1 * measure.US / requests)
+        raise Failure("the client was not served at all")
+    host, core1, softirq1, engine = used
+    return Figures(requests, requests / seconds, p50_us, p99_us, host * measure.US / requests,
+                   engine * measure.US / requests, core1 * measure.US / requests,
+                   softirq1 * measure.US / requests)
+
+
+# ---- memcached ---------------------------------------------------------------------------
+
+
+def memcached_work(op, value_bytes):
+    def ask(side, seconds):
+        clock = measure.CpuClock(side.engine_pid)
+        done = side.lab.run_client([os.path.join(side.build, "bench/load/memcached-load"),
+                                    labs.HOST_V4, str(MEMCACHED_PORT), op, str(WEB_CONNECTIONS),
+                                    str(seconds), str(value_bytes)], timeout_s=seconds + 30)
+        used = clock.used()
+        said = json.loads(done.stdout)
+        return figures_of(said["requests"], said["seconds"], said["p50_us"], said["p99_us"], used)
+
+    def measure_on(side, seconds):
+        server = side.lab.start_host("memcached", ["memcached", "-u", "root", "-p",
+                                                   str(MEMCACHED_PORT), "-U", "0", "-t", "4"])
+        try:
+            side.lab.wait_listening(server, MEMCACHED_PORT)
+            ask(side, 0.5)
+            return ask(side, seconds)
+        finally:
+            server.stop()
+    return Work(f"memcached {op} {value_bytes} B, -t 4", measure_on)
 
 
 WORKS = ([redis_work(cell) for cell in REDIS_CELLS]
          + [web_work(server, start, size)
             for server, start in (("lighttpd", start_lighttpd), ("nginx", start_nginx))
             for size in FILE_SIZES]
-         + [web_work("haproxy", start_haproxy, 1024)])
+         + [web_work("haproxy", start_haproxy, 1024)]
+         + [memcached_work(op, size) for size in (64, 1024) for op in ("get", "set")])
 
 
 # ---- Measuring ---------------------------------------------------------------------------
