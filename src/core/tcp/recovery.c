@@ -100,7 +100,7 @@ static void prr_update(struct tcp_connection *connection, const struct tcp_ack_f
                             ? recovery->prr_delivered - recovery->prr_out
                             : 0;
         send = owed > facts->delivered ? owed : facts->delivered;
-        /* Slow-start reduction bound, as long as all goes well (RFC 9937's rule, too). */
+        /* Slow-start reduction bound, as long as all goes well (as Linux). */
         send += facts->acked > 0 && facts->newly_lost == 0 ? mss : 0;
         if (send > ssthresh - pipe)
             send = ssthresh - pipe;
