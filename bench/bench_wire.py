@@ -258,7 +258,8 @@ class Bench:
     def _measure(self, cell, pair, seed):
         """(goodput in Mbit/s, p99 in us)"""
         lab, sender, peer = self._ends[pair]
-        lab.set_wire(cell.settings(seed))
+        # Whoever sends: the same is done to the stream, and the same to what comes back.
+        lab.set_wire(cell.settings(f"{seed}r" if sender == "client" else seed))
         order = {"peer": peer, "congestion_control": cell.congestion_control}
         bulk = lab.agents[sender].ask(do="bulk", seconds=self._options.seconds, **order)
         rpc = lab.agents[sender].ask(do="rpc", seconds=self._options.seconds / 2,

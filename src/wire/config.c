@@ -155,8 +155,9 @@ static bool parse_seed(struct parser *parser, const char *text)
 {
     char *end;
     parser->config->seed = strtoull(text, &end, 0);
-    if (text[0] < '0' || text[0] > '9' || *end != '\0') {
-        return fail(parser, "seed=%s: say a whole number", text);
+    parser->config->turned = *end == 'r';
+    if (text[0] < '0' || text[0] > '9' || end[parser->config->turned] != '\0') {
+        return fail(parser, "seed=%s: say a whole number, or one with r behind it", text);
     }
     return true;
 }

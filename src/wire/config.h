@@ -26,6 +26,7 @@ struct wire_config {
     uint64_t buffer_bytes;
     uint64_t buffer_packets;
     uint64_t seed;
+    bool turned; /**< `seed=7r`: what seed=7 does one way is done the other way, and vice versa */
 };
 
 /** For usage texts. */

@@ -37,7 +37,7 @@ bool wire_direction_init(struct wire_direction *direction, const struct wire_con
 {
     *direction = (struct wire_direction){.config = *config, .random_state = config->seed};
     /* Neighbouring seeds must not be each other's directions: so mix before telling them apart. */
-    direction->random_state = random_next(direction) + number;
+    direction->random_state = random_next(direction) + (number ^ config->turned);
     direction->random_state = random_next(direction);
     direction->finish_ns = calloc(WIRE_QUEUE_MAX, sizeof(*direction->finish_ns));
     return direction->finish_ns != NULL;

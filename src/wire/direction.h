@@ -49,7 +49,7 @@ struct wire_fate {
     struct wire_arrival arrival[2];
 };
 
-/** `number` tells the wire's two directions apart: each has its own random sequence.
+/** `number`, 0 or 1, tells the wire's two directions apart: each has its own random sequence.
  * @return false: out of memory. */
 bool wire_direction_init(struct wire_direction *direction, const struct wire_config *config,
                          unsigned number);

@@ -319,6 +319,7 @@ enum drop_reason tcp_ack_arrives(struct stack *stack, struct tcp_connection *con
     if (facts.timer_restart)
         tcp_send_timer_restart(stack, connection, now_ns);
     window_update_by_congestion(connection, &facts);
+    tcp_send_buffer_keep(connection);
     persist_end(stack, connection);
     tcp_output_request_if_wanted(stack, connection);
     return DROP_NONE;

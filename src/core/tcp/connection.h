@@ -359,7 +359,8 @@ struct tcp_connection {
     uint32_t established_ms; /**< when the handshake was done; before: when it began */
     uint32_t fast_open_listener_id;
     uint64_t state_deadline_ns;
-    uint32_t send_buffer_initial, send_buffer_max; /**< the stack's, for auto-tuning */
+    uint32_t send_buffer_initial; /**< auto-tuning's floor: the stack's, or what was reached … */
+    uint32_t send_buffer_max;     /**< … and its limit */
     struct tcp_congestion congestion;
     struct tcp_recovery recovery;
     struct tcp_receive receive;
@@ -377,6 +378,10 @@ struct tcp_connection {
     };
 };
 _Static_assert(sizeof(struct tcp_connection) <= 1024, "a million connections fit in a gigabyte");
+
+/** cwnd has changed: the send buffer's limit follows it up, but never down, as in Linux; who was
+   told that there is room must find it. */
+void tcp_send_buffer_keep(struct tcp_connection *connection);
 
 /** The wire's form of a sequence number. */
 static inline seq_t tcp_wire(uint64_t number)

@@ -103,6 +103,13 @@ uint64_t tcp_send_end_offset(const struct tcp_connection *connection)
     return connection->hot.snd_end - connection->hot.snd_start;
 }
 
+void tcp_send_buffer_keep(struct tcp_connection *connection)
+{
+    if (2 * (uint64_t)connection->hot.cwnd > connection->send_buffer_initial &&
+        connection->options.send_buffer == 0)
+        connection->send_buffer_initial = tcp_send_buffer_bytes(connection);
+}
+
 /** Linux grows it with cwnd, to twice the window (tcp_sndbuf_expand). */
 uint32_t tcp_send_buffer_bytes(const struct tcp_connection *connection)
 {

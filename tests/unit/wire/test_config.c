@@ -51,7 +51,10 @@ static void each_setting_is_read_in_its_unit(void **state)
 static void what_is_not_named_is_not_impaired(void **state)
 {
     (void)state;
-    struct wire_config config = read_good("seed=3");
+    struct wire_config config = read_good("seed=3r");
+    assert_true(config.turned && config.seed == 3);
+    config = read_good("seed=3");
+    assert_false(config.turned);
     assert_true(config.loss == 0 && config.reorder == 0 && config.corrupt == 0);
     assert_int_equal(config.delay_ns, 0);
     assert_int_equal(config.rate_bps, 0);
@@ -98,6 +101,7 @@ static void mistakes_are_refused_with_advice(void **state)
     assert_refused("delay=1ms,jitter=2ms", "jitter");
     assert_refused("seed=x", "whole number");
     assert_refused("seed=-1", "whole number");
+    assert_refused("seed=1rr", "whole number");
     assert_refused("loss=1%,", "no setting ''");
 }
 

@@ -88,18 +88,23 @@ static void the_same_seed_gives_the_same_fates_and_directions_differ(void **stat
     struct wire_direction one = make(settings, 0);
     struct wire_direction again = make(settings, 0);
     struct wire_direction other = make(settings, 1);
+    struct wire_direction turned =
+        make("loss=10%,delay=1ms,jitter=1ms,dup=10%,corrupt=10%,seed=5r", 1);
     unsigned differences = 0;
     for (uint64_t i = 0; i < 1000; i++) {
         struct wire_fate a = enter(&one, i * GAP_NS);
         struct wire_fate b = enter(&again, i * GAP_NS);
         struct wire_fate c = enter(&other, i * GAP_NS);
+        struct wire_fate d = enter(&turned, i * GAP_NS);
         assert_memory_equal(&a, &b, sizeof(a));
+        assert_memory_equal(&a, &d, sizeof(a));
         differences += memcmp(&a, &c, sizeof(a)) != 0;
     }
     assert_true(differences > 500);
     wire_direction_destroy(&one);
     wire_direction_destroy(&again);
     wire_direction_destroy(&other);
+    wire_direction_destroy(&turned);
 }
 
 static void one_impairment_does_not_move_anothers_choices(void **state)

@@ -306,6 +306,28 @@ static void lost_retransmission_is_repeated_without_a_timeout(void **unused)
     ours(". %u:%u(1448) ack 1", S(0), S(1));
 }
 
+static void send_buffer_does_not_shrink_with_the_window(void **unused)
+{
+    (void)unused;
+    established();
+    for (unsigned i = 0; i < 10; i++) {
+        app_send(20 * 1448);
+        ours_any();
+        peer(". 1:1(0) ack %u win 60000",
+             (unsigned)(script.connection->hot.snd_nxt - script.connection->hot.snd_start + 1));
+    }
+    app_send(20 * 1448);
+    ours_any();
+    uint32_t before = tcp_send_buffer_bytes(script.connection);
+    assert_true(before > 87040);
+    after_ms(50);
+    ours_any(); /* tail probe */
+    after_ms(600);
+    assert_int_equal(info().ca_state, TCP_CA_LOSS);
+    assert_int_equal(info().snd_cwnd, 1);
+    assert_int_equal(tcp_send_buffer_bytes(script.connection), before);
+}
+
 static void old_ack_still_brings_sacks(void **unused)
 {
     (void)unused;
@@ -338,6 +360,7 @@ int main(void)
         TEST(sack_of_what_was_not_sent_is_ignored),
         TEST(karn_no_sample_from_retransmitted_segments),
         TEST(lost_retransmission_is_repeated_without_a_timeout),
+        TEST(send_buffer_does_not_shrink_with_the_window),
         TEST(old_ack_still_brings_sacks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
