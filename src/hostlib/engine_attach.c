@@ -68,7 +68,7 @@ static int ask(int control_fd, struct link_hello *hello, struct link_hello_reply
    @return one end; the other is the engine's, and *engine_fd's if that is asked for. */
 static int connect_through(int control_fd, int *engine_fd)
 {
-    int ends[2];
+    int ends[2] = {-1, -1};
     struct link_request request = {.magic = LINK_MAGIC, .type = LINK_REQUEST_CONNECT};
     if (syscall(SYS_socketpair, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
         return -errno;

@@ -324,7 +324,7 @@ int link_control_reader_step(struct link_control_reader *reader, int fd)
     while (reader->received < reader->wanted) {
         struct iovec part = {.iov_base = reader->buffer + reader->received,
                              .iov_len = reader->wanted - reader->received};
-        union control_buffer control;
+        union control_buffer control = {0};
         struct msghdr header = {.msg_iov = &part,
                                 .msg_iovlen = 1,
                                 .msg_control = control.bytes,

@@ -161,11 +161,11 @@ static void a_list_is_separated_by_semicolons(void **state)
     assert_int_equal(count, 0);
 
     char many[LINK_POLICY_RULES_MAX * 7 + 8] = "";
-    for (int i = 0; i < LINK_POLICY_RULES_MAX; i++)
-        (void)strcat(many, "kernel;");
+    for (size_t i = 0; i < LINK_POLICY_RULES_MAX; i++)
+        (void)snprintf(many + i * 7, sizeof(many) - i * 7, "kernel;");
     assert_int_equal(link_policy_parse_list(many, rules, &count, problem, sizeof(problem)), 0);
     assert_int_equal(count, LINK_POLICY_RULES_MAX);
-    (void)strcat(many, "kernel");
+    (void)snprintf(many + strlen(many), sizeof(many) - strlen(many), "kernel");
     assert_int_equal(link_policy_parse_list(many, rules, &count, problem, sizeof(problem)),
                      -EINVAL);
 }
