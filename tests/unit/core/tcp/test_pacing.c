@@ -152,10 +152,12 @@ static void retransmissions_are_paced(void **unused)
     }
     unsigned una = 10 * MSS + 1;
     peer(". 1:1(0) ack %u win 65535 <nop,nop,sack %u:%u>", una, una + 10 * MSS, una + 20 * MSS);
-    assert_int_equal(ours_any(), 2);
+    /* Ten are lost. A millisecond's worth of lateness may be made up for. */
+    assert_in_range(ours_any(), 2, 3);
     assert_int_equal(ours_any(), 0);
     after_ms(2);
-    assert_int_equal(ours_any(), 2);
+    assert_in_range(ours_any(), 1, 3);
+    assert_in_range(info().total_retrans, 4, 5);
 }
 
 static void tcp_info_tells_the_rate(void **unused)
