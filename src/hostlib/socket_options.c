@@ -301,12 +301,13 @@ static int give_number(int32_t number, void *value, socklen_t *length)
 }
 
 /* Have the engine write its struct tcp_info into a chunk of ours. */
-static int fetch_info(struct socket *socket, uint8_t info[TCP_INFO_BYTES_MAX])
+static int fetch(struct socket *socket, enum link_info kind, uint8_t info[TCP_INFO_BYTES_MAX])
 {
     struct engine_link *link = socket->link;
     struct chunk chunk;
     memset(info, 0, TCP_INFO_BYTES_MAX);
-    info[0] = TCP_CLOSE;
+    if (kind == LINK_INFO_TCP)
+        info[0] = TCP_CLOSE;
     if (socket->state != SOCKET_LISTENING && socket->state != SOCKET_CONNECTING &&
         socket->state != SOCKET_CONNECTED)
         return 0;
@@ -316,6 +317,7 @@ static int fetch_info(struct socket *socket, uint8_t info[TCP_INFO_BYTES_MAX])
     memset(link->arena + chunk.offset, 0, TCP_INFO_BYTES_MAX);
     struct link_descriptor operation = socket_operation(socket, LINK_OP_GET_INFO);
     struct link_descriptor answer;
+    operation.data.stream_offset = kind;
     operation.data.arena_offset = chunk.offset;
     operation.data.length = TCP_INFO_BYTES_MAX;
     int error = engine_link_call(link, socket->core, &operation, &answer);
@@ -323,6 +325,11 @@ static int fetch_info(struct socket *socket, uint8_t info[TCP_INFO_BYTES_MAX])
         memcpy(info, link->arena + chunk.offset, TCP_INFO_BYTES_MAX);
     send_pool_free(&link->send_memory.pool, chunk.offset);
     return 0;
+}
+
+static int fetch_info(struct socket *socket, uint8_t info[TCP_INFO_BYTES_MAX])
+{
+    return fetch(socket, LINK_INFO_TCP, info);
 }
 
 bool socket_is_over(struct socket *socket)
@@ -346,6 +353,17 @@ static int get_info(struct socket *socket, int fd, void *value, socklen_t *lengt
     *length = kernel_length;
     memcpy(value, info, kernel_length < TCP_INFO_BYTES_MAX ? kernel_length : TCP_INFO_BYTES_MAX);
     return 0;
+}
+
+static int get_congestion_info(struct socket *socket, void *value, socklen_t *length)
+{
+    uint8_t bytes[TCP_INFO_BYTES_MAX];
+    struct link_congestion_info info;
+    int error = fetch(socket, LINK_INFO_CONGESTION, bytes);
+    if (error < 0)
+        return error;
+    memcpy(&info, bytes, sizeof(info));
+    return give(info.bytes, info.length <= sizeof(info.bytes) ? info.length : 0, value, length);
 }
 
 static int get_maxseg(struct socket *socket, int fd, void *value, socklen_t *length)
@@ -449,6 +467,8 @@ int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *
     }
     if (level == IPPROTO_TCP && name == TCP_INFO)
         return get_info(socket, fd, value, length);
+    if (level == IPPROTO_TCP && name == TCP_CC_INFO && socket->link != NULL)
+        return get_congestion_info(socket, value, length);
     if (level == IPPROTO_TCP && name == TCP_MAXSEG)
         return get_maxseg(socket, fd, value, length);
     if (level == IPPROTO_TCP && name == TCP_CONGESTION) {

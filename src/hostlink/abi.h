@@ -176,6 +176,19 @@ enum link_option {
     LINK_OPTION_COUNT
 };
 
+/** What LINK_OP_GET_INFO asks for, in data.stream_offset. */
+enum link_info {
+    LINK_INFO_TCP = 0,       /**< Linux's struct tcp_info */
+    LINK_INFO_CONGESTION = 1 /**< struct link_congestion_info */
+};
+
+/** TCP_CC_INFO: as many bytes of Linux's union tcp_cc_info as the algorithm has something to say.
+ */
+struct link_congestion_info {
+    uint32_t length;
+    uint8_t bytes[28];
+};
+
 enum link_congestion {
     LINK_CONGESTION_CUBIC = 0,
     LINK_CONGESTION_RENO = 1,

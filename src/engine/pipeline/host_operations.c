@@ -375,8 +375,9 @@ static void apply_get_info(struct channel_core *channel, struct engine_socket *s
     int result = -EINVAL;
     if (socket != NULL && descriptor->data.length <= UINT32_MAX &&
         in_host_region(channel->tenant, descriptor->data.arena_offset, descriptor->data.length))
-        result = tcp_info_write(socket, descriptor->data.arena_offset,
-                                (uint32_t)descriptor->data.length);
+        result = (descriptor->data.stream_offset == LINK_INFO_CONGESTION ? tcp_congestion_info_write
+                                                                         : tcp_info_write)(
+            socket, descriptor->data.arena_offset, (uint32_t)descriptor->data.length);
     else
         garbage(channel);
     reply(channel, descriptor, result, NULL);

@@ -1,12 +1,14 @@
 #include "engine/pipeline/tcp_info.h"
 
 #include <errno.h>
+#include <linux/inet_diag.h>
 #include <linux/tcp.h>
 #include <string.h>
 
 #include "base/time_units.h"
 #include "engine/engine_core.h"
 #include "engine/socket.h"
+#include "hostlink/abi.h"
 
 /** Linux's numbers of states, where the stack has no connection to ask. */
 enum { LINUX_TCP_CLOSE = 7, LINUX_TCP_LISTEN = 10 };
@@ -102,6 +104,62 @@ static void copy_done(void *context, int error)
     copy->error = error;
 }
 
+/** The copy is awaited: the caller's answer must not overtake it. */
+static int write_awaited(struct engine_socket *socket, uint64_t arena_offset, const void *from,
+                         uint32_t bytes)
+{
+    struct engine_core *core = socket_core(socket);
+    const struct dma_backend *dma = core->engine->dma;
+    struct awaited_copy copy = {.done = false};
+    int result;
+    while ((result = dma->write(core->dma, &socket->tenant->tenant->arena, arena_offset, from,
+                                bytes, copy_done, &copy)) == -EAGAIN)
+        (void)dma->poll(core->dma);
+    while (result == 0 && !copy.done)
+        (void)dma->poll(core->dma);
+    return result == 0 ? copy.error : result;
+}
+
+/** Linux's union, of which the algorithm fills one; the others have nothing to tell. */
+static uint32_t fill_congestion(union tcp_cc_info *info, const struct tcp_congestion_info *from)
+{
+    switch (from->kind) {
+    case TCP_CONGESTION_INFO_DCTCP:
+        if (from->dctcp_enabled) {
+            info->dctcp.dctcp_enabled = 1;
+            info->dctcp.dctcp_ce_state = from->dctcp_ce;
+            info->dctcp.dctcp_alpha = from->dctcp_alpha;
+            info->dctcp.dctcp_ab_ecn = from->dctcp_marked_bytes;
+            info->dctcp.dctcp_ab_tot = from->dctcp_acked_bytes;
+        }
+        return sizeof(info->dctcp);
+    case TCP_CONGESTION_INFO_BBR:
+        info->bbr.bbr_bw_lo = (uint32_t)from->bandwidth;
+        info->bbr.bbr_bw_hi = (uint32_t)(from->bandwidth >> 32);
+        info->bbr.bbr_min_rtt = from->min_rtt_us;
+        info->bbr.bbr_pacing_gain = from->pacing_gain;
+        info->bbr.bbr_cwnd_gain = from->cwnd_gain;
+        return sizeof(info->bbr);
+    case TCP_CONGESTION_INFO_NONE:
+        break;
+    }
+    return 0;
+}
+
+int tcp_congestion_info_write(struct engine_socket *socket, uint64_t arena_offset, uint32_t bytes)
+{
+    struct link_congestion_info answer = {.length = 0};
+    struct tcp_congestion_info facts = {.kind = TCP_CONGESTION_INFO_NONE};
+    union tcp_cc_info info = {0};
+    if (socket->connection != NULL)
+        tcp_get_congestion_info(socket->connection, &facts);
+    answer.length = fill_congestion(&info, &facts);
+    _Static_assert(sizeof(info) <= sizeof(answer.bytes), "Linux's union fits");
+    memcpy(answer.bytes, &info, sizeof(info));
+    return write_awaited(socket, arena_offset, &answer,
+                         bytes < sizeof(answer) ? bytes : (uint32_t)sizeof(answer));
+}
+
 int tcp_info_write(struct engine_socket *socket, uint64_t arena_offset, uint32_t bytes)
 {
     struct engine_core *core = socket_core(socket);
@@ -120,14 +178,5 @@ int tcp_info_write(struct engine_socket *socket, uint64_t arena_offset, uint32_t
     }
     if (bytes > sizeof(info))
         bytes = sizeof(info);
-    /* The copy is awaited: the caller's answer must not overtake it. */
-    const struct dma_backend *dma = core->engine->dma;
-    struct awaited_copy copy = {.done = false};
-    int result;
-    while ((result = dma->write(core->dma, &socket->tenant->tenant->arena, arena_offset, &info,
-                                bytes, copy_done, &copy)) == -EAGAIN)
-        (void)dma->poll(core->dma);
-    while (result == 0 && !copy.done)
-        (void)dma->poll(core->dma);
-    return result == 0 ? copy.error : result;
+    return write_awaited(socket, arena_offset, &info, bytes);
 }

@@ -15,4 +15,7 @@ struct engine_socket;
  */
 int tcp_info_write(struct engine_socket *socket, uint64_t arena_offset, uint32_t bytes);
 
+/** Write struct link_congestion_info, at most bytes of it, there. @return 0 or -errno. */
+int tcp_congestion_info_write(struct engine_socket *socket, uint64_t arena_offset, uint32_t bytes);
+
 #endif
