@@ -467,17 +467,14 @@ int machine_option(struct machine *machine, const struct script_option *option)
             gateway->bytes[15] ^= 0x80; /* another of the same prefix */
     } else if (strcmp(option->name, "remote_ip") == 0) {
         good = parse_address(value, &machine->remote);
-    } else if (strcmp(option->name, "gateway_ip") == 0) {
-        good = parse_address(value, machine->is_ipv6 ? &machine->config.gateway_v6
-                                                     : &machine->config.gateway_v4);
     } else {
         /* Those that say how packetdrill itself works say nothing about TCP. */
         static const char *const others[] = {
-            "netmask_ip",  "bind_port",      "connect_port",       "verbose",
-            "dry_run",     "speed",          "init_scripts",       "define",
-            "non_fatal",   "send_omit_free", "tcp_ts_ecr_scaled",  "wire_client_dev",
-            "so_filename", "so_flags",       "persistent_tun_dev", "netns",
-            "code_format"};
+            "gateway_ip",      "netmask_ip",  "bind_port",      "connect_port",
+            "verbose",         "dry_run",     "speed",          "init_scripts",
+            "define",          "non_fatal",   "send_omit_free", "tcp_ts_ecr_scaled",
+            "wire_client_dev", "so_filename", "so_flags",       "persistent_tun_dev",
+            "netns",           "code_format"};
         good = false;
         for (unsigned i = 0; i < sizeof(others) / sizeof(others[0]); i++)
             good |= strcmp(option->name, others[i]) == 0;

@@ -57,10 +57,24 @@ void machine_init(struct machine *machine)
     machine->sent_tail = &machine->sent;
 }
 
+/** Whoever is beyond the gateway does not matter, only that it is on our link and not ourselves. */
+static struct ip_address gateway_beside(const struct machine *machine)
+{
+    struct ip_address gateway = machine->local;
+    do {
+        gateway.bytes[15]++;
+    } while (ip_address_equal(&gateway, &machine->remote));
+    return gateway;
+}
+
 int machine_start(struct machine *machine, unsigned line)
 {
     if (machine->stack != NULL)
         return 0;
+    if (machine->is_ipv6)
+        machine->config.gateway_v6 = gateway_beside(machine);
+    else
+        machine->config.gateway_v4 = gateway_beside(machine);
     machine->config.mtu = machine->mtu;
     size_t bytes = (stack_memory_bytes(&machine->config) + 63) / 64 * 64;
     machine->memory = bytes == 0 ? NULL : aligned_alloc(64, bytes);
