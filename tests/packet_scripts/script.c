@@ -20,6 +20,9 @@ struct parser {
     jmp_buf failed;
 };
 
+/** Three years. */
+#define SECONDS_MAX 1e8
+
 /** Deeper nesting is no script but an attempt on our stack. */
 #define DEPTH_MAX 64
 
@@ -158,6 +161,8 @@ static int64_t seconds(struct parser *p)
     }
     if (end == p->at)
         fail(p, "expected a time");
+    if (!(value > -SECONDS_MAX && value < SECONDS_MAX))
+        fail(p, "a time out of range");
     p->at = end;
     return (int64_t)(value * 1e9 + (value < 0 ? -0.5 : 0.5));
 }
