@@ -319,6 +319,24 @@ static struct script_option *new_option(const char *name, const char *value)
     return option;
 }
 
+/** As their usual callers do, a script whose name ends in v6 runs over IPv6, unless told otherwise.
+ */
+static const struct script_option *implied_options(const char *path,
+                                                   const struct script_option *given)
+{
+    static const char ending[] = "v6.pkt";
+    size_t length = strlen(path), end = sizeof(ending) - 1;
+    for (const struct script_option *o = given; o != NULL; o = o->next) {
+        if (strcmp(o->name, "ip_version") == 0)
+            return given;
+    }
+    if (length < end || strcmp(path + length - end, ending) != 0)
+        return given;
+    struct script_option *version = new_option("ip_version", "ipv6");
+    version->next = (struct script_option *)(uintptr_t)given;
+    return version;
+}
+
 /** What whoever runs packetdrill's scripts customarily defines, by the kind of IP. */
 static struct script_option *usual_definitions(const struct script_option *given, const char *text)
 {
@@ -355,8 +373,8 @@ static int run_script(const char *path, const struct script_option *given, volat
     run->machine.path = path;
     run->machine.problem = &run->error;
     char *text = read_file(path, &run->error);
-    if (text != NULL &&
-        script_parse(text, usual_definitions(given, text), &script, &run->error) == 0) {
+    if (text != NULL && script_parse(text, usual_definitions(implied_options(path, given), text),
+                                     &script, &run->error) == 0) {
         choose_ip(&run->machine, script.options);
         machine_init(&run->machine);
         result = run_events(run, &script);

@@ -209,6 +209,8 @@ struct icmp_name {
 static bool icmp_numbers(const struct packet_spec *spec, bool is_ipv6, uint8_t *type, uint8_t *code)
 {
     static const struct icmp_name v4[] = {
+        {"unreachable", NULL, 3, 0},
+        {"time_exceeded", NULL, 11, 0},
         {"unreachable", "net_unreachable", 3, 0},
         {"unreachable", "host_unreachable", 3, 1},
         {"unreachable", "protocol_unreachable", 3, 2},
@@ -226,10 +228,16 @@ static bool icmp_numbers(const struct packet_spec *spec, bool is_ipv6, uint8_t *
         {"parameter_problem", NULL, 12, 0},
     };
     static const struct icmp_name v6[] = {
-        {"unreachable", "no_route", 1, 0},         {"unreachable", "admin_prohibited", 1, 1},
-        {"unreachable", "not_neighbour", 1, 2},    {"unreachable", "address_unreachable", 1, 3},
-        {"unreachable", "port_unreachable", 1, 4}, {"packet_too_big", NULL, 2, 0},
-        {"time_exceeded", "exceeded_ttl", 3, 0},   {"parameter_problem", NULL, 4, 0},
+        {"unreachable", NULL, 1, 0},
+        {"time_exceeded", NULL, 3, 0},
+        {"unreachable", "no_route", 1, 0},
+        {"unreachable", "admin_prohibited", 1, 1},
+        {"unreachable", "not_neighbour", 1, 2},
+        {"unreachable", "address_unreachable", 1, 3},
+        {"unreachable", "port_unreachable", 1, 4},
+        {"packet_too_big", NULL, 2, 0},
+        {"time_exceeded", "exceeded_ttl", 3, 0},
+        {"parameter_problem", NULL, 4, 0},
     };
     const struct icmp_name *names = is_ipv6 ? v6 : v4;
     unsigned count = is_ipv6 ? sizeof(v6) / sizeof(v6[0]) : sizeof(v4) / sizeof(v4[0]);
