@@ -165,6 +165,10 @@ static void everything(struct random *r, struct wire_settings *wire)
         wire->duplicate = (unsigned)random_between(r, 0, 200);
     if (random_chance(r, 700))
         wire->loss = (unsigned)random_log_between(r, 1, 200);
+    if (random_chance(r, 100))
+        wire->ack_loss = (unsigned)random_between(r, 100, 900);
+    if (random_chance(r, 100))
+        wire->ack_bunch_ns = random_log_between(r, NS_PER_MS, 50 * NS_PER_MS);
 }
 
 static void draw_clean(struct world *world, struct settings *s)
@@ -244,6 +248,69 @@ static void draw_asymmetric(struct world *world, struct settings *s)
 {
     everything(&world->random, &s->wires[random_below(&world->random, s->host_count)]);
     s->errors_permitted = true;
+}
+
+static void police(struct random *r, struct wire_settings *wire)
+{
+    wire->policer_bytes_per_s = random_log_between(r, 20000, 20000000);
+    wire->policer_bucket_bytes = (uint32_t)random_log_between(r, 4000, 200000);
+    wire->spares_neighbours = true;
+}
+
+static void draw_policer(struct world *world, struct settings *s)
+{
+    impair_all(world, s, police);
+    s->bytes_max = 100000;
+}
+
+/** The way back is so slow, or so bad, that most acknowledgements are lost. */
+static void draw_lost_acks(struct world *world, struct settings *s)
+{
+    for (unsigned i = 0; i < s->host_count; i++)
+        s->wires[i].ack_loss = (unsigned)random_between(&world->random, 100, 900);
+    s->bytes_max = 200000;
+}
+
+static void draw_bunched_acks(struct world *world, struct settings *s)
+{
+    for (unsigned i = 0; i < s->host_count; i++) {
+        s->wires[i].ack_bunch_ns = random_log_between(&world->random, NS_PER_MS, 100 * NS_PER_MS);
+        if (random_chance(&world->random, 300))
+            limit_rate(&world->random, &s->wires[i]);
+    }
+    s->bytes_max = 200000;
+}
+
+static void move_path(struct random *r, struct wire_settings *wire)
+{
+    wire->change_after_ns = random_log_between(r, 10 * NS_PER_MS, 10 * NS_PER_S);
+    wire->changed_delay_ns = random_log_between(r, 10 * NS_PER_US, 400 * NS_PER_MS);
+    if (random_chance(r, 500)) {
+        wire->changed_rate_bytes_per_s = random_log_between(r, 10000, 100000000);
+        wire->buffer_bytes = (uint32_t)random_log_between(r, 20000, 500000);
+    }
+}
+
+static void draw_path_change(struct world *world, struct settings *s)
+{
+    impair_all(world, s, move_path);
+    if (random_chance(&world->random, 300))
+        impair_all(world, s, lose);
+    s->bytes_max = 200000;
+}
+
+/** Much one way, a trickle the other, with the shallowest or the deepest of
+ * buffers. */
+static void draw_lopsided(struct world *world, struct settings *s)
+{
+    for (unsigned i = 0; i < s->host_count; i++) {
+        bool slow = i % 2 != 0;
+        s->wires[i].rate_bytes_per_s = slow
+                                           ? random_log_between(&world->random, 5000, 50000)
+                                           : random_log_between(&world->random, 1000000, 100000000);
+        s->wires[i].buffer_bytes = random_chance(&world->random, 500) ? 5000 : 2000000;
+    }
+    s->bytes_max = 60000;
 }
 
 static void draw_everything(struct world *world, struct settings *s)
@@ -500,6 +567,11 @@ static const struct scenario scenarios[] = {
     {"rate", "the wire is slow, its buffer small", draw_rate, false},
     {"outage", "nothing passes for a while, again and again", draw_outage, false},
     {"asymmetric", "one direction is bad, the others good", draw_asymmetric, false},
+    {"policer", "what exceeds a rate is dropped, not queued", draw_policer, false},
+    {"lost_acks", "most acknowledgements are lost", draw_lost_acks, false},
+    {"bunched_acks", "acknowledgements arrive in bunches", draw_bunched_acks, false},
+    {"path_change", "delay and rate change on the way", draw_path_change, false},
+    {"lopsided", "one direction is fast, the other slow", draw_lopsided, false},
     {"everything", "all of these, all endings, all kinds of opening", draw_everything, false},
     {"tiny_window", "small buffers, slow readers", draw_tiny_window, false},
     {"slow_reader", "readers stop and go: windows close", draw_slow_reader, false},

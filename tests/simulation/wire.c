@@ -73,11 +73,64 @@ static struct frame *pad(struct world *world, struct frame *frame)
     return padded;
 }
 
+/** A token bucket. @return whether the frame exceeds it. */
+static bool exceeds_policer(const struct world *world, struct wire *wire, const struct frame *frame)
+{
+    const struct wire_settings *s = &wire->settings;
+    if (s->policer_bytes_per_s == 0)
+        return false;
+    uint64_t since_ns = world->now_ns - wire->policer_filled_ns;
+    uint64_t refill = since_ns < 100 * NS_PER_S ? since_ns * s->policer_bytes_per_s / NS_PER_S
+                                                : s->policer_bucket_bytes;
+    if (refill > 0 || since_ns == 0) {
+        wire->policer_bytes += refill;
+        wire->policer_filled_ns = world->now_ns;
+    }
+    if (wire->policer_bytes > s->policer_bucket_bytes)
+        wire->policer_bytes = s->policer_bucket_bytes;
+    if (wire->policer_bytes < frame->length)
+        return true;
+    wire->policer_bytes -= frame->length;
+    return false;
+}
+
+/** A link further on sends what has no payload in bunches. */
+static uint64_t bunched(const struct wire_settings *s, const struct frame *frame,
+                        uint64_t arrival_ns)
+{
+    struct frame_view view;
+    if (s->ack_bunch_ns == 0)
+        return arrival_ns;
+    frame_parse(frame->bytes, frame->length, &view);
+    if (view.kind != FRAME_TCP || view.payload_length != 0)
+        return arrival_ns;
+    return (arrival_ns + s->ack_bunch_ns - 1) / s->ack_bunch_ns * s->ack_bunch_ns;
+}
+
+/** From some moment on the path is another one. */
+static void change_path(const struct world *world, struct wire *wire)
+{
+    struct wire_settings *s = &wire->settings;
+    if (s->change_after_ns == 0 || world->now_ns - world->start_ns < s->change_after_ns)
+        return;
+    s->change_after_ns = 0;
+    s->delay_ns = s->changed_delay_ns;
+    s->rate_bytes_per_s = s->changed_rate_bytes_per_s;
+    wire->busy_until_ns = world->now_ns;
+}
+
 /** The wire proper: rate, delay, order. Frees the frame when it is lost. */
 static void put_on_wire(struct world *world, struct wire *wire, struct frame *frame)
 {
     const struct wire_settings *s = &wire->settings;
+    change_path(world, wire);
     uint64_t depart_ns = world->now_ns;
+    if (exceeds_policer(world, wire, frame)) {
+        world->coverage.frames_queue_full++;
+        trace_frame(world, wire->from, "policed", frame);
+        free(frame);
+        return;
+    }
     if (s->rate_bytes_per_s != 0) {
         if (wire->busy_until_ns < world->now_ns)
             wire->busy_until_ns = world->now_ns;
@@ -92,6 +145,7 @@ static void put_on_wire(struct world *world, struct wire *wire, struct frame *fr
         depart_ns = wire->busy_until_ns;
     }
     uint64_t arrival_ns = depart_ns + s->delay_ns + random_below(&world->random, s->jitter_ns + 1);
+    arrival_ns = bunched(s, frame, arrival_ns);
     if (random_chance(&world->random, s->reorder)) {
         arrival_ns += random_log_between(&world->random, 1000, s->reorder_delay_ns);
         world->coverage.frames_reordered++;
@@ -160,7 +214,11 @@ static bool impair(struct world *world, struct wire *wire, struct frame *frame, 
     if (is_too_big(world, wire, frame, &view))
         return false;
     bool spared = s->spares_neighbours && is_neighbour_traffic(&view);
-    if (!spared && (in_outage(world, wire) || random_chance(&world->random, s->loss))) {
+    bool is_ack = view.kind == FRAME_TCP && view.payload_length == 0 &&
+                  (view.flags & (TCP_SYN | TCP_FIN | TCP_RST)) == 0;
+    bool lost = in_outage(world, wire) || random_chance(&world->random, s->loss) ||
+                (is_ack && random_chance(&world->random, s->ack_loss));
+    if (!spared && lost) {
         world->coverage.frames_lost++;
         trace_frame(world, wire->from, "lost", frame);
         free(frame);
@@ -274,6 +332,8 @@ void wire_heal(struct world *world, struct wire *wire)
 {
     struct wire_settings *s = &wire->settings;
     s->loss = s->duplicate = s->reorder = s->corrupt = s->split = s->join = s->fragment = 0;
+    s->ack_loss = 0;
+    s->policer_bytes_per_s = s->ack_bunch_ns = 0;
     s->outage_count = 0;
     s->spares_neighbours = true;
     if (!world->settings.dies && s->rate_bytes_per_s != 0 && s->buffer_bytes < 20000)

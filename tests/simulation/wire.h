@@ -21,6 +21,12 @@ struct wire_settings {
     uint64_t rate_bytes_per_s; /**< 0 = unlimited */
     uint32_t buffer_bytes;     /**< before the rate limit; more is dropped */
     unsigned loss, duplicate, reorder, corrupt, split, join, fragment, pad;
+    uint64_t policer_bytes_per_s; /**< 0 = none; what exceeds its bucket is dropped, not queued */
+    uint32_t policer_bucket_bytes;
+    unsigned ack_loss;        /**< of segments without payload */
+    uint64_t ack_bunch_ns;    /**< 0, or these arrive together at multiples of it */
+    uint64_t change_after_ns; /**< 0, or when the path becomes another: the next two */
+    uint64_t changed_delay_ns, changed_rate_bytes_per_s;
     unsigned mark;          /**< ECN: congestion experienced */
     uint16_t path_mtu;      /**< a router on the way takes no more, and says so by ICMP; 0 = none */
     bool spares_neighbours; /**< ARP and ND pass unharmed: their failure is an error TCP reports */
@@ -35,6 +41,8 @@ struct wire {
     unsigned from; /**< host */
     uint64_t busy_until_ns;
     uint64_t newest_arrival_ns;
+    uint64_t policer_filled_ns; /**< when its bucket was last looked at … */
+    uint64_t policer_bytes;     /**< … and what was in it */
     uint32_t fragment_id;
     struct frame *held; /**< waits for one it can be joined with */
     uint64_t held_since_ns;
