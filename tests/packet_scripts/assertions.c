@@ -52,7 +52,7 @@ void assertions_set(struct assertions *assertions, const char *name, double valu
     double *known = find(assertions, name);
     if (known == NULL && assertions->count < NAMES_MAX &&
         strlen(name) < sizeof(assertions->names[0].name)) {
-        strcpy(assertions->names[assertions->count].name, name);
+        memcpy(assertions->names[assertions->count].name, name, strlen(name) + 1);
         known = &assertions->names[assertions->count++].value;
     }
     if (known != NULL)
@@ -385,7 +385,7 @@ static void tell(struct evaluation *e, unsigned line, const char *began,
     }
     text[n] = '\0';
     if (setjmp(message.unknown) == 0 && accept(&message, ","))
-        script_error_set(problem, line, "AssertionError %g in: %s", expression(&message), text);
+        script_error_set(problem, line, "AssertionError %.15g in: %s", expression(&message), text);
     else
         script_error_set(problem, line, "AssertionError in: %s", text);
 }

@@ -311,9 +311,9 @@ void machine_run_until(struct machine *machine, uint64_t time_ns)
 
 int machine_congestion_id(const char *name)
 {
-    for (uint8_t id = 0; id < TCP_CONGESTION_COUNT; id++) {
-        if (strcmp(tcp_congestion_find(id)->name, name) == 0)
-            return id;
+    for (unsigned id = 0; id < TCP_CONGESTION_COUNT; id++) {
+        if (strcmp(tcp_congestion_find((uint8_t)id)->name, name) == 0)
+            return (int)id;
     }
     return -1;
 }

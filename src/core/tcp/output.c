@@ -93,6 +93,7 @@ static void finish_data(const struct emission *e, uint64_t number, uint64_t end)
     uint64_t data_end = end < hot->snd_end ? end : hot->snd_end;
     uint32_t length = (uint32_t)(data_end - number);
     uint8_t flags = 0;
+    PNO_ASSERT(e->mss > 0);
     if (end > hot->snd_end)
         flags |= TCP_FIN;
     /* As Linux, what goes out as several segments at once is pushed at its end. */
