@@ -23,7 +23,7 @@
 
 /* Room for the variables that we add, with their names. */
 #define ADDED_VARIABLES 8
-#define ADDED_BYTES     (2 * PATH_MAX)
+#define ADDED_BYTES     (4 * PATH_MAX)
 
 /* Connections that a program without libpno.so can inherit. */
 #define PROMOTED_MAX 64
@@ -120,7 +120,8 @@ static void environment_set(struct environment *environment, const char *name, c
 /* Programs are started with environments of their callers' making: ours must be in it. */
 static void environment_set_ours(struct environment *environment, int memory_fd)
 {
-    static const char *const inherited[] = {"PNO_SOCKET", "PNO_LOOPBACK", "PNO_LOG", "PNO_SPIN_US"};
+    static const char *const inherited[] = {"PNO_SOCKET", "PNO_LOOPBACK", "PNO_POLICY", "PNO_LOG",
+                                            "PNO_SPIN_US"};
     char **preload = environment_find(environment, "LD_PRELOAD");
     const char *library = loadable_library_path();
     char text[PATH_MAX];

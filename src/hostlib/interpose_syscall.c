@@ -172,6 +172,13 @@ static long call_fork(long number, const struct arguments *arguments)
     return child;
 }
 
+/* They may carry descriptors of ours over a socket that is none. */
+static bool carries_descriptors(long number)
+{
+    return number == SYS_sendmsg || number == SYS_recvmsg || number == SYS_sendmmsg ||
+           number == SYS_recvmmsg;
+}
+
 static bool is_known(long fd)
 {
     return fd_peek((int)fd) != NULL;
@@ -182,8 +189,8 @@ static long call_ours(long number, const struct arguments *arguments)
     long result = call_descriptors(number, arguments);
     if (result == NOT_OURS && atomic_load_explicit(&fd_table_size, memory_order_relaxed) != 0)
         result = call_readiness(number, arguments);
-    if (result == NOT_OURS &&
-        (is_known(arguments->a) || (number == SYS_splice && is_known(arguments->c))))
+    if (result == NOT_OURS && (is_known(arguments->a) || carries_descriptors(number) ||
+                               (number == SYS_splice && is_known(arguments->c))))
         result = call_socket(number, arguments);
     return result;
 }
@@ -203,6 +210,11 @@ PNO_EXPORT long(syscall)(long number, ...)
     va_end(list);
     if (is_fork(number, &arguments))
         return call_fork(number, &arguments);
+    if (number == SYS_io_uring_setup) {
+        /* A ring would act on the kernel's sockets behind ours: programs do without. */
+        errno = ENOSYS;
+        return -1;
+    }
     long result = call_ours(number, &arguments);
     if (result != NOT_OURS)
         return result;

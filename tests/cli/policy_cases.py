@@ -6,15 +6,18 @@ import subprocess
 
 from cli_harness import Failure, one_line, require, test
 
-# Makes sockets as told, one a line, then waits: each as "CALL ADDRESS PORT".
+# Makes sockets as told, one a line, then waits: each as "CALL ADDRESS PORT"; or loads a library first.
 PROGRAM = """
-import os, socket, sys
+import ctypes, os, socket, sys
 if len(sys.argv) > 1:
     os.setuid(int(sys.argv[1]))
 kept = []
 for line in sys.stdin:
     if line == '\\n':
         print('ready', flush=True)
+        continue
+    if line.startswith('load '):
+        ctypes.CDLL(line.split()[1])
         continue
     call, address, port = line.split()
     family = socket.AF_INET6 if ':' in address else socket.AF_INET
@@ -172,3 +175,25 @@ def reasons_are_told_without_an_engine_too(cli):
         finally:
             child.kill()
             child.communicate()
+
+
+@test
+def programs_with_liburing_keep_kernel_sockets(cli):
+    library = os.path.join(cli.folder, "liburing.so.2")
+    subprocess.run(["gcc", "-shared", "-o", library, "-x", "c", "/dev/null"], check=True)
+    name = cli.up()
+    sockets = (f"load {library}", "listen 0.0.0.0 7001", "listen 10.77.0.1 7002")
+    with Program(cli, name, sockets=sockets) as program:
+        expect(program.reasons(), [("tcp", 7001, "io_uring", None)], "with liburing")
+        require(program.offloaded_ports() == [], "offloaded all the same")
+    with Program(cli, name, policy="offload port=7002", sockets=sockets) as program:
+        expect(program.offloaded_ports(), [7002], "by its own rule")
+    cli.expect(cli.lab(name, "down"), 0, "down")
+
+
+@test
+def rings_made_by_libcs_syscall_are_refused(cli):
+    program = ("import ctypes; libc = ctypes.CDLL(None, use_errno=True); "
+               "print(libc.syscall(425, 4, ctypes.create_string_buffer(120)), ctypes.get_errno())")
+    done = cli.run("run", "--", "/usr/bin/python3", "-c", program)
+    require(done.stdout == "-1 38\n", f"io_uring_setup: {done.stdout!r}")
