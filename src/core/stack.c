@@ -53,6 +53,8 @@ void stack_config_init(struct stack_config *config)
                 .window_scaling = true,
                 .sack = true,
                 .fast_open = TCP_FAST_OPEN_CLIENT,
+                .mtu_probe_base = 1024,
+                .mtu_probe_interval_ns = 600 * NS_PER_S,
             },
     };
 }

@@ -47,6 +47,13 @@ enum tcp_ecn_use {
     TCP_ECN_ACCEPT = 2,  /**< accepted when the peer asks: the default */
 };
 
+/** Path MTU by probing (RFC 4821, 8899); Linux's numbers of net.ipv4.tcp_mtu_probing. */
+enum tcp_mtu_probing {
+    TCP_MTU_PROBING_OFF = 0,        /**< the core's default, as Linux's */
+    TCP_MTU_PROBING_BLACK_HOLE = 1, /**< once large segments seem to get lost without a word */
+    TCP_MTU_PROBING_ALWAYS = 2,     /**< from tcp_defaults.mtu_probe_base on */
+};
+
 /** TCP Fast Open (RFC 7413); Linux's bits of net.ipv4.tcp_fastopen. */
 enum tcp_fast_open_use {
     TCP_FAST_OPEN_CLIENT = 0x1,           /**< the default */
@@ -79,6 +86,9 @@ struct tcp_defaults {
                              with the fq queueing discipline; TIME_NEVER, as without */
     bool timestamps, window_scaling, sack; /**< offered and accepted; all true */
     uint8_t ecn;                           /**< enum tcp_ecn_use */
+    uint8_t mtu_probing;                   /**< enum tcp_mtu_probing */
+    uint16_t mtu_probe_base;               /**< MSS to begin with; 1024 */
+    uint64_t mtu_probe_interval_ns;        /**< how long a failed probe's size holds; 600 s */
     uint16_t fast_open;                    /**< enum tcp_fast_open_use */
     uint8_t fast_open_key_count;           /**< 0: one made from the secret; else 1, or 2 with the
                                                 key of before */
@@ -486,6 +496,7 @@ struct stack_counters {
     uint64_t listens; /**< listeners opened */
     uint64_t fast_open_active, fast_open_active_failed, fast_open_passive, fast_open_passive_failed;
     uint64_t fast_open_cookies_asked, fast_open_listen_overflows, fast_open_black_holes;
+    uint64_t mtu_probes, mtu_probe_successes;
 };
 const struct stack_counters *stack_get_counters(const struct stack *stack);
 const char *drop_reason_name(enum drop_reason reason);

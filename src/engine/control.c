@@ -178,6 +178,7 @@ static void fill_reply(const struct control *control, const struct process *proc
         .address_count = options->address_count,
         .gateway_v4 = options->has_gateway_v4,
         .gateway_v6 = options->has_gateway_v6,
+        .fast_open = (options->fast_open & TCP_FAST_OPEN_CLIENT) != 0,
     };
     memcpy(reply->tenant_token, tenant->token, sizeof(reply->tenant_token));
     if (tenant->may_bind_low_ports)

@@ -110,6 +110,16 @@ static json_t *stack_counters_json(const struct core_snapshot *snapshot)
     COUNT(icmp_in);
     COUNT(fragments_in);
     COUNT(reassembled);
+    COUNT(listens);
+    COUNT(fast_open_active);
+    COUNT(fast_open_active_failed);
+    COUNT(fast_open_passive);
+    COUNT(fast_open_passive_failed);
+    COUNT(fast_open_cookies_asked);
+    COUNT(fast_open_listen_overflows);
+    COUNT(fast_open_black_holes);
+    COUNT(mtu_probes);
+    COUNT(mtu_probe_successes);
 #undef COUNT
     return object;
 }

@@ -3,6 +3,7 @@
 #include <argp.h>
 #include <arpa/inet.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,8 @@ void engine_options_init(struct engine_options *options)
     *options = (struct engine_options){
         .socket_path = LINK_SOCKET_PATH_DEFAULT,
         .mtu = 1500,
+        .fast_open = TCP_FAST_OPEN_CLIENT,
+        .mtu_probing = TCP_MTU_PROBING_BLACK_HOLE,
         .spin_us = SPIN_US_DEFAULT,
         .arena_mib = ARENA_MIB_DEFAULT,
         .connections_max = CONNECTIONS_DEFAULT,
@@ -219,6 +222,30 @@ static int add_policy_rule(struct engine_options *options, const char *value,
     return 0;
 }
 
+/** KEY or KEY,OLD_KEY, each of 32 hexadecimal digits with dashes as Linux's sysctl has them. */
+static int set_fast_open_key(struct engine_options *options, const char *value,
+                             struct problem *problem)
+{
+    const char *at = value;
+    unsigned count = 0;
+    for (; count < 2 && (count == 0 || *at == ','); count++) {
+        uint32_t words[4];
+        int used = 0;
+        at += count;
+        if (sscanf(at, "%8" SCNx32 "-%8" SCNx32 "-%8" SCNx32 "-%8" SCNx32 "%n", &words[0],
+                   &words[1], &words[2], &words[3], &used) != 4)
+            break;
+        memcpy(options->fast_open_keys[count], words, sizeof(words));
+        at += used;
+    }
+    if (count == 0 || *at != '\0')
+        return refuse(
+            problem, "fast-open-key", value,
+            "must be XXXXXXXX-XXXXXXXX-XXXXXXXX-XXXXXXXX in hexadecimal, or two with a comma");
+    options->fast_open_key_count = (uint8_t)count;
+    return 0;
+}
+
 static int set_congestion(struct engine_options *options, const char *value,
                           struct problem *problem)
 {
@@ -258,6 +285,19 @@ static int set_numeric_option(struct engine_options *options, const char *name, 
         result = set_number(16, CONNECTIONS_MAX, name, value, &number, problem);
         if (result == 0)
             options->connections_max = (uint32_t)number;
+    } else if (strcmp(name, "fast-open") == 0) {
+        result = set_number(0, UINT16_MAX, name, value, &number, problem);
+        if (result == 0)
+            options->fast_open = (uint16_t)number;
+    } else if (strcmp(name, "fast-open-blackhole-s") == 0) {
+        result = set_number(0, 86400, name, value, &number, problem);
+        if (result == 0)
+            options->fast_open_black_hole_s = (uint32_t)number;
+    } else if (strcmp(name, "mtu-probing") == 0) {
+        result =
+            set_number(TCP_MTU_PROBING_OFF, TCP_MTU_PROBING_ALWAYS, name, value, &number, problem);
+        if (result == 0)
+            options->mtu_probing = (uint8_t)number;
     } else {
         return -ENOENT;
     }
@@ -293,6 +333,8 @@ int engine_options_set(struct engine_options *options, const char *name, const c
     }
     if (strcmp(name, "congestion-control") == 0)
         return set_congestion(options, value, &problem);
+    if (strcmp(name, "fast-open-key") == 0)
+        return set_fast_open_key(options, value, &problem);
     if (strcmp(name, "log") == 0)
         return log_level_parse(value, &options->log_level)
                    ? 0
@@ -322,6 +364,10 @@ enum option_key {
     KEY_DMA,
     KEY_CONGESTION,
     KEY_POLICY,
+    KEY_FAST_OPEN,
+    KEY_FAST_OPEN_KEY,
+    KEY_FAST_OPEN_BLACK_HOLE,
+    KEY_MTU_PROBING,
     KEY_LOG,
 };
 
@@ -349,6 +395,16 @@ static const struct argp_option option_table[] = {
      0},
     {"congestion-control", KEY_CONGESTION, "NAME", 0,
      "Congestion control of sockets that choose none (default cubic)", 0},
+    {"fast-open", KEY_FAST_OPEN, "BITS", 0,
+     "TCP Fast Open: Linux's bits of net.ipv4.tcp_fastopen (default 1: active opens; 2: listeners "
+     "that ask for it)",
+     0},
+    {"fast-open-key", KEY_FAST_OPEN_KEY, "KEY[,OLD]", 0,
+     "Key of fast open cookies, and the one before (default: random)", 0},
+    {"fast-open-blackhole-s", KEY_FAST_OPEN_BLACK_HOLE, "S", 0,
+     "How long active fast open pauses when the path swallows it (default 0: not at all)", 0},
+    {"mtu-probing", KEY_MTU_PROBING, "0|1|2", 0,
+     "Path MTU by probing: never, past an ICMP black hole, always (default 1)", 0},
     {"log", KEY_LOG, "LEVEL", 0, "error, warning, info or debug", 0},
     {NULL, 0, NULL, 0, NULL, 0},
 };

@@ -34,7 +34,12 @@ struct engine_options {
     uint32_t arena_mib; /**< of each tenant: half receive, half host region */
     uint32_t connections_max;
     char dma[OPTIONS_TEXT_MAX];
-    uint8_t congestion; /**< enum tcp_congestion_id, of sockets that choose none */
+    uint8_t congestion;            /**< enum tcp_congestion_id, of sockets that choose none */
+    uint16_t fast_open;            /**< enum tcp_fast_open_use */
+    uint8_t fast_open_key_count;   /**< 0: a random one */
+    uint8_t fast_open_keys[2][16]; /**< the one to make cookies with first */
+    uint32_t fast_open_black_hole_s;
+    uint8_t mtu_probing; /**< enum tcp_mtu_probing */
     uint32_t policy_count;
     struct link_policy_rule policy[LINK_POLICY_RULES_MAX];
     enum log_level log_level;

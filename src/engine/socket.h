@@ -58,6 +58,7 @@ struct socket_holder {
 struct socket_setup {
     struct tcp_options_set options;
     uint64_t defer_accept_ns;
+    uint32_t fast_open;          /**< TCP_FASTOPEN */
     uint8_t bind_flags;          /**< enum link_flag */
     bool port_bound;             /**< stack_port_bind() holds `bound` */
     struct first_core_flow flow; /**< connected with a port of its own choice */

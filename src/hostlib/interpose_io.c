@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "hostlib/epoll.h"
 #include "hostlib/interpose.h"
 #include "hostlib/passing.h"
 #include "hostlib/user_memory.h"
@@ -343,6 +344,23 @@ PNO_EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int fl
     return interpose_end_int(socket, done > 0 ? (int)done : (int)result);
 }
 
+/* MSG_FASTOPEN on a socket that has yet to connect. @return whether that was the call. */
+static bool send_opens(int fd, const struct iovec *vector, size_t count, int flags,
+                       const struct sockaddr *address, socklen_t length, ssize_t *result)
+{
+    struct socket *socket = (flags & MSG_FASTOPEN) != 0 ? interpose_socket(fd) : NULL;
+    if (socket == NULL)
+        return false;
+    bool kernel;
+    *result = socket_send_fast(socket, fd, vector, count, flags, address, length, &kernel);
+    epoll_socket_moved(socket);
+    if (kernel)
+        file_put(&socket->file);
+    else
+        *result = interpose_end(socket, *result);
+    return !kernel;
+}
+
 PNO_EXPORT ssize_t send(int fd, const void *buffer, size_t count, int flags)
 {
     struct socket *socket = interpose_offloaded(fd);
@@ -355,6 +373,10 @@ PNO_EXPORT ssize_t send(int fd, const void *buffer, size_t count, int flags)
 PNO_EXPORT ssize_t sendto(int fd, const void *buffer, size_t count, int flags,
                           const struct sockaddr *address, socklen_t length)
 {
+    const struct iovec vector = {(void *)(uintptr_t)buffer, clamp(count)};
+    ssize_t opened;
+    if (send_opens(fd, &vector, 1, flags, address, length, &opened))
+        return opened;
     struct socket *socket = interpose_offloaded(fd);
     if (socket == NULL)
         return REAL(sendto)(fd, buffer, count, flags, address, length);
@@ -367,6 +389,11 @@ PNO_EXPORT ssize_t sendto(int fd, const void *buffer, size_t count, int flags,
 
 PNO_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
+    ssize_t opened;
+    if ((flags & MSG_FASTOPEN) != 0 && !user_memory_is_bad(message) &&
+        send_opens(fd, message->msg_iov, message->msg_iovlen, flags, message->msg_name,
+                   message->msg_namelen, &opened))
+        return opened;
     struct socket *socket = interpose_offloaded(fd);
     if (socket == NULL)
         return send_passing(fd, message, flags);

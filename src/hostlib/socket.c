@@ -194,7 +194,7 @@ static uint32_t compute_readiness(const struct socket *socket)
     case SOCKET_BOUND:
         return mask | EPOLLOUT | EPOLLWRNORM | EPOLLHUP;
     case SOCKET_CONNECTING:
-        return mask;
+        return socket->syn_held ? mask | EPOLLOUT | EPOLLWRNORM : mask;
     case SOCKET_CONNECTED:
     case SOCKET_CLOSED:
         break;

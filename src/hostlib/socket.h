@@ -50,6 +50,7 @@ struct socket_options {
     uint64_t send_timeout_ns;
     int32_t receive_low_water;
     bool reuse_address, reuse_port, v6only, oob_inline;
+    bool fast_open_connect; /**< TCP_FASTOPEN_CONNECT */
 };
 
 /**
@@ -88,6 +89,7 @@ struct socket {
     _Atomic bool lingers; /**< close() waits for acknowledgements */
     bool detached; /**< closed by the application; lives on until its chunks are acknowledged */
     bool connect_reported; /**< a connect() has returned the outcome */
+    bool syn_held;         /**< TCP_FASTOPEN_CONNECT: the first write lets the SYN go */
     bool connect_asked;    /**< the engine has not yet answered LINK_OP_CONNECT */
     uint8_t core;
     enum socket_state state;
@@ -99,6 +101,7 @@ struct socket {
     struct socket_block *block;
     struct receive_queue receive;
     uint64_t send_limit;    /**< bytes that may be outstanding */
+    uint32_t syn_room;      /**< while the SYN is held: bytes that it takes */
     uint64_t fin_offset;    /**< valid with peer_fin */
     uint64_t urgent_offset; /**< stream offset after the urgent byte, 0: none */
 
@@ -256,6 +259,15 @@ int socket_accept(struct socket *socket, int fd, struct sockaddr *address, sockl
                   int flags);
 int socket_connect(struct socket *socket, int fd, const struct sockaddr *address, socklen_t length);
 
+/** connect() as sendto() with MSG_FASTOPEN does it, up to the held SYN.
+    @param more  the application has bytes to send after the SYN's.
+    @return 0: the engine connects; 1: the socket is the kernel's; negative errno. */
+int socket_connect_fast(struct socket *socket, int fd, const struct sockaddr *address,
+                        socklen_t length, bool more);
+
+/** What connect() returns on a socket that connects; waits, unless that is not wanted. */
+int socket_connect_outcome(struct socket *socket, int while_going_on, bool nonblocking);
+
 /** LINK_EVENT_ACCEPT: queue the connection on the listener. */
 void socket_accept_arrived(struct socket *listener, unsigned core,
                            const struct link_descriptor *descriptor);
@@ -280,6 +292,16 @@ int socket_is_at_mark(struct socket *socket);
 
 /** Tell the engine what was read. Lock held. */
 void socket_tell_consumed(struct socket *socket);
+
+/** A write that opens the connection (MSG_FASTOPEN), or lets a held SYN go: Linux's
+    tcp_sendmsg_fastopen(). address: where to; NULL: connect() has said.
+    @param kernel  set when the socket is the kernel's: nothing was done. */
+ssize_t socket_send_fast(struct socket *socket, int fd, const struct iovec *vector, size_t count,
+                         int flags, const struct sockaddr *address, socklen_t length, bool *kernel);
+
+/** Give the held SYN up to syn_room bytes and let it go.
+    @return how many it took; negative errno. */
+ssize_t socket_send_syn(struct socket *socket, const struct iovec *vector, size_t count, bool more);
 
 /** Linux's tcp_sendmsg(); raises SIGPIPE as it does. */
 ssize_t socket_send(struct socket *socket, const struct iovec *vector, size_t count, int flags);

@@ -9,13 +9,6 @@
 #include "hostlib/socket.h"
 #include "hostlib/user_memory.h"
 
-static int connect_kernel(struct socket *socket, int fd, const struct sockaddr *address,
-                          socklen_t length)
-{
-    socket->state = SOCKET_KERNEL;
-    return REAL(connect)(fd, address, length) < 0 ? -errno : 0;
-}
-
 static void let_go(struct socket *socket, uint8_t flags)
 {
     struct link_descriptor operation = socket_operation(socket, LINK_OP_CLOSE);
@@ -37,6 +30,7 @@ static void become_fresh(struct socket *socket, uint8_t flags)
     socket->urgent_offset = 0;
     socket->error = 0;
     socket->connect_reported = false;
+    socket->syn_held = false;
     socket->state = SOCKET_FRESH;
     socket->local.address = (struct ip_address){0}; /* the port is told yet, as Linux does */
     socket->remote = (struct ip_endpoint){0};
@@ -44,7 +38,7 @@ static void become_fresh(struct socket *socket, uint8_t flags)
 }
 
 /* The engine answers at once with the local endpoint, or with what Linux's connect() would say. */
-static int start(struct socket *socket, const struct ip_endpoint *remote)
+static int start(struct socket *socket, const struct ip_endpoint *remote, uint8_t flags)
 {
     struct link_descriptor operation = socket_operation(socket, LINK_OP_CONNECT);
     struct link_descriptor answer;
@@ -62,6 +56,7 @@ static int start(struct socket *socket, const struct ip_endpoint *remote)
     socket_unlock(socket);
     operation.endpoints.remote = remote->address;
     operation.endpoints.remote_port = remote->port;
+    operation.flags = flags;
     if (socket->is_v6)
         operation.flags |= LINK_FLAG_IPV6;
     int error = engine_link_call(socket->link, socket->core, &operation, &answer);
@@ -73,6 +68,9 @@ static int start(struct socket *socket, const struct ip_endpoint *remote)
     } else if (socket->state != SOCKET_FRESH) {
         socket->local.address = answer.endpoints.local;
         socket->local.port = answer.endpoints.local_port;
+        socket->syn_room = answer.endpoints.accept_slot;
+        socket->syn_held = socket->syn_room > 0;
+        socket_changed(socket, socket->syn_held ? EPOLLOUT | EPOLLWRNORM : 0);
     }
     socket_unlock(socket);
     return error;
@@ -102,9 +100,9 @@ static int outcome(struct socket *socket, int while_going_on)
     return result;
 }
 
-static int wait_for_outcome(struct socket *socket, int while_going_on)
+int socket_connect_outcome(struct socket *socket, int while_going_on, bool nonblocking)
 {
-    if (atomic_load_explicit(&socket->nonblocking, memory_order_relaxed)) {
+    if (nonblocking) {
         engine_link_poll(socket->link);
         return outcome(socket, while_going_on);
     }
@@ -114,6 +112,12 @@ static int wait_for_outcome(struct socket *socket, int while_going_on)
     if (result == -EINTR)
         return result;
     return outcome(socket, while_going_on);
+}
+
+static int wait_for_outcome(struct socket *socket, int while_going_on)
+{
+    return socket_connect_outcome(socket, while_going_on,
+                                  atomic_load_explicit(&socket->nonblocking, memory_order_relaxed));
 }
 
 /* connect(AF_UNSPEC): Linux's tcp_disconnect(). */
@@ -151,17 +155,17 @@ static void become_loopback_if_any(struct ip_address *address)
     address->bytes[15] = 1;
 }
 
-static int connect_first(struct socket *socket, int fd, const struct sockaddr *address,
-                         socklen_t length)
+/* @return 0: the engine connects; 1: the socket is not the engine's, and notes say why; negative
+   errno. */
+static int connect_engine(struct socket *socket, int fd, const struct sockaddr *address,
+                          socklen_t length, uint8_t flags)
 {
     struct ip_endpoint remote;
     bool bound_to_engine = socket->state == SOCKET_BOUND && !socket->also_kernel;
     int error = socket_endpoint_parse(address, length, socket->is_v6, &remote);
     if (error < 0) {
         /* No address at all: the kernel says what is wrong with it, and nothing is decided. */
-        if (bound_to_engine)
-            return error;
-        return REAL(connect)(fd, address, length) < 0 ? -errno : 0;
+        return bound_to_engine ? error : 1;
     }
     become_loopback_if_any(&remote.address);
     if (socket->is_v6 && ip_address_is_v4(&remote.address)) {
@@ -172,22 +176,45 @@ static int connect_first(struct socket *socket, int fd, const struct sockaddr *a
     struct policy_reason reason;
     struct engine_link *link = policy_for_connect(socket->link, bound_to_engine, &remote, &reason);
     if (link != NULL) {
+        if ((flags & LINK_FLAG_FAST_OPEN) && !link->hello.fast_open) {
+            if (!socket->options.fast_open_connect)
+                return -EOPNOTSUPP;
+            flags = 0;
+        }
         error = socket_take_slot(socket, link);
-        if (error == 0)
-            error = start(socket, &remote);
-        if (error < 0)
-            return error;
-        /* Linux never knows the outcome before it returns from a connect that may not wait. */
-        return atomic_load_explicit(&socket->nonblocking, memory_order_relaxed)
-                   ? -EINPROGRESS
-                   : wait_for_outcome(socket, -EINPROGRESS);
+        return error == 0 ? start(socket, &remote, flags) : error;
     }
     if (bound_to_engine)
         return -ENETUNREACH;
     if (socket->link != NULL)
         let_go(socket, 0);
     notes_set(fd, reason.reason, reason.rule);
-    return connect_kernel(socket, fd, address, length);
+    socket->state = SOCKET_KERNEL;
+    return 1;
+}
+
+static int connect_first(struct socket *socket, int fd, const struct sockaddr *address,
+                         socklen_t length)
+{
+    uint8_t flags = socket->options.fast_open_connect ? LINK_FLAG_FAST_OPEN : 0;
+    int result = connect_engine(socket, fd, address, length, flags);
+    if (result < 0)
+        return result;
+    if (result > 0)
+        return REAL(connect)(fd, address, length) < 0 ? -errno : 0;
+    if (socket->syn_held)
+        return 0; /* TCP_FASTOPEN_CONNECT: the first write sends the SYN */
+    /* Linux never knows the outcome before it returns from a connect that may not wait. */
+    return atomic_load_explicit(&socket->nonblocking, memory_order_relaxed)
+               ? -EINPROGRESS
+               : wait_for_outcome(socket, -EINPROGRESS);
+}
+
+int socket_connect_fast(struct socket *socket, int fd, const struct sockaddr *address,
+                        socklen_t length, bool more)
+{
+    return connect_engine(socket, fd, address, length,
+                          (uint8_t)(LINK_FLAG_FAST_OPEN | (more ? LINK_FLAG_MORE : 0)));
 }
 
 int socket_connect(struct socket *socket, int fd, const struct sockaddr *address, socklen_t length)
@@ -205,7 +232,7 @@ int socket_connect(struct socket *socket, int fd, const struct sockaddr *address
     case SOCKET_LISTENING:
         return -EISCONN;
     case SOCKET_CONNECTING:
-        return wait_for_outcome(socket, -EALREADY);
+        return socket->syn_held ? -EISCONN : wait_for_outcome(socket, -EALREADY);
     case SOCKET_CONNECTED:
     case SOCKET_CLOSED:
         break;

@@ -44,6 +44,8 @@ static const struct known_option known_options[] = {
     {IPPROTO_TCP, TCP_WINDOW_CLAMP, LINK_OPTION_WINDOW_CLAMP, false, 0, 0, false},
     {IPPROTO_TCP, TCP_NOTSENT_LOWAT, LINK_OPTION_NOTSENT_LOWAT, false, 0, 0, false},
     {IPPROTO_TCP, TCP_DEFER_ACCEPT, LINK_OPTION_DEFER_ACCEPT_S, false, 0, 0, false},
+    {IPPROTO_TCP, TCP_FASTOPEN, LINK_OPTION_FAST_OPEN, false, 0, 0, false},
+    {IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, LINK_OPTION_FAST_OPEN_NO_COOKIE, false, 0, 0, false},
     {IPPROTO_IP, IP_TOS, LINK_OPTION_TOS, false, 0, 0, false},
     {IPPROTO_IPV6, IPV6_TCLASS, LINK_OPTION_TOS, false, 0, 0, false},
     {IPPROTO_IP, IP_TTL, LINK_OPTION_TTL, false, 0, 0, false},
@@ -277,6 +279,10 @@ int socket_setsockopt(struct socket *socket, int fd, int level, int name, const 
         socket_note_v6only(socket, fd);
     } else if (level == IPPROTO_TCP && name == TCP_CONGESTION) {
         (void)set_congestion(socket, value, length);
+    } else if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT) {
+        int32_t number;
+        memcpy(&number, value, sizeof(number));
+        socket->options.fast_open_connect = number != 0;
     }
     return 0;
 }

@@ -190,8 +190,33 @@ static ssize_t send_all(struct socket *socket, struct source *source, size_t wan
     return result;
 }
 
+ssize_t socket_send_syn(struct socket *socket, const struct iovec *vector, size_t count, bool more)
+{
+    struct source source = {.vector = vector, .fd = -1};
+    struct link_descriptor operation;
+    size_t wanted = 0;
+    for (size_t i = 0; i < count; i++)
+        wanted += vector[i].iov_len;
+    socket_lock(socket);
+    more = more && wanted > socket->syn_room;
+    if (wanted > socket->syn_room)
+        wanted = socket->syn_room;
+    ssize_t taken = wanted > 0 ? accept_bytes(socket, &source, wanted, 0) : 0;
+    socket->syn_held = false;
+    operation = socket_operation(socket, LINK_OP_SEND);
+    operation.flags = (uint8_t)(LINK_FLAG_FAST_OPEN | (more ? LINK_FLAG_MORE : 0));
+    socket_push(socket, &operation);
+    socket_changed(socket, 0);
+    socket_unlock(socket);
+    return taken;
+}
+
 ssize_t socket_send(struct socket *socket, const struct iovec *vector, size_t count, int flags)
 {
+    if (socket->syn_held) {
+        bool kernel;
+        return socket_send_fast(socket, -1, vector, count, flags, NULL, 0, &kernel);
+    }
     struct source source = {.vector = vector, .fd = -1};
     size_t wanted = 0;
     for (size_t i = 0; i < count; i++)
@@ -223,6 +248,8 @@ static ssize_t pipe_bytes(int fd, bool nonblocking)
 ssize_t socket_send_from_fd(struct socket *socket, int in_fd, off_t *offset, size_t count,
                             int flags, bool wait_for_pipe)
 {
+    if (socket->syn_held)
+        (void)socket_send_syn(socket, NULL, 0, true);
     struct source source = {.fd = in_fd, .offset = offset};
     struct stat status;
     if (fstat(in_fd, &status) < 0)

@@ -34,7 +34,7 @@
 #include "base/ip_address.h"
 
 /** Changes with every incompatible change of this file; a mismatch is refused in the hello. */
-#define LINK_ABI_VERSION 3
+#define LINK_ABI_VERSION 4
 
 #define LINK_CORES_MAX     8  /**< engine cores that one tenant can talk to */
 #define LINK_CHANNELS_MAX  64 /**< channels (threads with rings of their own) per process */
@@ -149,6 +149,12 @@ enum link_flag {
     LINK_FLAG_IPV6 = 1 << 5,      /**< BIND/CONNECT: the application's socket is AF_INET6 */
     LINK_FLAG_MORE = 1 << 6,      /**< SEND: more follows soon (MSG_MORE, TCP_CORK) */
     LINK_FLAG_URGENT = 1 << 7,    /**< SEND: the last byte is urgent (MSG_OOB) */
+    /**
+     * CONNECT: with TCP Fast Open (RFC 7413). If the SYN may carry data it is held, and the reply's
+     * accept_slot tells how many bytes it takes; SEND: the held SYN goes, with what was sent so far
+     * (which may be nothing: length 0). MORE in either: the application has more to send.
+     */
+    LINK_FLAG_FAST_OPEN = 1 << 2,
 };
 
 /** What LINK_OP_SET_OPTION sets; values in the units given. */
@@ -173,6 +179,8 @@ enum link_option {
     LINK_OPTION_TOS,             /**< IP_TOS / IPV6_TCLASS, 0..255 */
     LINK_OPTION_TTL,             /**< IP_TTL / IPV6_UNICAST_HOPS, 1..255 */
     LINK_OPTION_MAX_PACING_RATE, /**< SO_MAX_PACING_RATE, bytes/s; -1 = none */
+    LINK_OPTION_FAST_OPEN,       /**< TCP_FASTOPEN on a listener: its queue; 0 = off */
+    LINK_OPTION_FAST_OPEN_NO_COOKIE, /**< TCP_FASTOPEN_NO_COOKIE, 0 or 1 */
     LINK_OPTION_COUNT
 };
 
@@ -222,7 +230,8 @@ struct link_descriptor {
             struct ip_address remote;
             uint16_t local_port;
             uint16_t remote_port;
-            uint32_t accept_slot; /**< ACCEPT: the new connection's slot */
+            uint32_t accept_slot; /**< ACCEPT: the new connection's slot; REPLY to CONNECT: bytes
+                                       that the held SYN takes, 0: it is not held */
         } endpoints;
         struct {
             int64_t value;   /**< SET_OPTION: the value; LISTEN: backlog; ACCEPTED: listener */
@@ -357,6 +366,7 @@ struct link_hello_reply {
     uint32_t address_count;
     uint32_t gateway_v4; /**< 1: any IPv4 destination can be reached */
     uint32_t gateway_v6;
+    uint32_t fast_open; /**< active fast open is on */
     struct link_prefix addresses[LINK_ADDRESSES_MAX];
 };
 

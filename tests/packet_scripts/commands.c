@@ -44,9 +44,7 @@ static bool sysctl_changes_nothing(const char *name, const char *value)
         "net.ipv4.tcp_workaround_signed_windows",
         "net.ipv4.tcp_syn_linear_timeouts",
         "net.ipv4.tcp_rto_min_us",
-        "net.ipv4.tcp_mtu_probing",
         "net.ipv4.tcp_max_syn_backlog",
-        "net.ipv4.tcp_base_mss",
         "net.ipv4.tcp_tw_reuse",
         "net.ipv4.tcp_stdurg",
         "net.ipv4.tcp_abort_on_overflow",
@@ -148,12 +146,17 @@ static bool parse_fast_open_keys(const char *value, struct tcp_defaults *tcp)
     return count > 0;
 }
 
-static bool set_fast_open(const char *name, const char *value, struct tcp_defaults *tcp)
+/** Fast open and path MTU probing. */
+static bool set_opening(const char *name, const char *value, struct tcp_defaults *tcp)
 {
     if (strcmp(name, "net.ipv4.tcp_fastopen") == 0)
         tcp->fast_open = (uint16_t)strtoul(value, NULL, 0);
     else if (strcmp(name, "net.ipv4.tcp_fastopen_blackhole_timeout_sec") == 0)
         tcp->fast_open_black_hole_ns = (uint64_t)atoll(value) * NS_PER_S;
+    else if (strcmp(name, "net.ipv4.tcp_mtu_probing") == 0)
+        tcp->mtu_probing = (uint8_t)atoi(value);
+    else if (strcmp(name, "net.ipv4.tcp_base_mss") == 0)
+        tcp->mtu_probe_base = (uint16_t)atoi(value);
     else if (strcmp(name, "net.ipv4.tcp_fastopen_key") == 0)
         return parse_fast_open_keys(value, tcp);
     else
@@ -174,8 +177,7 @@ static bool change_sysctl(struct machine *machine, const char *name, const char 
         machine->notsent_lowat = (uint32_t)strtoull(value, NULL, 0);
         return true;
     }
-    if (set_flag(name, value, tcp) || set_count(name, value, tcp) ||
-        set_fast_open(name, value, tcp))
+    if (set_flag(name, value, tcp) || set_count(name, value, tcp) || set_opening(name, value, tcp))
         return true;
     if (strcmp(name, "net.ipv4.tcp_rmem") == 0)
         set_buffer_sizes(value, &tcp->receive_buffer_initial, &tcp->receive_buffer_max);

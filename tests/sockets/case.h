@@ -46,6 +46,7 @@ extern const struct socket_case cases_wrong[];
 extern const struct socket_case cases_flags[];
 extern const struct socket_case cases_epoll[];
 extern const struct socket_case cases_waiting[];
+extern const struct socket_case cases_fast_open[];
 extern const struct socket_case cases_files[];
 extern const struct socket_case cases_threads[];
 extern const struct socket_case cases_exec[];

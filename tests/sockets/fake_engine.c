@@ -621,6 +621,7 @@ static bool greet(struct process *process)
     answer.slots = SLOTS;
     answer.host_slots = HOST_SLOTS;
     answer.send_buffer_initial = SEND_BUFFER;
+    answer.fast_open = 1;
     add_address(&answer, (const uint8_t[]){10, 99, 0, 1}, NULL);
     add_address(&answer, NULL, (const uint8_t[16]){0xfd, 0x99, [15] = 1});
     int descriptors[] = {tenant->arena_fd, tenant->window_fd, tenant->doorbell_fd};

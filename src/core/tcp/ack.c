@@ -2,6 +2,7 @@
 
 #include "core/tcp/congestion.h"
 #include "core/tcp/delivery.h"
+#include "core/tcp/mtu_probe.h"
 #include "core/tcp/output.h"
 #include "core/tcp/receive.h"
 #include "core/tcp/recovery.h"
@@ -91,6 +92,8 @@ static void advance(struct stack *stack, struct tcp_connection *connection, uint
     facts->timer_restart = true;
     tcp_sent_delivered(stack, connection, prior_una, ack, facts);
     hot->snd_una = ack;
+    if (connection->mtu_probe.size != 0)
+        tcp_mtu_probe_acked(stack, connection);
     hot->dup_acks = 0;
     facts->delivered = facts->acked - (uint32_t)tcp_scoreboard_advance(stack, connection);
     connection->congestion.retransmits = 0;

@@ -7,6 +7,7 @@
 #include "core/tcp/ecn.h"
 #include "core/tcp/fast_open.h"
 #include "core/tcp/keepalive.h"
+#include "core/tcp/mtu_probe.h"
 #include "core/tcp/output.h"
 #include "core/tcp/receive.h"
 #include "core/tcp/rto.h"
@@ -95,6 +96,7 @@ void tcp_transfer_begin(struct stack *stack, struct tcp_connection *connection, 
     struct tcp_hot *hot = &connection->hot;
     hot->snd_una = una;
     connection->recovery.recover = hot->snd_una - 1;
+    tcp_mtu_probe_init(stack, connection, now_ns);
     tcp_mss_update(connection);
     tcp_cwnd_init(stack, connection, now_ns);
     tcp_window_established(connection, now_ns);

@@ -319,6 +319,15 @@ struct tcp_statistics {
 
 struct tcp_pacing;
 
+/** Path MTU by probing (mtu_probe.h); IP bytes per packet. */
+struct tcp_mtu_probe {
+    uint16_t low, high; /**< passes; may pass */
+    uint16_t size;      /**< of the probe in flight; 0: none */
+    bool enabled;
+    seq_t start;      /**< where the probe begins */
+    uint32_t since_s; /**< when the search began */
+};
+
 /** Fast open (fast_open.h). */
 struct tcp_fast_open_state {
     bool wanted : 1;       /**< client: the first SYN has the option, or data */
@@ -353,6 +362,7 @@ struct tcp_connection {
     bool read_shut : 1;
     bool fin_after_handshake : 1; /**< shut down or closed in SYN_RECEIVED */
     struct tcp_fast_open_state fast_open;
+    struct tcp_mtu_probe mtu_probe;
     uint16_t error;          /**< errno, positive */
     uint16_t soft_error;     /**< what ICMP said meanwhile */
     uint32_t held_events;    /**< while unannounced */

@@ -109,6 +109,8 @@ bool tcp_fast_open_begin(struct stack *stack, struct tcp_connection *connection,
 {
     const struct tcp_fast_open_entry *entry = find_entry(stack, connection);
     struct tcp_fast_open_state *state = &connection->fast_open;
+    if (!(defaults_of(stack)->fast_open & TCP_FAST_OPEN_CLIENT))
+        return false;
     state->wanted = true;
     if (is_pausing(stack, connection, now_ns)) {
         state->wanted = false;

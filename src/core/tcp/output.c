@@ -4,6 +4,7 @@
 #include "core/tcp/delivery.h"
 #include "core/tcp/ecn.h"
 #include "core/tcp/fast_open.h"
+#include "core/tcp/mtu_probe.h"
 #include "core/tcp/options.h"
 #include "core/tcp/pacing.h"
 #include "core/tcp/receive.h"
@@ -332,6 +333,21 @@ static bool held_back(const struct emission *e)
     return false;
 }
 
+/** One segment that is larger than the rest (RFC 4821 §7). */
+static bool emit_mtu_probe(const struct emission *e, uint32_t pipe)
+{
+    struct tcp_connection *connection = e->connection;
+    struct emission probe = *e;
+    uint64_t start = connection->hot.snd_nxt;
+    probe.mss = tcp_mtu_probe_due(e->stack, connection, pipe, e->now_ns);
+    if (probe.mss == 0 || sack_option_bytes(connection) > 0)
+        return false;
+    finish_data(&probe, start, start + probe.mss);
+    sent_new(&probe, start + probe.mss, probe.mss, pipe);
+    tcp_mtu_probe_sent(e->stack, connection, start);
+    return true;
+}
+
 static bool emit_new(const struct emission *e, bool ignore_cwnd)
 {
     struct tcp_connection *connection = e->connection;
@@ -341,6 +357,8 @@ static bool emit_new(const struct emission *e, bool ignore_cwnd)
     if (available == 0 && !fin)
         return false;
     uint32_t pipe = tcp_pipe(connection);
+    if (connection->mtu_probe.enabled && !ignore_cwnd && emit_mtu_probe(e, pipe))
+        return true;
     uint32_t cwnd_free = hot->cwnd > pipe ? hot->cwnd - pipe : 0;
     if (ignore_cwnd || (pipe == 0 && cwnd_free < e->mss))
         cwnd_free = e->mss;

@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "core/tcp/fast_open.h"
+#include "core/tcp/mtu_probe.h"
 #include "core/tcp/output.h"
 #include "core/tcp/recovery.h"
 #include "core/tcp/state.h"
@@ -37,6 +38,9 @@ uint32_t tcp_path_mss(const struct tcp_connection *connection)
 void tcp_mss_update(struct tcp_connection *connection)
 {
     uint32_t mss = tcp_path_mss(connection);
+    if (connection->mtu_probe.enabled &&
+        payload_of_mtu(connection, connection->mtu_probe.low) < mss)
+        mss = payload_of_mtu(connection, connection->mtu_probe.low);
     if (connection->peer_mss < mss)
         mss = connection->peer_mss;
     if (mss < TCP_MSS_MIN)
@@ -55,6 +59,7 @@ static void packet_too_big(struct stack *stack, struct tcp_connection *connectio
     if (mtu == 0 || mtu >= connection->path_mtu)
         return;
     connection->path_mtu = mtu;
+    tcp_mtu_probe_limit(connection, mtu);
     if (connection->hot.state == TCP_STATE_SYN_SENT) {
         /* A SYN with data: once more, plain, and the peer is to send no larger ones either. */
         if (!connection->fast_open.data_sent || connection->hot.syn_due)

@@ -2,6 +2,7 @@
 
 #include "core/tcp/congestion.h"
 #include "core/tcp/delivery.h"
+#include "core/tcp/mtu_probe.h"
 #include "core/tcp/output.h"
 #include "core/tcp/rack.h"
 #include "core/tcp/scoreboard.h"
@@ -124,6 +125,14 @@ static void open_enter(struct tcp_connection *connection)
 
 static void recovery_enter(struct tcp_connection *connection, bool congestion_echo)
 {
+    if (!congestion_echo && !is_reducing(connection) && tcp_mtu_probe_failed(connection)) {
+        /* The probe was too large: repaired, but no sign of congestion (RFC 4821 §7.5). */
+        tcp_undo_forget(connection);
+        connection->hot.ca_state = TCP_CA_LOSS;
+        connection->recovery.recover = connection->hot.snd_nxt;
+        connection->recovery.frto = connection->recovery.frto_new = false;
+        return;
+    }
     tcp_undo_begin(connection);
     if (is_reducing(connection)) {
         connection->recovery.prior_ssthresh = 0;

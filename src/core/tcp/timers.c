@@ -7,6 +7,7 @@
 #include "core/tcp/fast_open.h"
 #include "core/tcp/keepalive.h"
 #include "core/tcp/listener.h"
+#include "core/tcp/mtu_probe.h"
 #include "core/tcp/output.h"
 #include "core/tcp/pacing.h"
 #include "core/tcp/recovery.h"
@@ -15,6 +16,9 @@
 
 /** Slack for the tail probe besides two round trips: Linux's TCP_TIMEOUT_MIN. */
 #define TAIL_PROBE_SLACK_NS (8 * NS_PER_MS)
+
+/** Timeouts without progress that make a black hole likely: Linux's tcp_retries1. */
+#define BLACK_HOLE_TIMEOUTS 3
 
 static uint64_t earliest(const struct tcp_connection *connection)
 {
@@ -192,6 +196,9 @@ static void retransmit_expired(struct stack *stack, struct tcp_connection *conne
         return;
     }
     stack_counters(stack)->rto_expirations++;
+    tcp_mtu_probe_give_up(connection);
+    if (congestion->retransmits >= BLACK_HOLE_TIMEOUTS)
+        (void)tcp_mtu_black_hole(stack, connection, now_ns);
     tcp_recovery_timeout(stack, connection, now_ns);
     if (congestion->retransmit_began_ns == 0)
         congestion->retransmit_began_ns = now_ns;

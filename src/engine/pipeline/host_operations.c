@@ -22,8 +22,8 @@
 
 /* ---- Replies -------------------------------------------------------------------------------- */
 
-static void reply(struct channel_core *channel, const struct link_descriptor *request, int error,
-                  const struct ip_endpoint *local)
+static void reply_with_room(struct channel_core *channel, const struct link_descriptor *request,
+                            int error, const struct ip_endpoint *local, uint32_t room)
 {
     struct link_descriptor answer = {
         .type = LINK_EVENT_REPLY,
@@ -34,8 +34,15 @@ static void reply(struct channel_core *channel, const struct link_descriptor *re
     if (local != NULL) {
         answer.endpoints.local = local->address;
         answer.endpoints.local_port = local->port;
+        answer.endpoints.accept_slot = room;
     }
     notify_reply(channel, &answer);
+}
+
+static void reply(struct channel_core *channel, const struct link_descriptor *request, int error,
+                  const struct ip_endpoint *local)
+{
+    reply_with_room(channel, request, error, local, 0);
 }
 
 static void garbage(struct channel_core *channel)
@@ -188,6 +195,8 @@ static int listen_here(struct engine_socket *socket, struct accept_counter *coun
     socket->accept_counter = counter;
     *tcp_listener_options(socket->listener) = setup->options;
     tcp_listener_set_defer_accept(socket->listener, setup->defer_accept_ns);
+    if (setup->fast_open > 0)
+        tcp_listener_set_fast_open(socket->listener, setup->fast_open);
     return 0;
 }
 
@@ -238,6 +247,8 @@ static int connect_socket(struct engine_socket *socket, const struct link_descri
         .remote = {descriptor->endpoints.remote, descriptor->endpoints.remote_port},
         .reuse_address = (setup->bind_flags & LINK_FLAG_REUSEADDR) != 0,
         .options = &setup->options,
+        .fast_open = (descriptor->flags & LINK_FLAG_FAST_OPEN) != 0,
+        .more = (descriptor->flags & LINK_FLAG_MORE) != 0,
         .user = socket,
     };
     if (socket->kind == SOCKET_BOUND)
@@ -264,7 +275,9 @@ static void apply_connect(struct channel_core *channel, const struct link_descri
     struct engine_socket *socket = find_or_create(channel, descriptor);
     int result = socket != NULL ? connect_socket(socket, descriptor) : -ENOBUFS;
     if (descriptor->request_id != 0) {
-        reply(channel, descriptor, result, result == 0 ? &socket->local : NULL);
+        const struct engine_core *core = channel->tenant->core;
+        uint32_t room = result == 0 ? tcp_fast_open_room(core->stack, socket->connection) : 0;
+        reply_with_room(channel, descriptor, result, result == 0 ? &socket->local : NULL, room);
     } else if (socket == NULL) {
         garbage(channel);
     } else if (result != 0 && result != -EISCONN) {
@@ -289,6 +302,13 @@ static void apply_send(struct channel_core *channel, struct engine_socket *socke
 {
     struct engine_core *core = channel->tenant->core;
     uint64_t bytes = descriptor->data.length;
+    bool opens = (descriptor->flags & LINK_FLAG_FAST_OPEN) != 0;
+    bool more = (descriptor->flags & LINK_FLAG_MORE) != 0;
+    if (opens && bytes == 0) {
+        if (socket->connection != NULL)
+            tcp_fast_open_go(core->stack, socket->connection, more);
+        return;
+    }
     if (bytes == 0 || bytes > SEND_BYTES_MAX ||
         descriptor->data.stream_offset > UINT64_MAX - SEND_BYTES_MAX ||
         !in_host_region(channel->tenant, descriptor->data.arena_offset, bytes)) {
@@ -310,10 +330,11 @@ static void apply_send(struct channel_core *channel, struct engine_socket *socke
     }
     if (grown == 0)
         return;
-    bool more = (descriptor->flags & LINK_FLAG_MORE) != 0;
     if (tcp_send(core->stack, socket->connection, (uint64_t)grown, more, core->now_ns) == 0 &&
         (descriptor->flags & LINK_FLAG_URGENT) != 0)
         tcp_send_urgent(core->stack, socket->connection, core->now_ns);
+    if (opens)
+        tcp_fast_open_go(core->stack, socket->connection, more);
     socket_shutdown_if_due(socket);
 }
 

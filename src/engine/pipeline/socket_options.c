@@ -41,6 +41,8 @@ static const struct option_range ranges[LINK_OPTION_COUNT] = {
     [LINK_OPTION_DEFER_ACCEPT_S] = {0, INT32_MAX},
     [LINK_OPTION_TOS] = {0, 255},
     [LINK_OPTION_TTL] = {1, 255},
+    [LINK_OPTION_FAST_OPEN] = {0, INT32_MAX},
+    [LINK_OPTION_FAST_OPEN_NO_COOKIE] = {0, 1},
     [LINK_OPTION_MAX_PACING_RATE] = {-1, INT64_MAX},
 };
 
@@ -91,6 +93,9 @@ static void change(struct tcp_options_set *options, uint32_t option, uint64_t va
     case LINK_OPTION_MAXSEG:
         options->maxseg = (uint16_t)value;
         break;
+    case LINK_OPTION_FAST_OPEN_NO_COOKIE:
+        options->fast_open_no_cookie = value != 0;
+        break;
     case LINK_OPTION_QUICKACK:
         options->quickack = value != 0;
         break;
@@ -115,6 +120,15 @@ static void change(struct tcp_options_set *options, uint32_t option, uint64_t va
     }
 }
 
+static bool set_fast_open(struct engine_socket *socket, uint32_t queue)
+{
+    if (socket->listener != NULL)
+        tcp_listener_set_fast_open(socket->listener, queue);
+    else if (socket->setup != NULL)
+        socket->setup->fast_open = queue;
+    return true;
+}
+
 static bool set_defer_accept(struct engine_socket *socket, uint64_t value_s)
 {
     if (socket->listener != NULL)
@@ -132,6 +146,8 @@ bool socket_options_set(struct engine_socket *socket, uint32_t option, int64_t v
     /* TCP_NOTSENT_LOWAT is about when the application is told it may write: the host's business. */
     if (option == LINK_OPTION_NOTSENT_LOWAT)
         return true;
+    if (option == LINK_OPTION_FAST_OPEN)
+        return set_fast_open(socket, (uint32_t)value);
     if (option == LINK_OPTION_DEFER_ACCEPT_S)
         return set_defer_accept(socket, (uint64_t)value);
     /* Every window must fit what is kept free for it. */

@@ -77,6 +77,7 @@ static void fill(struct tcp_info *info, const struct tcp_connection_info *from)
     info->tcpi_snd_wscale = from->snd_wscale & 0xfu;
     info->tcpi_rcv_wscale = from->rcv_wscale & 0xfu;
     info->tcpi_delivery_rate_app_limited = from->app_limited;
+    info->tcpi_fastopen_client_fail = from->fast_open_failure & 3u;
     info->tcpi_snd_mss = from->snd_mss;
     info->tcpi_rcv_mss = from->rcv_mss;
     info->tcpi_advmss = from->advmss;
