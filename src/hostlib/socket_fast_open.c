@@ -70,11 +70,11 @@ ssize_t socket_send_fast(struct socket *socket, int fd, const struct iovec *vect
         if (taken < 0)
             return taken;
     }
-    if (socket->state == SOCKET_CONNECTING && nonblocking) {
-        if (!opens)
-            return -EALREADY;
+    /* Linux never knows the outcome before it returns from an attempt that may not wait. */
+    if (opens && nonblocking)
         return taken > 0 ? taken : -EINPROGRESS;
-    }
+    if (socket->state == SOCKET_CONNECTING && nonblocking)
+        return -EALREADY;
     if (!opens && socket->state == SOCKET_CONNECTED &&
         (socket->connect_reported || socket->is_accepted))
         return -EISCONN;
