@@ -323,9 +323,8 @@ struct tcp_pacing;
 struct tcp_mtu_probe {
     uint16_t low, high; /**< passes; may pass */
     uint16_t size;      /**< of the probe in flight; 0: none */
-    bool enabled;
-    seq_t start;      /**< where the probe begins */
-    uint32_t since_s; /**< when the search began */
+    uint16_t since_min; /**< when the search began, minutes modulo 2^16 */
+    seq_t start;        /**< where the probe begins */
 };
 
 /** Fast open (fast_open.h). */
@@ -353,6 +352,7 @@ struct tcp_connection {
     uint8_t state_timer;  /**< enum tcp_state_timer */
     uint8_t syn_timeouts; /**< SYN or SYN-ACK retransmissions so far */
     bool is_ipv6 : 1;
+    bool mtu_probing : 1; /**< mtu_probe is in use */
     bool passive : 1;     /**< came through a listener */
     bool unannounced : 1; /**< waits in the accept queue: events are held back */
     bool defer_acked : 1; /**< TCP_DEFER_ACCEPT: the handshake's ACK was there */
@@ -363,11 +363,13 @@ struct tcp_connection {
     bool fin_after_handshake : 1; /**< shut down or closed in SYN_RECEIVED */
     struct tcp_fast_open_state fast_open;
     struct tcp_mtu_probe mtu_probe;
-    uint16_t error;          /**< errno, positive */
-    uint16_t soft_error;     /**< what ICMP said meanwhile */
-    uint32_t held_events;    /**< while unannounced */
-    uint32_t established_ms; /**< when the handshake was done; before: when it began */
-    uint32_t fast_open_listener_id;
+    uint16_t error;       /**< errno, positive */
+    uint16_t soft_error;  /**< what ICMP said meanwhile */
+    uint32_t held_events; /**< while unannounced */
+    union {
+        uint32_t established_ms; /**< when the handshake was done; a client's, before: began */
+        uint32_t fast_open_listener_id; /**< while fast_open.pending */
+    };
     uint64_t state_deadline_ns;
     uint32_t send_buffer_initial; /**< auto-tuning's floor: the stack's, or what was reached … */
     uint32_t send_buffer_max;     /**< … and its limit */

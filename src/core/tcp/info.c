@@ -63,7 +63,8 @@ static void fill_times(const struct tcp_connection *connection, uint64_t now_ns,
     info->min_rtt_ns =
         congestion->min_rtt_us == UINT32_MAX ? 0 : congestion->min_rtt_us * NS_PER_US;
     info->rcv_rtt_ns = connection->receive.rtt_us * NS_PER_US;
-    uint64_t established_ns = connection->established_ms * NS_PER_MS;
+    bool pending = connection->fast_open.pending; /* no handshake done: no age */
+    uint64_t established_ns = pending ? now_ns : connection->established_ms * NS_PER_MS;
     /* As Linux, before any data the ages count from the handshake. */
     uint64_t sent_ns = congestion->last_sent_ns, received_ns = connection->receive.last_data_ns;
     info->last_data_sent_ns = age_ns(sent_ns ? sent_ns : established_ns, now_ns);

@@ -24,6 +24,11 @@ static uint32_t payload_of(const struct tcp_connection *connection, uint32_t mtu
     return mtu > taken ? mtu - taken : 0;
 }
 
+static uint16_t minutes(uint64_t now_ns)
+{
+    return (uint16_t)(now_ns / NS_PER_S / 60);
+}
+
 static uint16_t limit_of(const struct tcp_connection *connection)
 {
     uint32_t limit = connection->peer_mss + headers(connection);
@@ -34,10 +39,10 @@ void tcp_mtu_probe_init(struct stack *stack, struct tcp_connection *connection, 
 {
     const struct tcp_defaults *defaults = &stack_get_config(stack)->tcp;
     struct tcp_mtu_probe *probe = &connection->mtu_probe;
-    probe->enabled = defaults->mtu_probing == TCP_MTU_PROBING_ALWAYS;
+    connection->mtu_probing = defaults->mtu_probing == TCP_MTU_PROBING_ALWAYS;
     probe->low = (uint16_t)(defaults->mtu_probe_base + headers(connection));
     probe->high = limit_of(connection);
-    probe->since_s = (uint32_t)(now_ns / NS_PER_S);
+    probe->since_min = minutes(now_ns);
 }
 
 bool tcp_mtu_black_hole(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
@@ -46,9 +51,9 @@ bool tcp_mtu_black_hole(struct stack *stack, struct tcp_connection *connection, 
     uint16_t before = connection->hot.mss;
     if (stack_get_config(stack)->tcp.mtu_probing == TCP_MTU_PROBING_OFF)
         return false;
-    if (!probe->enabled) {
-        probe->enabled = true;
-        probe->since_s = (uint32_t)(now_ns / NS_PER_S);
+    if (!connection->mtu_probing) {
+        connection->mtu_probing = true;
+        probe->since_min = minutes(now_ns);
     } else {
         uint32_t half = (probe->low - headers(connection)) / 2;
         uint32_t base = stack_get_config(stack)->tcp.mtu_probe_base;
@@ -64,11 +69,11 @@ static void search_again_if_due(struct stack *stack, struct tcp_connection *conn
                                 uint64_t now_ns)
 {
     struct tcp_mtu_probe *probe = &connection->mtu_probe;
-    uint64_t since_ns = probe->since_s * NS_PER_S;
-    if (now_ns - since_ns < stack_get_config(stack)->tcp.mtu_probe_interval_ns)
+    uint64_t passed_min = (uint16_t)(minutes(now_ns) - probe->since_min);
+    if (passed_min * 60 * NS_PER_S < stack_get_config(stack)->tcp.mtu_probe_interval_ns)
         return;
     probe->high = limit_of(connection);
-    probe->since_s = (uint32_t)(now_ns / NS_PER_S);
+    probe->since_min = minutes(now_ns);
 }
 
 uint32_t tcp_mtu_probe_due(struct stack *stack, struct tcp_connection *connection, uint32_t pipe,
@@ -76,7 +81,7 @@ uint32_t tcp_mtu_probe_due(struct stack *stack, struct tcp_connection *connectio
 {
     const struct tcp_hot *hot = &connection->hot;
     struct tcp_mtu_probe *probe = &connection->mtu_probe;
-    if (!probe->enabled || probe->size != 0 || hot->ca_state != TCP_CA_OPEN ||
+    if (!connection->mtu_probing || probe->size != 0 || hot->ca_state != TCP_CA_OPEN ||
         hot->cwnd < WINDOW_SEGMENTS_MIN * (uint32_t)hot->mss ||
         hot->state == TCP_STATE_SYN_RECEIVED)
         return 0;

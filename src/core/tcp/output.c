@@ -357,7 +357,7 @@ static bool emit_new(const struct emission *e, bool ignore_cwnd)
     if (available == 0 && !fin)
         return false;
     uint32_t pipe = tcp_pipe(connection);
-    if (connection->mtu_probe.enabled && !ignore_cwnd && emit_mtu_probe(e, pipe))
+    if (connection->mtu_probing && !ignore_cwnd && emit_mtu_probe(e, pipe))
         return true;
     uint32_t cwnd_free = hot->cwnd > pipe ? hot->cwnd - pipe : 0;
     if (ignore_cwnd || (pipe == 0 && cwnd_free < e->mss))

@@ -38,8 +38,7 @@ uint32_t tcp_path_mss(const struct tcp_connection *connection)
 void tcp_mss_update(struct tcp_connection *connection)
 {
     uint32_t mss = tcp_path_mss(connection);
-    if (connection->mtu_probe.enabled &&
-        payload_of_mtu(connection, connection->mtu_probe.low) < mss)
+    if (connection->mtu_probing && payload_of_mtu(connection, connection->mtu_probe.low) < mss)
         mss = payload_of_mtu(connection, connection->mtu_probe.low);
     if (connection->peer_mss < mss)
         mss = connection->peer_mss;
