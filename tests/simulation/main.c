@@ -155,7 +155,7 @@ static const struct bottleneck_scenario *bottleneck_for(const struct arguments *
         return arguments->bottleneck;
     if (chance % SEEDS_PER_BOTTLENECK != 0)
         return NULL;
-    unsigned count = 0;
+    unsigned count = 1;
     while (bottleneck_scenario_by_number(count) != NULL)
         count++;
     return bottleneck_scenario_by_number((unsigned)(chance / SEEDS_PER_BOTTLENECK % count));

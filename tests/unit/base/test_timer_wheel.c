@@ -1,6 +1,9 @@
 #include "base/timer_wheel.h"
 #include "test_support.h"
 
+#include <stdlib.h>
+#include <time.h>
+
 #define TIMERS 200
 
 static struct timer_wheel wheel;
@@ -130,10 +133,48 @@ static void waiting_for_the_next_deadline_makes_progress(void **state)
     assert_int_equal(expired, TIMERS);
 }
 
+/** Nanoseconds of CPU time that one expiry and setting again costs, with so many waiting: what
+    pacing does for every burst. A million bursts a second in all, whoever they are of. */
+static double cost_ns(unsigned count)
+{
+    const unsigned operations = 400000;
+    const uint64_t interval_ns = count * NS_PER_US;
+    struct timer_wheel_entry *many = calloc(count, sizeof(*many));
+    assert_non_null(many);
+    timer_wheel_init(&wheel, 0);
+    for (unsigned i = 0; i < count; i++)
+        timer_wheel_set(&wheel, &many[i], (i * UINT64_C(7919)) % interval_ns);
+    uint64_t now_ns = 0;
+    unsigned done = 0;
+    clock_t start = clock();
+    while (done < operations) {
+        struct timer_wheel_entry *entry;
+        now_ns = timer_wheel_next_ns(&wheel);
+        while ((entry = timer_wheel_expire(&wheel, now_ns)) != NULL) {
+            timer_wheel_set(&wheel, entry, now_ns + interval_ns);
+            done++;
+        }
+    }
+    double cost = (double)(clock() - start) * 1e9 / CLOCKS_PER_SEC / done;
+    free(many);
+    return cost;
+}
+
+static void cost_does_not_grow_with_what_waits(void **state)
+{
+    (void)state;
+    double few = cost_ns(1000), lots = cost_ns(100000);
+    print_message("timer wheel: %.0f ns with 1, %.0f ns with 1,000, %.0f ns with 100,000 entries\n",
+                  cost_ns(1), few, lots);
+    /* Caches may cost something; work in proportion would be a hundred times as much. */
+    assert_true(lots < 20 * few + 1000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(empty_wheel_has_no_deadline, reset),
+        cmocka_unit_test_setup(cost_does_not_grow_with_what_waits, reset),
         cmocka_unit_test_setup(entry_is_due_at_its_deadline_and_not_before, reset),
         cmocka_unit_test_setup(past_deadline_is_due_at_once, reset),
         cmocka_unit_test_setup(setting_again_moves_and_never_cancels, reset),
