@@ -69,12 +69,16 @@ static void append_values(struct machine *machine, const struct tcp_connection_i
            (unsigned long long)(i->rttvar_ns / NS_PER_US),
            (unsigned long long)(i->min_rtt_ns / NS_PER_US),
            (unsigned long long)(i->rcv_rtt_ns / NS_PER_US));
+    /* A port that joins segments says how long they were: --mss. */
+    uint32_t rcv_mss = machine->inbound_mss != 0 && machine->inbound_mss < i->rcv_mss
+                           ? machine->inbound_mss
+                           : i->rcv_mss;
     append(machine,
            " tcpi_snd_mss=%u, tcpi_rcv_mss=%u, tcpi_advmss=%u, tcpi_pmtu=%u, tcpi_unacked=%u,"
            " tcpi_sacked=%u, tcpi_lost=%u, tcpi_retrans=%u, tcpi_total_retrans=%u,"
            " tcpi_reordering=%u, tcpi_snd_cwnd=%u, tcpi_snd_ssthresh=%u, tcpi_snd_wnd=%u,"
            " tcpi_rcv_wnd=%u, tcpi_rcv_space=%u, tcpi_rcv_ssthresh=%u,",
-           i->snd_mss, i->rcv_mss, i->advmss, i->pmtu, i->unacked, i->sacked, i->lost, i->retrans,
+           i->snd_mss, rcv_mss, i->advmss, i->pmtu, i->unacked, i->sacked, i->lost, i->retrans,
            i->total_retrans, i->reordering, i->snd_cwnd, i->snd_ssthresh, i->snd_wnd, i->rcv_wnd,
            i->rcv_space, i->rcv_ssthresh);
     append(machine,

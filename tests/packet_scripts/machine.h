@@ -129,7 +129,7 @@ struct machine {
     double tolerance_percent;
     uint32_t timestamp_tick_us; /**< 0: values of timestamps are not compared */
     uint16_t mtu;
-    uint16_t inbound_mss;   /**< --mss: longer payload comes in as segments of this size */
+    uint16_t inbound_mss;   /**< --mss: what longer payload was joined from; 0 unknown */
     uint32_t min_tso_segs;  /**< net.ipv4.tcp_min_tso_segs */
     uint32_t notsent_lowat; /**< net.ipv4.tcp_notsent_lowat */
     struct machine_file files[MACHINE_FILES_MAX];

@@ -141,11 +141,12 @@ static void map_inbound_option(uint8_t *option, void *context)
     }
 }
 
-/** A segment with its headers and part of the payload; only the last has PSH and FIN. */
+/** As from a port that joins segments: however long, it is one. */
 static struct frame *inbound_frame(struct machine *machine, const struct packet_spec *spec,
-                                   uint32_t skip, uint32_t length, struct echo_mapping *mapping)
+                                   struct echo_mapping *mapping)
 {
-    bool is_syn = (spec->flags & TCP_SYN) != 0, is_last = skip + length == spec->length;
+    bool is_syn = (spec->flags & TCP_SYN) != 0;
+    uint32_t length = spec->length;
     uint32_t header = 20 + spec->options_length;
     struct frame *frame = frame_new(54 + header + length);
     uint32_t l4 = put_ip(machine, frame->bytes, 6, header + length, spec->tos,
@@ -154,14 +155,13 @@ static struct frame *inbound_frame(struct machine *machine, const struct packet_
         put32(frame->bytes + 14,
               (6u << 28) | (uint32_t)spec->tos << 20 | (spec->flow_label & 0xfffff));
     uint8_t *tcp = frame->bytes + l4;
-    uint8_t flags = (uint8_t)spec->flags;
     put16(tcp, spec->source_port != 0 ? spec->source_port : machine->remote_port);
     put16(tcp + 2, spec->destination_port != 0 ? spec->destination_port : machine->local_port);
-    put32(tcp + 4, spec->seq + skip + (is_syn ? 0 : machine->remote_offset));
-    if ((flags & TCP_ACK) != 0)
+    put32(tcp + 4, spec->seq + (is_syn ? 0 : machine->remote_offset));
+    if ((spec->flags & TCP_ACK) != 0)
         put32(tcp + 8, spec->ack + (is_syn ? machine->local_syn_offset : machine->local_offset));
     tcp[12] = (uint8_t)(header / 4 << 4 | spec->flags >> 8);
-    tcp[13] = is_last ? flags : flags & (uint8_t) ~(TCP_PSH | TCP_FIN);
+    tcp[13] = (uint8_t)spec->flags;
     put16(tcp + 14, spec->window);
     put16(tcp + 18, spec->urgent);
     memcpy(tcp + 20, spec->options, spec->options_length);
@@ -181,17 +181,16 @@ static int tcp_in(struct machine *machine, const struct script_event *event)
     if ((spec->flags & TCP_SYN) != 0 && !alive)
         machine->remote_offset = spec->seq;
     note_window(machine, spec);
+    if (spec->length > UINT16_MAX - 120) {
+        script_error_set(machine->problem, event->line, "a packet longer than IP's");
+        return -1;
+    }
     bool begins = (spec->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
     struct echo_mapping mapping = {.machine = machine, .begins = begins};
-    uint32_t most = machine->inbound_mss != 0 ? machine->inbound_mss : UINT32_MAX, skip = 0;
-    do {
-        uint32_t length = spec->length - skip < most ? spec->length - skip : most;
-        struct frame *frame = inbound_frame(machine, spec, skip, length, &mapping);
-        if (!mapping.failed)
-            machine_inject(machine, frame);
-        free(frame);
-        skip += length;
-    } while (skip < spec->length && !mapping.failed);
+    struct frame *frame = inbound_frame(machine, spec, &mapping);
+    if (!mapping.failed)
+        machine_inject(machine, frame);
+    free(frame);
     if (mapping.failed) {
         script_error_set(machine->problem, event->line,
                          "the echoed timestamp was never sent before");
