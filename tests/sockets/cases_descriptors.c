@@ -3,6 +3,7 @@
 #include <linux/close_range.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -142,7 +143,26 @@ static void out_of_descriptors(const struct case_context *context)
     close(listener);
 }
 
+/* A limit on the address space is the program's own, whatever the sockets need. */
+static void address_space_limit(const struct case_context *context)
+{
+    int pair[2];
+    make_pair(context, pair);
+    struct rlimit limit = {.rlim_cur = 200 << 20, .rlim_max = 300 << 20}, got;
+    say_result("set", setrlimit(RLIMIT_AS, &limit));
+    say_result("get", getrlimit(RLIMIT_AS, &got));
+    say("%llu %llu", (unsigned long long)got.rlim_cur, (unsigned long long)got.rlim_max);
+    void *small = mmap(NULL, 50 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *large = mmap(NULL, 400 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    say("50 MB %d, 400 MB %d", small != MAP_FAILED, large != MAP_FAILED);
+    say_result("send", send(pair[0], "x", 1, 0));
+    limit.rlim_cur = 400 << 20;
+    say_result("beyond the hard limit", setrlimit(RLIMIT_AS, &limit));
+    close_pair(pair);
+}
+
 const struct socket_case cases_descriptors[] = {
+    {"address_space_limit", address_space_limit},
     {"lowest_number", lowest_number},
     {"duplicates", duplicates},
     {"dup2_over_a_socket", dup2_over_a_socket},
