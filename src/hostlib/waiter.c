@@ -210,6 +210,43 @@ static bool lead(struct waiter *waiter)
     return waiter->is_leader;
 }
 
+/* Descriptors beyond are not looked at by select_instead(). */
+#define SELECT_DESCRIPTORS_MAX (1 << 18)
+#define BITS_PER_WORD          (8 * (int)sizeof(unsigned long))
+
+/* A program may forbid itself all new descriptors, and poll() refuses to look at more than are
+   allowed; select() does not. No cancellation point. */
+static int select_instead(struct pollfd *pollfds, nfds_t count, const struct timespec *timeout,
+                          const sigset_t *mask)
+{
+    unsigned long readable[SELECT_DESCRIPTORS_MAX / BITS_PER_WORD] = {0};
+    int end = 0;
+    for (nfds_t i = 0; i < count; i++) {
+        int fd = pollfds[i].fd;
+        if (fd >= SELECT_DESCRIPTORS_MAX || (fd >= 0 && pollfds[i].events != POLLIN))
+            return -EINVAL;
+        if (fd < 0)
+            continue;
+        readable[fd / BITS_PER_WORD] |= 1UL << (fd % BITS_PER_WORD);
+        end = fd < end ? end : fd + 1;
+    }
+    struct timespec left = timeout != NULL ? *timeout : (struct timespec){0};
+    struct {
+        const sigset_t *set;
+        size_t bytes;
+    } signals = {mask, _NSIG / 8};
+    long result =
+        syscall(SYS_pselect6, end, readable, NULL, NULL, timeout != NULL ? &left : NULL, &signals);
+    if (result < 0)
+        return -errno;
+    for (nfds_t i = 0; i < count; i++) {
+        int fd = pollfds[i].fd;
+        bool ready = fd >= 0 && (readable[fd / BITS_PER_WORD] >> (fd % BITS_PER_WORD) & 1) != 0;
+        pollfds[i].revents = result > 0 && ready ? POLLIN : 0;
+    }
+    return (int)result;
+}
+
 static int cancellable_ppoll(struct waiter *waiter, struct pollfd *pollfds, nfds_t count,
                              const struct timespec *timeout, const sigset_t *mask)
 {
@@ -217,6 +254,8 @@ static int cancellable_ppoll(struct waiter *waiter, struct pollfd *pollfds, nfds
     pthread_cleanup_push(cancelled, waiter);
     result = REAL(ppoll)(pollfds, count, timeout, mask);
     pthread_cleanup_pop(0);
+    if (result < 0 && errno == EINVAL)
+        return select_instead(pollfds, count, timeout, mask);
     return result < 0 ? -errno : result;
 }
 

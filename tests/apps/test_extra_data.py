@@ -142,7 +142,7 @@ def mariadb_server(context):
     require(sql("select count(*) from t") == "1001", "committed rows are gone")
 
 
-@test(timeout_s=90, extra=True, shortfall="some sessions end at their first command")
+@test(timeout_s=90, extra=True)
 def vsftpd_active_and_passive(context):
     """Files up and down; in active mode the offloaded server connects to the client. Without its
     system call filter, which knows what vsftpd calls, and not what libpno.so does (docs/programs.md)."""

@@ -2,10 +2,12 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "case.h"
@@ -161,7 +163,29 @@ static void address_space_limit(const struct case_context *context)
     close_pair(pair);
 }
 
+/* A process that may have no further descriptors waits on those it has. */
+static void no_more_descriptors(const struct case_context *context)
+{
+    int pair[2];
+    char byte;
+    make_pair(context, pair);
+    pid_t child = fork();
+    if (child == 0) {
+        struct rlimit none = {0};
+        say_result("limit", setrlimit(RLIMIT_NOFILE, &none));
+        send(pair[1], "r", 1, 0);
+        say_result("recv", recv(pair[1], &byte, 1, 0));
+        exit(0);
+    }
+    say_result("recv", recv(pair[0], &byte, 1, 0));
+    usleep(100000);
+    send(pair[0], "x", 1, 0);
+    waitpid(child, NULL, 0);
+    close_pair(pair);
+}
+
 const struct socket_case cases_descriptors[] = {
+    {"no_more_descriptors", no_more_descriptors},
     {"address_space_limit", address_space_limit},
     {"lowest_number", lowest_number},
     {"duplicates", duplicates},
