@@ -37,9 +37,9 @@ PNO_EXPORT pid_t _Fork(void)
  * copy, as by fork(); the parent waits for its exec or exit as it would for a vfork() child:
  * until the pipe, close-on-exec, has no writer left.
  */
-PNO_EXPORT pid_t vfork(void)
+pid_t process_fork_until_exec(void)
 {
-    int ends[2];
+    int ends[2] = {-1, -1};
     bool waits = syscall(SYS_pipe2, ends, O_CLOEXEC) == 0;
     pid_t pid = _Fork();
     int saved_errno = errno;
@@ -60,6 +60,11 @@ PNO_EXPORT pid_t vfork(void)
     }
     errno = saved_errno;
     return pid;
+}
+
+PNO_EXPORT pid_t vfork(void)
+{
+    return process_fork_until_exec();
 }
 
 PNO_EXPORT void _exit(int status)

@@ -16,6 +16,7 @@
 #include "hostlib/handover.h"
 #include "hostlib/interpose.h"
 #include "hostlib/lock.h"
+#include "hostlib/process.h"
 
 /* ---- File actions ---------------------------------------------------------------------------- */
 
@@ -200,7 +201,7 @@ static int start(struct spawn *spawn, pid_t *pid)
         return ENOMEM;
     sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &spawn->mask);
-    pid_t child = vfork(); /* ours: a fork that waits for the exec */
+    pid_t child = process_fork_until_exec();
     int error = child < 0 ? errno : 0;
     if (child == 0) {
         become(spawn);

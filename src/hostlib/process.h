@@ -6,6 +6,7 @@
 #define PNO_HOSTLIB_PROCESS_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "hostlib/engine_attach.h"
 
@@ -14,6 +15,9 @@ extern bool process_may_not_allocate;
 
 /** Once, at load: fork handlers, environment. */
 void process_init(void);
+
+/** What vfork() is here: the parent goes on when the child has called exec or has ended. */
+pid_t process_fork_until_exec(void);
 
 /** fork() without handlers (_Fork): the same, by hand. */
 void process_fork_prepare(void);

@@ -113,7 +113,7 @@ static void to_oneself(const struct case_context *context)
     close(pair[1]);
     say_is_empty("not ended by its sender's close", pair[0]);
     int fd = receive_one(channel[1]);
-    struct sockaddr_storage peer;
+    struct sockaddr_storage peer = {0};
     socklen_t length = sizeof(peer);
     say("received: %d, name kept: %d", fd >= 0, port_of(fd) == local);
     say_result("getpeername", getpeername(fd, (struct sockaddr *)&peer, &length));
@@ -351,8 +351,12 @@ static void by_sendmmsg(const struct case_context *context)
     say_result("sendmmsg", sendmmsg(channel[0], messages, 2, 0));
     close_pair(pair);
     say_result("recvmmsg", recvmmsg(channel[1], answers, 2, 0, NULL));
-    for (int i = 0; i < 2; i++)
-        memcpy(&pair[i], CMSG_DATA(CMSG_FIRSTHDR(&answers[i].msg_hdr)), sizeof(int));
+    for (int i = 0; i < 2; i++) {
+        const struct cmsghdr *header = CMSG_FIRSTHDR(&answers[i].msg_hdr);
+        pair[i] = -1;
+        if (header != NULL)
+            memcpy(&pair[i], CMSG_DATA(header), sizeof(int));
+    }
     say_works("both", pair[0], pair[1]);
     close_pair(pair);
     close_pair(channel);
@@ -382,7 +386,7 @@ static void bound_and_then_listening(const struct case_context *context)
     make_channel(channel);
     int bound = make_socket(context, 0);
     socklen_t length = loopback(context, &address, 0);
-    bind(bound, (struct sockaddr *)&address, length);
+    say_result("bind", bind(bound, (struct sockaddr *)&address, length));
     send_descriptors(channel[0], &bound, 1);
     close(bound);
     int listener = receive_one(channel[1]);

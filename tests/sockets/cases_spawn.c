@@ -13,8 +13,6 @@
 
 #include "case.h"
 
-extern char **environ;
-
 static void say_status(const char *what, int status)
 {
     if (WIFEXITED(status))
@@ -236,7 +234,8 @@ static void exec_static_program(const char *operation)
     if (length < 0)
         _exit(94);
     path[length] = '\0';
-    strcpy(strrchr(path, '/'), "/pno-static-program");
+    char *name = strrchr(path, '/');
+    (void)snprintf(name, sizeof(path) - (size_t)(name - path), "/pno-static-program");
     execl(path, "pno-static-program", operation, (char *)NULL);
     _exit(95);
 }
