@@ -91,6 +91,7 @@ static void finish_data(const struct emission *e, uint64_t number, uint64_t end)
 {
     struct tcp_connection *connection = e->connection;
     struct tcp_hot *hot = &connection->hot;
+    PNO_ASSERT(e->mss > 0);
     uint64_t data_end = end < hot->snd_end ? end : hot->snd_end;
     uint32_t length = (uint32_t)(data_end - number);
     uint8_t flags = 0;
