@@ -98,7 +98,7 @@ static void the_same_seed_gives_the_same_fates_and_directions_differ(void **stat
         struct wire_fate d = enter(&turned, i * GAP_NS);
         assert_memory_equal(&a, &b, sizeof(a));
         assert_memory_equal(&a, &d, sizeof(a));
-        differences += memcmp(&a, &c, sizeof(a)) != 0;
+        differences += a.arrivals != c.arrivals || a.arrival[0].at_ns != c.arrival[0].at_ns;
     }
     assert_true(differences > 500);
     wire_direction_destroy(&one);
