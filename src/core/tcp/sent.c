@@ -366,7 +366,7 @@ static void lose_holes(struct stack *stack, struct tcp_connection *connection)
         uint64_t end = sacked != NULL ? sacked->start : connection->hot.snd_nxt;
         if (end > start) {
             struct tcp_sent *record = record_alloc(stack, connection);
-            if (record == NULL) { /* the last one made takes all the rest */
+            if (record == NULL) {                        /* the last one made takes all the rest */
                 PNO_ASSERT(recovery->lost.last != NULL); /* a first record is always there */
                 uint32_t rest =
                     (uint32_t)(connection->hot.snd_nxt - tcp_sent_end(recovery->lost.last));
