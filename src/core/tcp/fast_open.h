@@ -88,10 +88,4 @@ static inline bool tcp_fast_open_is_pending(const struct tcp_connection *connect
 void tcp_fast_open_leave(struct stack *stack, struct tcp_connection *connection, bool failed,
                          uint64_t now_ns);
 
-/* ---- The stack's part ---------------------------------------------------------------------- */
-
-/** What one stack remembers of servers and of trouble; in memory of tcp_fast_open_bytes(). */
-struct tcp_fast_open_memory;
-size_t tcp_fast_open_bytes(void);
-
 #endif
