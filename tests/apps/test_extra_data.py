@@ -144,8 +144,7 @@ def mariadb_server(context):
 
 @test(timeout_s=90, extra=True)
 def vsftpd_active_and_passive(context):
-    """Files up and down; in active mode the offloaded server connects to the client. Without its
-    system call filter, which knows what vsftpd calls, and not what libpno.so does (docs/programs.md)."""
+    """Files up and down; in active mode the offloaded server connects to the client."""
     need_program("vsftpd")
     lab = context.up()
     open_folders(lab)
@@ -170,7 +169,6 @@ ftp_data_port=2120
 connect_from_port_20=YES
 secure_chroot_dir=/run/vsftpd/empty
 anon_umask=022
-seccomp_sandbox=NO
 """)
     os.chmod(config, 0o600)
     server = lab.start_host("vsftpd", ["/usr/sbin/vsftpd", config])
