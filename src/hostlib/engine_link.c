@@ -1,6 +1,7 @@
 #include "hostlib/engine_link.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -288,12 +289,15 @@ int engine_link_call(struct engine_link *link, unsigned core, struct link_descri
         struct wait_node node;
         struct pollfd pollfds[WAITER_POLLFDS];
         sigset_t all;
+        int cancellable;
         sigfillset(&all);
+        (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancellable);
         waiter_begin(&waiter, NULL);
         waiter_watch(&waiter, &node, &link->reply_waiters);
         while (!reply_came(link, &reply))
             waiter_sleep(&waiter, pollfds, 0, TIME_NEVER, &all);
         waiter_end(&waiter);
+        (void)pthread_setcancelstate(cancellable, NULL);
     }
     forget_reply(link, &reply);
     if (!atomic_load_explicit(&reply.done, memory_order_acquire))

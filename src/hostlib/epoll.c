@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -592,6 +593,31 @@ static int collect_kernel_first(struct epoll_set *set, int epoll_fd, struct epol
     return count != 0 ? count : collect(set, events, max);
 }
 
+static void end_native_wait(struct epoll_set *set)
+{
+    lock_acquire(&epoll_lock);
+    set->native_waiters--;
+    lock_release(&epoll_lock);
+}
+
+static void cancelled_natively(void *argument)
+{
+    struct epoll_set *set = argument;
+    end_native_wait(set);
+    file_put(&set->file);
+}
+
+static int real_epoll_wait(int epoll_fd, struct epoll_event *events, int max,
+                           const struct timespec *timeout, const sigset_t *mask)
+{
+    if (REAL(epoll_pwait2) != NULL)
+        return REAL(epoll_pwait2)(epoll_fd, events, max, timeout, mask);
+    int timeout_ms = -1;
+    if (timeout != NULL)
+        timeout_ms = (int)(timeout->tv_sec * 1000 + (timeout->tv_nsec + 999999) / 1000000);
+    return REAL(epoll_pwait)(epoll_fd, events, max, timeout_ms, mask);
+}
+
 /* No offloaded sockets and no link: the kernel alone serves the call; see kick_native_waiters().
    @return -EAGAIN: kicked, look again. */
 static int wait_natively(struct epoll_set *set, int epoll_fd, struct epoll_event *events, int max,
@@ -602,18 +628,11 @@ static int wait_natively(struct epoll_set *set, int epoll_fd, struct epoll_event
     set->native_waiters++;
     lock_release(&epoll_lock);
     int count;
-    if (REAL(epoll_pwait2) != NULL) {
-        count = REAL(epoll_pwait2)(epoll_fd, events, max, timeout, mask);
-    } else {
-        int timeout_ms = -1;
-        if (timeout != NULL)
-            timeout_ms = (int)(timeout->tv_sec * 1000 + (timeout->tv_nsec + 999999) / 1000000);
-        count = REAL(epoll_pwait)(epoll_fd, events, max, timeout_ms, mask);
-    }
+    pthread_cleanup_push(cancelled_natively, set);
+    count = real_epoll_wait(epoll_fd, events, max, timeout, mask);
+    pthread_cleanup_pop(0);
     int error = errno;
-    lock_acquire(&epoll_lock);
-    set->native_waiters--;
-    lock_release(&epoll_lock);
+    end_native_wait(set);
     if (count <= 0)
         return count < 0 ? -error : 0;
     int kept = sort_out(set, epoll_fd, events, count);

@@ -7,6 +7,7 @@
 #define PNO_HOSTLIB_INTERPOSE_H
 
 #include <errno.h>
+#include <pthread.h>
 
 #include "hostlib/fd_table.h"
 #include "hostlib/real.h"
@@ -48,6 +49,14 @@ static inline struct socket *interpose_offloaded(int fd)
         return socket;
     file_put(&socket->file);
     return NULL;
+}
+
+/** As interpose_offloaded(), for calls that are cancellation points whether they block or not. */
+static inline struct socket *interpose_cancellable(int fd)
+{
+    if (__builtin_expect(fd_peek(fd) != NULL, 0))
+        pthread_testcancel();
+    return interpose_offloaded(fd);
 }
 
 /** End a call on `socket`: give back the reference, set errno. */

@@ -66,7 +66,7 @@ static size_t vector_bytes(const struct iovec *vector, int count)
 
 PNO_EXPORT ssize_t read(int fd, void *buffer, size_t count)
 {
-    struct socket *socket = interpose_offloaded(fd);
+    struct socket *socket = interpose_cancellable(fd);
     if (socket == NULL)
         return REAL(read)(fd, buffer, count);
     if (count == 0)
@@ -85,7 +85,7 @@ PNO_EXPORT ssize_t __read_chk(int fd, void *buffer, size_t count, size_t buffer_
 
 PNO_EXPORT ssize_t write(int fd, const void *buffer, size_t count)
 {
-    struct socket *socket = interpose_offloaded(fd);
+    struct socket *socket = interpose_cancellable(fd);
     if (socket == NULL)
         return REAL(write)(fd, buffer, count);
     if (__builtin_expect(count > IO_BYTES_MAX, 0) && !user_memory_holds(buffer, count))
@@ -111,7 +111,7 @@ static ssize_t write_vector(struct socket *socket, const struct iovec *vector, i
 
 PNO_EXPORT ssize_t readv(int fd, const struct iovec *vector, int count)
 {
-    struct socket *socket = interpose_offloaded(fd);
+    struct socket *socket = interpose_cancellable(fd);
     if (socket == NULL)
         return REAL(readv)(fd, vector, count);
     return read_vector(socket, vector, count, 0);
@@ -119,7 +119,7 @@ PNO_EXPORT ssize_t readv(int fd, const struct iovec *vector, int count)
 
 PNO_EXPORT ssize_t writev(int fd, const struct iovec *vector, int count)
 {
-    struct socket *socket = interpose_offloaded(fd);
+    struct socket *socket = interpose_cancellable(fd);
     if (socket == NULL)
         return REAL(writev)(fd, vector, count);
     return write_vector(socket, vector, count, 0);
@@ -134,7 +134,7 @@ static bool is_streaming(off64_t offset, int flags)
 
 PNO_EXPORT ssize_t preadv2(int fd, const struct iovec *vector, int count, off_t offset, int flags)
 {
-    struct socket *socket = is_streaming(offset, flags) ? interpose_offloaded(fd) : NULL;
+    struct socket *socket = is_streaming(offset, flags) ? interpose_cancellable(fd) : NULL;
     if (socket == NULL)
         return REAL(preadv2)(fd, vector, count, offset, flags);
     return read_vector(socket, vector, count, flags & RWF_NOWAIT ? MSG_DONTWAIT : 0);
@@ -142,7 +142,7 @@ PNO_EXPORT ssize_t preadv2(int fd, const struct iovec *vector, int count, off_t 
 
 PNO_EXPORT ssize_t pwritev2(int fd, const struct iovec *vector, int count, off_t offset, int flags)
 {
-    struct socket *socket = is_streaming(offset, flags) ? interpose_offloaded(fd) : NULL;
+    struct socket *socket = is_streaming(offset, flags) ? interpose_cancellable(fd) : NULL;
     if (socket == NULL)
         return REAL(pwritev2)(fd, vector, count, offset, flags);
     return write_vector(socket, vector, count, flags & RWF_NOWAIT ? MSG_DONTWAIT : 0);
@@ -162,7 +162,7 @@ PNO_EXPORT ssize_t pwritev64v2(int fd, const struct iovec *vector, int count, of
 
 PNO_EXPORT ssize_t recv(int fd, void *buffer, size_t count, int flags)
 {
-    struct socket *socket = interpose_offloaded(fd);
+    struct socket *socket = interpose_cancellable(fd);
     if (socket == NULL)
         return REAL(recv)(fd, buffer, count, flags);
     return receive_buffer(socket, buffer, count, flags);
@@ -179,7 +179,7 @@ PNO_EXPORT ssize_t __recv_chk(int fd, void *buffer, size_t count, size_t buffer_
 PNO_EXPORT ssize_t recvfrom(int fd, void *buffer, size_t count, int flags, struct sockaddr *address,
                             socklen_t *length)
 {
-    struct socket *socket = interpose_offloaded(fd);
+    struct socket *socket = interpose_cancellable(fd);
     if (socket == NULL)
         return REAL(recvfrom)(fd, buffer, count, flags, address, length);
     ssize_t result = receive_buffer(socket, buffer, count, flags);
@@ -309,7 +309,7 @@ static int send_passing_many(int fd, struct mmsghdr *messages, unsigned count, i
 
 PNO_EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
-    struct socket *socket = interpose_offloaded(fd);
+    struct socket *socket = interpose_cancellable(fd);
     if (socket == NULL)
         return receive_passed(fd, message, flags);
     return interpose_end(socket, receive_message(socket, message, flags));
@@ -320,7 +320,7 @@ PNO_EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 PNO_EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
                         struct timespec *timeout)
 {
-    struct socket *socket = interpose_offloaded(fd);
+    struct socket *socket = interpose_cancellable(fd);
     if (socket == NULL)
         return receive_passed_many(fd, messages, count, flags, timeout);
     if (timeout != NULL && (user_memory_is_bad(timeout) || timeout->tv_sec < 0 ||
@@ -363,7 +363,7 @@ static bool send_opens(int fd, const struct iovec *vector, size_t count, int fla
 
 PNO_EXPORT ssize_t send(int fd, const void *buffer, size_t count, int flags)
 {
-    struct socket *socket = interpose_offloaded(fd);
+    struct socket *socket = interpose_cancellable(fd);
     if (socket == NULL)
         return REAL(send)(fd, buffer, count, flags);
     return send_buffer(socket, buffer, count, flags);
@@ -377,7 +377,7 @@ PNO_EXPORT ssize_t sendto(int fd, const void *buffer, size_t count, int flags,
     ssize_t opened;
     if (send_opens(fd, &vector, 1, flags, address, length, &opened))
         return opened;
-    struct socket *socket = interpose_offloaded(fd);
+    struct socket *socket = interpose_cancellable(fd);
     if (socket == NULL)
         return REAL(sendto)(fd, buffer, count, flags, address, length);
     if (address != NULL && length > sizeof(struct sockaddr_storage))
@@ -394,7 +394,7 @@ PNO_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
         send_opens(fd, message->msg_iov, message->msg_iovlen, flags, message->msg_name,
                    message->msg_namelen, &opened))
         return opened;
-    struct socket *socket = interpose_offloaded(fd);
+    struct socket *socket = interpose_cancellable(fd);
     if (socket == NULL)
         return send_passing(fd, message, flags);
     return interpose_end(socket, send_message(socket, message, flags));
@@ -402,7 +402,7 @@ PNO_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 
 PNO_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 {
-    struct socket *socket = interpose_offloaded(fd);
+    struct socket *socket = interpose_cancellable(fd);
     if (socket == NULL)
         return passes_control(messages, count) ? send_passing_many(fd, messages, count, flags)
                                                : REAL(sendmmsg)(fd, messages, count, flags);
@@ -516,7 +516,7 @@ static int check_splice(int pipe_fd, int mode, const off64_t *pipe_offset,
 PNO_EXPORT ssize_t splice(int in_fd, off64_t *in_offset, int out_fd, off64_t *out_offset,
                           size_t count, unsigned flags)
 {
-    struct socket *socket = interpose_offloaded(out_fd);
+    struct socket *socket = interpose_cancellable(out_fd);
     if (socket != NULL) {
         int error = count == 0 ? 0 : check_splice(in_fd, O_RDONLY, in_offset, out_offset);
         if (error < 0 || count == 0)
@@ -526,7 +526,7 @@ PNO_EXPORT ssize_t splice(int in_fd, off64_t *in_offset, int out_fd, off64_t *ou
                              socket_send_from_fd(socket, in_fd, NULL, clamp(count), send_flags,
                                                  (flags & SPLICE_F_NONBLOCK) == 0));
     }
-    socket = interpose_offloaded(in_fd);
+    socket = interpose_cancellable(in_fd);
     if (socket == NULL)
         return REAL(splice)(in_fd, in_offset, out_fd, out_offset, count, flags);
     int error = count == 0 ? 0 : check_splice(out_fd, O_WRONLY, out_offset, in_offset);

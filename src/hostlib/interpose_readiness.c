@@ -22,6 +22,7 @@ PNO_EXPORT int poll(struct pollfd *fds, nfds_t count, int timeout_ms)
     if (!poll_has_offloaded(fds, count))
         return REAL(poll)(fds, count, timeout_ms);
     struct timespec timeout = from_ms(timeout_ms);
+    pthread_testcancel();
     return end(poll_wait(fds, count, timeout_ms < 0 ? NULL : &timeout, NULL));
 }
 
@@ -43,6 +44,7 @@ PNO_EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *ti
 {
     if (!poll_has_offloaded(fds, count) || !is_valid(timeout))
         return REAL(ppoll)(fds, count, timeout, mask);
+    pthread_testcancel();
     return end(poll_wait(fds, count, timeout, mask));
 }
 
@@ -61,6 +63,7 @@ PNO_EXPORT int select(int count, fd_set *read_set, fd_set *write_set, fd_set *ex
     if (!select_has_offloaded(count, read_set, write_set, except_set) ||
         (timeout != NULL && (timeout->tv_sec < 0 || timeout->tv_usec < 0)))
         return REAL(select)(count, read_set, write_set, except_set, timeout);
+    pthread_testcancel();
     if (timeout == NULL)
         return end(select_wait(count, read_set, write_set, except_set, NULL, NULL));
     struct timespec wanted = {.tv_sec = timeout->tv_sec + timeout->tv_usec / 1000000,
@@ -81,6 +84,7 @@ PNO_EXPORT int pselect(int count, fd_set *read_set, fd_set *write_set, fd_set *e
 {
     if (!select_has_offloaded(count, read_set, write_set, except_set) || !is_valid(timeout))
         return REAL(pselect)(count, read_set, write_set, except_set, timeout, mask);
+    pthread_testcancel();
     return end(select_wait(count, read_set, write_set, except_set, timeout, mask));
 }
 
@@ -93,6 +97,14 @@ static struct epoll_set *get_set(int fd)
         return (struct epoll_set *)file;
     file_put(file);
     return NULL;
+}
+
+/* Waiting is a cancellation point whether it blocks or not. */
+static struct epoll_set *get_set_to_wait(int fd)
+{
+    if (fd_peek(fd) != NULL)
+        pthread_testcancel();
+    return get_set(fd);
 }
 
 static int end_with(struct epoll_set *set, int result)
@@ -163,7 +175,7 @@ PNO_EXPORT int epoll_ctl(int epoll_fd, int operation, int fd, struct epoll_event
 PNO_EXPORT int epoll_pwait(int fd, struct epoll_event *events, int max_events, int timeout_ms,
                            const sigset_t *mask)
 {
-    struct epoll_set *set = get_set(fd);
+    struct epoll_set *set = get_set_to_wait(fd);
     if (set == NULL)
         return REAL(epoll_pwait)(fd, events, max_events, timeout_ms, mask);
     struct timespec timeout = from_ms(timeout_ms);
@@ -173,7 +185,7 @@ PNO_EXPORT int epoll_pwait(int fd, struct epoll_event *events, int max_events, i
 
 PNO_EXPORT int epoll_wait(int fd, struct epoll_event *events, int max_events, int timeout_ms)
 {
-    struct epoll_set *set = get_set(fd);
+    struct epoll_set *set = get_set_to_wait(fd);
     if (set == NULL)
         return REAL(epoll_wait)(fd, events, max_events, timeout_ms);
     struct timespec timeout = from_ms(timeout_ms);
@@ -184,7 +196,7 @@ PNO_EXPORT int epoll_wait(int fd, struct epoll_event *events, int max_events, in
 PNO_EXPORT int epoll_pwait2(int fd, struct epoll_event *events, int max_events,
                             const struct timespec *timeout, const sigset_t *mask)
 {
-    struct epoll_set *set = get_set(fd);
+    struct epoll_set *set = get_set_to_wait(fd);
     if (set == NULL)
         return REAL(epoll_pwait2)(fd, events, max_events, timeout, mask);
     if (!is_valid(timeout))

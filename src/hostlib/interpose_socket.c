@@ -62,7 +62,7 @@ static int accepted(int listener, int fd)
 
 PNO_EXPORT int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)
 {
-    struct socket *socket = interpose_offloaded(fd);
+    struct socket *socket = interpose_cancellable(fd);
     if (socket == NULL)
         return accepted(fd, REAL(accept4)(fd, address, length, flags));
     return interpose_end_int(socket, socket_accept(socket, fd, address, length, flags));
@@ -70,7 +70,7 @@ PNO_EXPORT int accept4(int fd, struct sockaddr *address, socklen_t *length, int 
 
 PNO_EXPORT int accept(int fd, struct sockaddr *address, socklen_t *length)
 {
-    struct socket *socket = interpose_offloaded(fd);
+    struct socket *socket = interpose_cancellable(fd);
     if (socket == NULL)
         return accepted(fd, REAL(accept)(fd, address, length));
     return interpose_end_int(socket, socket_accept(socket, fd, address, length, 0));
@@ -78,6 +78,8 @@ PNO_EXPORT int accept(int fd, struct sockaddr *address, socklen_t *length)
 
 PNO_EXPORT int connect(int fd, const struct sockaddr *address, socklen_t length)
 {
+    if (fd_peek(fd) != NULL)
+        pthread_testcancel();
     struct socket *socket = interpose_socket(fd);
     if (socket == NULL)
         return REAL(connect)(fd, address, length);

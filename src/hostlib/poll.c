@@ -1,8 +1,11 @@
 #include "hostlib/poll.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "hostlib/epoll.h"
 #include "hostlib/joined_links.h"
@@ -117,7 +120,7 @@ static int look_once(struct polling *polling)
     struct timespec none = {0};
     struct pollfd *kernel = polling->kernel + WAITER_POLLFDS;
     if (polling->watched_count < polling->count &&
-        REAL(ppoll)(kernel, polling->count, &none, NULL) < 0 && errno != EINTR)
+        syscall(SYS_ppoll, kernel, polling->count, &none, NULL, 0) < 0 && errno != EINTR)
         return -errno;
     return gather(polling);
 }
@@ -154,6 +157,18 @@ static int sleep_until_ready(struct polling *polling, uint64_t deadline_ns, cons
     return result;
 }
 
+/* Also when the thread is cancelled in its sleep. */
+static void release(void *argument)
+{
+    struct polling *polling = argument;
+    for (nfds_t i = 0; i < polling->watched_count; i++)
+        file_put(polling->watched[i].file);
+    if (polling->count > ON_STACK) {
+        free(polling->kernel);
+        free(polling->watched);
+    }
+}
+
 int poll_wait(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
               const sigset_t *mask)
 {
@@ -168,14 +183,12 @@ int poll_wait(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
         uint64_t deadline_ns = waiter_deadline_ns(timeout);
         watch_all(&polling);
         result = look_once(&polling);
-        if (result == 0 && deadline_ns != 0)
+        if (result == 0 && deadline_ns != 0) {
+            pthread_cleanup_push(release, &polling);
             result = sleep_until_ready(&polling, deadline_ns, mask);
-        for (nfds_t i = 0; i < polling.watched_count; i++)
-            file_put(polling.watched[i].file);
+            pthread_cleanup_pop(0);
+        }
     }
-    if (polling.kernel != few_kernel)
-        free(polling.kernel);
-    if (polling.watched != few_watched)
-        free(polling.watched);
+    release(&polling);
     return result;
 }

@@ -1,5 +1,6 @@
 /* select() in terms of poll(), by Linux's own table (fs/select.c). */
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -102,7 +103,10 @@ int select_wait(int count, fd_set *read_set, fd_set *write_set, fd_set *except_s
     if (fds == NULL)
         return -ENOMEM;
     to_poll(fds, count, read_set, write_set, except_set);
-    int result = poll_wait(fds, used, timeout, mask);
+    int result;
+    pthread_cleanup_push(free, fds);
+    result = poll_wait(fds, used, timeout, mask);
+    pthread_cleanup_pop(0);
     if (result >= 0)
         result = to_sets(fds, used, count, read_set, write_set, except_set);
     free(fds);

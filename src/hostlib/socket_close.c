@@ -1,6 +1,7 @@
 /* The end of a socket. Source: Linux net/ipv4/tcp.c, tcp_close() and tcp_shutdown(); af_inet.c,
    inet_shutdown(). */
 #include <errno.h>
+#include <pthread.h>
 #include <sys/epoll.h>
 
 #include "hostlib/rejoin.h"
@@ -66,6 +67,8 @@ static void linger(struct socket *socket)
     struct waiter waiter;
     struct wait_node node;
     struct pollfd pollfds[WAITER_POLLFDS];
+    int cancellable;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancellable);
     waiter_begin(&waiter, NULL);
     waiter_watch(&waiter, &node, &socket->waiters);
     for (;;) {
@@ -77,6 +80,7 @@ static void linger(struct socket *socket)
             break;
     }
     waiter_end(&waiter);
+    (void)pthread_setcancelstate(cancellable, NULL);
 }
 
 void socket_close(struct socket *socket)

@@ -485,7 +485,8 @@ static int accept_once(struct socket *listener, int fd, struct sockaddr *address
     int result = accept_offloaded(listener, address, length, flags);
     if (result != -EAGAIN || !listener->also_kernel)
         return result;
-    result = REAL(accept4)(fd, address, length, flags);
+    /* Never blocks; and no cancellation point, unlike libc's accept4(). */
+    result = (int)syscall(SYS_accept4, fd, address, length, flags);
     if (result < 0)
         return -errno;
     notes_set(result, SOCKET_NOTE_KERNEL_HALF, 0);
