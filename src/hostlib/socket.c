@@ -308,6 +308,7 @@ static int wait_for(struct socket *socket, const struct awaited *awaited, int ke
     struct pollfd pollfds[WAITER_POLLFDS + 1];
     int result = 0;
     waiter_begin(&waiter, &socket->file);
+    waiter.restarts = interrupted_restarts;
     waiter_watch(&waiter, &node, &socket->waiters);
     while (!has_come(socket, awaited)) {
         nfds_t kernel_count = 0;
@@ -315,10 +316,6 @@ static int wait_for(struct socket *socket, const struct awaited *awaited, int ke
             pollfds[WAITER_POLLFDS + kernel_count++] =
                 (struct pollfd){.fd = kernel_fd, .events = POLLIN};
         result = waiter_sleep(&waiter, pollfds, kernel_count, deadline_ns, NULL);
-        if (result == -EINTR && interrupted_restarts && waiter_signals_restart()) {
-            result = 0;
-            continue;
-        }
         if (result < 0)
             break;
         if (kernel_count > 0 && pollfds[WAITER_POLLFDS].revents != 0)

@@ -15,6 +15,7 @@
 #include "hostlib/policy.h"
 #include "hostlib/real.h"
 #include "hostlib/rejoin.h"
+#include "hostlib/signals.h"
 
 /* A sleep of up to so many times the longest spin suggests that the next one may be spared. */
 #define SPIN_WORTH 2
@@ -90,7 +91,7 @@ static void give_eventfd(int fd)
 
 void waiter_begin(struct waiter *waiter, struct file *held)
 {
-    *waiter = (struct waiter){.held = held, .event_fd = take_eventfd()};
+    *waiter = (struct waiter){.held = held, .event_fd = take_eventfd(), .signal_fd = -1};
     lock_acquire(&waiter_lock);
     waiter->next = all_waiters;
     waiter->link = &all_waiters;
@@ -184,6 +185,7 @@ void waiter_end(struct waiter *waiter)
     if (leader == NULL && all_waiters != NULL)
         wake(all_waiters);
     lock_release(&waiter_lock);
+    fd_close_internal(waiter->signal_fd);
     if (waiter->event_fd >= 0) {
         if (waiter->rung)
             empty_eventfd(waiter->event_fd);
@@ -259,6 +261,23 @@ static int cancellable_ppoll(struct waiter *waiter, struct pollfd *pollfds, nfds
     return result < 0 ? -errno : result;
 }
 
+/* ppoll() does not tell which handler interrupted it. Where it matters, those that restart are held
+   back while it sleeps, and run when it has returned for them: then it was not interrupted. */
+static int restarting_ppoll(struct waiter *waiter, struct pollfd *pollfds, nfds_t count,
+                            const struct timespec *timeout)
+{
+    sigset_t mask;
+    bool mixed = signals_are_mixed();
+    fd_close_internal(waiter->signal_fd);
+    waiter->signal_fd = mixed ? signals_hold_back(&mask) : -1;
+    pollfds[4].fd = waiter->signal_fd;
+    if (waiter->signal_fd >= 0)
+        return cancellable_ppoll(waiter, pollfds, count, timeout, &mask);
+    waiter->signal_fd = -1;
+    int result = cancellable_ppoll(waiter, pollfds, count, timeout, NULL);
+    return result == -EINTR && signals_all_restart() ? 1 : result;
+}
+
 static bool timeout_until(uint64_t deadline_ns, struct timespec *timeout)
 {
     uint64_t now_ns = waiter_now_ns();
@@ -320,10 +339,13 @@ int waiter_sleep(struct waiter *waiter, struct pollfd *pollfds, nfds_t kernel_co
     pollfds[1] = (struct pollfd){.fd = leads ? link->doorbell_fd : -1, .events = POLLIN};
     pollfds[2] = (struct pollfd){.fd = leads ? link->control_fd : -1, .events = POLLIN};
     pollfds[3] = (struct pollfd){.fd = joined ? joined_links_wake_fd() : -1, .events = POLLIN};
+    pollfds[4] = (struct pollfd){.fd = -1, .events = POLLIN};
     int result = 1;
     if (!atomic_load_explicit(&waiter->woken, memory_order_acquire)) {
-        result = cancellable_ppoll(waiter, pollfds, WAITER_POLLFDS + kernel_count,
-                                   deadline_ns == TIME_NEVER ? NULL : &timeout, mask);
+        const struct timespec *left = deadline_ns == TIME_NEVER ? NULL : &timeout;
+        nfds_t count = WAITER_POLLFDS + kernel_count;
+        result = waiter->restarts ? restarting_ppoll(waiter, pollfds, count, left)
+                                  : cancellable_ppoll(waiter, pollfds, count, left, mask);
         waiter->slept = true;
     }
     if (slept_ns != 0)
@@ -343,28 +365,6 @@ int waiter_sleep(struct waiter *waiter, struct pollfd *pollfds, nfds_t kernel_co
     if (leads && result > 0 && pollfds[2].revents != 0)
         engine_link_died(link);
     return result < 0 ? result : result == 0 && !rejoins_first ? -ETIMEDOUT : 0;
-}
-
-/* Raised by the program's own faults, not while it sleeps. */
-static bool is_fault(int number)
-{
-    return number == SIGSEGV || number == SIGBUS || number == SIGFPE || number == SIGILL ||
-           number == SIGTRAP || number == SIGABRT || number == SIGSYS;
-}
-
-bool waiter_signals_restart(void)
-{
-    bool any = false;
-    for (int number = 1; number < SIGRTMAX; number++) {
-        struct sigaction action;
-        if (is_fault(number) || sigaction(number, NULL, &action) != 0 ||
-            action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN)
-            continue;
-        if ((action.sa_flags & SA_RESTART) == 0)
-            return false;
-        any = true;
-    }
-    return any;
 }
 
 struct lock *waiter_fork_lock(void)

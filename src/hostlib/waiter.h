@@ -47,13 +47,15 @@ struct waiter {
     struct file *held; /**< reference to give back if the thread is cancelled */
     int event_fd;      /**< -1 while the process has one thread */
     _Atomic bool woken;
-    bool rung; /**< event_fd was written to */
+    bool rung;     /**< event_fd was written to */
+    int signal_fd; /**< watches what signals_hold_back() holds back, -1: nothing */
+    bool restarts; /**< a handler with SA_RESTART does not end the call */
     bool is_leader;
     bool slept; /**< the last waiter_sleep() asked the kernel about its descriptors */
 };
 
 /** pollfd entries at the start of the array given to waiter_sleep() that are its own. */
-#define WAITER_POLLFDS 4
+#define WAITER_POLLFDS 5
 
 /** Start waiting; `held` is given back by file_put() should the thread be cancelled, or NULL. */
 void waiter_begin(struct waiter *waiter, struct file *held);
@@ -67,8 +69,9 @@ void waiter_watch(struct waiter *waiter, struct wait_node *node, struct wait_que
  * read but not told to the engine yet is told first.
  * @param pollfds      WAITER_POLLFDS free entries, then kernel_count of the caller's.
  * @param deadline_ns  by waiter_now_ns(); TIME_NEVER for none; 0: do not sleep.
- * @param mask         signal mask while asleep, or NULL.
- * @return 0: look again; -EINTR; -ETIMEDOUT.
+ * @param mask         signal mask while asleep, or NULL; not with waiter->restarts.
+ * @return 0: look again; -EINTR (with waiter->restarts only by a handler without SA_RESTART);
+ *         -ETIMEDOUT.
  */
 int waiter_sleep(struct waiter *waiter, struct pollfd *pollfds, nfds_t kernel_count,
                  uint64_t deadline_ns, const sigset_t *mask);
@@ -102,10 +105,5 @@ struct lock *waiter_fork_lock(void);
 
 /** In a forked child: the other threads' waiters don't exist; eventfds are made anew. */
 void waiter_fork_child(void);
-
-/** Whether signal handlers ask for interrupted calls to be restarted (SA_RESTART). Source: Linux
-    restarts socket calls without a timeout if the handler that ran was installed so; ppoll() does
-    not tell which ran, so only if all installed handlers are. */
-bool waiter_signals_restart(void);
 
 #endif

@@ -225,7 +225,7 @@ static const struct socket_case *const tables[] = {
     cases_descriptors, cases_processes, cases_option_values, cases_names,     cases_wrong,
     cases_flags,       cases_epoll,     cases_waiting,       cases_files,     cases_threads,
     cases_exec,        cases_nested,    cases_passing,       cases_spawn,     cases_again,
-    cases_syscall,     cases_confined,  cases_fast_open,     cases_cancel,
+    cases_syscall,     cases_confined,  cases_fast_open,     cases_cancel,    cases_restart,
 };
 
 /* Not by alarm(): cases use that timer. @return false: it was killed after CASE_LIMIT_MS. */

@@ -52,6 +52,7 @@ extern const struct socket_case cases_threads[];
 extern const struct socket_case cases_exec[];
 extern const struct socket_case cases_nested[];
 extern const struct socket_case cases_again[];
+extern const struct socket_case cases_restart[];
 extern const struct socket_case cases_cancel[];
 extern const struct socket_case cases_syscall[];
 extern const struct socket_case cases_passing[];
