@@ -188,6 +188,10 @@ PNO_EXPORT ssize_t recvfrom(int fd, void *buffer, size_t count, int flags, struc
             errno = EFAULT;
             return -1;
         }
+        if ((int)*length < 0) {
+            errno = EINVAL;
+            return -1;
+        }
         *length = 0;
     }
     return result;
@@ -205,6 +209,8 @@ static ssize_t receive_message(struct socket *socket, struct msghdr *message, in
 {
     if (user_memory_is_bad(message))
         return -EFAULT;
+    if (message->msg_name != NULL && (int)message->msg_namelen < 0)
+        return -EINVAL;
     int error = check_vector(message->msg_iov, message->msg_iovlen);
     if (message->msg_iovlen > IOV_MAX)
         return -EMSGSIZE;
@@ -244,6 +250,8 @@ static ssize_t send_message(struct socket *socket, const struct msghdr *message,
 {
     if (user_memory_is_bad(message))
         return -EFAULT;
+    if (message->msg_name != NULL && (int)message->msg_namelen < 0)
+        return -EINVAL;
     if (message->msg_iovlen > IOV_MAX)
         return -EMSGSIZE;
     int error = check_vector(message->msg_iov, message->msg_iovlen);

@@ -41,8 +41,8 @@ static bool needs_us(struct file *file)
 
 bool poll_has_offloaded(const struct pollfd *fds, nfds_t count)
 {
-    if (user_memory_is_bad(fds))
-        return false; /* the kernel says so */
+    if (user_memory_is_bad(fds) || atomic_load_explicit(&fd_table_size, memory_order_relaxed) == 0)
+        return false; /* the kernel says what is wrong with the array, if anything */
     for (nfds_t i = 0; i < count; i++) {
         struct file *file = fd_peek(fds[i].fd);
         if (file != NULL && needs_us(file))

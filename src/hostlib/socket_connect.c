@@ -219,8 +219,10 @@ int socket_connect_fast(struct socket *socket, int fd, const struct sockaddr *ad
 
 int socket_connect(struct socket *socket, int fd, const struct sockaddr *address, socklen_t length)
 {
-    if (!user_memory_is_bad(address) && length >= sizeof(address->sa_family) &&
-        address->sa_family == AF_UNSPEC)
+    struct sockaddr_storage copy = {.ss_family = AF_INET};
+    if (length > 0 && length <= sizeof(copy) && user_memory_copy_in(&copy, address, length) < 0)
+        return -EFAULT;
+    if (length >= sizeof(copy.ss_family) && copy.ss_family == AF_UNSPEC)
         return disconnect(socket, fd, address, length);
     if (socket->link != NULL)
         engine_link_poll(socket->link);

@@ -17,6 +17,10 @@ int socket_endpoint_parse(const struct sockaddr *address, socklen_t length, bool
         return -EINVAL;
     if (length < sizeof(address->sa_family))
         return -EINVAL;
+    struct sockaddr_storage copy;
+    if (user_memory_copy_in(&copy, address, length) < 0)
+        return -EFAULT;
+    address = (const struct sockaddr *)&copy;
     if (is_v6) {
         struct sockaddr_in6 in6 = {0};
         if (address->sa_family != AF_INET6)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/select.h>
 #include <sys/sendfile.h>
 #include <sys/uio.h>
@@ -355,6 +356,41 @@ static void sockets_wrong(const struct case_context *context)
     }
 }
 
+/* Mapped, but not to be read: what conformance suites take for a bad address. */
+static void protected_addresses(const struct case_context *context)
+{
+    int fd = make_socket(context, 0), listener = make_listener(context, 1);
+    void *page = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    say_result("bind", bind(fd, page, sizeof(struct sockaddr_in6)));
+    say_result("connect", connect(fd, page, sizeof(struct sockaddr_in6)));
+    say_result("connect when listening", connect(listener, page, sizeof(struct sockaddr_in6)));
+    say_result("connect short", connect(fd, page, 1));
+    munmap(page, 4096);
+    close(fd);
+    close(listener);
+}
+
+static void wrong_name_lengths(const struct case_context *context)
+{
+    int pair[2];
+    char bytes[4] = "abc";
+    struct sockaddr_storage name;
+    socklen_t length = (socklen_t)-1;
+    struct iovec vector = {.iov_base = bytes, .iov_len = 1};
+    struct msghdr message = {
+        .msg_name = &name, .msg_namelen = length, .msg_iov = &vector, .msg_iovlen = 1};
+    make_pair(context, pair);
+    send(pair[0], "abc", 3, 0);
+    settle();
+    say_result("recvfrom", recvfrom(pair[1], bytes, 1, 0, (struct sockaddr *)&name, &length));
+    say_result("recvmsg", recvmsg(pair[1], &message, 0));
+    say_result("sendmsg", sendmsg(pair[1], &message, 0));
+    message.msg_name = NULL;
+    say_result("recvmsg without name", recvmsg(pair[1], &message, 0));
+    say_result("recv", recv(pair[1], bytes, sizeof(bytes), MSG_DONTWAIT));
+    close_pair(pair);
+}
+
 const struct socket_case cases_wrong[] = {
     {"bad_read_buffer", bad_read_buffer},
     {"bad_write_buffer", bad_write_buffer},
@@ -372,5 +408,7 @@ const struct socket_case cases_wrong[] = {
     {"connected_as_listener", connected_as_listener},
     {"accept_flags_wrong", accept_flags_wrong},
     {"sockets_wrong", sockets_wrong},
+    {"protected_addresses", protected_addresses},
+    {"wrong_name_lengths", wrong_name_lengths},
     {0},
 };
