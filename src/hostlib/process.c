@@ -12,6 +12,7 @@
 #include "hostlib/policy.h"
 #include "hostlib/real.h"
 #include "hostlib/rejoin.h"
+#include "hostlib/signals.h"
 #include "hostlib/socket.h"
 #include "hostlib/waiter.h"
 
@@ -221,6 +222,7 @@ void process_init(void)
 {
     real_resolve();
     policy_init();
+    signals_init();
     handover_adopt();
     pthread_atfork(process_fork_prepare, process_fork_parent, process_fork_child);
 }

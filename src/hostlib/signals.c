@@ -13,7 +13,6 @@
 
 static _Atomic uint64_t restarting;   /* handled, with SA_RESTART */
 static _Atomic uint64_t interrupting; /* handled, without */
-static _Atomic bool looked;           /* all were looked at once */
 
 /* Raised by the program's own faults, not while it sleeps. */
 static bool is_fault(int number)
@@ -42,33 +41,26 @@ static void look(int number)
 
 void signals_note(int number)
 {
-    if (!atomic_load_explicit(&looked, memory_order_relaxed) || number < 1 || number >= SIGNALS_END)
+    if (number < 1 || number >= SIGNALS_END)
         return;
     int saved_errno = errno;
     look(number);
     errno = saved_errno;
 }
 
-/* Handlers may have been installed before anybody asked. */
-static void look_at_all_once(void)
+void signals_init(void)
 {
-    if (atomic_exchange(&looked, true))
-        return;
-    int saved_errno = errno;
     for (int number = 1; number < SIGNALS_END; number++)
-        look(number);
-    errno = saved_errno;
+        signals_note(number);
 }
 
 bool signals_all_restart(void)
 {
-    look_at_all_once();
     return atomic_load(&interrupting) == 0 && atomic_load(&restarting) != 0;
 }
 
 bool signals_are_mixed(void)
 {
-    look_at_all_once();
     return atomic_load(&interrupting) != 0 && atomic_load(&restarting) != 0;
 }
 

@@ -10,6 +10,9 @@
 #include <signal.h>
 #include <stdbool.h>
 
+/** Look at what is installed already. Not when first needed: a sandbox may not allow it then. */
+void signals_init(void);
+
 /** The program may have changed this signal's action. Async-signal-safe. */
 void signals_note(int number);
 
