@@ -50,7 +50,10 @@ static void dequeue(struct socket_holder *holder)
 static bool sent_can_wait(const struct socket_holder *holder)
 {
     const struct engine_socket *socket = holder->socket;
-    return socket->tx.end - holder->told_sent < holder->told_limit / 2 && !holder->released &&
+    /* A buffer made smaller counts at once, though the host may not have been told surely. */
+    uint64_t limit =
+        socket->send_limit < holder->told_limit ? socket->send_limit : holder->told_limit;
+    return socket->tx.end - holder->told_sent < limit / 2 && !holder->released &&
            !socket->shutdown_told;
 }
 
