@@ -180,6 +180,23 @@ static bool is_readable(const struct socket *socket)
     return unread > 0 && unread >= wanted;
 }
 
+/* What compute_readiness() comes to for nearly all events: a connection with nothing but data. */
+static bool has_only_data(const struct socket *socket)
+{
+    return socket->state == SOCKET_CONNECTED && socket->error == 0 && !socket->peer_fin &&
+           socket->block != NULL && socket->urgent_offset <= socket->block->read_offset &&
+           atomic_load_explicit(&socket->block->shut, memory_order_relaxed) == 0;
+}
+
+static uint32_t readiness_of_data(const struct socket *socket)
+{
+    uint64_t unread = socket->receive.end_offset - socket->block->read_offset;
+    uint32_t mask = is_writable(socket) ? EPOLLOUT | EPOLLWRNORM : 0;
+    if (unread > 0 && unread >= (uint64_t)socket->options.receive_low_water)
+        mask |= EPOLLIN | EPOLLRDNORM;
+    return mask;
+}
+
 /* Source: Linux net/ipv4/tcp.c, tcp_poll(). */
 static uint32_t compute_readiness(const struct socket *socket)
 {
@@ -216,7 +233,8 @@ static uint32_t compute_readiness(const struct socket *socket)
 
 static void update(struct socket *socket)
 {
-    uint32_t readiness = compute_readiness(socket);
+    uint32_t readiness =
+        has_only_data(socket) ? readiness_of_data(socket) : compute_readiness(socket);
     /* Under the socket's lock we are the only writer; what stays needs no costly ordered store. */
     if (atomic_load_explicit(&socket->readiness, memory_order_relaxed) != readiness)
         atomic_store_explicit(&socket->readiness, readiness, memory_order_seq_cst);
