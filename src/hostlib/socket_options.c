@@ -242,6 +242,17 @@ static bool is_too_late(const struct socket *socket, int name)
     return (name == TCP_FASTOPEN || name == TCP_FASTOPEN_NO_COOKIE) && active;
 }
 
+/* A key for signed segments (RFC 2385): kept where nobody signs, it would only seem to protect.
+   Taking a key away, and what the kernel has no key in, is the kernel's to answer. */
+static bool is_signing_key(int level, int name, const void *value, socklen_t length)
+{
+    struct tcp_md5sig signature;
+    if (level != IPPROTO_TCP || (name != TCP_MD5SIG && name != TCP_MD5SIG_EXT) ||
+        length < sizeof(signature) || user_memory_copy_in(&signature, value, sizeof(signature)) < 0)
+        return false;
+    return signature.tcpm_keylen != 0;
+}
+
 int socket_setsockopt(struct socket *socket, int fd, int level, int name, const void *value,
                       socklen_t length)
 {
@@ -255,6 +266,8 @@ int socket_setsockopt(struct socket *socket, int fd, int level, int name, const 
         return user_memory_is_bad(value) && length >= sizeof(int32_t) ? -EFAULT : -EINVAL;
     if (offloaded && level == IPPROTO_TCP && name == TCP_CONGESTION)
         return set_congestion(socket, value, length);
+    if (is_signing_key(level, name, value, length))
+        return -ENOPROTOOPT; /* as a kernel without them */
     int kernel_fd = option_fd(socket, fd);
     if (kernel_fd < 0)
         return kernel_fd;

@@ -96,6 +96,31 @@ def run_sets_the_environment(cli):
     require(re.fullmatch(r"libc\.so\.6:/\S+/libpno\.so", preload), f"LD_PRELOAD {preload}")
 
 
+# struct tcp_md5sig for 10.77.0.2: a key of three bytes, then none.
+SIGNING_KEY = """
+import errno, socket, struct
+s = socket.socket()
+s.bind(('10.77.0.1', 7001))
+address = struct.pack('=HH4s120x', socket.AF_INET, 0, socket.inet_aton('10.77.0.2'))
+for key in b'key', b'':
+    try:
+        s.setsockopt(socket.IPPROTO_TCP, 14, address + struct.pack('=BBHi80s', 0, 0, len(key), 0, key))
+        print('taken')
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+"""
+
+
+@test
+def keys_that_nobody_would_sign_with_are_refused(cli):
+    name = cli.up()
+    done = cli.run("lab", "--name", name, "exec", "host", "--", "pno", "run", "--",
+                   "/usr/bin/python3", "-c", SIGNING_KEY)
+    # To take away a key that is not there is ENOENT in Linux too.
+    require(done.stdout == "ENOPROTOOPT\nENOENT\n", f"{done.stdout!r} {done.stderr!r}")
+    cli.expect(cli.lab(name, "down"), 0, "down")
+
+
 @test
 def run_says_why_a_program_stays_with_the_kernel(cli):
     source, static = os.path.join(cli.folder, "x.c"), os.path.join(cli.folder, "static")
