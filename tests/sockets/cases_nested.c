@@ -297,6 +297,7 @@ static void exclusive_wakes_one(const struct case_context *context)
     }
     int other = make_socket(context, 0);
     connect_to(context, other, port_of(listener));
+    settle(); /* it has arrived before anybody waits */
     say_wait_for("nobody waits: first", sets[0], CASE_QUIET_MS);
     say_wait_for("nobody waits: second", sets[1], CASE_QUIET_MS);
     close(sets[0]);
