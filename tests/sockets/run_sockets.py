@@ -3,8 +3,8 @@
 
 Each run happens in the host namespace of a lab of its own (the kernel's TIME_WAIT connections of one
 run would take ports from the other); with PNO_LOOPBACK=1 the engine turns the cases' loopback traffic
-round. Prints 'ok FAMILY CASE' or 'not ok FAMILY CASE: why' for each case; exit
-status 0 if all agree, else 1.
+round. A case that differs is run once more, and counts as different if it differs again. Prints
+'ok FAMILY CASE' or 'not ok FAMILY CASE: why' for each case; exit status 0 if all agree, else 1.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import subprocess
 import sys
 
 TIMEOUT_S = 240
+REPEATED_MOST = 8
 
 
 def parse_arguments():
@@ -84,18 +85,41 @@ def difference(kernel, pno):
     return None
 
 
-def compare(kernel, pno):
-    failed = 0
+def differences(kernel, pno):
+    """{'ipv4 NAME': why} of the cases that are not the same, or did not come to their end."""
+    found = {}
     for name, lines in kernel.items():
         why = difference(lines, pno.get(name, []))
         if why is None and lines[-1] != "done":
             why = f"ends by '{lines[-1]}' on both"
-        print(f"not ok {name}: {why}" if why else f"ok {name}", flush=True)
-        failed += why is not None
+        if why:
+            found[name] = why
     for name in pno.keys() - kernel.keys():
-        print(f"not ok {name}: only PnO printed it", flush=True)
-        failed += 1
-    return failed
+        found[name] = "only PnO printed it"
+    return found
+
+
+def run_both(build, cases, words):
+    """What each stack printed, by case, and how many connections the engine served."""
+    with Lab(build, "k") as lab:
+        kernel = lab.run(cases, *words)
+    with Lab(build, "p") as lab:
+        pno = lab.run(lab.pno, "run", "--", cases, *words, environment={"PNO_LOOPBACK": "1"})
+        opened = lab.connections_opened()
+    return kernel, pno, opened
+
+
+def repeat(build, cases, found):
+    """Run cases that differed once more: behaviour that differs does so again, while a thread that got
+    no processor in time does not. Returns those that differ again; says which did once."""
+    if not found or len(found) > REPEATED_MOST:
+        return found
+    words = sorted({name.split()[1] for name in found})
+    kernel, pno, _ = run_both(build, cases, words)
+    again = differences(by_case(kernel), by_case(pno))
+    for name in found.keys() - again.keys():
+        print(f"# {name} differed once of two times: {found[name]}", flush=True)
+    return {name: why for name, why in again.items() if name in found}
 
 
 def main():
@@ -105,25 +129,22 @@ def main():
         print("skip sockets: needs root (network namespaces)")
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with Lab(options.build, "k") as lab:
-        kernel = lab.run(cases, *options.words)
-    with Lab(options.build, "p") as lab:
-        pno = lab.run(lab.pno, "run", "--", cases, *options.words,
-                      environment={"PNO_LOOPBACK": "1"})
-        opened = lab.connections_opened()
+    kernel, pno, opened = run_both(options.build, cases, options.words)
     if options.keep_output:
         for name, text in (("kernel.txt", kernel), ("pno.txt", pno)):
             with open(os.path.join(options.keep_output, name), "w", encoding="utf-8") as file:
                 file.write(text)
     results = by_case(kernel)
-    failed = compare(results, by_case(pno))
     if not results:
         print("not ok the cases: kernel TCP printed nothing")
         return 1
     if opened == 0:
         print("not ok the engine: it served no connection, so nothing was compared")
         return 1
-    return 1 if failed else 0
+    found = repeat(options.build, cases, differences(results, by_case(pno)))
+    for name in [*results, *(found.keys() - results.keys())]:
+        print(f"not ok {name}: {found[name]}" if name in found else f"ok {name}", flush=True)
+    return 1 if found else 0
 
 
 if __name__ == "__main__":
