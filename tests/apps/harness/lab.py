@@ -228,6 +228,11 @@ class PnoLab(Lab):
             except (OSError, ValueError, KeyError):
                 return None
         wait_until(answers, "restarted pnod answers", 15)
+        # As `pno lab up` notes its engine, so that `pno lab down` ends this one.
+        with open(f"/proc/{self.pnod_pid()}/stat", encoding="ascii") as stat:
+            started = stat.read().rpartition(")")[2].split()[19]
+        with open(f"/run/pno/{self.name}.pid", "w", encoding="ascii") as pid_file:
+            pid_file.write(f"{self.pnod_pid()} {started}\n")
         return program
 
 
