@@ -220,6 +220,15 @@ static int start(struct spawn *spawn, pid_t *pid)
     return error;
 }
 
+/* posix_spawn() leaves errno alone. */
+static int start_keeping_errno(struct spawn *spawn, pid_t *pid)
+{
+    int saved_errno = errno;
+    int error = start(spawn, pid);
+    errno = saved_errno;
+    return error;
+}
+
 PNO_EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
                            const posix_spawnattr_t *attributes, char *const arguments[],
                            char *const environment[])
@@ -231,10 +240,7 @@ PNO_EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_
                           .attributes = attributes,
                           .arguments = arguments,
                           .environment = environment};
-    int saved_errno = errno;
-    int error = start(&spawn, pid);
-    errno = saved_errno;
-    return error;
+    return start_keeping_errno(&spawn, pid);
 }
 
 PNO_EXPORT int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
@@ -249,10 +255,7 @@ PNO_EXPORT int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file
                           .attributes = attributes,
                           .arguments = arguments,
                           .environment = environment};
-    int saved_errno = errno;
-    int error = start(&spawn, pid);
-    errno = saved_errno;
-    return error;
+    return start_keeping_errno(&spawn, pid);
 }
 
 /* ---- system ---------------------------------------------------------------------------------- */
