@@ -69,6 +69,7 @@ enum stack_rx_verdict stack_receive_parse(struct stack *stack, const uint8_t *fr
                                .length = frame_bytes - offset,
                                .l4_checksum_good = hints.l4_checksum_good || turned_round,
                                .turned_round = turned_round,
+                               .gso_size = hints.gso_size,
                                .link_multicast = (frame[0] & 1) != 0,
                                .link_source = frame + 6};
     if (type == ETHERTYPE_IPV4)
@@ -179,6 +180,7 @@ enum stack_rx_verdict tcp_header_parse(struct stack *stack, const struct ip_pack
     segment->ttl = packet->ttl;
     segment->traffic_class = packet->traffic_class;
     segment->payload_length = length - header_length;
+    segment->gso_size = segment->payload_length > packet->gso_size ? packet->gso_size : 0;
     segment->payload_frame_offset = (uint32_t)(header - packet->base) + header_length;
     segment->payload_refused = false;
     segment->options = (struct tcp_options){0};
@@ -186,7 +188,7 @@ enum stack_rx_verdict tcp_header_parse(struct stack *stack, const struct ip_pack
         (void)tcp_options_parse(header + TCP_HEADER_BYTES, header_length - TCP_HEADER_BYTES,
                                 &segment->options);
     rx->packet = packet->base;
-    stack->counters.segments_in++;
+    stack->counters.segments_in += tcp_segment_count(segment);
     stack_receive_look_up(stack, rx);
     return STACK_RX_TCP;
 }

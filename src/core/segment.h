@@ -64,12 +64,22 @@ struct tcp_segment {
     uint8_t traffic_class;
     uint16_t window; /**< as on the wire, unscaled */
     uint16_t urgent_pointer;
+    uint16_t gso_size; /**< 0, or the payload is that of several segments which the port or its
+                            driver joined, each of this size but for the last */
     uint32_t payload_length;
     uint32_t payload_frame_offset; /**< where payload begins in the frame (or reassembled packet) */
     bool payload_refused; /**< the embedder has no memory for the payload: act on the header only,
                                do not advance rcv_nxt over payload or FIN */
     struct tcp_options options;
 };
+
+/** Segments that came as this one. */
+static inline uint32_t tcp_segment_count(const struct tcp_segment *segment)
+{
+    if (segment->gso_size == 0)
+        return 1;
+    return (segment->payload_length + segment->gso_size - 1) / segment->gso_size;
+}
 
 /** Sequence space the segment takes: payload, SYN and FIN (RFC 9293 §3.4, SEG.LEN). */
 static inline uint32_t tcp_segment_length(const struct tcp_segment *segment)

@@ -39,6 +39,7 @@ void stack_config_init(struct stack_config *config)
                 .syn_retries = 6,
                 .synack_retries = 5,
                 .retries = 15,
+                .min_tso_segs = 2,
                 .orphan_retries = 8,
                 .fin_wait2_timeout_ns = 60 * NS_PER_S,
                 .time_wait_ns = 60 * NS_PER_S,

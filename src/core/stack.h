@@ -74,6 +74,7 @@ struct tcp_defaults {
     uint8_t syn_retries;    /**< 6 */
     uint8_t synack_retries; /**< 5 */
     uint8_t retries;        /**< 15: data retransmissions before ETIMEDOUT */
+    uint8_t min_tso_segs;   /**< 2: segments that one segmentation offload may take at any rate */
     uint8_t orphan_retries; /**< 8 */
     uint64_t fin_wait2_timeout_ns;  /**< 60 s */
     uint64_t time_wait_ns;          /**< 60 s */
@@ -146,6 +147,7 @@ enum stack_rx_verdict {
 struct stack_rx_hints {
     bool ip_checksum_good;
     bool l4_checksum_good; /**< also set for frames turned round inside */
+    uint16_t gso_size;     /**< 0, or segments of this much payload were joined into this frame */
 };
 
 struct stack_rx {

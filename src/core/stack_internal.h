@@ -157,6 +157,14 @@ struct tcp_output {
     bool is_last;      /**< certainly nothing more to send for now: asking again is needless */
 };
 
+/** Segments that the port will make of it. */
+static inline uint32_t tcp_output_segments(const struct tcp_output *output)
+{
+    if (output->gso_size == 0)
+        return 1;
+    return (output->payload_length + output->gso_size - 1) / output->gso_size;
+}
+
 size_t tcp_connection_bytes(void); /**< sizeof, for the pool */
 
 struct tcp_sent;

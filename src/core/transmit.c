@@ -220,10 +220,12 @@ static bool connections_transmit(struct stack *stack, uint64_t now_ns, uint32_t 
             continue;
         }
         build_frame(stack, connection, neighbour, &output, frame);
-        stack->counters.segments_out++;
+        uint32_t segments = tcp_output_segments(&output);
+        stack->counters.segments_out += segments;
+        stack->output_turn += segments;
         if (output.is_last) {
             leave_output(stack, connection);
-        } else if (++stack->output_turn >= OUTPUT_TURN_SEGMENTS && list_contains_node(node)) {
+        } else if (stack->output_turn >= OUTPUT_TURN_SEGMENTS && list_contains_node(node)) {
             leave_output(stack, connection);
             list_push_back(&stack->output, node);
         }

@@ -27,7 +27,7 @@ static void receive(struct bench *bench, const uint8_t *bytes, uint32_t length)
 {
     struct stack_rx rx = {0};
     struct stack_rx_result result = {0};
-    const struct stack_rx_hints hints = {false, false};
+    const struct stack_rx_hints hints = {0};
     if (stack_receive_parse(bench->stack, bytes, length, hints, bench->now_ns, &rx) == STACK_RX_TCP)
         stack_receive_segment(bench->stack, &rx, bench->now_ns, &result);
     bench_pump(bench);

@@ -311,6 +311,8 @@ static void segment(struct fuzz *fuzz, uint8_t how)
     static uint8_t bytes[FRAME_BYTES_MAX];
     struct stack_rx_hints hints = {0};
     uint32_t length = build_segment(fuzz, bytes);
+    if ((how & 16) != 0)
+        hints.gso_size = (uint16_t)(1 + length % 1460);
     if ((how & 1) != 0) {
         /* Change some bytes; a port that says the checksums are good lets that through. */
         unsigned changes = take_byte(fuzz) % 8;

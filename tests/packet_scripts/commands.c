@@ -155,6 +155,8 @@ static bool set_opening(const char *name, const char *value, struct tcp_defaults
         tcp->fast_open_black_hole_ns = (uint64_t)atoll(value) * NS_PER_S;
     else if (strcmp(name, "net.ipv4.tcp_mtu_probing") == 0)
         tcp->mtu_probing = (uint8_t)atoi(value);
+    else if (strcmp(name, "net.ipv4.tcp_min_tso_segs") == 0)
+        tcp->min_tso_segs = (uint8_t)atoi(value);
     else if (strcmp(name, "net.ipv4.tcp_base_mss") == 0)
         tcp->mtu_probe_base = (uint16_t)atoi(value);
     else if (strcmp(name, "net.ipv4.tcp_fastopen_key") == 0)
@@ -169,10 +171,6 @@ static bool change_sysctl(struct machine *machine, const char *name, const char 
     struct tcp_defaults *tcp = &machine->config.tcp;
     if (sysctl_changes_nothing(name, value))
         return true;
-    if (strcmp(name, "net.ipv4.tcp_min_tso_segs") == 0) {
-        machine->min_tso_segs = (uint32_t)atoi(value);
-        return true;
-    }
     if (strcmp(name, "net.ipv4.tcp_notsent_lowat") == 0) {
         machine->notsent_lowat = (uint32_t)strtoull(value, NULL, 0);
         return true;

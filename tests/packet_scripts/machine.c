@@ -44,7 +44,6 @@ void machine_init(struct machine *machine)
         c->secret[i] = (uint8_t)(17 * i + 3);
     c->random_seed = 1;
     machine->mtu = 1500;
-    machine->min_tso_segs = 2;
     machine->notsent_lowat = UINT32_MAX;
     machine->call_deadline_ns = TIME_NEVER;
     machine->local = c->prefixes[0].address;
@@ -218,36 +217,6 @@ static void handle_burst(struct machine *machine, struct frame *frame, uint16_t 
 
 #define GSO_BYTES_MAX 65000
 
-/**
- * How large a burst Linux hands to its port (tcp_tso_autosize, tcp_cwnd_test): what the rate sends
- * in about a millisecond, more when the round trip is short, at most half the window. It shows on
- * the wire: a burst is pushed at its end.
- */
-static uint32_t burst_bytes(const struct machine *machine)
-{
-    const struct machine_socket *socket = machine->under_test;
-    struct tcp_connection_info info;
-    if (socket == NULL || socket->connection == NULL)
-        return GSO_BYTES_MAX;
-    tcp_get_info(machine->stack, socket->connection, machine->now_ns, &info);
-    if (info.snd_mss == 0 || info.snd_cwnd == 0)
-        return GSO_BYTES_MAX;
-    uint64_t srtt_us = info.srtt_ns / NS_PER_US, min_rtt_us = info.min_rtt_ns / NS_PER_US;
-    uint64_t percent = info.snd_cwnd < info.snd_ssthresh / 2 ? 200 : 120;
-    uint64_t rate = (uint64_t)info.snd_cwnd * info.snd_mss * percent * 10000;
-    rate = srtt_us == 0 ? UINT64_MAX : rate / srtt_us;
-    uint64_t bytes = rate >> 10;
-    if (min_rtt_us >> 9 < 32)
-        bytes += (uint64_t)GSO_BYTES_MAX >> (min_rtt_us >> 9);
-    uint64_t segments = (bytes < GSO_BYTES_MAX ? bytes : GSO_BYTES_MAX) / info.snd_mss;
-    uint64_t half = info.snd_cwnd / 2 > 1 ? info.snd_cwnd / 2 : 1;
-    if (segments < machine->min_tso_segs)
-        segments = machine->min_tso_segs;
-    if (segments > half)
-        segments = half;
-    return (uint32_t)segments * info.snd_mss;
-}
-
 void machine_pump(struct machine *machine)
 {
     struct stack_event event;
@@ -259,7 +228,7 @@ void machine_pump(struct machine *machine)
             machine_socket_event(machine, &event);
             busy = true;
         }
-        while (stack_transmit(machine->stack, machine->now_ns, burst_bytes(machine), &out)) {
+        while (stack_transmit(machine->stack, machine->now_ns, GSO_BYTES_MAX, &out)) {
             struct frame *frame = build(&out);
             if (out.connection != NULL && out.payload_length != 0)
                 machine_sent_payload(machine, out.connection,
@@ -278,7 +247,7 @@ void machine_inject(struct machine *machine, const struct frame *frame)
 {
     struct stack_rx rx = {0};
     struct stack_rx_result result = {0};
-    struct stack_rx_hints hints = {false, false};
+    struct stack_rx_hints hints = {0};
     if (stack_receive_parse(machine->stack, frame->bytes, frame->length, hints, machine->now_ns,
                             &rx) == STACK_RX_TCP)
         stack_receive_segment(machine->stack, &rx, machine->now_ns, &result);

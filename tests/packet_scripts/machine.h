@@ -130,7 +130,6 @@ struct machine {
     uint32_t timestamp_tick_us; /**< 0: values of timestamps are not compared */
     uint16_t mtu;
     uint16_t inbound_mss;   /**< --mss: what longer payload was joined from; 0 unknown */
-    uint32_t min_tso_segs;  /**< net.ipv4.tcp_min_tso_segs */
     uint32_t notsent_lowat; /**< net.ipv4.tcp_notsent_lowat */
     struct machine_file files[MACHINE_FILES_MAX];
     unsigned file_count;

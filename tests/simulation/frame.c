@@ -301,6 +301,15 @@ static bool joinable(const struct frame *a, const struct frame_view *va, const s
            ip_address_equal(&va->destination, &vb->destination);
 }
 
+/** What an offloading port would tell of the two joined; 0: it would not have joined them. */
+static uint16_t joined_gso_size(const struct frame *first, const struct frame_view *va,
+                                const struct frame_view *vb)
+{
+    uint32_t size = first->gso_size != 0 ? first->gso_size : va->payload_length;
+    bool whole = va->payload_length % size == 0 && vb->payload_length <= size;
+    return whole && va->ip_tos == vb->ip_tos && size <= UINT16_MAX ? (uint16_t)size : 0;
+}
+
 struct frame *frame_join_tcp(const struct frame *first, const struct frame *second,
                              uint32_t payload_max)
 {
@@ -312,6 +321,7 @@ struct frame *frame_join_tcp(const struct frame *first, const struct frame *seco
     uint32_t head = va.payload_offset + va.payload_length;
     struct frame *joined = frame_new(head + vb.payload_length);
     joined->from = first->from;
+    joined->gso_size = joined_gso_size(first, &va, &vb);
     memcpy(joined->bytes, first->bytes, head);
     memcpy(joined->bytes + head, second->bytes + vb.payload_offset, vb.payload_length);
     joined->bytes[va.l4_offset + 13] |= vb.flags;

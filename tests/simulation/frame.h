@@ -18,6 +18,7 @@ struct frame {
     bool corrupted;     /**< the wire changed it in a way that a checksum must catch */
     bool forged;        /**< by nobody who takes part: must change nothing */
     uint8_t from;       /**< host that sent it */
+    uint16_t gso_size;  /**< segments of this size were joined to it, as by the receiver's port */
     struct frame *next; /**< in a list of the holder's */
     uint8_t bytes[];
 };
@@ -68,7 +69,8 @@ void frame_split_tcp(const struct frame *frame, const struct frame_view *view, u
                      struct frame **first, struct frame **second);
 
 /** Join two TCP frames of a flow when the second goes on where the first ends and their headers
-    allow it; NULL when not. The arguments are left alone. */
+    allow it; NULL when not. If a port might have done it (equal segments, but for the last, all
+    marked or none), the frame has a gso_size. The arguments are left alone. */
 struct frame *frame_join_tcp(const struct frame *first, const struct frame *second,
                              uint32_t payload_max);
 

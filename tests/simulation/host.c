@@ -403,7 +403,9 @@ void host_receive(struct world *world, struct host *host, const struct frame *fr
                   bool turned_round)
 {
     struct stack_rx rx = {0};
-    struct stack_rx_hints hints = {turned_round, turned_round};
+    struct stack_rx_hints hints = {.ip_checksum_good = turned_round,
+                                   .l4_checksum_good = turned_round,
+                                   .gso_size = frame->gso_size};
     /* The core gets exactly these bytes on the heap: reading beyond them is an error found by
        the sanitizers. */
     enum stack_rx_verdict verdict =

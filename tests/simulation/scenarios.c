@@ -42,6 +42,7 @@ static void draw_plain_wire(struct world *world, struct wire_settings *wire)
     wire->delay_ns = random_log_between(r, 10 * NS_PER_US, 50 * NS_PER_MS);
     wire->reorder_delay_ns = 2 * wire->delay_ns + 2000;
     wire->buffer_bytes = 1000000;
+    wire->join_bytes_max = 3000;
     wire->spares_neighbours = true;
 }
 
@@ -107,6 +108,17 @@ static void recut(struct random *r, struct wire_settings *wire)
     wire->loss = (unsigned)random_between(r, 0, 100);
     wire->duplicate = (unsigned)random_between(r, 0, 50);
     wire->reorder = (unsigned)random_between(r, 0, 100);
+}
+
+static void merge(struct random *r, struct wire_settings *wire)
+{
+    wire->join = (unsigned)random_between(r, 300, 980);
+    wire->join_bytes_max = (uint32_t)random_log_between(r, 2000, 60000);
+    wire->loss = random_chance(r, 500) ? (unsigned)random_between(r, 1, 100) : 0;
+    wire->reorder = random_chance(r, 300) ? (unsigned)random_between(r, 1, 100) : 0;
+    wire->mark = random_chance(r, 300) ? (unsigned)random_between(r, 1, 200) : 0;
+    if (random_chance(r, 200))
+        wire->path_mtu = (uint16_t)random_between(r, 1280, 1500);
 }
 
 static void fragment(struct random *r, struct wire_settings *wire)
@@ -201,6 +213,15 @@ static void draw_corrupt(struct world *world, struct settings *s)
 static void draw_recut(struct world *world, struct settings *s)
 {
     impair_all(world, s, recut);
+}
+
+/** Ports that cut and join, as those of virtual machines do. */
+static void draw_merge(struct world *world, struct settings *s)
+{
+    struct random *r = &world->random;
+    impair_all(world, s, merge);
+    for (unsigned i = 0; i < s->host_count; i++)
+        s->hosts[i].gso_bytes_max = (uint32_t)random_between(r, 3000, 65000);
 }
 
 static void draw_fragment(struct world *world, struct settings *s)
@@ -561,6 +582,7 @@ static const struct scenario scenarios[] = {
     {"duplicate", "frames come twice, and late", draw_duplicate, false},
     {"corrupt", "bits flip, frames are cut short or padded", draw_corrupt, false},
     {"recut", "segments are split and joined on the way", draw_recut, false},
+    {"merge", "ports cut what is sent, and join what arrives", draw_merge, false},
     {"fragment", "packets are fragmented on the way", draw_fragment, false},
     {"ecn", "routers mark instead of dropping", draw_ecn, false},
     {"path_mtu", "a router on the way takes smaller packets only", draw_path_mtu, false},

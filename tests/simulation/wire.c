@@ -292,7 +292,9 @@ static void hold(struct world *world, struct wire *wire, struct frame *frame)
 
 static struct frame *join_held(struct world *world, struct wire *wire, struct frame *frame)
 {
-    struct frame *joined = wire->held == NULL ? NULL : frame_join_tcp(wire->held, frame, 3000);
+    struct frame *joined = wire->held == NULL
+                               ? NULL
+                               : frame_join_tcp(wire->held, frame, wire->settings.join_bytes_max);
     if (joined == NULL) {
         release_held(world, wire);
         return frame;

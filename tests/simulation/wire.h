@@ -21,6 +21,7 @@ struct wire_settings {
     uint64_t rate_bytes_per_s; /**< 0 = unlimited */
     uint32_t buffer_bytes;     /**< before the rate limit; more is dropped */
     unsigned loss, duplicate, reorder, corrupt, split, join, fragment, pad;
+    uint32_t join_bytes_max;      /**< payload of what is joined */
     uint64_t policer_bytes_per_s; /**< 0 = none; what exceeds its bucket is dropped, not queued */
     uint32_t policer_bucket_bytes;
     unsigned ack_loss;        /**< of segments without payload */

@@ -145,6 +145,7 @@ static void complete(struct stack *stack, struct fragment_datagram *datagram,
     whole->length = length;
     whole->reassembled = true;
     whole->l4_checksum_good = packet->turned_round;
+    whole->gso_size = 0;
     release(stack, datagram);
     stack->counters.reassembled++;
 }

@@ -17,6 +17,7 @@ struct ip_packet {
     uint8_t protocol;         /**< of the upper layer */
     uint8_t ttl;
     uint8_t traffic_class;
+    uint16_t gso_size; /**< of what the port joined; 0: nothing */
     bool is_v4;
     bool reassembled;      /**< from fragments */
     bool l4_checksum_good; /**< by the port, or turned round */

@@ -116,7 +116,9 @@ static void finish_data(const struct emission *e, uint64_t number, uint64_t end)
     e->output->payload_length = length;
     e->output->gso_size = length > e->mss ? (uint16_t)e->mss : 0;
     if (length > 0) {
-        connection->statistics.data_segments_out += (length + e->mss - 1) / e->mss;
+        uint32_t segments = length > e->mss ? (length + e->mss - 1) / e->mss : 1;
+        connection->statistics.data_segments_out += segments;
+        connection->statistics.segments_out += segments - 1; /* one is counted already */
         connection->statistics.bytes_sent += length;
     }
 }
@@ -261,6 +263,27 @@ static bool holds_back_partial(const struct tcp_connection *connection)
            connection->congestion.snd_sml > hot->snd_una;
 }
 
+/**
+ * Payload that may go out at once, cut by the port. Not what must stand in one segment alone: the
+ * urgent pointer, which counts from the segment it is in, and CWR, which says that the window was
+ * reduced once. As Linux, at most half the congestion window (tcp_cwnd_test).
+ */
+static uint32_t burst_bytes(const struct emission *e)
+{
+    const struct tcp_connection *connection = e->connection;
+    const struct tcp_hot *hot = &connection->hot;
+    uint32_t bytes = e->gso_bytes_max;
+    if (bytes < 2 * e->mss || hot->cwr_due || connection->congestion.snd_urgent > hot->snd_nxt)
+        return e->mss;
+    bytes = hot->paced ? tcp_pacing_burst_bytes(connection)
+                       : tcp_pacing_tso_bytes(e->stack, connection, bytes);
+    if (bytes > e->gso_bytes_max)
+        bytes = e->gso_bytes_max;
+    if (bytes > hot->cwnd / 2)
+        bytes = hot->cwnd / 2;
+    return bytes < e->mss ? e->mss : bytes - bytes % e->mss;
+}
+
 /** How much payload may go out now, from snd_nxt; 0: none.
     @param cwnd_free  room in the congestion window: UINT32_MAX for a tail probe. */
 static uint32_t sendable(const struct emission *e, uint32_t cwnd_free)
@@ -279,10 +302,11 @@ static uint32_t sendable(const struct emission *e, uint32_t cwnd_free)
     if (head > cwnd_free)
         return 0;
     uint64_t length = available;
-    uint64_t most =
-        e->gso_bytes_max > e->mss ? e->gso_bytes_max - e->gso_bytes_max % e->mss : e->mss;
-    if (length > most)
-        length = most;
+    if (length > e->mss) {
+        uint32_t most = burst_bytes(e);
+        if (length > most)
+            length = most;
+    }
     if (length > usable)
         length = usable;
     if (length > cwnd_free)
@@ -447,16 +471,11 @@ static bool may_send_data(const struct tcp_connection *connection)
 }
 
 /** What is lost goes before what is new, unless F-RTO is at work; both when pacing lets them. */
-static bool emit_payload(struct emission *e)
+static bool emit_payload(const struct emission *e)
 {
     struct tcp_connection *connection = e->connection;
-    if (connection->hot.paced) {
-        if (!tcp_pacing_allows(e->stack, connection, e->now_ns))
-            return false;
-        uint32_t burst_bytes = tcp_pacing_burst_bytes(connection);
-        if (burst_bytes < e->gso_bytes_max)
-            e->gso_bytes_max = burst_bytes;
-    }
+    if (connection->hot.paced && !tcp_pacing_allows(e->stack, connection, e->now_ns))
+        return false;
     if (connection->recovery.frto_new) { /* new data first, to see what becomes of it */
         if (emit_new(e, false))
             return true;

@@ -16,6 +16,11 @@
 #define BURST_SEGMENTS_MIN 2
 #define BURST_BYTES_MAX    65536
 
+/** Linux's sk_pacing_shift (a second's share, here about a millisecond), and its
+    net.ipv4.tcp_tso_rtt_log: halve the allowance for short paths for every 2^9 µs of round trip. */
+#define TSO_RATE_SHIFT 10
+#define TSO_RTT_SHIFT  9
+
 /** A machine that wakes us later than this is not caught up with: bursts would be too long. */
 #define LATE_MAX_NS (4 * NS_PER_MS)
 
@@ -98,6 +103,19 @@ uint32_t tcp_pacing_burst_bytes(const struct tcp_connection *connection)
         return pacing->burst_left;
     uint64_t rate = tcp_pacing_rate(connection);
     return is_unlimited(rate) ? UINT32_MAX : quantum(connection, rate);
+}
+
+uint32_t tcp_pacing_tso_bytes(const struct stack *stack, const struct tcp_connection *connection,
+                              uint32_t gso_bytes_max)
+{
+    uint32_t rtt_unit = connection->congestion.min_rtt_us >> TSO_RTT_SHIFT;
+    uint64_t bytes = rtt_unit < 32 ? gso_bytes_max >> rtt_unit : 0;
+    if (bytes < gso_bytes_max)
+        bytes += tcp_pacing_rate(connection) >> TSO_RATE_SHIFT;
+    uint32_t least = stack_get_config(stack)->tcp.min_tso_segs * (uint32_t)connection->hot.mss;
+    if (bytes < least)
+        bytes = least;
+    return bytes < gso_bytes_max ? (uint32_t)bytes : gso_bytes_max;
 }
 
 /** Nanoseconds that bytes take at this rate; bytes below 2^32. */

@@ -46,8 +46,13 @@ uint64_t tcp_pacing_rate(const struct tcp_connection *connection);
     output again in time. */
 bool tcp_pacing_allows(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
 
-/** The most that one segmentation offload may take now, bytes. */
+/** The most that one segmentation offload of a paced connection may take now, bytes. */
 uint32_t tcp_pacing_burst_bytes(const struct tcp_connection *connection);
+
+/** And of one that is not paced: what its rate sends in about a millisecond, more when the round
+    trip is short (Linux's tcp_tso_autosize); bytes, at most gso_bytes_max. */
+uint32_t tcp_pacing_tso_bytes(const struct stack *stack, const struct tcp_connection *connection,
+                              uint32_t gso_bytes_max);
 
 /** A burst at the present rate, bytes. */
 uint32_t tcp_pacing_quantum(const struct tcp_connection *connection);

@@ -163,7 +163,8 @@ static void arrival_note(struct stack *stack, struct tcp_connection *connection,
     receive->last_data_ns = now_ns;
     receive->pushed =
         (segment->flags & TCP_PSH) && segment->payload_length < connection->hot.rcv_mss;
-    rcv_mss_update(connection, segment->payload_length);
+    rcv_mss_update(connection,
+                   segment->gso_size != 0 ? segment->gso_size : segment->payload_length);
     if (connection->hot.ecn && segment->payload_length > 0)
         tcp_ecn_payload_arrives(stack, connection, segment);
     tcp_receive_rtt_measure(connection, segment, now_ns);
@@ -308,7 +309,7 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
     arrival_note(stack, connection, segment, now_ns);
     if (start < end) {
         if (segment->payload_length > 0)
-            connection->statistics.data_segments_in++;
+            connection->statistics.data_segments_in += tcp_segment_count(segment);
         struct tcp_range place = unplaced(connection, start, end);
         if (accept_payload(stack, connection, start, end, now_ns, result)) {
             result->place_offset = place.start - hot->rcv_start;

@@ -289,7 +289,7 @@ void tcp_segment_arrives(struct stack *stack, struct tcp_connection *connection,
         .result = result,
     };
     result->connection = connection;
-    connection->statistics.segments_in++;
+    connection->statistics.segments_in += tcp_segment_count(segment);
     switch ((enum tcp_state)connection->hot.state) {
     case TCP_STATE_CLOSED:
     case TCP_STATE_LISTEN:

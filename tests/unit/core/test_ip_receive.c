@@ -222,7 +222,7 @@ static void impossible_sources_are_dropped(void **state)
     for (unsigned i = 0; i < 5; i++) {
         build_segment_v6(10);
         memcpy(b.bytes + 22, sources_v6[i], 16);
-        struct stack_rx_hints hints = {true, true};
+        struct stack_rx_hints hints = {true, true, 0};
         assert_int_equal(stack_receive_parse(harness.stack, b.bytes, b.length, hints,
                                              harness.now_ns, &harness.rx),
                          STACK_RX_DROPPED);
@@ -377,7 +377,8 @@ static void random_bytes_never_harm(void **state)
         for (uint32_t j = 0; j < flips; j++)
             b.bytes[12 + test_random_below(&random, 60)] = (uint8_t)test_random_next(&random);
         struct stack_rx_hints hints = {test_random_below(&random, 2) != 0,
-                                       test_random_below(&random, 2) != 0};
+                                       test_random_below(&random, 2) != 0,
+                                       (uint16_t)test_random_below(&random, 20)};
         uint32_t length = 14 + test_random_below(&random, b.length - 13);
         uint8_t *exact = malloc(length);
         assert_non_null(exact);

@@ -218,6 +218,7 @@ void peer(const char *format, ...)
     rx.segment.source = endpoint(peer_v4, script.peer_port);
     rx.segment.destination = endpoint(our_v4, OUR_PORT);
     rx.segment.ecn = script.peer_ecn;
+    rx.segment.gso_size = script.peer_gso_size;
     rx.segment.payload_refused = script.refuse_payload;
     parse_segment(text, &rx.segment);
     struct tcp_flow flow = {rx.segment.destination.address, rx.segment.source.address, OUR_PORT,

@@ -35,8 +35,9 @@ struct script {
     struct stack_rx_result result; /**< of the last peer() */
     uint64_t placed_offset;        /**< of the last payload wanted */
     uint32_t placed_length;
-    uint8_t peer_ecn; /**< the ECN bits of what the peer sends … */
-    uint8_t our_ecn;  /**< … and of the segment we sent last */
+    uint8_t peer_ecn;       /**< the ECN bits of what the peer sends … */
+    uint8_t our_ecn;        /**< … and of the segment we sent last */
+    uint16_t peer_gso_size; /**< what the peer sends was joined of segments of this size */
     bool refuse_payload;
     bool no_accept; /**< leave connections in the accept queue */
     uint32_t gso_bytes_max;

@@ -193,18 +193,6 @@ static void urgent_pointer_goes_with_what_precedes_it(void **unused)
     ours("P. 11:21(10) ack 1");
 }
 
-static void gso_sends_many_segments_as_one_frame(void **unused)
-{
-    (void)unused;
-    script.gso_bytes_max = 65000;
-    established();
-    app_send(10 * 1448 + 100);
-    ours("P. 1:14481(14480) ack 1 gso 1448");
-    nothing();
-    peer(". 1:1(0) ack 14481 win 512");
-    ours("P. 14481:14581(100) ack 1");
-}
-
 static void maxseg_bounds_segments_and_is_announced(void **unused)
 {
     (void)unused;
@@ -244,7 +232,6 @@ int main(void)
         TEST(probing_a_dead_peer_ends),
         TEST(silly_window_is_forced_after_a_while),
         TEST(urgent_pointer_goes_with_what_precedes_it),
-        TEST(gso_sends_many_segments_as_one_frame),
         TEST(maxseg_bounds_segments_and_is_announced),
         TEST(segments_shrink_when_sack_blocks_ride_along),
     };
