@@ -30,6 +30,7 @@ struct engine {
     struct engine_core *cores[LINK_CORES_MAX];
     struct first_core_flows first_core_flows; /**< guarded by its lock */
     uint64_t started_ns;
+    _Atomic uint32_t frames_going_round; /**< to our own addresses; see pipeline/fence.h */
     int control_event_fd; /**< cores write it to have the control thread look at its tenants */
     _Atomic bool stopping;
 };

@@ -15,6 +15,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "engine/pipeline/events.h"
+#include "engine/pipeline/fence.h"
 #include "engine/pipeline/host_operations.h"
 #include "engine/pipeline/notify.h"
 #include "engine/pipeline/receive.h"
@@ -137,6 +138,7 @@ int engine_core_create(struct engine *engine, unsigned index, struct engine_core
     TAILQ_INIT(&core->channels);
     TAILQ_INIT(&core->told_channels);
     TAILQ_INIT(&core->lazy_channels);
+    TAILQ_INIT(&core->fenced_channels);
     core->dma = engine->dma->create();
     const char *what = "DMA backend";
     int result = core->dma != NULL ? 0 : -ENOMEM;
@@ -280,6 +282,7 @@ bool engine_core_round(struct engine_core *core)
     any = transmit_run(core) || any;
     any = events_run(core) || any;
     (void)notify_flush(core);
+    fence_round_ends(core);
     return any;
 }
 

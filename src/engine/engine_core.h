@@ -64,9 +64,12 @@ struct engine_core {
     unsigned queue;
 
     LIST_HEAD(, tenant_core) tenants;
-    TAILQ_HEAD(, channel_core) channels;      /**< all; polled for operations */
-    TAILQ_HEAD(, channel_core) told_channels; /**< with events to push */
-    TAILQ_HEAD(, channel_core) lazy_channels; /**< with events that can wait */
+    TAILQ_HEAD(, channel_core) channels;        /**< all; polled for operations */
+    TAILQ_HEAD(, channel_core) told_channels;   /**< with events to push */
+    TAILQ_HEAD(, channel_core) lazy_channels;   /**< with events that can wait */
+    TAILQ_HEAD(, channel_core) fenced_channels; /**< with a LINK_OP_FENCE to answer */
+    uint32_t fenced_rounds;                     /**< since the oldest of these came */
+    uint32_t turned_received;                   /**< turned frames received in this round */
     struct object_pool sockets, holders, setups, rx_chunks, tx_extents, dma_operations;
 
     struct capture_ring *capture; /**< copies of frames go there; NULL: nobody captures */

@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "engine/engine_core.h"
+#include "engine/pipeline/fence.h"
 #include "engine/pipeline/notify.h"
 #include "engine/pipeline/transmit.h"
 
@@ -325,6 +326,7 @@ void socket_let_go_all(struct engine_core *core, struct process_core *process)
     LIST_FOREACH(channel, &process->process->channels, link)
     {
         struct channel_core *part = &channel->cores[core->index];
+        fence_forget_channel(part);
         notify_forget_channel(part);
         TAILQ_REMOVE(&core->channels, part, link);
     }

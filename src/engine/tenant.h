@@ -117,11 +117,14 @@ struct channel_core {
     TAILQ_ENTRY(channel_core) link; /**< engine_core.channels */
     TAILQ_ENTRY(channel_core) told_link;
     TAILQ_ENTRY(channel_core) lazy_link;
+    TAILQ_ENTRY(channel_core) fenced_link;
     TAILQ_HEAD(, socket_holder) pending; /**< have something to tell, in order */
     TAILQ_HEAD(, socket_holder) lazy;    /**< have something to tell that can wait */
     uint64_t lazy_since_ns;
     struct link_descriptor replies[CHANNEL_REPLIES_MAX];
     unsigned reply_first, reply_count;
+    uint32_t fences[CHANNEL_REPLIES_MAX]; /**< requests; their answers' room is theirs already */
+    unsigned fence_count;
     bool is_told, is_lazy; /**< in these lists */
     bool pushed;           /**< since the doorbell was last considered */
 };

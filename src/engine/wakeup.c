@@ -11,6 +11,7 @@
 
 #include "base/time_units.h"
 #include "engine/engine_core.h"
+#include "engine/pipeline/fence.h"
 #include "engine/pipeline/host_operations.h"
 #include "engine/pipeline/notify.h"
 #include "engine/pipeline/receive.h"
@@ -123,7 +124,7 @@ static bool nothing_came(struct engine_core *core)
         return false;
     return host_operations_are_idle(core) &&
            atomic_load_explicit(&core->inbox, memory_order_relaxed) == NULL &&
-           receive_is_idle(core) &&
+           receive_is_idle(core) && fence_is_idle(core) &&
            !atomic_load_explicit(&core->engine->stopping, memory_order_relaxed);
 }
 

@@ -35,6 +35,9 @@
 /* Looks (some 70 us apart) for an answer by who can't sleep as others do, and then gives up. */
 #define REPLY_NAPS 30000
 
+/* An engine that is stopped, or has no processor, must not hold up a send() for ever. */
+#define FENCE_WAIT_NS NS_PER_S
+
 struct engine_link *_Atomic engine_link_present;
 
 static struct lock attach_lock;
@@ -263,8 +266,9 @@ static bool reply_came(struct engine_link *link, struct pending_reply *reply)
            atomic_load_explicit(&link->dead, memory_order_relaxed);
 }
 
-int engine_link_call(struct engine_link *link, unsigned core, struct link_descriptor *descriptor,
-                     struct link_descriptor *answer)
+/* @return -ETIMEDOUT: no answer by deadline_ns. */
+static int call_until(struct engine_link *link, unsigned core, struct link_descriptor *descriptor,
+                      struct link_descriptor *answer, uint64_t deadline_ns)
 {
     struct pending_reply reply = {0};
     lock_acquire(&link->reply_lock);
@@ -279,7 +283,9 @@ int engine_link_call(struct engine_link *link, unsigned core, struct link_descri
         __builtin_ia32_pause();
     if (!came && waiter_is_waiting()) {
         const struct timespec nap = {.tv_nsec = 20000};
-        for (int i = 0; i < REPLY_NAPS && !reply_came(link, &reply); i++) {
+        for (int i = 0; i < REPLY_NAPS && !reply_came(link, &reply) &&
+                        (deadline_ns == TIME_NEVER || waiter_now_ns() < deadline_ns);
+             i++) {
             syscall(SYS_nanosleep, &nap, NULL);
             if (i % FULL_RING_LOOKS == 0)
                 engine_link_check_alive(link, waiter_now_ns());
@@ -294,16 +300,34 @@ int engine_link_call(struct engine_link *link, unsigned core, struct link_descri
         (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancellable);
         waiter_begin(&waiter, NULL);
         waiter_watch(&waiter, &node, &link->reply_waiters);
-        while (!reply_came(link, &reply))
-            waiter_sleep(&waiter, pollfds, 0, TIME_NEVER, &all);
+        while (!reply_came(link, &reply) &&
+               waiter_sleep(&waiter, pollfds, 0, deadline_ns, &all) != -ETIMEDOUT)
+            ;
         waiter_end(&waiter);
         (void)pthread_setcancelstate(cancellable, NULL);
     }
     forget_reply(link, &reply);
     if (!atomic_load_explicit(&reply.done, memory_order_acquire))
-        return -ECONNRESET;
+        return atomic_load_explicit(&link->dead, memory_order_relaxed) ? -ECONNRESET : -ETIMEDOUT;
     *answer = reply.answer;
     return 0;
+}
+
+int engine_link_call(struct engine_link *link, unsigned core, struct link_descriptor *descriptor,
+                     struct link_descriptor *answer)
+{
+    int result = call_until(link, core, descriptor, answer, TIME_NEVER);
+    return result == -ETIMEDOUT ? -ECONNRESET : result;
+}
+
+void engine_link_fence(struct engine_link *link, unsigned core)
+{
+    struct link_descriptor fence = {.type = LINK_OP_FENCE};
+    struct link_descriptor answer;
+    int saved_errno = errno;
+    if (!atomic_load_explicit(&link->dead, memory_order_relaxed))
+        (void)call_until(link, core, &fence, &answer, waiter_now_ns() + FENCE_WAIT_NS);
+    errno = saved_errno;
 }
 
 void engine_link_reply_arrived(struct engine_link *link, const struct link_descriptor *descriptor)

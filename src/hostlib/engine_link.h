@@ -121,6 +121,12 @@ void engine_link_push(struct engine_link *link, unsigned core,
 int engine_link_call(struct engine_link *link, unsigned core, struct link_descriptor *descriptor,
                      struct link_descriptor *answer);
 
+/**
+ * Wait until all that this core's operations so far caused among the engine's own sockets is done
+ * and told: as long as that takes, but a second at most.
+ */
+void engine_link_fence(struct engine_link *link, unsigned core);
+
 /** For calls that may block: wait until everything pushed is in its ring, or the engine is dead. */
 void engine_link_wait_for_room(struct engine_link *link);
 

@@ -175,6 +175,16 @@ static bool is_local(const struct engine_link *link, const struct ip_address *ad
     return false;
 }
 
+bool policy_offloads_loopback(void)
+{
+    return offload_loopback;
+}
+
+bool policy_turns_round(const struct engine_link *link, const struct ip_address *remote)
+{
+    return offload_loopback && is_local(link, remote);
+}
+
 /* On the engine's links, or by its gateway. */
 static bool is_reachable(const struct engine_link *link, const struct ip_address *remote)
 {

@@ -52,4 +52,11 @@ struct engine_link *policy_for_connect(struct engine_link *link, bool is_bound,
                                        const struct ip_endpoint *remote,
                                        struct policy_reason *reason);
 
+/** Whether loopback is offloaded: PNO_LOOPBACK=1. */
+bool policy_offloads_loopback(void);
+
+/** Whether what goes to this address the engine turns round for a program that speaks to itself:
+    with PNO_LOOPBACK=1, loopback and the engine's own addresses. */
+bool policy_turns_round(const struct engine_link *link, const struct ip_address *remote);
+
 #endif

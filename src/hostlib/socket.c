@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "hostlib/epoll.h"
+#include "hostlib/policy.h"
 
 /* Objects are carved from slabs that are never unmapped: a thread may look at an object that
    another has just freed (fd_get_shared). */
@@ -291,6 +292,21 @@ int socket_take_error(struct socket *socket)
         update(socket);
     }
     return -error;
+}
+
+/* What a listener announces may come from anywhere, and be reset with it. */
+bool socket_is_fenced(const struct socket *socket)
+{
+    return policy_offloads_loopback() && socket->link != NULL &&
+           (socket->state == SOCKET_LISTENING ||
+            policy_turns_round(socket->link, &socket->remote.address));
+}
+
+void socket_fence(const struct socket *socket)
+{
+    struct engine_link *link = socket->link;
+    if (socket_is_fenced(socket) && link != NULL)
+        engine_link_fence(link, socket->core);
 }
 
 uint64_t socket_deadline_ns(uint64_t timeout_ns)

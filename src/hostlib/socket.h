@@ -219,6 +219,15 @@ static inline void socket_push(const struct socket *socket,
 }
 
 /**
+ * Over Linux's loopback all that a call causes at the other end is done when it returns: wait for
+ * the engine to have turned round what was pushed, if the peer is in it too. No lock held.
+ */
+void socket_fence(const struct socket *socket);
+
+/** Whether socket_fence() would wait. */
+bool socket_is_fenced(const struct socket *socket);
+
+/**
  * Sleep until one of the EPOLL* bits in `wanted` is ready.
  * @param kernel_fd    also wake when this is readable, or -1.
  * @param interrupted_restarts  the call would be restarted by SA_RESTART (no timeout set).

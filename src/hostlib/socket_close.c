@@ -52,10 +52,14 @@ int socket_shutdown(struct socket *socket, int how)
 {
     if (how < SHUT_RD || how > SHUT_RDWR)
         return -EINVAL;
-    engine_link_poll(socket->link);
+    struct engine_link *link = socket->link;
+    bool fenced = socket_is_fenced(socket);
+    engine_link_poll(link);
     socket_lock(socket);
     int result = shut_down_locked(socket, how);
     socket_unlock(socket);
+    if (fenced && result == 0)
+        engine_link_fence(link, socket->core);
     return result;
 }
 
@@ -86,6 +90,8 @@ static void linger(struct socket *socket)
 void socket_close(struct socket *socket)
 {
     struct engine_link *link = socket->link;
+    bool fenced = socket_is_fenced(socket);
+    unsigned core = socket->core;
     rejoin_remove(socket);
     bool aborts = socket->options.linger.l_onoff != 0 && socket->options.linger.l_linger == 0;
     bool lingers =
@@ -120,4 +126,6 @@ void socket_close(struct socket *socket)
     lock_release(&link->consume_lock);
     if (!lives_on)
         socket_free(socket);
+    if (fenced)
+        engine_link_fence(link, core);
 }

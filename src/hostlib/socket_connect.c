@@ -73,6 +73,8 @@ static int start(struct socket *socket, const struct ip_endpoint *remote, uint8_
         socket_changed(socket, socket->syn_held ? EPOLLOUT | EPOLLWRNORM : 0);
     }
     socket_unlock(socket);
+    if (error == 0 && !socket->syn_held)
+        socket_fence(socket);
     return error;
 }
 
@@ -127,6 +129,8 @@ static int disconnect(struct socket *socket, int fd, const struct sockaddr *addr
     if (socket->link == NULL)
         return REAL(connect)(fd, address, length) < 0 ? -errno : 0;
     struct engine_link *link = socket->link;
+    bool fenced = socket_is_fenced(socket);
+    unsigned core = socket->core;
     engine_link_poll(link);
     socket_lock(socket);
     if (socket->state == SOCKET_LISTENING) {
@@ -141,6 +145,8 @@ static int disconnect(struct socket *socket, int fd, const struct sockaddr *addr
     socket->error = resets ? ECONNRESET : 0;
     socket_state_changed(socket);
     socket_unlock(socket);
+    if (fenced)
+        engine_link_fence(link, core);
     socket_bind_again(socket, link, socket->also_kernel);
     return 0;
 }

@@ -95,6 +95,9 @@ static void note(struct socket *socket, unsigned link_option, int32_t value)
     if (socket->link != NULL)
         push_option(socket, link_option);
     socket_unlock(socket);
+    /* These two let go what was held back. */
+    if (link_option == LINK_OPTION_NODELAY || link_option == LINK_OPTION_CORK)
+        socket_fence(socket);
 }
 
 void socket_options_replay(struct socket *socket)

@@ -61,17 +61,21 @@ static uint64_t tell_threshold(const struct socket *socket)
     return TELL_BYTES;
 }
 
-static void advance(struct socket *socket, uint64_t offset)
+/* @return whether the engine was told. */
+static bool advance(struct socket *socket, uint64_t offset)
 {
+    bool told = false;
     struct socket_block *block = socket->block;
     block->read_offset = offset;
     receive_queue_forget(&socket->receive, offset);
     if (offset - block->consumed_told >= tell_threshold(socket)) {
         socket_tell_consumed(socket);
+        told = true;
     } else if (!atomic_load_explicit(&socket->unread_listed, memory_order_relaxed)) {
         engine_link_list_unread(socket->link, socket);
     }
     socket_changed(socket, 0);
+    return told;
 }
 
 /* Bytes up to the urgent one, where a read ends also if it comes inline. */
@@ -153,7 +157,7 @@ static ssize_t receive_urgent(struct socket *socket, const struct iovec *vector,
             if (result_flags != NULL)
                 *result_flags |= MSG_OOB;
             if ((flags & MSG_PEEK) == 0 && socket->urgent_offset - 1 == socket->block->read_offset)
-                advance(socket, socket->urgent_offset);
+                (void)advance(socket, socket->urgent_offset);
         }
     }
     socket_unlock(socket);
@@ -187,6 +191,7 @@ ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t
     uint64_t peeked = 0;
     size_t copied = 0;
     ssize_t result = 0;
+    bool told = false;
     /* All that has come counts, as it would in the kernel. */
     if (socket->block != NULL &&
         socket->receive.end_offset - socket->block->read_offset < (wanted > 0 ? wanted : 1))
@@ -201,7 +206,7 @@ ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t
             if (flags & MSG_PEEK)
                 peeked += part;
             else if (at != socket->block->read_offset)
-                advance(socket, at);
+                told = advance(socket, at) || told;
         }
         bool enough = copied > 0 && copied >= target;
         if (wanted == 0 && socket->block != NULL)
@@ -229,6 +234,8 @@ ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t
             break;
         }
     }
+    if (told)
+        socket_fence(socket); /* a writer finds the room */
     return copied > 0 ? (ssize_t)copied : result;
 }
 

@@ -183,8 +183,10 @@ static ssize_t send_all(struct socket *socket, struct source *source, size_t wan
             break;
         }
     }
-    if (sent > 0)
+    if (sent > 0) {
+        socket_fence(socket);
         return (ssize_t)sent;
+    }
     if (result == -EPIPE && (flags & MSG_NOSIGNAL) == 0)
         (void)raise(SIGPIPE);
     return result;
@@ -208,6 +210,7 @@ ssize_t socket_send_syn(struct socket *socket, const struct iovec *vector, size_
     socket_push(socket, &operation);
     socket_changed(socket, 0);
     socket_unlock(socket);
+    socket_fence(socket);
     return taken;
 }
 

@@ -34,7 +34,7 @@
 #include "base/ip_address.h"
 
 /** Changes with every incompatible change of this file; a mismatch is refused in the hello. */
-#define LINK_ABI_VERSION 4
+#define LINK_ABI_VERSION 5
 
 #define LINK_CORES_MAX     8  /**< engine cores that one tenant can talk to */
 #define LINK_CHANNELS_MAX  64 /**< channels (threads with rings of their own) per process */
@@ -101,6 +101,12 @@ enum link_operation {
     LINK_OP_GET_INFO,
     /** Later events of this socket go to the channel this came by. */
     LINK_OP_REBIND,
+    /**
+     * Of no socket. Answered by LINK_EVENT_REPLY after all that this core's earlier operations
+     * caused among the engine's own sockets has been done and told, to whomever it concerns: what a
+     * program that speaks to itself over Linux's loopback finds done when its call returns.
+     */
+    LINK_OP_FENCE,
     LINK_OP_COUNT
 };
 
@@ -214,7 +220,7 @@ struct link_descriptor {
     uint8_t flags;  /**< enum link_flag */
     uint16_t error; /**< errno, 0 = none */
     struct link_socket_name socket;
-    /** BIND, LISTEN, CONNECT, GET_INFO and REPLY: chosen by the host. ACCEPT: 0, 1, 2, … per
+    /** BIND, LISTEN, CONNECT, GET_INFO, FENCE and REPLY: chosen by the host. ACCEPT: 0, 1, 2, … per
        listener, by which processes that share the listener agree who takes which connection. */
     uint32_t request_id;
     union {

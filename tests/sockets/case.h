@@ -58,6 +58,7 @@ extern const struct socket_case cases_syscall[];
 extern const struct socket_case cases_passing[];
 extern const struct socket_case cases_spawn[];
 extern const struct socket_case cases_confined[];
+extern const struct socket_case cases_at_once[];
 
 /** `pno-socket-cases program NAME [6]`: one of the programs that cases start (cases_passing.c).
     @return its exit status. */

@@ -34,6 +34,7 @@
 #define PROCESSES_MAX   64
 #define EPHEMERAL_FIRST 40000
 #define POLLFDS_MAX     (2 * PROCESSES_MAX + 2)
+#define FENCES_MAX      64
 
 /* An event that waits for room in its process's ring. */
 struct event {
@@ -68,6 +69,8 @@ struct process {
     struct link_consumer to_engine;
     struct link_producer to_host;
     STAILQ_HEAD(, event) events;
+    uint32_t fences[FENCES_MAX]; /* requests, answered when there is nothing left to do */
+    unsigned fence_count;
 };
 
 enum kind { NEW, BOUND, LISTENER, CONNECTION };
@@ -528,9 +531,35 @@ static void apply_to(unsigned index, struct end *end, const struct link_descript
     }
 }
 
+static void note_fence(struct process *process, uint32_t request_id)
+{
+    if (process->fence_count == FENCES_MAX)
+        abort();
+    process->fences[process->fence_count++] = request_id;
+}
+
+static bool answer_fences(void)
+{
+    bool any = false;
+    for (unsigned i = 0; i < PROCESSES_MAX; i++) {
+        struct process *process = processes[i];
+        while (process != NULL && process->fence_count > 0) {
+            struct link_descriptor request = {.request_id =
+                                                  process->fences[--process->fence_count]};
+            reply(process, &request, 0, NULL);
+            any = true;
+        }
+    }
+    return any;
+}
+
 static void apply(unsigned index, const struct link_descriptor *operation)
 {
     struct tenant *tenant = processes[index]->tenant;
+    if (operation->type == LINK_OP_FENCE) {
+        note_fence(processes[index], operation->request_id);
+        return;
+    }
     uint32_t slot = operation->socket.slot;
     if (slot >= SLOTS)
         return;
@@ -847,7 +876,7 @@ int main(int argc, char **argv)
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     while (!stopped) {
-        if (!work())
+        if (!work() && !answer_fences())
             sleep_until_news();
     }
     link_control_unlisten(&listener);

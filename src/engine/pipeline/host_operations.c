@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 
 #include "engine/engine_core.h"
+#include "engine/pipeline/fence.h"
 #include "engine/pipeline/notify.h"
 #include "engine/pipeline/socket_options.h"
 #include "engine/pipeline/tcp_info.h"
@@ -459,6 +460,9 @@ void host_operations_apply(struct channel_core *channel, const struct link_descr
         return;
     case LINK_OP_CONNECT:
         apply_connect(channel, descriptor);
+        return;
+    case LINK_OP_FENCE:
+        fence_begin(channel, descriptor);
         return;
     case LINK_OP_SET_OPTION:
         socket = find_or_create(channel, descriptor);

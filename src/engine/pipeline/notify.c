@@ -356,7 +356,7 @@ uint64_t notify_next_deadline(const struct engine_core *core)
 
 bool notify_reply_room(const struct channel_core *channel)
 {
-    return channel->reply_count < CHANNEL_REPLIES_MAX;
+    return channel->reply_count + channel->fence_count < CHANNEL_REPLIES_MAX;
 }
 
 void notify_reply(struct channel_core *channel, const struct link_descriptor *reply)

@@ -262,6 +262,7 @@ static void receive_turned(struct engine_core *core, struct turned_frame *frame)
         .hints = {.ip_checksum_good = true, .l4_checksum_good = true},
     };
     core->counters.frames_turned++;
+    core->turned_received++;
     if (receive_arrival(core, &arrival))
         rte_mempool_put(core->engine->turned_frames, frame);
     else

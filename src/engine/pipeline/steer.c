@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/engine_core.h"
+#include "engine/pipeline/fence.h"
 #include "engine/pipeline/frames.h"
 
 /** Offsets and values that tell news from requests; the stacks do the checking. */
@@ -93,7 +94,9 @@ static void pass_turned(struct engine_core *core, struct engine_core *other,
                         struct turned_frame *frame)
 {
     core->counters.frames_steered++;
+    fence_frame_turned(core);
     if (!frames_pass(other->frames, frame, FRAME_TURNED)) {
+        core->turned_received++; /* it goes nowhere */
         core->counters.frames_steer_dropped++;
         rte_mempool_put(core->engine->turned_frames, frame);
     }

@@ -7,6 +7,7 @@
 
 #include "base/assert.h"
 #include "engine/engine_core.h"
+#include "engine/pipeline/fence.h"
 #include "engine/pipeline/frames.h"
 #include "engine/pipeline/steer.h"
 #include "engine/pipeline/tap.h"
@@ -157,6 +158,7 @@ static void turn_round(struct engine_core *core, struct transmit_entry *entry)
         rte_mempool_put(engine->turned_frames, turned);
         return;
     }
+    fence_frame_turned(core);
     queue->turned[queue->turned_end++ % TRANSMIT_QUEUE_FRAMES] = turned;
 }
 

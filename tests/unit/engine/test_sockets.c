@@ -110,6 +110,29 @@ static void a_stream_larger_than_any_buffer_arrives_whole(void **state)
     (void)host_expect(&server, LINK_EVENT_FIN, connection.slot);
 }
 
+static void a_fence_is_answered_after_what_came_before_it(void **state)
+{
+    (void)state;
+    static uint8_t bytes[60000];
+    struct link_descriptor fence = {.type = LINK_OP_FENCE};
+    struct link_socket_name connection = connect_both();
+    host_send(&client, host_name(0), 0, 0, bytes, sizeof(bytes));
+    assert_int_equal(host_call(&client, &fence).error, 0);
+    host_drain(&server);
+    uint64_t told = 0;
+    for (unsigned i = 0; i < server.event_count; i++) {
+        const struct link_descriptor *event = &server.events[i];
+        if (event->type == LINK_EVENT_DATA && event->socket.slot == connection.slot)
+            told = event->data.stream_offset + event->data.length;
+    }
+    assert_int_equal(told, sizeof(bytes));
+    host_close(&client, host_name(0), 0, LINK_FLAG_ABORT);
+    assert_int_equal(host_call(&client, &fence).error, 0);
+    host_drain(&server);
+    assert_int_equal(server.events[server.event_count - 1].type, LINK_EVENT_ERROR);
+    host_close(&server, connection, 0, 0);
+}
+
 static void binding_follows_linux(void **state)
 {
     (void)state;
@@ -302,6 +325,7 @@ int main(void)
         SOCKET_TEST(a_request_and_its_answer),
         SOCKET_TEST(sent_bytes_are_acknowledged_to_their_sender),
         SOCKET_TEST(a_stream_larger_than_any_buffer_arrives_whole),
+        SOCKET_TEST(a_fence_is_answered_after_what_came_before_it),
         SOCKET_TEST(binding_follows_linux),
         SOCKET_TEST(connecting_to_nobody_is_refused),
         SOCKET_TEST(closing_with_unread_payload_resets),

@@ -1,0 +1,325 @@
+/* Over Linux's loopback what a call causes at the other end is there when it returns: these cases
+   never wait for it. */
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "case.h"
+
+#define ALL_EVENTS (POLLIN | POLLOUT | POLLRDHUP | POLLPRI)
+
+static void say_now(const char *what, int fd)
+{
+    struct pollfd pollfd = {.fd = fd, .events = ALL_EVENTS};
+    if (poll(&pollfd, 1, 0) < 0)
+        say_result("poll", -1);
+    say_events(what, (unsigned short)pollfd.revents);
+}
+
+static void say_read_now(const char *what, int fd)
+{
+    char bytes[64];
+    say_bytes(what, recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT), bytes);
+}
+
+static void sent_bytes(const struct case_context *context)
+{
+    int pair[2];
+    make_pair(context, pair);
+    for (int i = 0; i < 20; i++) {
+        int from = i % 2;
+        int unread = -1;
+        send(pair[from], "hello", 5, 0);
+        say_now("peer", pair[1 - from]);
+        ioctl(pair[1 - from], FIONREAD, &unread);
+        say("unread %d", unread);
+        say_read_now("read", pair[1 - from]);
+        say_read_now("read again", pair[1 - from]);
+    }
+    close_pair(pair);
+}
+
+static void sent_many(const struct case_context *context)
+{
+    static char bytes[10000];
+    int pair[2], unread = -1;
+    make_pair(context, pair);
+    for (int i = 0; i < 3; i++) {
+        say_result("send", send(pair[0], bytes, sizeof(bytes), 0));
+        ioctl(pair[1], FIONREAD, &unread);
+        say("unread %d", unread);
+    }
+    size_t left = 3 * sizeof(bytes);
+    while (left > 0) {
+        ssize_t got = recv(pair[1], bytes, sizeof(bytes), MSG_DONTWAIT);
+        if (got <= 0)
+            break;
+        left -= (size_t)got;
+    }
+    say("left %zu", left);
+    close_pair(pair);
+}
+
+static void nonblocking_connect(const struct case_context *context)
+{
+    int listener = make_listener(context, 4);
+    set_nonblocking(listener, true);
+    int fd = make_socket(context, SOCK_NONBLOCK);
+    say_result("accept", accept(listener, NULL, NULL));
+    say_result("connect", connect_to(context, fd, port_of(listener)));
+    say_now("connecting", fd);
+    say_now("listener", listener);
+    int accepted = accept(listener, NULL, NULL);
+    say("accepted %d", accepted >= 0);
+    say_result("connect again", connect_to(context, fd, port_of(listener)));
+    say_result("once more", connect_to(context, fd, port_of(listener)));
+    say_now("connected", fd);
+    say_now("accepted", accepted);
+    close(fd);
+    say_now("after close", accepted);
+    close(accepted);
+    close(listener);
+}
+
+static void blocking_connect(const struct case_context *context)
+{
+    int listener = make_listener(context, 4);
+    set_nonblocking(listener, true);
+    int fd = make_socket(context, 0);
+    say_result("connect", connect_to(context, fd, port_of(listener)));
+    int accepted = accept(listener, NULL, NULL);
+    say("accepted %d", accepted >= 0);
+    close(accepted);
+    say_now("after close", fd);
+    close(fd);
+    close(listener);
+}
+
+static void refused_connect(const struct case_context *context)
+{
+    int listener = make_listener(context, 1);
+    unsigned port = port_of(listener);
+    close(listener);
+    int fd = make_socket(context, SOCK_NONBLOCK);
+    say_result("connect", connect_to(context, fd, port));
+    say_now("refused", fd);
+    say_socket_error("SO_ERROR", fd);
+    close(fd);
+}
+
+static void queued_connections(const struct case_context *context)
+{
+    int fds[3];
+    int listener = make_listener(context, 8);
+    set_nonblocking(listener, true);
+    for (int i = 0; i < 3; i++) {
+        fds[i] = make_socket(context, SOCK_NONBLOCK);
+        connect_to(context, fds[i], port_of(listener));
+        send(fds[i], &"abc"[i], 1, 0);
+    }
+    for (int i = 0; i < 3; i++) {
+        int accepted = accept(listener, NULL, NULL);
+        say_read_now("first bytes", accepted);
+        close(accepted);
+        say_now("closed by the peer", fds[i]);
+    }
+    close(listener);
+    for (int i = 0; i < 3; i++)
+        close(fds[i]);
+}
+
+static void closed_listener(const struct case_context *context)
+{
+    int listener = make_listener(context, 8);
+    int fd = make_socket(context, SOCK_NONBLOCK);
+    connect_to(context, fd, port_of(listener));
+    say_now("connected", fd);
+    close(listener);
+    say_now("listener closed", fd);
+    say_read_now("read", fd);
+    close(fd);
+}
+
+static void shut_down(const struct case_context *context)
+{
+    int pair[2];
+    make_pair(context, pair);
+    say_result("shutdown", shutdown(pair[0], SHUT_WR));
+    say_now("peer", pair[1]);
+    say_read_now("read", pair[1]);
+    say_result("shutdown", shutdown(pair[1], SHUT_WR));
+    say_now("both", pair[0]);
+    say_now("both", pair[1]);
+    close_pair(pair);
+}
+
+static void sent_and_closed(const struct case_context *context)
+{
+    int pair[2];
+    make_pair(context, pair);
+    send(pair[0], "last", 4, 0);
+    close(pair[0]);
+    say_now("peer", pair[1]);
+    say_read_now("read", pair[1]);
+    say_read_now("end", pair[1]);
+    say_result("send", send(pair[1], "x", 1, MSG_NOSIGNAL));
+    say_now("after reset", pair[1]);
+    say_result("send", send(pair[1], "x", 1, MSG_NOSIGNAL));
+    close(pair[1]);
+}
+
+static void reset_by_linger(const struct case_context *context)
+{
+    int pair[2];
+    struct linger none = {.l_onoff = 1};
+    make_pair(context, pair);
+    setsockopt(pair[0], SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+    close(pair[0]);
+    say_now("peer", pair[1]);
+    say_read_now("read", pair[1]);
+    close(pair[1]);
+}
+
+static void reset_by_unread(const struct case_context *context)
+{
+    int pair[2];
+    make_pair(context, pair);
+    send(pair[1], "unread", 6, 0);
+    close(pair[0]);
+    say_now("peer", pair[1]);
+    say_socket_error("SO_ERROR", pair[1]);
+    close(pair[1]);
+}
+
+static void disconnected(const struct case_context *context)
+{
+    int pair[2];
+    make_pair(context, pair);
+    say_result("disconnect", connect(pair[0], &(struct sockaddr){.sa_family = AF_UNSPEC},
+                                     sizeof(struct sockaddr)));
+    say_now("peer", pair[1]);
+    close_pair(pair);
+}
+
+static void urgent_byte(const struct case_context *context)
+{
+    int pair[2];
+    char byte = '-';
+    make_pair(context, pair);
+    send(pair[0], "ab!", 3, MSG_OOB);
+    say_now("peer", pair[1]);
+    say_result("urgent", recv(pair[1], &byte, 1, MSG_OOB | MSG_DONTWAIT));
+    say("it is %c", byte);
+    say_read_now("before it", pair[1]);
+    close_pair(pair);
+}
+
+static void uncorked(const struct case_context *context)
+{
+    int pair[2], on = 1, off = 0;
+    make_pair(context, pair);
+    setsockopt(pair[0], IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
+    send(pair[0], "held", 4, 0);
+    say_now("corked", pair[1]);
+    setsockopt(pair[0], IPPROTO_TCP, TCP_CORK, &off, sizeof(off));
+    say_now("uncorked", pair[1]);
+    say_read_now("read", pair[1]);
+    close_pair(pair);
+}
+
+static void room_after_reading(const struct case_context *context)
+{
+    static char bytes[65536];
+    int pair[2];
+    make_pair(context, pair);
+    set_nonblocking(pair[0], true);
+    size_t sent = 0;
+    ssize_t result;
+    while ((result = send(pair[0], bytes, sizeof(bytes), 0)) > 0)
+        sent += (size_t)result;
+    say_result("full", result);
+    say_now("full", pair[0]);
+    size_t got = 0;
+    while (got < sent && (result = recv(pair[1], bytes, sizeof(bytes), MSG_DONTWAIT)) > 0)
+        got += (size_t)result;
+    say("all read %d", got == sent);
+    say_now("room", pair[0]);
+    close_pair(pair);
+}
+
+static void epoll_edges(const struct case_context *context)
+{
+    int pair[2];
+    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET}, got[4];
+    make_pair(context, pair);
+    int set = epoll_create1(EPOLL_CLOEXEC);
+    epoll_ctl(set, EPOLL_CTL_ADD, pair[1], &event);
+    say_result("nothing", epoll_wait(set, got, 4, 0));
+    for (int i = 0; i < 3; i++) {
+        send(pair[0], "x", 1, 0);
+        say_result("one", epoll_wait(set, got, 4, 0));
+        say_events("events", got[0].events);
+        say_result("no more", epoll_wait(set, got, 4, 0));
+    }
+    send(pair[0], "x", 1, 0);
+    close(pair[0]);
+    say_result("both at once", epoll_wait(set, got, 4, 0));
+    say_events("events", got[0].events);
+    say_result("no more", epoll_wait(set, got, 4, 0));
+    close(set);
+    close(pair[1]);
+}
+
+static void told_by_a_pipe(const struct case_context *context)
+{
+    int pair[2], ends[2];
+    char byte;
+    make_pair(context, pair);
+    if (pipe(ends) < 0)
+        say_result("pipe", -1);
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(pair[1]);
+        for (int i = 0; i < 10; i++) {
+            send(pair[0], "from the child", 14, 0);
+            if (write(ends[1], "x", 1) != 1)
+                _exit(1);
+            usleep(2000);
+        }
+        _exit(0);
+    }
+    close(pair[0]);
+    for (int i = 0; i < 10; i++) {
+        if (read(ends[0], &byte, 1) != 1)
+            say_result("pipe", -1);
+        say_read_now("read", pair[1]);
+    }
+    waitpid(pid, NULL, 0);
+    close(pair[1]);
+}
+
+const struct socket_case cases_at_once[] = {
+    {"at_once_sent_bytes", sent_bytes},
+    {"at_once_sent_many", sent_many},
+    {"at_once_nonblocking_connect", nonblocking_connect},
+    {"at_once_blocking_connect", blocking_connect},
+    {"at_once_refused_connect", refused_connect},
+    {"at_once_queued_connections", queued_connections},
+    {"at_once_closed_listener", closed_listener},
+    {"at_once_shut_down", shut_down},
+    {"at_once_sent_and_closed", sent_and_closed},
+    {"at_once_reset_by_linger", reset_by_linger},
+    {"at_once_reset_by_unread", reset_by_unread},
+    {"at_once_disconnected", disconnected},
+    {"at_once_urgent_byte", urgent_byte},
+    {"at_once_uncorked", uncorked},
+    {"at_once_room_after_reading", room_after_reading},
+    {"at_once_epoll_edges", epoll_edges},
+    {"at_once_told_by_a_pipe", told_by_a_pipe},
+    {NULL, NULL},
+};
