@@ -97,6 +97,11 @@ static bool parse_option(const uint8_t *option, uint8_t length, struct tcp_optio
         out->timestamp_value = out->has_timestamps ? get32(option + 2) : 0;
         out->timestamp_echo = out->has_timestamps ? get32(option + 6) : 0;
         return length == 10;
+    case 34:
+        out->has_fast_open = length == 2 || (length >= 6 && length <= 18);
+        out->fast_open_length = out->has_fast_open ? (uint8_t)(length - 2) : 0;
+        memcpy(out->fast_open_cookie, option + 2, out->fast_open_length);
+        return out->has_fast_open;
     default:
         return true;
     }
