@@ -38,6 +38,10 @@
 /* An engine that is stopped, or has no processor, must not hold up a send() for ever. */
 #define FENCE_WAIT_NS NS_PER_S
 
+/* Few: it takes a fence some rounds to be answered, for which the engine may need this processor.
+ */
+#define FENCE_SPINS 16
+
 struct engine_link *_Atomic engine_link_present;
 
 static struct lock attach_lock;
@@ -266,9 +270,9 @@ static bool reply_came(struct engine_link *link, struct pending_reply *reply)
            atomic_load_explicit(&link->dead, memory_order_relaxed);
 }
 
-/* @return -ETIMEDOUT: no answer by deadline_ns. */
+/* @param spins  looks at the ring before sleeping. @return -ETIMEDOUT: no answer by deadline_ns. */
 static int call_until(struct engine_link *link, unsigned core, struct link_descriptor *descriptor,
-                      struct link_descriptor *answer, uint64_t deadline_ns)
+                      struct link_descriptor *answer, int spins, uint64_t deadline_ns)
 {
     struct pending_reply reply = {0};
     lock_acquire(&link->reply_lock);
@@ -279,7 +283,7 @@ static int call_until(struct engine_link *link, unsigned core, struct link_descr
     engine_link_push(link, core, descriptor);
 
     bool came = false;
-    for (int i = 0; i < REPLY_SPINS && !(came = reply_came(link, &reply)); i++)
+    for (int i = 0; i < spins && !(came = reply_came(link, &reply)); i++)
         __builtin_ia32_pause();
     if (!came && waiter_is_waiting()) {
         const struct timespec nap = {.tv_nsec = 20000};
@@ -316,7 +320,7 @@ static int call_until(struct engine_link *link, unsigned core, struct link_descr
 int engine_link_call(struct engine_link *link, unsigned core, struct link_descriptor *descriptor,
                      struct link_descriptor *answer)
 {
-    int result = call_until(link, core, descriptor, answer, TIME_NEVER);
+    int result = call_until(link, core, descriptor, answer, REPLY_SPINS, TIME_NEVER);
     return result == -ETIMEDOUT ? -ECONNRESET : result;
 }
 
@@ -326,7 +330,7 @@ void engine_link_fence(struct engine_link *link, unsigned core)
     struct link_descriptor answer;
     int saved_errno = errno;
     if (!atomic_load_explicit(&link->dead, memory_order_relaxed))
-        (void)call_until(link, core, &fence, &answer, waiter_now_ns() + FENCE_WAIT_NS);
+        (void)call_until(link, core, &fence, &answer, FENCE_SPINS, waiter_now_ns() + FENCE_WAIT_NS);
     errno = saved_errno;
 }
 

@@ -317,7 +317,7 @@ const struct socket_case cases_at_once[] = {
     {"at_once_reset_by_unread", reset_by_unread},
     {"at_once_disconnected", disconnected},
     {"at_once_urgent_byte", urgent_byte},
-    {"at_once_uncorked", uncorked},
+    {"at_once_corked_until_told", uncorked},
     {"at_once_room_after_reading", room_after_reading},
     {"at_once_epoll_edges", epoll_edges},
     {"at_once_told_by_a_pipe", told_by_a_pipe},
