@@ -135,9 +135,9 @@ void live_peer_learn(struct live *live, const struct frame_view *view);
 void live_peer_be_neighbour(struct live *live);
 /** One operation of the peer's: LIVE_SEGMENT to LIVE_ICMP, LIVE_AGAIN and LIVE_RAW. */
 void live_peer_operate(struct live *live, enum live_operation operation);
-/** A right segment of a connection: flags, payload bytes from its rcv_nxt on, all acknowledged that
-    was sent, the window wide open. */
-void live_peer_answer(struct live *live, const struct tcp_connection *connection,
+/** A right segment of a connection: payload from a stream offset on, all acknowledged that was
+    sent, the window wide open. */
+void live_peer_answer(struct live *live, const struct tcp_connection *connection, uint64_t offset,
                       uint32_t payload_length);
 
 /* ---- live_oracle.c -------------------------------------------------------------------------- */

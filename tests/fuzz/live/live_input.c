@@ -530,6 +530,8 @@ static uint64_t peer_sent(const struct tcp_connection *c)
     uint64_t high = tcp_received_high_offset(c);
     uint64_t window_from = tcp_unwrap(c->hot.rcv_nxt, c->hot.snd_wl1);
     uint64_t end = window_from > c->hot.rcv_start ? window_from - c->hot.rcv_start : 0;
+    if (c->hot.fin_received && high < c->hot.rcv_nxt - c->hot.rcv_start)
+        high = c->hot.rcv_nxt - c->hot.rcv_start;
     return end > high ? end : high;
 }
 
@@ -545,8 +547,12 @@ static void answer(struct live *live, struct live_slot *slot)
     const struct tcp_connection *c = slot->connection;
     if (c == NULL || ip_address_equal(&c->flow.remote, &c->flow.local))
         return; /* to itself: both ends are honest */
-    uint64_t missing = c->hot.fin_received ? 0 : peer_sent(c) - tcp_received_offset(c);
-    live_peer_answer(live, c, missing < 1000 ? (uint32_t)missing : 1000);
+    uint64_t missing = peer_sent(c) - tcp_received_offset(c);
+    if (c->hot.fin_received) /* and something after it: there is nothing to fill that gap with */
+        live_peer_answer(live, c, peer_sent(c), 0);
+    else
+        live_peer_answer(live, c, tcp_received_offset(c),
+                         missing < 1000 ? (uint32_t)missing : 1000);
 }
 
 /** Nothing (more) for an honest peer to help with. */

@@ -514,13 +514,13 @@ void live_peer_operate(struct live *live, enum live_operation operation)
     }
 }
 
-void live_peer_answer(struct live *live, const struct tcp_connection *connection,
+void live_peer_answer(struct live *live, const struct tcp_connection *connection, uint64_t offset,
                       uint32_t payload_length)
 {
     const struct tcp_hot *hot = &connection->hot;
     struct draft draft = {.source_port = connection->flow.remote_port,
                           .destination_port = connection->flow.local_port,
-                          .seq = (uint32_t)hot->rcv_nxt,
+                          .seq = (uint32_t)(hot->rcv_start + offset),
                           .ack = (uint32_t)hot->snd_nxt,
                           .flags = TCP_ACK,
                           .window = 65535,
