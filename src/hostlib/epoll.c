@@ -340,7 +340,7 @@ int epoll_control(struct epoll_set *set, int epoll_fd, int operation, int fd, st
                   struct epoll_event *event)
 {
     int result;
-    if (operation != EPOLL_CTL_DEL && user_memory_is_bad(event))
+    if (operation != EPOLL_CTL_DEL && user_memory_unreadable(event, sizeof(*event)))
         return -EFAULT;
     lock_acquire(&epoll_lock);
     set->fd = epoll_fd;
@@ -463,7 +463,7 @@ static int collect(struct epoll_set *set, struct epoll_event *events, int max)
     int count = 0;
     if (__atomic_load_n(&set->ready_first, __ATOMIC_RELAXED) == NULL)
         return 0;
-    if (user_memory_is_bad(events))
+    if (user_memory_unwritable(events, sizeof(*events)))
         return -EFAULT;
     lock_acquire(&epoll_lock);
     struct epoll_item *pending = set->ready_first;

@@ -15,6 +15,8 @@
 #include <stdint.h>
 #include <sys/single_threaded.h>
 
+#include "hostlib/signal_guard.h"
+
 struct lock;
 
 enum file_kind { FILE_SOCKET = 1, FILE_EPOLL, FILE_INTERNAL };
@@ -63,8 +65,10 @@ static inline void file_put(struct file *file)
 {
     uint32_t before;
     if (__libc_single_threaded) {
+        signal_guard_enter();
         before = atomic_load_explicit(&file->references, memory_order_relaxed);
         atomic_store_explicit(&file->references, before - 1, memory_order_relaxed);
+        signal_guard_leave();
     } else {
         before = atomic_fetch_sub_explicit(&file->references, 1, memory_order_acq_rel);
     }
@@ -90,7 +94,11 @@ static inline struct file *fd_get(int fd)
         return NULL;
     if (!__libc_single_threaded)
         return fd_get_shared(fd);
-    file_hold(file);
+    signal_guard_enter();
+    file = fd_peek(fd);
+    if (file != NULL)
+        file_hold(file);
+    signal_guard_leave();
     return file;
 }
 

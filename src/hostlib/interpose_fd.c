@@ -206,7 +206,7 @@ static int set_nonblocking(struct socket *socket, int fd, const int *on)
 /* @return 1: not one of ours. */
 static int socket_control(struct socket *socket, int fd, unsigned long request, int *argument)
 {
-    if (request == FIONBIO && user_memory_is_bad(argument))
+    if (request == FIONBIO && user_memory_unreadable(argument, sizeof(*argument)))
         return -EFAULT;
     if (request == FIONBIO)
         return set_nonblocking(socket, fd, argument);
@@ -215,7 +215,7 @@ static int socket_control(struct socket *socket, int fd, unsigned long request, 
     bool listening = socket->state == SOCKET_LISTENING;
     bool is_ours = request == FIONREAD || request == SIOCOUTQ || request == SIOCOUTQNSD ||
                    request == SIOCATMARK;
-    if (is_ours && user_memory_is_bad(argument))
+    if (is_ours && user_memory_unwritable(argument, sizeof(*argument)))
         return -EFAULT;
     switch (request) {
     case FIONREAD:

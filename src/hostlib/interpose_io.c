@@ -46,7 +46,7 @@ static int check_vector(const struct iovec *vector, size_t count)
     size_t total = 0;
     if (count > IOV_MAX)
         return -EINVAL;
-    if (count > 0 && user_memory_is_bad(vector))
+    if (count > 0 && user_memory_unreadable(vector, count * sizeof(*vector)))
         return -EFAULT;
     for (size_t i = 0; i < count; i++) {
         if (vector[i].iov_len > (size_t)SSIZE_MAX - total)
@@ -184,7 +184,7 @@ PNO_EXPORT ssize_t recvfrom(int fd, void *buffer, size_t count, int flags, struc
         return REAL(recvfrom)(fd, buffer, count, flags, address, length);
     ssize_t result = receive_buffer(socket, buffer, count, flags);
     if (result >= 0 && address != NULL) {
-        if (user_memory_is_bad(length)) {
+        if (user_memory_unwritable(length, sizeof(*length))) {
             errno = EFAULT;
             return -1;
         }
@@ -207,7 +207,7 @@ PNO_EXPORT ssize_t __recvfrom_chk(int fd, void *buffer, size_t count, size_t buf
 
 static ssize_t receive_message(struct socket *socket, struct msghdr *message, int flags)
 {
-    if (user_memory_is_bad(message))
+    if (user_memory_unwritable(message, sizeof(*message)))
         return -EFAULT;
     if (message->msg_name != NULL && (int)message->msg_namelen < 0)
         return -EINVAL;
@@ -248,7 +248,7 @@ static int check_control(const struct msghdr *message)
 
 static ssize_t send_message(struct socket *socket, const struct msghdr *message, int flags)
 {
-    if (user_memory_is_bad(message))
+    if (user_memory_unreadable(message, sizeof(*message)))
         return -EFAULT;
     if (message->msg_name != NULL && (int)message->msg_namelen < 0)
         return -EINVAL;
@@ -256,7 +256,8 @@ static ssize_t send_message(struct socket *socket, const struct msghdr *message,
         return -EMSGSIZE;
     int error = check_vector(message->msg_iov, message->msg_iovlen);
     if (error == 0 && message->msg_controllen > 0)
-        error = message->msg_control != NULL && user_memory_is_bad(message->msg_control)
+        error = message->msg_control != NULL &&
+                        user_memory_unreadable(message->msg_control, message->msg_controllen)
                     ? -EFAULT
                     : check_control(message);
     return error < 0 ? error : socket_send(socket, message->msg_iov, message->msg_iovlen, flags);
@@ -295,7 +296,8 @@ static ssize_t send_passing(int fd, const struct msghdr *message, int flags)
 
 static bool passes_control(const struct mmsghdr *messages, unsigned count)
 {
-    for (unsigned i = 0; i < count && !user_memory_is_bad(&messages[i]); i++) {
+    for (unsigned i = 0; i < count && !user_memory_unreadable(&messages[i], sizeof(*messages));
+         i++) {
         if (messages[i].msg_hdr.msg_controllen > 0)
             return true;
     }
@@ -331,9 +333,10 @@ PNO_EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int fl
     struct socket *socket = interpose_cancellable(fd);
     if (socket == NULL)
         return receive_passed_many(fd, messages, count, flags, timeout);
-    if (timeout != NULL && (user_memory_is_bad(timeout) || timeout->tv_sec < 0 ||
-                            (uint64_t)timeout->tv_nsec >= NS_PER_S))
-        return interpose_end_int(socket, user_memory_is_bad(timeout) ? -EFAULT : -EINVAL);
+    if (timeout != NULL && user_memory_unreadable(timeout, sizeof(*timeout)))
+        return interpose_end_int(socket, -EFAULT);
+    if (timeout != NULL && (timeout->tv_sec < 0 || (uint64_t)timeout->tv_nsec >= NS_PER_S))
+        return interpose_end_int(socket, -EINVAL);
     uint64_t deadline_ns = waiter_deadline_ns(timeout);
     unsigned done = 0;
     ssize_t result = 0;
@@ -390,7 +393,7 @@ PNO_EXPORT ssize_t sendto(int fd, const void *buffer, size_t count, int flags,
         return REAL(sendto)(fd, buffer, count, flags, address, length);
     if (address != NULL && length > sizeof(struct sockaddr_storage))
         return interpose_end(socket, -EINVAL);
-    if (address != NULL && length > 0 && user_memory_is_bad(address))
+    if (address != NULL && length > 0 && user_memory_unreadable(address, length))
         return interpose_end(socket, -EFAULT);
     return send_buffer(socket, buffer, count, flags);
 }
@@ -398,7 +401,7 @@ PNO_EXPORT ssize_t sendto(int fd, const void *buffer, size_t count, int flags,
 PNO_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
     ssize_t opened;
-    if ((flags & MSG_FASTOPEN) != 0 && !user_memory_is_bad(message) &&
+    if ((flags & MSG_FASTOPEN) != 0 && !user_memory_unreadable(message, sizeof(*message)) &&
         send_opens(fd, message->msg_iov, message->msg_iovlen, flags, message->msg_name,
                    message->msg_namelen, &opened))
         return opened;
@@ -436,7 +439,7 @@ PNO_EXPORT ssize_t sendfile64(int out_fd, int in_fd, off64_t *offset, size_t cou
     struct socket *socket = interpose_offloaded(out_fd);
     if (socket == NULL)
         return REAL(sendfile64)(out_fd, in_fd, offset, count);
-    if (offset != NULL && user_memory_is_bad(offset))
+    if (offset != NULL && user_memory_unwritable(offset, sizeof(*offset)))
         return interpose_end(socket, -EFAULT);
     if (offset != NULL && *offset < 0)
         return interpose_end(socket, -EINVAL);

@@ -1,15 +1,18 @@
-/* The calls that change signals' actions: libc does it, and what it did is noted. */
+/* The calls that change signals' actions. sigaction() is ours; the older ones libc does, and what
+   it did is looked at. */
+#include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 
 #include "hostlib/real.h"
 #include "hostlib/signals.h"
 
 PNO_EXPORT int sigaction(int number, const struct sigaction *action, struct sigaction *before)
 {
-    int result = REAL(sigaction)(number, action, before);
-    if (action != NULL)
-        signals_note(number);
-    return result;
+    int error = signals_action(number, action, before);
+    if (error < 0)
+        errno = -error;
+    return error < 0 ? -1 : 0;
 }
 
 int __sigaction(int number, const struct sigaction *action, struct sigaction *before);
@@ -19,11 +22,18 @@ PNO_EXPORT int __sigaction(int number, const struct sigaction *action, struct si
     return sigaction(number, action, before);
 }
 
+/* libc has put a handler in place of `before`, which may be ours for the program's. */
+static sighandler_t changed(int number, sighandler_t before, sighandler_t programs)
+{
+    bool was_ours = signals_is_ours(before);
+    signals_note(number);
+    return was_ours ? programs : before;
+}
+
 PNO_EXPORT sighandler_t signal(int number, sighandler_t handler)
 {
-    sighandler_t before = REAL(signal)(number, handler);
-    signals_note(number);
-    return before;
+    sighandler_t programs = signals_handler(number);
+    return changed(number, REAL(signal)(number, handler), programs);
 }
 
 PNO_EXPORT sighandler_t ssignal(int number, sighandler_t handler)
@@ -33,9 +43,8 @@ PNO_EXPORT sighandler_t ssignal(int number, sighandler_t handler)
 
 PNO_EXPORT sighandler_t __sysv_signal(int number, sighandler_t handler)
 {
-    sighandler_t before = REAL(__sysv_signal)(number, handler);
-    signals_note(number);
-    return before;
+    sighandler_t programs = signals_handler(number);
+    return changed(number, REAL(__sysv_signal)(number, handler), programs);
 }
 
 PNO_EXPORT sighandler_t sysv_signal(int number, sighandler_t handler)
@@ -45,9 +54,8 @@ PNO_EXPORT sighandler_t sysv_signal(int number, sighandler_t handler)
 
 PNO_EXPORT sighandler_t sigset(int number, sighandler_t handler)
 {
-    sighandler_t before = REAL(sigset)(number, handler);
-    signals_note(number);
-    return before;
+    sighandler_t programs = signals_handler(number);
+    return changed(number, REAL(sigset)(number, handler), programs);
 }
 
 PNO_EXPORT int sigignore(int number)

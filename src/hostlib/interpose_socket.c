@@ -144,7 +144,7 @@ PNO_EXPORT int getsockopt(int fd, int level, int name, void *value, socklen_t *l
     struct socket *socket = interpose_socket(fd);
     if (socket != NULL && !socket_is_offloaded(socket)) {
         if (level == SOL_SOCKET && name == SO_ERROR && socket_has_readiness(socket) &&
-            !user_memory_is_bad(length))
+            !user_memory_unwritable(length, sizeof(*length)))
             return take_old_error(socket, value, length);
         file_put(&socket->file);
         socket = NULL;

@@ -207,8 +207,9 @@ static bool replace(void *context, int *fd)
 const struct msghdr *passing_begin(struct passing *passing, int fd, const struct msghdr *message)
 {
     *passing = (struct passing){0};
-    if (user_memory_is_bad(message) || message->msg_controllen < CMSG_LEN(sizeof(int)) ||
-        user_memory_is_bad(message->msg_control))
+    if (user_memory_unreadable(message, sizeof(*message)) ||
+        message->msg_controllen < CMSG_LEN(sizeof(int)) ||
+        user_memory_unreadable(message->msg_control, message->msg_controllen))
         return message;
     size_t count = 0;
     passing->message = *message;

@@ -41,7 +41,8 @@ static bool needs_us(struct file *file)
 
 bool poll_has_offloaded(const struct pollfd *fds, nfds_t count)
 {
-    if (user_memory_is_bad(fds) || atomic_load_explicit(&fd_table_size, memory_order_relaxed) == 0)
+    if ((count > 0 && user_memory_unreadable(fds, count * sizeof(*fds))) ||
+        atomic_load_explicit(&fd_table_size, memory_order_relaxed) == 0)
         return false; /* the kernel says what is wrong with the array, if anything */
     for (nfds_t i = 0; i < count; i++) {
         struct file *file = fd_peek(fds[i].fd);

@@ -12,6 +12,7 @@
 #include "hostlib/policy.h"
 #include "hostlib/real.h"
 #include "hostlib/rejoin.h"
+#include "hostlib/signal_guard.h"
 #include "hostlib/signals.h"
 #include "hostlib/socket.h"
 #include "hostlib/waiter.h"
@@ -35,6 +36,7 @@ static unsigned forked_count;
 
 /* The link that is stopped for an exec() under way. */
 static struct engine_link *stopped_link;
+static uint32_t stopped_guard;
 
 /* @return how many living links there are; ours, if there is one, comes first. */
 static unsigned collect_links(struct engine_link *links[LINKS_MAX])
@@ -162,6 +164,7 @@ void process_fork_child(void)
         abandon();
     joined_links_fork_child();
     forked_count = 0;
+    (void)signal_guard_suspend();
 }
 
 int process_exec_prepare(struct engine_attachment *attachment)
@@ -177,11 +180,14 @@ int process_exec_prepare(struct engine_attachment *attachment)
     for (size_t i = 0; i < FORK_LOCKS; i++)
         lock_acquire(fork_locks[i]());
     stopped_link = link;
+    /* The program to come must not start with signals held back. */
+    stopped_guard = signal_guard_suspend();
     return 0;
 }
 
 void process_exec_failed(struct engine_attachment *attachment)
 {
+    signal_guard_resume(stopped_guard);
     release_fork_locks();
     if (stopped_link == NULL)
         return;

@@ -7,6 +7,7 @@
 #define PNO_HOSTLIB_REAL_H
 
 #include <poll.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>

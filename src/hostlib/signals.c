@@ -3,48 +3,253 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdint.h>
-#include <sys/signalfd.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
 
-#include "hostlib/fd_table.h"
 #include "hostlib/real.h"
+#include "hostlib/signal_guard.h"
+#include "hostlib/user_memory.h"
+#include "hostlib/waiter.h"
 
-/* Bit per signal, from 1 on. */
 #define SIGNALS_END 65
 
-static _Atomic uint64_t restarting;   /* handled, with SA_RESTART */
-static _Atomic uint64_t interrupting; /* handled, without */
+/* What the kernel calls a signal set: bit per signal, from 1 on. */
+typedef uint64_t kernel_mask;
 
-/* Raised by the program's own faults, not while it sleeps. */
+/* Flags that are the program's to see, and ours to choose. */
+#define FLAGS_OF_OURS (SA_SIGINFO | (int)SA_RESETHAND)
+
+_Thread_local struct signal_guard signal_guard;
+
+/* The thread's own mask while signals are held back. */
+static _Thread_local kernel_mask mask_before __attribute__((tls_model("initial-exec")));
+
+/* What the program has installed, where ours is installed for it. Handler and flags are changed one
+   by one: a signal that comes in between finds a pair that both were good a moment ago. */
+static struct {
+    _Atomic(sighandler_t) handler;
+    _Atomic int flags;
+} actions[SIGNALS_END];
+
+static _Atomic bool faults_are_caught;
+
 static bool is_fault(int number)
 {
-    return number == SIGSEGV || number == SIGBUS || number == SIGFPE || number == SIGILL ||
-           number == SIGTRAP || number == SIGABRT || number == SIGSYS;
+    return number == SIGSEGV || number == SIGBUS;
 }
 
-static void look(int number)
+/* Raised by what the thread itself does: can't wait. */
+static bool is_synchronous(int number)
 {
-    struct sigaction action;
-    uint64_t bit = (uint64_t)1 << (number - 1);
-    if (is_fault(number) || REAL(sigaction)(number, NULL, &action) != 0)
+    return is_fault(number) || number == SIGFPE || number == SIGILL || number == SIGTRAP ||
+           number == SIGABRT || number == SIGSYS;
+}
+
+/* All that can wait; not libc's own two (cancellation, setuid() of all threads). */
+static kernel_mask deferrable(void)
+{
+    kernel_mask mask = 0;
+    for (int number = 1; number < SIGNALS_END; number++) {
+        if (!is_synchronous(number) && (number < 32 || number >= SIGRTMIN))
+            mask |= (kernel_mask)1 << (number - 1);
+    }
+    return mask;
+}
+
+static void set_mask(int how, kernel_mask mask)
+{
+    syscall(SYS_rt_sigprocmask, how, &mask, NULL, sizeof(mask));
+}
+
+/* ---- Delivery -------------------------------------------------------------------------------- */
+
+void signal_guard_deliver(void)
+{
+    int saved_errno = errno;
+    kernel_mask mask = mask_before;
+    signal_guard.pending = 0;
+    set_mask(SIG_SETMASK, mask);
+    errno = saved_errno;
+}
+
+/* Have this thread go on with all signals blocked, this one pending. @return false: it can't be. */
+static bool hold_back(int number, siginfo_t *info, ucontext_t *context)
+{
+    kernel_mask mask = deferrable();
+    kernel_mask before;
+    set_mask(SIG_BLOCK, mask);
+    if (syscall(SYS_rt_tgsigqueueinfo, syscall(SYS_getpid), syscall(SYS_gettid), number, info) < 0)
+        return false;
+    /* What is in force when we return. */
+    memcpy(&before, &context->uc_sigmask, sizeof(before));
+    if (signal_guard.pending == 0)
+        mask_before = before;
+    signal_guard.pending = 1;
+    mask |= before;
+    memcpy(&context->uc_sigmask, &mask, sizeof(mask));
+    return true;
+}
+
+typedef void action_fn(int number, siginfo_t *info, void *context);
+
+static void call(int number, siginfo_t *info, void *context)
+{
+    sighandler_t handler = atomic_load(&actions[number].handler);
+    int flags = atomic_load(&actions[number].flags);
+    if (handler == SIG_DFL || handler == SIG_IGN)
+        return; /* taken away a moment ago */
+    if (flags & (int)SA_RESETHAND)
+        (void)signals_action(number, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+    /* Also the handlers of one argument can be called with three. */
+    action_fn *function = (action_fn *)(void *)handler;
+    if (signal_guard.depth != 0) { /* a fault of our own */
+        function(number, info, context);
         return;
-    bool handled = action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN;
-    bool restarts = (action.sa_flags & SA_RESTART) != 0;
-    if (handled && restarts)
-        atomic_fetch_or(&restarting, bit);
-    else
-        atomic_fetch_and(&restarting, ~bit);
-    if (handled && !restarts)
-        atomic_fetch_or(&interrupting, bit);
-    else
-        atomic_fetch_and(&interrupting, ~bit);
+    }
+    struct waiter *interrupted = waiter_interrupt((flags & SA_RESTART) != 0);
+    function(number, info, context);
+    waiter_go_on(interrupted);
+}
+
+static void on_signal(int number, siginfo_t *info, void *context)
+{
+    int saved_errno = errno;
+    if (signal_guard.depth == 0 || is_synchronous(number) || !hold_back(number, info, context)) {
+        errno = saved_errno;
+        call(number, info, context);
+        return; /* with the errno that the handler leaves */
+    }
+    errno = saved_errno;
+}
+
+/* The program has no handler: what the kernel would have done, after our return. */
+static void fault_by_default(int number, siginfo_t *info)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    (void)REAL(sigaction)(number, &action, NULL);
+    if (info->si_code <= 0) /* sent by somebody; else it faults again */
+        syscall(SYS_rt_tgsigqueueinfo, syscall(SYS_getpid), syscall(SYS_gettid), number, info);
+}
+
+static void on_fault(int number, siginfo_t *info, void *context)
+{
+    int saved_errno = errno;
+    if (info->si_code > 0 && user_memory_end_access(context))
+        return;
+    if (atomic_load(&actions[number].handler) == SIG_DFL)
+        fault_by_default(number, info);
+    errno = saved_errno;
+    call(number, info, context);
+}
+
+/* ---- Installing ------------------------------------------------------------------------------ */
+
+static bool is_ours(const struct sigaction *action)
+{
+    return signals_is_ours(action->sa_handler);
+}
+
+static void show_as_programs(int number, struct sigaction *action)
+{
+    if (!is_ours(action))
+        return;
+    int flags = atomic_load(&actions[number].flags);
+    action->sa_handler = atomic_load(&actions[number].handler);
+    action->sa_flags = (action->sa_flags & ~FLAGS_OF_OURS) | (flags & FLAGS_OF_OURS);
+    if (action->sa_handler == SIG_DFL) {
+        sigset_t none;
+        sigemptyset(&none);
+        action->sa_mask = none;
+        action->sa_flags = 0;
+    }
+}
+
+static int install_default(int number)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    if (is_fault(number) && atomic_load(&faults_are_caught)) {
+        action.sa_sigaction = on_fault;
+        action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    }
+    return REAL(sigaction)(number, &action, NULL) < 0 ? -errno : 0;
+}
+
+static int install(int number, const struct sigaction *action)
+{
+    if (action->sa_handler == SIG_DFL || action->sa_handler == SIG_IGN) {
+        int error = action->sa_handler == SIG_DFL
+                        ? install_default(number)
+                        : (REAL(sigaction)(number, action, NULL) < 0 ? -errno : 0);
+        if (error == 0)
+            atomic_store(&actions[number].handler, action->sa_handler);
+        return error;
+    }
+    sighandler_t handler_before = atomic_load(&actions[number].handler);
+    int flags_before = atomic_load(&actions[number].flags);
+    struct sigaction ours = *action;
+    ours.sa_sigaction = is_fault(number) ? on_fault : on_signal;
+    ours.sa_flags = (action->sa_flags & ~FLAGS_OF_OURS) | SA_SIGINFO;
+    atomic_store(&actions[number].flags, action->sa_flags);
+    atomic_store(&actions[number].handler, action->sa_handler);
+    if (REAL(sigaction)(number, &ours, NULL) == 0)
+        return 0;
+    int error = -errno;
+    atomic_store(&actions[number].flags, flags_before);
+    atomic_store(&actions[number].handler, handler_before);
+    return error;
+}
+
+int signals_action(int number, const struct sigaction *action, struct sigaction *before)
+{
+    struct sigaction wanted;
+    struct sigaction found;
+    if (number < 1 || number >= SIGNALS_END)
+        return -EINVAL;
+    if (action != NULL)
+        wanted = *action; /* may be the same memory as `before` */
+    if (before != NULL) {
+        if (REAL(sigaction)(number, NULL, &found) < 0)
+            return -errno;
+        show_as_programs(number, &found);
+    }
+    int error = action != NULL ? install(number, &wanted) : 0;
+    if (error == 0 && before != NULL)
+        *before = found;
+    return error;
+}
+
+sighandler_t signals_handler(int number)
+{
+    return number >= 1 && number < SIGNALS_END ? atomic_load(&actions[number].handler) : SIG_DFL;
+}
+
+bool signals_is_ours(sighandler_t handler)
+{
+    return handler == (sighandler_t)(void *)on_signal || handler == (sighandler_t)(void *)on_fault;
 }
 
 void signals_note(int number)
 {
-    if (number < 1 || number >= SIGNALS_END)
-        return;
+    struct sigaction action;
     int saved_errno = errno;
-    look(number);
+    if (number < 1 || number >= SIGNALS_END || REAL(sigaction)(number, NULL, &action) != 0) {
+        errno = saved_errno;
+        return;
+    }
+    if (is_ours(&action)) { /* siginterrupt() */
+        int flags = atomic_load(&actions[number].flags);
+        atomic_store(&actions[number].flags,
+                     (action.sa_flags & ~FLAGS_OF_OURS) | (flags & FLAGS_OF_OURS));
+    } else {
+        bool handled = action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN;
+        bool caught = is_fault(number) && atomic_load(&faults_are_caught);
+        if (handled || caught)
+            (void)install(number, &action);
+        else
+            atomic_store(&actions[number].handler, action.sa_handler);
+    }
     errno = saved_errno;
 }
 
@@ -54,30 +259,12 @@ void signals_init(void)
         signals_note(number);
 }
 
-bool signals_all_restart(void)
+void signals_catch_faults(void)
 {
-    return atomic_load(&interrupting) == 0 && atomic_load(&restarting) != 0;
-}
-
-bool signals_are_mixed(void)
-{
-    return atomic_load(&interrupting) != 0 && atomic_load(&restarting) != 0;
-}
-
-int signals_hold_back(sigset_t *mask)
-{
-    sigset_t watched;
-    uint64_t held_back = atomic_load(&restarting);
-    sigemptyset(&watched);
-    if (pthread_sigmask(SIG_BLOCK, NULL, mask) != 0)
-        return -EINVAL;
-    for (int number = 1; number < SIGNALS_END; number++) {
-        /* What the program itself blocks is to stay pending, unseen. */
-        if ((held_back >> (number - 1) & 1) == 0 || sigismember(mask, number) == 1)
-            continue;
-        sigaddset(&watched, number);
-        sigaddset(mask, number);
-    }
-    int fd = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
-    return fd < 0 ? -errno : fd_make_internal(fd);
+    if (atomic_exchange(&faults_are_caught, true))
+        return;
+    int saved_errno = errno;
+    signals_note(SIGSEGV);
+    signals_note(SIGBUS);
+    errno = saved_errno;
 }

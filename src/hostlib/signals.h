@@ -1,8 +1,15 @@
 /**
  * @file signals.h
- * Which signal handlers ask for interrupted calls to be restarted (SA_RESTART): what a blocking
- * call needs to know to end by EINTR exactly where Linux's would. Not a layer between the program
- * and its handlers: they are installed as they are, and only their flags are noted.
+ * The layer between the kernel and the program's signal handlers. Each handler is installed behind
+ * one of ours, with the program's own flags and mask, which
+ *   - holds the signal back while its thread is within the library (signal_guard.h): it is blocked
+ *     and sent again, so that the kernel delivers it, with all that belongs to it, once that is
+ *     over;
+ *   - notes whether the handler asks for interrupted calls to be restarted (SA_RESTART), by which a
+ *     blocking call ends by EINTR exactly where Linux's would;
+ *   - keeps the wait that it interrupts apart from waits in the handler (waiter.h);
+ *   - and ends an access of ours to the program's memory that faulted (user_memory.h).
+ * The program is told of its own handlers alone.
  */
 #ifndef PNO_HOSTLIB_SIGNALS_H
 #define PNO_HOSTLIB_SIGNALS_H
@@ -10,24 +17,20 @@
 #include <signal.h>
 #include <stdbool.h>
 
-/** Look at what is installed already. Not when first needed: a sandbox may not allow it then. */
+/** Put what is installed already behind ours. */
 void signals_init(void);
 
-/** The program may have changed this signal's action. Async-signal-safe. */
+/** sigaction(): negative errno, or 0. Async-signal-safe. */
+int signals_action(int number, const struct sigaction *action, struct sigaction *before);
+
+/** What the program has installed, where signals_is_ours(). */
+sighandler_t signals_handler(int number);
+bool signals_is_ours(sighandler_t handler);
+
+/** libc has changed this signal's action by itself: put a new handler behind ours. */
 void signals_note(int number);
 
-/** Whether every handler installed asks for a restart, and there is one. */
-bool signals_all_restart(void);
-
-/** Whether some handlers ask for it and some do not. Then a call that is to be restarted sleeps
-    with the former's signals blocked, and wakes for them by a signalfd. */
-bool signals_are_mixed(void);
-
-/**
- * The mask to sleep with: the thread's own, and what restarts.
- * @return a descriptor that is readable when a signal is pending that the mask alone holds back;
- *         close it by fd_close_internal(). Negative: none can be had.
- */
-int signals_hold_back(sigset_t *mask);
+/** Have faults on the program's memory end the access instead of the program, from now on. */
+void signals_catch_faults(void);
 
 #endif

@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "hostlib/epoll.h"
 #include "hostlib/policy.h"
+#include "hostlib/signals.h"
 
 /* Objects are carved from slabs that are never unmapped: a thread may look at an object that
    another has just freed (fd_get_shared). */
@@ -19,6 +20,8 @@ static struct socket *free_sockets; /* chained by accept_next */
 
 static bool refill(void)
 {
+    /* From the first TCP socket on, before a sandbox may forbid it. */
+    signals_catch_faults();
     char *slab = mmap(NULL, SLAB_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (slab == MAP_FAILED)
         return false;

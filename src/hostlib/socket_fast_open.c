@@ -40,7 +40,7 @@ static int open_fast(struct socket *socket, int fd, const struct sockaddr *addre
 {
     if (address == NULL || length < sizeof(address->sa_family))
         return -EINVAL;
-    if (user_memory_is_bad(address))
+    if (user_memory_unreadable(address, sizeof(address->sa_family)))
         return -EFAULT;
     if (address->sa_family == AF_UNSPEC)
         return -EOPNOTSUPP;

@@ -498,7 +498,8 @@ int socket_accept(struct socket *socket, int fd, struct sockaddr *address, sockl
 {
     if ((flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != 0 || socket->state != SOCKET_LISTENING)
         return -EINVAL;
-    if (address != NULL && (user_memory_is_bad(length) || user_memory_is_bad(address)))
+    if (address != NULL && (user_memory_unwritable(length, sizeof(*length)) ||
+                            ((int)*length > 0 && user_memory_unwritable(address, *length))))
         return -EFAULT;
     if (address != NULL && (int)*length < 0)
         return -EINVAL;

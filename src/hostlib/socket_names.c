@@ -11,8 +11,6 @@ int socket_endpoint_parse(const struct sockaddr *address, socklen_t length, bool
 {
     /* An IPv6 address without its scope was once allowed: RFC 2133's shorter structure. */
     const socklen_t v6_length_min = offsetof(struct sockaddr_in6, sin6_scope_id);
-    if (user_memory_is_bad(address))
-        return -EFAULT;
     if (length > sizeof(struct sockaddr_storage))
         return -EINVAL;
     if (length < sizeof(address->sa_family))
@@ -71,11 +69,11 @@ void socket_endpoint_write(const struct ip_endpoint *endpoint, bool is_v6, struc
 static int write_name(struct socket *socket, const struct ip_endpoint *endpoint,
                       struct sockaddr *address, socklen_t *length)
 {
-    if (user_memory_is_bad(length))
+    if (user_memory_unwritable(length, sizeof(*length)))
         return -EFAULT;
     if ((int)*length < 0)
         return -EINVAL;
-    if (*length > 0 && user_memory_is_bad(address))
+    if (*length > 0 && user_memory_unwritable(address, 1))
         return -EFAULT;
     socket_endpoint_write(endpoint, socket->is_v6, address, length);
     return 0;

@@ -142,9 +142,8 @@ static int set_fast(struct socket *socket, const struct known_option *known, con
     int32_t number;
     if (length < sizeof(number))
         return -EINVAL;
-    if (user_memory_is_bad(value))
+    if (user_memory_copy_in(&number, value, sizeof(number)) < 0)
         return -EFAULT;
-    memcpy(&number, value, sizeof(number));
     if (number < known->lowest || number > known->highest)
         return -EINVAL;
     note(socket, known->link_option, known->truth ? number != 0 : number);
@@ -156,9 +155,8 @@ static int set_congestion(struct socket *socket, const void *value, socklen_t le
     char name[16] = "";
     if (length < 1)
         return -EINVAL;
-    if (user_memory_is_bad(value))
+    if (user_memory_copy_in(name, value, length < sizeof(name) - 1 ? length : sizeof(name) - 1) < 0)
         return -EFAULT;
-    memcpy(name, value, length < sizeof(name) - 1 ? length : sizeof(name) - 1);
     for (int i = 0; i < (int)(sizeof(congestion_names) / sizeof(congestion_names[0])); i++) {
         if (strcmp(name, congestion_names[i]) == 0) {
             note(socket, LINK_OPTION_CONGESTION, i);
@@ -266,7 +264,9 @@ int socket_setsockopt(struct socket *socket, int fd, int level, int name, const 
     if (offloaded && level == IPPROTO_IPV6 && name == IPV6_V6ONLY && socket->is_v6)
         return -EINVAL; /* bound, as Linux sees it */
     if (level == IPPROTO_TCP && is_too_late(socket, name))
-        return user_memory_is_bad(value) && length >= sizeof(int32_t) ? -EFAULT : -EINVAL;
+        return length >= sizeof(int32_t) && user_memory_unreadable(value, sizeof(int32_t))
+                   ? -EFAULT
+                   : -EINVAL;
     if (offloaded && level == IPPROTO_TCP && name == TCP_CONGESTION)
         return set_congestion(socket, value, length);
     if (is_signing_key(level, name, value, length))
@@ -311,10 +311,7 @@ static int give(const void *result, size_t result_length, void *value, socklen_t
         return -EINVAL;
     if (*length > result_length)
         *length = (socklen_t)result_length;
-    if (*length > 0 && user_memory_is_bad(value))
-        return -EFAULT;
-    memcpy(value, result, *length);
-    return 0;
+    return user_memory_copy_out(value, result, *length);
 }
 
 static int give_number(int32_t number, void *value, socklen_t *length)
@@ -476,7 +473,7 @@ static int default_congestion(const struct socket *socket)
 int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *value,
                       socklen_t *length)
 {
-    if (user_memory_is_bad(length))
+    if (user_memory_unwritable(length, sizeof(*length)))
         return -EFAULT;
     if (level == SOL_SOCKET && name == SO_ERROR)
         return socket_get_error(socket, value, length);

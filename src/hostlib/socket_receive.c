@@ -17,17 +17,15 @@ struct cursor {
     bool faulted; /* the buffer there is bad */
 };
 
-/* @return the bytes copied: fewer than length where a buffer is bad. */
-static size_t copy_out(struct cursor *cursor, const uint8_t *from, size_t length, bool discard)
+/* @return whether all were copied: not where a buffer is bad. */
+static bool copy_out(struct cursor *cursor, const uint8_t *from, size_t length, bool discard)
 {
-    size_t wanted = length;
     while (length > 0) {
         size_t room = cursor->vector->iov_len - cursor->within;
         size_t part = length < room ? length : room;
-        if (part > 0 && !discard && user_memory_is_bad(cursor->vector->iov_base))
-            break;
-        if (part > 0 && !discard)
-            memcpy((uint8_t *)cursor->vector->iov_base + cursor->within, from, part);
+        if (!discard &&
+            user_memory_copy((uint8_t *)cursor->vector->iov_base + cursor->within, from, part) != 0)
+            return false;
         from += part;
         length -= part;
         cursor->within += part;
@@ -37,7 +35,7 @@ static size_t copy_out(struct cursor *cursor, const uint8_t *from, size_t length
             cursor->within = 0;
         }
     }
-    return wanted - length;
+    return true;
 }
 
 void socket_tell_consumed(struct socket *socket)
@@ -105,13 +103,13 @@ static size_t copy_available(struct socket *socket, struct cursor *cursor, size_
         }
         length = up_to_urgent(socket, *at, length);
         size_t part = length < wanted - copied ? (size_t)length : wanted - copied;
-        size_t good = copy_out(cursor, socket->link->arena + arena_offset, part, discard);
-        copied += good;
-        *at += good;
-        if (good < part) {
+        /* As Linux: of bytes that lie together all are read or none. */
+        if (!copy_out(cursor, socket->link->arena + arena_offset, part, discard)) {
             cursor->faulted = true;
             break;
         }
+        copied += part;
+        *at += part;
     }
     return copied;
 }
@@ -150,7 +148,7 @@ static ssize_t receive_urgent(struct socket *socket, const struct iovec *vector,
             }
             result = cursor.count > 0 ? 1 : 0;
             if (cursor.count > 0 &&
-                copy_out(&cursor, socket->link->arena + arena_offset, 1, false) == 0) {
+                !copy_out(&cursor, socket->link->arena + arena_offset, 1, false)) {
                 socket_unlock(socket);
                 return -EFAULT;
             }
@@ -216,6 +214,7 @@ ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t
             result = cursor.faulted ? -EFAULT : 0;
         else
             result = copied > 0 && socket->error != 0 ? 0 : why_empty(socket);
+        uint64_t known = socket->receive.end_offset; /* others may drain as soon as we unlock */
         socket_unlock(socket);
         if (enough || result != -EAGAIN || nonblocking) {
             /* Who only ever tries must learn of the engine's death too: next time. */
@@ -226,7 +225,7 @@ ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t
         if (deadline_ns == 0)
             deadline_ns = socket_deadline_ns(socket->options.receive_timeout_ns);
         /* What is there already was copied (or peeked at): only more of it, or the end, counts. */
-        result = socket_wait_for_bytes(socket, socket->receive.end_offset, deadline_ns,
+        result = socket_wait_for_bytes(socket, known, deadline_ns,
                                        copied == 0 && deadline_ns == TIME_NEVER);
         if (result < 0) {
             if (result == -ETIMEDOUT)

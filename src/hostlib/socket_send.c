@@ -42,14 +42,14 @@ static ssize_t fill(struct source *source, uint8_t *to, size_t length)
         return got;
     }
     size_t filled = 0;
+    /* Of bytes in one place Linux takes all or none. */
     while (filled < length) {
         PNO_ASSERT(source->vector != NULL);
         size_t rest = source->vector->iov_len - source->within;
         size_t part = length - filled < rest ? length - filled : rest;
-        if (part > 0 && user_memory_is_bad(source->vector->iov_base))
-            return filled > 0 ? (ssize_t)filled : -EFAULT;
-        if (part > 0)
-            memcpy(to + filled, (const uint8_t *)source->vector->iov_base + source->within, part);
+        if (user_memory_copy(to + filled,
+                             (const uint8_t *)source->vector->iov_base + source->within, part) != 0)
+            return -EFAULT;
         filled += part;
         source->within += part;
         if (source->within == source->vector->iov_len) {

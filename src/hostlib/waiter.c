@@ -15,7 +15,6 @@
 #include "hostlib/policy.h"
 #include "hostlib/real.h"
 #include "hostlib/rejoin.h"
-#include "hostlib/signals.h"
 
 /* A sleep of up to so many times the longest spin suggests that the next one may be spared. */
 #define SPIN_WORTH 2
@@ -28,9 +27,12 @@
 static struct lock waiter_lock; /* all queues, the list of waiters, leadership */
 static struct waiter *all_waiters;
 static struct waiter *leader;
+static uint32_t leads_begun; /* how often somebody began to lead */
 
-/* This thread's, between waiter_begin() and waiter_end(). */
+/* This thread's, between waiter_begin() and waiter_end(); and that which a handler under way has
+   interrupted. */
 static _Thread_local struct waiter *own_waiter __attribute__((tls_model("initial-exec")));
+static _Thread_local struct waiter *outer_waiter __attribute__((tls_model("initial-exec")));
 
 /* How long it last slept as leader; only measured if spinning is allowed. */
 static _Thread_local uint64_t last_sleep_ns __attribute__((tls_model("initial-exec")));
@@ -89,19 +91,6 @@ static void give_eventfd(int fd)
         fd_close_internal(fd);
 }
 
-void waiter_begin(struct waiter *waiter, struct file *held)
-{
-    *waiter = (struct waiter){.held = held, .event_fd = take_eventfd(), .signal_fd = -1};
-    lock_acquire(&waiter_lock);
-    waiter->next = all_waiters;
-    waiter->link = &all_waiters;
-    if (all_waiters != NULL)
-        all_waiters->link = &waiter->next;
-    all_waiters = waiter;
-    lock_release(&waiter_lock);
-    own_waiter = waiter;
-}
-
 bool waiter_is_waiting(void)
 {
     return own_waiter != NULL;
@@ -133,19 +122,43 @@ static void unlink_node(struct wait_node *node)
         node->next->link = node->link;
 }
 
+/* A thread that has no eventfd is woken from its own handler: by a descriptor that it finds in its
+   array if it has yet to enter the kernel. waiter_lock held. */
+static void give_event_to(struct waiter *waiter)
+{
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    waiter->event_fd = fd < 0 ? -1 : fd_make_internal(fd);
+    if (waiter->own_poll != NULL)
+        waiter->own_poll->fd = waiter->event_fd;
+}
+
 /* waiter_lock held. */
 static void wake(struct waiter *waiter)
 {
     /* Who drains the rings itself looks again anyway. */
     if (waiter == own_waiter ||
-        atomic_exchange_explicit(&waiter->woken, true, memory_order_acq_rel) ||
-        waiter->event_fd < 0)
+        atomic_exchange_explicit(&waiter->woken, true, memory_order_acq_rel))
+        return;
+    if (waiter->event_fd < 0)
+        give_event_to(waiter);
+    if (waiter->event_fd < 0)
         return;
     waiter->rung = true;
     uint64_t one = 1;
     int saved_errno = errno;
     (void)!syscall(SYS_write, waiter->event_fd, &one, sizeof(one));
     errno = saved_errno;
+}
+
+/* waiter_lock held. Those whose thread is in a handler can't. */
+static void wake_next_leader(void)
+{
+    for (struct waiter *waiter = all_waiters; waiter != NULL; waiter = waiter->next) {
+        if (!waiter->is_suspended) {
+            wake(waiter);
+            return;
+        }
+    }
 }
 
 void wait_queue_wake_slowly(struct wait_queue *queue, bool one)
@@ -169,10 +182,27 @@ void waiter_wake_all(void)
     lock_release(&waiter_lock);
 }
 
+void waiter_begin(struct waiter *waiter, struct file *held)
+{
+    *waiter = (struct waiter){.held = held, .event_fd = take_eventfd(), .outer = outer_waiter};
+    lock_acquire(&waiter_lock);
+    waiter->next = all_waiters;
+    waiter->link = &all_waiters;
+    if (all_waiters != NULL)
+        all_waiters->link = &waiter->next;
+    all_waiters = waiter;
+    /* What we drain and disarm in a handler, the call that it has interrupted must look at again.
+     */
+    for (struct waiter *outer = waiter->outer; outer != NULL; outer = outer->outer)
+        wake(outer);
+    own_waiter = waiter;
+    lock_release(&waiter_lock);
+}
+
 void waiter_end(struct waiter *waiter)
 {
-    own_waiter = NULL;
     lock_acquire(&waiter_lock);
+    own_waiter = NULL;
     for (struct wait_node *node = waiter->nodes; node != NULL; node = node->next_of_waiter)
         unlink_node(node);
     waiter->nodes = NULL;
@@ -182,15 +212,51 @@ void waiter_end(struct waiter *waiter)
     if (leader == waiter)
         leader = NULL;
     /* Also when we never led: we may have been woken to lead, and have found what we waited for. */
-    if (leader == NULL && all_waiters != NULL)
-        wake(all_waiters);
+    if (leader == NULL)
+        wake_next_leader();
     lock_release(&waiter_lock);
-    fd_close_internal(waiter->signal_fd);
     if (waiter->event_fd >= 0) {
         if (waiter->rung)
             empty_eventfd(waiter->event_fd);
         give_eventfd(waiter->event_fd);
     }
+}
+
+struct waiter *waiter_interrupt(bool restarts)
+{
+    struct waiter *waiter = own_waiter;
+    if (waiter == NULL)
+        return NULL;
+    waiter->handled = true;
+    waiter->interrupted = waiter->interrupted || !restarts;
+    lock_acquire(&waiter_lock);
+    own_waiter = NULL;
+    outer_waiter = waiter;
+    waiter->is_suspended = true;
+    if (leader == waiter) {
+        leader = NULL;
+        waiter->led_as = leads_begun;
+        wake_next_leader();
+    }
+    lock_release(&waiter_lock);
+    return waiter;
+}
+
+void waiter_go_on(struct waiter *waiter)
+{
+    if (waiter == NULL)
+        return;
+    lock_acquire(&waiter_lock);
+    waiter->is_suspended = false;
+    if (waiter->is_leader && leader == NULL && leads_begun == waiter->led_as) {
+        leader = waiter; /* nobody has touched what it armed */
+    } else if (waiter->is_leader) {
+        waiter->is_leader = false;
+        wake(waiter);
+    }
+    own_waiter = waiter;
+    outer_waiter = waiter->outer;
+    lock_release(&waiter_lock);
 }
 
 static void cancelled(void *argument)
@@ -202,11 +268,27 @@ static void cancelled(void *argument)
         file_put(held);
 }
 
+bool waiter_is_interrupted(void)
+{
+    return outer_waiter != NULL;
+}
+
+void waiter_abandon(uintptr_t stack_pointer)
+{
+    while (outer_waiter != NULL && (uintptr_t)outer_waiter < stack_pointer) {
+        struct waiter *waiter = outer_waiter;
+        waiter_go_on(waiter);
+        cancelled(waiter);
+    }
+}
+
 static bool lead(struct waiter *waiter)
 {
     lock_acquire(&waiter_lock);
-    if (leader == NULL)
+    if (leader == NULL) {
         leader = waiter;
+        leads_begun++;
+    }
     waiter->is_leader = leader == waiter;
     lock_release(&waiter_lock);
     return waiter->is_leader;
@@ -261,21 +343,13 @@ static int cancellable_ppoll(struct waiter *waiter, struct pollfd *pollfds, nfds
     return result < 0 ? -errno : result;
 }
 
-/* ppoll() does not tell which handler interrupted it. Where it matters, those that restart are held
-   back while it sleeps, and run when it has returned for them: then it was not interrupted. */
-static int restarting_ppoll(struct waiter *waiter, struct pollfd *pollfds, nfds_t count,
-                            const struct timespec *timeout)
+/* Whether the handlers that were called since the wait began end it. */
+static bool handlers_end(struct waiter *waiter)
 {
-    sigset_t mask;
-    bool mixed = signals_are_mixed();
-    fd_close_internal(waiter->signal_fd);
-    waiter->signal_fd = mixed ? signals_hold_back(&mask) : -1;
-    pollfds[4].fd = waiter->signal_fd;
-    if (waiter->signal_fd >= 0)
-        return cancellable_ppoll(waiter, pollfds, count, timeout, &mask);
-    waiter->signal_fd = -1;
-    int result = cancellable_ppoll(waiter, pollfds, count, timeout, NULL);
-    return result == -EINTR && signals_all_restart() ? 1 : result;
+    if (waiter->interrupted || (waiter->handled && !waiter->restarts))
+        return true;
+    waiter->handled = false;
+    return false;
 }
 
 static bool timeout_until(uint64_t deadline_ns, struct timespec *timeout)
@@ -339,17 +413,24 @@ int waiter_sleep(struct waiter *waiter, struct pollfd *pollfds, nfds_t kernel_co
     pollfds[1] = (struct pollfd){.fd = leads ? link->doorbell_fd : -1, .events = POLLIN};
     pollfds[2] = (struct pollfd){.fd = leads ? link->control_fd : -1, .events = POLLIN};
     pollfds[3] = (struct pollfd){.fd = joined ? joined_links_wake_fd() : -1, .events = POLLIN};
-    pollfds[4] = (struct pollfd){.fd = -1, .events = POLLIN};
     int result = 1;
-    if (!atomic_load_explicit(&waiter->woken, memory_order_acquire)) {
+    waiter->own_poll = &pollfds[0];
+    atomic_signal_fence(memory_order_seq_cst);
+    if (handlers_end(waiter)) {
+        result = -EINTR;
+    } else if (!atomic_load_explicit(&waiter->woken, memory_order_acquire)) {
         const struct timespec *left = deadline_ns == TIME_NEVER ? NULL : &timeout;
-        nfds_t count = WAITER_POLLFDS + kernel_count;
-        result = waiter->restarts ? restarting_ppoll(waiter, pollfds, count, left)
-                                  : cancellable_ppoll(waiter, pollfds, count, left, mask);
+        result = cancellable_ppoll(waiter, pollfds, WAITER_POLLFDS + kernel_count, left, mask);
+        if (result == -EINTR && waiter->handled && !handlers_end(waiter))
+            result = 1;
         waiter->slept = true;
     }
+    waiter->own_poll = NULL;
     if (slept_ns != 0)
         last_sleep_ns = waiter_now_ns() - slept_ns;
+    /* While a handler ran another may have come to lead, whose flags these are now. */
+    leads = leads && waiter->is_leader;
+    joined = joined && waiter->is_leader;
     if (leads)
         engine_link_disarm(link, result > 0 && pollfds[1].revents != 0);
     if (joined)
@@ -372,17 +453,38 @@ struct lock *waiter_fork_lock(void)
     return &waiter_lock;
 }
 
+/* Whether it is this thread's, as the waits that a handler under way has interrupted are. */
+static bool is_own(const struct waiter *waiter)
+{
+    if (waiter == own_waiter)
+        return true;
+    for (const struct waiter *outer = outer_waiter; outer != NULL; outer = outer->outer) {
+        if (waiter == outer)
+            return true;
+    }
+    return false;
+}
+
 void waiter_fork_child(void)
 {
     for (unsigned i = 0; i < spare_eventfd_count; i++)
         fd_close_internal(spare_eventfds[i]);
     spare_eventfd_count = 0;
-    for (struct waiter *waiter = all_waiters; waiter != NULL; waiter = waiter->next) {
-        for (struct wait_node *node = waiter->nodes; node != NULL; node = node->next_of_waiter)
-            atomic_store_explicit(&node->queue->head, NULL, memory_order_relaxed);
+    struct waiter **link = &all_waiters;
+    struct waiter *next;
+    for (struct waiter *waiter = all_waiters; waiter != NULL; waiter = next) {
+        next = waiter->next;
         fd_close_internal(waiter->event_fd);
+        waiter->event_fd = -1;
+        if (is_own(waiter)) {
+            *link = waiter;
+            waiter->link = link;
+            link = &waiter->next;
+            continue;
+        }
+        for (struct wait_node *node = waiter->nodes; node != NULL; node = node->next_of_waiter)
+            unlink_node(node);
     }
-    all_waiters = NULL;
-    own_waiter = NULL;
+    *link = NULL;
     leader = NULL;
 }

@@ -43,19 +43,24 @@ struct wait_node {
 
 struct waiter {
     struct waiter *next, **link; /**< among all waiters */
+    struct waiter *outer; /**< this thread's, in which the handler that waits here was called */
     struct wait_node *nodes;
-    struct file *held; /**< reference to give back if the thread is cancelled */
-    int event_fd;      /**< -1 while the process has one thread */
+    struct file *held;       /**< reference to give back if the thread is cancelled */
+    struct pollfd *own_poll; /**< while asleep or about to: where event_fd is watched */
+    int event_fd;            /**< -1 while the process has one thread and nobody wakes us */
     _Atomic bool woken;
-    bool rung;     /**< event_fd was written to */
-    int signal_fd; /**< watches what signals_hold_back() holds back, -1: nothing */
-    bool restarts; /**< a handler with SA_RESTART does not end the call */
+    bool rung;        /**< event_fd was written to */
+    bool restarts;    /**< a handler with SA_RESTART does not end the call */
+    bool handled;     /**< a handler was called meanwhile */
+    bool interrupted; /**< ... one without SA_RESTART */
     bool is_leader;
-    bool slept; /**< the last waiter_sleep() asked the kernel about its descriptors */
+    bool is_suspended; /**< its thread is in a handler */
+    uint32_t led_as;   /**< how many had led when it was suspended as leader */
+    bool slept;        /**< the last waiter_sleep() asked the kernel about its descriptors */
 };
 
 /** pollfd entries at the start of the array given to waiter_sleep() that are its own. */
-#define WAITER_POLLFDS 5
+#define WAITER_POLLFDS 4
 
 /** Start waiting; `held` is given back by file_put() should the thread be cancelled, or NULL. */
 void waiter_begin(struct waiter *waiter, struct file *held);
@@ -75,6 +80,21 @@ void waiter_watch(struct waiter *waiter, struct wait_node *node, struct wait_que
  */
 int waiter_sleep(struct waiter *waiter, struct pollfd *pollfds, nfds_t kernel_count,
                  uint64_t deadline_ns, const sigset_t *mask);
+
+/**
+ * A handler is about to be called in this thread: it waits apart from the call that it interrupts.
+ * @param restarts  it has SA_RESTART.
+ * @return for waiter_go_on(), after the handler.
+ */
+struct waiter *waiter_interrupt(bool restarts);
+void waiter_go_on(struct waiter *waiter);
+
+/** Whether this thread is in a handler that has interrupted a wait. */
+bool waiter_is_interrupted(void);
+
+/** The handler is about to jump to where the stack pointer was this: end, as if their thread were
+    cancelled, the waits of calls that are left by that. */
+void waiter_abandon(uintptr_t stack_pointer);
 
 /** Whether this thread is between waiter_begin() and waiter_end(). */
 bool waiter_is_waiting(void);

@@ -59,6 +59,8 @@ extern const struct socket_case cases_passing[];
 extern const struct socket_case cases_spawn[];
 extern const struct socket_case cases_confined[];
 extern const struct socket_case cases_at_once[];
+extern const struct socket_case cases_memory[];
+extern const struct socket_case cases_handlers[];
 
 /** `pno-socket-cases program NAME [6]`: one of the programs that cases start (cases_passing.c).
     @return its exit status. */
