@@ -26,6 +26,14 @@ static inline uint32_t host_to_be32(uint32_t value)
 #endif
 }
 
+/** Four bytes as they lie there: for sums and comparisons, which have no byte order. */
+static inline uint32_t load_word(const void *bytes)
+{
+    uint32_t word;
+    memcpy(&word, bytes, sizeof(word));
+    return word;
+}
+
 static inline uint16_t load_be16(const void *bytes)
 {
     uint16_t value;

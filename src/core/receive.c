@@ -11,6 +11,99 @@
 #include "core/ip/wire.h"
 #include "core/tcp/options.h"
 
+/** The segment of length bytes that begins with this header; addresses and what IP says are set by
+    the caller.
+    @param gso_size  stack_rx_hints.gso_size.
+    @param offset    of the header, counted as payload_frame_offset is. */
+static inline void segment_parse(struct tcp_segment *segment, const uint8_t *header,
+                                 uint32_t header_length, uint32_t length, uint16_t gso_size,
+                                 uint32_t offset)
+{
+    segment->source.port = load_be16(header);
+    segment->destination.port = load_be16(header + 2);
+    segment->seq = seq_of(load_be32(header + 4));
+    segment->ack = seq_of(load_be32(header + 8));
+    segment->flags = header[13];
+    segment->window = load_be16(header + 14);
+    segment->urgent_pointer = load_be16(header + 18);
+    segment->payload_length = length - header_length;
+    segment->gso_size = segment->payload_length > gso_size ? gso_size : 0;
+    segment->payload_frame_offset = offset + header_length;
+    segment->payload_refused = false;
+    (void)tcp_options_parse(header + TCP_HEADER_BYTES, header_length - TCP_HEADER_BYTES,
+                            &segment->options);
+}
+
+/* ---- What nearly every frame is ------------------------------------------------------------- */
+
+/** Ethernet's type, and IPv4's version and header length without options. */
+#define USUAL_TYPE_AND_VERSION (ETHERTYPE_IPV4 << 8 | 0x45)
+#define USUAL_HEADER_BYTES     (ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES)
+
+/** Whether the addresses may stand in a packet from the wire for a connection that has them: those
+    of connections are fit for that but for our own and loopback ones (turned round inside). */
+static bool usual_addresses(const struct stack *stack, uint32_t source, uint32_t destination)
+{
+    uint8_t first = (uint8_t)(host_to_be32(source) >> 24);
+    bool is_own = false;
+    for (uint32_t i = 0; i < stack->own_v4_count; i++) {
+        uint32_t own = load_word(&stack->own[i].bytes[12]);
+        if (own == source)
+            return false;
+        is_own = is_own || own == destination;
+    }
+    return is_own && first != 0 && first != 127;
+}
+
+/**
+ * Parse a frame to us with an IPv4 packet that has no options, is no fragment, and brings TCP for a
+ * connection that there is. Anything else, or anything wrong with it, is left to the whole way.
+ * @return  true: as after STACK_RX_TCP.
+ */
+static bool usual_parse(struct stack *stack, const uint8_t *frame, uint32_t frame_bytes,
+                        struct stack_rx_hints hints, struct stack_rx *rx)
+{
+    const uint8_t *ip = frame + ETHERNET_HEADER_BYTES;
+    const uint8_t *tcp = frame + USUAL_HEADER_BYTES;
+    struct tcp_segment *segment = &rx->segment;
+    if (frame_bytes < USUAL_HEADER_BYTES + TCP_HEADER_BYTES ||
+        memcmp(frame, stack->config.mac, 6) != 0 ||
+        load_be32(frame + 12) >> 8 != USUAL_TYPE_AND_VERSION || ip[9] != IP_PROTOCOL_TCP ||
+        (load_be16(ip + 6) & (IPV4_FLAG_MF | IPV4_OFFSET_MASK)) != 0)
+        return false;
+    uint32_t total = load_be16(ip + 2);
+    uint32_t length = total - IPV4_HEADER_BYTES;
+    uint32_t header_length = (tcp[12] >> 4) * 4u;
+    if (total > frame_bytes - ETHERNET_HEADER_BYTES ||
+        total < IPV4_HEADER_BYTES + TCP_HEADER_BYTES || header_length < TCP_HEADER_BYTES ||
+        header_length > length)
+        return false;
+    uint32_t source = load_word(ip + 12), destination = load_word(ip + 16);
+    uint64_t addresses = (uint64_t)source + destination;
+    uint64_t sum = addresses + load_word(ip) + load_word(ip + 4) + load_word(ip + 8);
+    if (!hints.ip_checksum_good && checksum_finish(checksum_fold64(sum)) != 0)
+        return false;
+    if (!usual_addresses(stack, source, destination))
+        return false;
+    sum = addresses + host_to_be32(length) + host_to_be32(IP_PROTOCOL_TCP);
+    if (!hints.l4_checksum_good &&
+        checksum_finish(checksum_add(checksum_fold64(sum), tcp, length)) != 0)
+        return false;
+
+    segment->source.address = ip_address_from_v4(ip + 12);
+    segment->destination.address = ip_address_from_v4(ip + 16);
+    segment->traffic_class = ip[1];
+    segment->ecn = ip[1] & 3;
+    segment->ttl = ip[8];
+    segment_parse(segment, tcp, header_length, length, hints.gso_size, USUAL_HEADER_BYTES);
+    struct tcp_flow flow = tcp_segment_flow(segment);
+    rx->connection = flow_table_find(stack, &flow, flow_table_hash(stack, &flow));
+    if (rx->connection == NULL)
+        return false;
+    stack->counters.segments_in += tcp_segment_count(segment);
+    return true;
+}
+
 /* ---- Ethernet ----------------------------------------------------------------------------- */
 
 /** Our own address, broadcast, or an IPv6 multicast one of ours; IP looks closer. */
@@ -47,6 +140,8 @@ enum stack_rx_verdict stack_receive_parse(struct stack *stack, const uint8_t *fr
     rx->drop = DROP_NONE;
     stack->counters.frames_in++;
     stack->counters.bytes_in += frame_bytes;
+    if (usual_parse(stack, frame, frame_bytes, hints, rx))
+        return STACK_RX_TCP;
     if (frame_bytes < ETHERNET_HEADER_BYTES)
         return rx_drop(stack, rx, DROP_ETHERNET_SHORT);
 
@@ -169,24 +264,13 @@ enum stack_rx_verdict tcp_header_parse(struct stack *stack, const struct ip_pack
             return rx_drop(stack, rx, DROP_TCP_CHECKSUM);
     }
 
-    segment->source = (struct ip_endpoint){packet->source, load_be16(header)};
-    segment->destination = (struct ip_endpoint){packet->destination, load_be16(header + 2)};
-    segment->seq = seq_of(load_be32(header + 4));
-    segment->ack = seq_of(load_be32(header + 8));
-    segment->flags = header[13];
-    segment->window = load_be16(header + 14);
-    segment->urgent_pointer = load_be16(header + 18);
+    segment->source.address = packet->source;
+    segment->destination.address = packet->destination;
     segment->ecn = packet->traffic_class & 3;
     segment->ttl = packet->ttl;
     segment->traffic_class = packet->traffic_class;
-    segment->payload_length = length - header_length;
-    segment->gso_size = segment->payload_length > packet->gso_size ? packet->gso_size : 0;
-    segment->payload_frame_offset = (uint32_t)(header - packet->base) + header_length;
-    segment->payload_refused = false;
-    segment->options = (struct tcp_options){0};
-    if (header_length > TCP_HEADER_BYTES)
-        (void)tcp_options_parse(header + TCP_HEADER_BYTES, header_length - TCP_HEADER_BYTES,
-                                &segment->options);
+    segment_parse(segment, header, header_length, length, packet->gso_size,
+                  (uint32_t)(header - packet->base));
     rx->packet = packet->base;
     stack->counters.segments_in += tcp_segment_count(segment);
     stack_receive_look_up(stack, rx);

@@ -114,8 +114,9 @@ struct stack_config {
     uint32_t fragments_bytes_max; /**< memory for reassembly of IP fragments */
     uint16_t local_port_first, local_port_last; /**< 32768..60999 */
     uint16_t core_index,
-        core_count; /**< for port choice: with several cores, an ephemeral port is
-                         taken so that stack_rss_core() of the flow is core_index */
+        core_count;     /**< for port choice: with several cores, an ephemeral port is
+                             taken so that stack_rss_core() of the flow is core_index */
+    bool no_prediction; /**< for tests: every segment takes the whole way, none the short one */
     struct tcp_defaults tcp;
 };
 

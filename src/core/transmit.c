@@ -30,13 +30,6 @@ void stack_output_mark(struct stack *stack, struct tcp_connection *connection)
 
 /* ---- Headers ------------------------------------------------------------------------------ */
 
-static uint32_t load_word(const void *bytes)
-{
-    uint32_t word;
-    memcpy(&word, bytes, 4);
-    return word;
-}
-
 /** IPv4 header for one segment; @return the sum of the two addresses, for TCP's checksum. */
 static uint64_t write_ipv4(uint8_t *to, const struct tcp_flow *flow, uint8_t traffic_class,
                            uint8_t ttl, uint32_t l4_bytes)

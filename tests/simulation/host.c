@@ -46,6 +46,7 @@ static void configure(struct world *world, struct host *host)
     c->fragments_bytes_max = FRAGMENTS_BYTES_MAX;
     c->core_count = 1;
     c->tcp = s->tcp;
+    c->no_prediction = world->no_prediction;
 }
 
 static void listen_on(struct world *world, struct host *host)
@@ -221,6 +222,7 @@ static bool take_events(struct world *world, struct host *host)
             while ((connection = tcp_listener_next(event.listener)) != NULL)
                 application_announced(world, host, event.listener, connection);
         } else if (event.user != NULL) {
+            trace_digest_event(world, host->index, event.connection, event.bits);
             application_event(world, event.user, event.bits);
         } else {
             world_fail(world, "event %#x for a connection nobody has", event.bits);

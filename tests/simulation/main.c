@@ -29,7 +29,7 @@ struct arguments {
     const struct scenario *scenario;
     const struct bottleneck_scenario *bottleneck;
     unsigned workers;
-    bool trace, list, verbose;
+    bool trace, list, verbose, both_ways;
 };
 
 /** Shared by all workers. */
@@ -50,6 +50,8 @@ static const struct argp_option options[] = {
     {"scenario", 'c', "NAME", 0, "Only this scenario; else each seed chooses its own", 0},
     {"workers", 'j', "N", 0, "Processes (2)", 0},
     {"trace", 't', NULL, 0, "Print every frame", 0},
+    {"both-ways", 'b', NULL, 0,
+     "Each run again without header prediction: all must be the same to the bit", 0},
     {"verbose", 'v', NULL, 0, "Print at the end what the runs went through", 0},
     {"list", 'l', NULL, 0, "List the scenarios", 0},
     {0},
@@ -96,6 +98,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         return 0;
     case 't':
         arguments->trace = true;
+        return 0;
+    case 'b':
+        arguments->both_ways = true;
         return 0;
     case 'v':
         arguments->verbose = true;
@@ -171,6 +176,18 @@ static void run_bottleneck(const struct bottleneck_scenario *scenario, uint64_t 
     atomic_fetch_add(&shared->failures, 1);
 }
 
+/** Without header prediction the same must happen. */
+static void run_whole_way(const struct scenario *scenario, uint64_t seed, uint64_t digest)
+{
+    const struct world_manner manner = {.no_prediction = true, .digests = true};
+    struct world_result result = world_run(seed, scenario, &manner);
+    if (!result.failed && result.digest == digest)
+        return;
+    printf("FAIL seed=%llu scenario=%s without header prediction it runs differently\n",
+           (unsigned long long)seed, scenario->name);
+    atomic_fetch_add(&shared->failures, 1);
+}
+
 static void run_one(const struct arguments *arguments, uint64_t seed)
 {
     const struct itimerval limit = {.it_value = {.tv_sec = RUN_CPU_SECONDS}};
@@ -186,9 +203,12 @@ static void run_one(const struct arguments *arguments, uint64_t seed)
         run_bottleneck(bottleneck, seed, arguments->trace);
         return;
     }
-    struct world_result result = world_run(seed, scenario, arguments->trace);
+    const struct world_manner manner = {.trace = arguments->trace, .digests = arguments->both_ways};
+    struct world_result result = world_run(seed, scenario, &manner);
     if (result.failed)
         atomic_fetch_add(&shared->failures, 1);
+    else if (arguments->both_ways)
+        run_whole_way(scenario, seed, result.digest);
     uint64_t counts[sizeof(struct coverage) / sizeof(uint64_t)];
     memcpy(counts, &result.coverage, sizeof(counts));
     for (unsigned i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "world.h"
 
@@ -46,8 +47,89 @@ static void print_tcp(const struct frame_view *view)
     print_options(&view->options);
 }
 
-void trace_frame(const struct world *world, unsigned host, const char *what,
-                 const struct frame *frame)
+static void digest(struct world *world, uint64_t value)
+{
+    world->digest = random_mix(world->digest ^ value);
+}
+
+static void digest_frame(struct world *world, unsigned host, const struct frame *frame)
+{
+    digest(world, world->now_ns);
+    digest(world, (uint64_t)host << 32 | frame->length);
+    uint32_t at = 0;
+    for (; at + 8 <= frame->length; at += 8) {
+        uint64_t word;
+        memcpy(&word, frame->bytes + at, sizeof(word));
+        digest(world, word);
+    }
+    for (; at < frame->length; at++)
+        digest(world, frame->bytes[at]);
+}
+
+void trace_digest_event(struct world *world, unsigned host, const struct tcp_connection *connection,
+                        uint32_t bits)
+{
+    if (!world->digests)
+        return;
+    struct tcp_connection_info i;
+    tcp_get_info(world->hosts[host].stack, connection, world->now_ns, &i);
+    const uint64_t facts[] = {
+        host,
+        bits,
+        world->now_ns,
+        i.state,
+        i.ca_state,
+        i.retransmits,
+        i.probes,
+        i.backoff,
+        i.app_limited,
+        i.rto_ns,
+        i.ato_ns,
+        i.srtt_ns,
+        i.rttvar_ns,
+        i.min_rtt_ns,
+        i.rcv_rtt_ns,
+        i.snd_mss,
+        i.rcv_mss,
+        i.unacked,
+        i.sacked,
+        i.lost,
+        i.retrans,
+        i.reordering,
+        i.snd_cwnd,
+        i.snd_ssthresh,
+        i.snd_wnd,
+        i.rcv_wnd,
+        i.rcv_space,
+        i.rcv_ssthresh,
+        i.bytes_acked,
+        i.bytes_sent,
+        i.bytes_received,
+        i.last_data_sent_ns,
+        i.segs_in,
+        i.segs_out,
+        i.data_segs_in,
+        i.last_data_recv_ns,
+        i.delivered,
+        i.dsack_dups,
+        i.data_segs_out,
+        i.last_ack_recv_ns,
+        i.busy_time_ns,
+        i.reord_seen,
+        i.rwnd_limited_ns,
+        i.sndbuf_limited_ns,
+        i.rcv_ooopack,
+        i.notsent_bytes,
+        i.send_queue_bytes,
+        i.receive_queue_bytes,
+        i.delivery_rate_bytes_per_s,
+        i.pacing_rate_bytes_per_s,
+    };
+    for (unsigned n = 0; n < sizeof(facts) / sizeof(facts[0]); n++)
+        digest(world, facts[n]);
+}
+
+void trace_frame(struct world *world, unsigned host, const char *what, const struct frame *frame)
 {
     static const char *const kinds[] = {
         [FRAME_TCP] = "TCP",
@@ -58,6 +140,8 @@ void trace_frame(const struct world *world, unsigned host, const char *what,
         [FRAME_OTHER] = "other",
         [FRAME_MALFORMED] = "malformed",
     };
+    if (world->digests)
+        digest_frame(world, host, frame);
     if (!world->trace)
         return;
     struct frame_view view;

@@ -322,8 +322,9 @@ void world_probe_syn(struct world *world, const struct frame_view *view)
 }
 
 /** Draw everything from the seed and run it. The clock begins shift_ns later than drawn. */
-static struct world_result live(uint64_t seed, const struct scenario *scenario, bool trace,
-                                uint64_t shift_ns, struct world_probe *probe)
+static struct world_result live(uint64_t seed, const struct scenario *scenario,
+                                const struct world_manner *manner, uint64_t shift_ns,
+                                struct world_probe *probe)
 {
     struct world *world = calloc(1, sizeof(*world));
     struct world_result result = {0};
@@ -332,7 +333,9 @@ static struct world_result live(uint64_t seed, const struct scenario *scenario, 
         abort();
     world->seed = seed;
     world->scenario = scenario;
-    world->trace = trace;
+    world->trace = manner->trace;
+    world->no_prediction = manner->no_prediction;
+    world->digests = manner->digests;
     world->failure = &failure;
     world->probe = probe;
     world->random.state = random_mix(seed * 2 + 1);
@@ -354,6 +357,7 @@ static struct world_result live(uint64_t seed, const struct scenario *scenario, 
     result.wraps_timestamp = world->settings.wraps_timestamp;
     result.wrap_after_bytes = (uint32_t)random_log_between(&world->random, 1, 20000);
     result.coverage = world->coverage;
+    result.digest = world->digest;
     if (!result.failed)
         world_free(world); /* after a failure its state is not to be trusted: leaked */
     free(world);
@@ -364,9 +368,10 @@ static struct world_result live(uint64_t seed, const struct scenario *scenario, 
 static uint64_t wrapping_shift_ns(uint64_t seed, const struct scenario *scenario,
                                   const struct world_result *facts)
 {
+    const struct world_manner quiet = {0};
     struct world_probe now = {0}, later = {0};
-    live(seed, scenario, false, 0, &now);
-    live(seed, scenario, false, NS_PER_S, &later);
+    live(seed, scenario, &quiet, 0, &now);
+    live(seed, scenario, &quiet, NS_PER_S, &later);
     uint32_t value = facts->wraps_sequence ? now.seq : now.timestamp;
     uint32_t per_second =
         facts->wraps_sequence ? later.seq - now.seq : later.timestamp - now.timestamp;
@@ -377,13 +382,15 @@ static uint64_t wrapping_shift_ns(uint64_t seed, const struct scenario *scenario
     return per_second == 0 ? 0 : missing * NS_PER_S / per_second;
 }
 
-struct world_result world_run(uint64_t seed, const struct scenario *scenario, bool trace)
+struct world_result world_run(uint64_t seed, const struct scenario *scenario,
+                              const struct world_manner *manner)
 {
+    const struct world_manner quiet = {0};
     uint64_t shift_ns = 0;
     if (scenario->wraps) {
         struct world_probe probe;
-        struct world_result facts = live(seed, scenario, false, 0, &probe);
+        struct world_result facts = live(seed, scenario, &quiet, 0, &probe);
         shift_ns = wrapping_shift_ns(seed, scenario, &facts);
     }
-    return live(seed, scenario, trace, shift_ns, NULL);
+    return live(seed, scenario, manner, shift_ns, NULL);
 }

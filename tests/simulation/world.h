@@ -45,6 +45,9 @@ struct world {
     const struct scenario *scenario;
     struct settings settings;
     bool trace;
+    bool no_prediction; /**< the stacks go the whole way with every segment */
+    bool digests;
+    uint64_t digest; /**< of frames and events, if asked for */
 
     struct world_event *events; /**< binary heap */
     uint32_t event_count, event_capacity;
@@ -73,10 +76,19 @@ struct world_result {
     bool wraps_sequence, wraps_timestamp; /**< as the settings were drawn */
     uint32_t wrap_after_bytes;
     struct coverage coverage;
+    uint64_t digest; /**< of all that happened, if asked for */
+};
+
+/** How to run, besides what the seed decides. */
+struct world_manner {
+    bool trace;         /**< print every frame */
+    bool no_prediction; /**< struct stack_config's */
+    bool digests;
 };
 
 /** One run, from creation to the last check. Prints a FAIL line when it does not hold. */
-struct world_result world_run(uint64_t seed, const struct scenario *scenario, bool trace);
+struct world_result world_run(uint64_t seed, const struct scenario *scenario,
+                              const struct world_manner *manner);
 
 void world_schedule(struct world *world, uint64_t time_ns, world_action *run, void *context);
 

@@ -4,6 +4,7 @@
 #include "core/tcp/delivery.h"
 #include "core/tcp/mtu_probe.h"
 #include "core/tcp/output.h"
+#include "core/tcp/rack.h"
 #include "core/tcp/receive.h"
 #include "core/tcp/recovery.h"
 #include "core/tcp/rto.h"
@@ -326,4 +327,91 @@ enum drop_reason tcp_ack_arrives(struct stack *stack, struct tcp_connection *con
     persist_end(stack, connection);
     tcp_output_request_if_wanted(stack, connection);
     return DROP_NONE;
+}
+
+/* ---- Header prediction --------------------------------------------------------------------- */
+
+bool tcp_ack_is_predicted(const struct tcp_connection *connection,
+                          const struct tcp_segment *segment, uint64_t now_ns)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    const struct tcp_recovery *recovery = &connection->recovery;
+    uint32_t acked = segment->ack.value - tcp_wire(hot->snd_una).value;
+    if (acked > tcp_outstanding(connection) || recovery->tail_probe != 0 ||
+        tcp_congestion_controls(connection))
+        return false;
+    if (acked == 0)
+        return true;
+    /* RACK, round-trip and rate samples come from records of what was sent just once. */
+    const struct tcp_sent *oldest = recovery->flight.first;
+    return oldest != NULL && recovery->again_count == 0 && recovery->sacked.first == NULL &&
+           recovery->sacked_high <= hot->snd_una && recovery->untimed_end <= hot->snd_una &&
+           connection->mtu_probe.size == 0 &&
+           tcp_sent_clock_us(now_ns) - oldest->sent_us < TCP_RTO_MAX_US;
+}
+
+/** The records below ack have done their work. */
+static void predicted_forget(struct stack *stack, struct tcp_connection *connection, uint64_t ack)
+{
+    struct tcp_sent *first;
+    while ((first = connection->recovery.flight.first) != NULL && tcp_sent_end(first) <= ack)
+        tcp_sent_forget_first(stack, connection);
+    if (first != NULL && first->start < ack) {
+        first->length -= (uint32_t)(ack - first->start);
+        first->start = ack;
+    }
+}
+
+/** snd_una moves up to ack: measure_rtt(), acked_account() and what else follows from that. */
+static void predicted_advance(struct stack *stack, struct tcp_connection *connection, uint64_t ack,
+                              uint64_t now_ns)
+{
+    struct tcp_hot *hot = &connection->hot;
+    struct tcp_congestion *congestion = &connection->congestion;
+    const struct tcp_sent *newest = connection->recovery.flight.first;
+    uint32_t acked = (uint32_t)(ack - hot->snd_una);
+    uint32_t now_us = tcp_sent_clock_us(now_ns);
+    uint32_t oldest_us = now_us - newest->sent_us;
+    while (tcp_sent_end(newest) < ack)
+        newest = newest->next;
+    uint32_t rtt_us = now_us - newest->sent_us;
+    tcp_rack_delivered(connection, newest, ack, now_ns);
+    hot->snd_una = ack;
+    hot->dup_acks = 0;
+    congestion->retransmits = 0;
+    congestion->retransmit_began_ns = 0;
+    congestion->probe_began_ns = 0;
+    connection->soft_error = 0;
+    stack_reachability_confirm(stack, connection, now_ns);
+    rtt_us += rtt_us == 0;
+    tcp_hystart_sample(connection, rtt_us);
+    if (acked >= hot->mss || rtt_us < congestion->min_rtt_us)
+        tcp_rto_min_note(connection, rtt_us, now_ns);
+    tcp_rto_sample(stack, connection, oldest_us);
+    connection->statistics.delivered_segments +=
+        acked <= hot->mss ? 1 : (acked + hot->mss - 1) / hot->mss;
+    tcp_delivery_predicted(connection, acked, newest, now_us);
+    if (ack >= hot->snd_end)
+        tcp_chrono_update(connection, now_ns);
+    predicted_forget(stack, connection, ack);
+    tcp_send_timer_restart(stack, connection, now_ns);
+    tcp_cwnd_on_ack(connection, acked, now_ns);
+}
+
+uint32_t tcp_ack_predicted(struct stack *stack, struct tcp_connection *connection,
+                           const struct tcp_segment *segment, uint64_t now_ns)
+{
+    struct tcp_hot *hot = &connection->hot;
+    uint64_t ack = tcp_unwrap(hot->snd_una, segment->ack);
+    uint32_t event = 0;
+    connection->congestion.last_ack_ns = now_ns;
+    connection->congestion.probes = 0;
+    (void)window_update(connection, segment, ack);
+    if (ack != hot->snd_una) {
+        predicted_advance(stack, connection, ack, now_ns);
+        event = STACK_EVENT_ACKED;
+    }
+    tcp_send_buffer_keep(connection);
+    tcp_output_request_if_wanted(stack, connection);
+    return event;
 }

@@ -9,6 +9,18 @@
 #include "core/tcp/connection.h"
 
 /**
+ * Header prediction (RFC 7323 §5.6): is the acknowledgement of what was sent once, in order and
+ * with records, on a connection that has nothing to repair? Then tcp_ack_predicted() may take it.
+ * The rest of the segment has been looked at (segment_arrives.c).
+ */
+bool tcp_ack_is_predicted(const struct tcp_connection *connection,
+                          const struct tcp_segment *segment, uint64_t now_ns);
+
+/** Does what tcp_ack_arrives() does with such an acknowledgement. @return the event to raise. */
+uint32_t tcp_ack_predicted(struct stack *stack, struct tcp_connection *connection,
+                           const struct tcp_segment *segment, uint64_t now_ns);
+
+/**
  * Apply the ACK of a segment on a synchronized connection past SYN_RECEIVED.
  * @return  DROP_NONE, also for an old duplicate whose payload may still count; DROP_TCP_BAD_ACK
  *          when the segment must be dropped (RFC 5961 §5).

@@ -58,15 +58,26 @@ static void sample_take(struct tcp_connection *connection, const struct tcp_sent
     delivery->rate_limited = sample->app_limited;
 }
 
-void tcp_delivery_acked(struct tcp_connection *connection, const struct tcp_ack_facts *facts)
+static void delivered_add(struct tcp_delivery *delivery, uint32_t bytes, uint32_t now_us)
 {
-    struct tcp_delivery *delivery = &connection->delivery;
-    delivery->delivered += facts->delivered;
-    delivery->delivered_us = microseconds(facts->now_ns);
+    delivery->delivered += bytes;
+    delivery->delivered_us = now_us;
     if (delivery->limited && (int32_t)(delivery->delivered - delivery->limited_until) > 0)
         delivery->limited = false;
+}
+
+void tcp_delivery_acked(struct tcp_connection *connection, const struct tcp_ack_facts *facts)
+{
+    delivered_add(&connection->delivery, facts->delivered, microseconds(facts->now_ns));
     if (facts->sampled)
         sample_take(connection, &facts->sample);
+}
+
+void tcp_delivery_predicted(struct tcp_connection *connection, uint32_t bytes,
+                            const struct tcp_sent *newest, uint32_t now_us)
+{
+    delivered_add(&connection->delivery, bytes, now_us);
+    sample_take(connection, newest);
 }
 
 void tcp_delivery_sample(const struct tcp_connection *connection, const struct tcp_ack_facts *facts,

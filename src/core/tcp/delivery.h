@@ -42,6 +42,10 @@ void tcp_delivery_record_sent(struct tcp_connection *connection, struct tcp_sent
 /** An ACK says that bytes have arrived. snd_una is up to date. */
 void tcp_delivery_acked(struct tcp_connection *connection, const struct tcp_ack_facts *facts);
 
+/** The same of bytes in order, the newest of them this record's (header prediction). */
+void tcp_delivery_predicted(struct tcp_connection *connection, uint32_t bytes,
+                            const struct tcp_sent *newest, uint32_t now_us);
+
 /** What this ACK tells, once losses have been looked for. */
 void tcp_delivery_sample(const struct tcp_connection *connection, const struct tcp_ack_facts *facts,
                          struct tcp_rate_sample *rs);

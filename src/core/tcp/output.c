@@ -319,6 +319,19 @@ static uint32_t sendable(const struct emission *e, uint32_t cwnd_free)
     return (uint32_t)length;
 }
 
+/** New payload is sent now, in segments of mss bytes. */
+static inline void sent_payload_note(struct stack *stack, struct tcp_connection *connection,
+                                     uint32_t length, uint32_t mss, uint64_t now_ns)
+{
+    connection->congestion.last_sent_ns = now_ns;
+    if (length < mss || length % mss != 0)
+        connection->congestion.snd_sml = connection->hot.snd_nxt;
+    uint64_t since_ns = now_ns - connection->receive.last_data_ns;
+    if (connection->receive.last_data_ns != 0 &&
+        since_ns < stack_get_config(stack)->tcp.delayed_ack_max_ns)
+        connection->hot.pingpong = true;
+}
+
 /** Account for [snd_nxt, end) being sent, and keep its timers. */
 static void sent_new(const struct emission *e, uint64_t end, uint32_t length, uint32_t pipe)
 {
@@ -332,15 +345,9 @@ static void sent_new(const struct emission *e, uint64_t end, uint32_t length, ui
     if (hot->send_timer == TCP_SEND_TIMER_PERSIST)
         congestion->backoff = 0;
     if (length > 0) {
-        congestion->last_sent_ns = e->now_ns;
         if (hot->paced)
             tcp_pacing_sent(connection, length, e->now_ns);
-        if (length % e->mss != 0)
-            congestion->snd_sml = end;
-        uint64_t since_ns = e->now_ns - connection->receive.last_data_ns;
-        if (connection->receive.last_data_ns != 0 &&
-            since_ns < stack_get_config(e->stack)->tcp.delayed_ack_max_ns)
-            hot->pingpong = true;
+        sent_payload_note(e->stack, connection, length, e->mss, e->now_ns);
     }
     tcp_recovery_sent(connection, length);
     tcp_cwnd_note_flight(connection, tcp_pipe(connection));
@@ -494,10 +501,87 @@ static bool is_all_sent(const struct tcp_connection *connection)
            !hot->tail_probe_due && tcp_unsent(connection) == 0 && !tcp_fin_unsent(connection);
 }
 
+/* ---- Prediction ------------------------------------------------------------------------------ */
+
+/**
+ * What header prediction (segment_arrives.c) is to arriving segments: new payload, at most one
+ * segment of it, goes out on a connection that nothing disturbs, and nothing holds it back.
+ * @return  bytes of that segment; 0: the whole way finds out what is to be sent.
+ */
+static uint32_t predicted_length(const struct tcp_connection *connection, uint32_t gso_bytes_max)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    uint64_t available = tcp_unsent(connection);
+    uint64_t outstanding = tcp_outstanding(connection);
+    uint32_t length = available < hot->mss ? (uint32_t)available : hot->mss;
+    if (hot->state != TCP_STATE_ESTABLISHED || hot->ca_state != TCP_CA_OPEN ||
+        hot->placements > 0 || available == 0 || !hot->timestamps || !hot->sack || hot->ecn ||
+        hot->probe_due || hot->tail_probe_due || hot->push_partial || hot->more ||
+        hot->nagle_push || hot->fin_queued || hot->paced)
+        return 0;
+    if (connection->mtu_probing || connection->congestion.snd_urgent != 0 ||
+        tcp_sack_blocks_wanted(connection) > 0 || (available > length && gso_bytes_max > length))
+        return 0;
+    if (outstanding + length > hot->snd_wnd || tcp_pipe(connection) + length > hot->cwnd)
+        return 0;
+    if (length < hot->mss && holds_back_partial(connection))
+        return 0;
+    return length;
+}
+
+/** finish_data() and sent_new() for that. */
+static void emit_predicted(struct stack *stack, struct tcp_connection *connection, uint32_t length,
+                           uint64_t now_ns, struct tcp_output *output)
+{
+    struct tcp_hot *hot = &connection->hot;
+    struct tcp_congestion *congestion = &connection->congestion;
+    uint64_t number = hot->snd_nxt;
+    uint64_t end = number + length;
+    output->seq = tcp_wire(number);
+    output->ack = tcp_wire(hot->rcv_nxt);
+    output->flags = TCP_ACK;
+    if (end == hot->snd_end || seq_eq(tcp_wire(end), congestion->snd_push)) {
+        output->flags = TCP_ACK | TCP_PSH;
+        congestion->snd_push = tcp_wire(end);
+    }
+    output->window = tcp_window_advertise(connection);
+    output->ecn = 0;
+    output->urgent_pointer = 0;
+    output->options_length = (uint8_t)tcp_options_build_timestamps(
+        tcp_timestamp_now(connection, now_ns), hot->ts_recent, output->options);
+    output->stream_offset = number - hot->snd_start;
+    output->payload_length = length;
+    output->gso_size = 0;
+    hot->acks_owed = 0;
+    hot->ack_deadline_ns = TIME_NEVER;
+    if (hot->quick_acks > 0)
+        hot->quick_acks--;
+    connection->statistics.segments_out++;
+    connection->statistics.data_segments_out++;
+    connection->statistics.bytes_sent += length;
+
+    tcp_sent_new(stack, connection, number, end, tcp_pipe(connection), now_ns);
+    hot->snd_nxt = end;
+    if (hot->send_timer == TCP_SEND_TIMER_PERSIST)
+        congestion->backoff = 0;
+    sent_payload_note(stack, connection, length, hot->mss, now_ns);
+    tcp_cwnd_note_flight(connection, tcp_pipe(connection));
+    if (hot->send_timer != TCP_SEND_TIMER_RETRANSMIT && hot->send_timer != TCP_SEND_TIMER_REORDER)
+        tcp_send_timer_restart(stack, connection, now_ns);
+    output->is_last = end == hot->snd_end;
+    if (output->is_last)
+        tcp_chrono_update(connection, now_ns);
+}
+
 bool tcp_output_next(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns,
                      uint32_t gso_bytes_max, struct tcp_output *output)
 {
     struct tcp_hot *hot = &connection->hot;
+    uint32_t predicted = predicted_length(connection, gso_bytes_max);
+    if (predicted > 0 && !stack_get_config(stack)->no_prediction) {
+        emit_predicted(stack, connection, predicted, now_ns, output);
+        return true;
+    }
     output->is_last = false;
     if (hot->placements > 0 || hot->state == TCP_STATE_CLOSED)
         return false;

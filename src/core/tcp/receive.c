@@ -148,9 +148,10 @@ void tcp_duplicate_report(struct stack *stack, struct tcp_connection *connection
 static void rcv_mss_update(struct tcp_connection *connection, uint32_t length)
 {
     struct tcp_hot *hot = &connection->hot;
+    if (length < hot->rcv_mss)
+        return;
     uint32_t limit = tcp_advertised_mss(connection);
-    if (length >= hot->rcv_mss)
-        hot->rcv_mss = (uint16_t)(length < limit ? length : limit);
+    hot->rcv_mss = (uint16_t)(length < limit ? length : limit);
 }
 
 static void arrival_note(struct stack *stack, struct tcp_connection *connection,
@@ -327,4 +328,22 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
     if (start == end && start > hot->rcv_nxt)
         tcp_ack_now(stack, connection); /* a bare FIN beyond a gap */
     return accept_fin(connection, has_fin, end);
+}
+
+void tcp_receive_predicted(struct stack *stack, struct tcp_connection *connection,
+                           const struct tcp_segment *segment, uint64_t now_ns,
+                           struct stack_rx_result *result)
+{
+    struct tcp_hot *hot = &connection->hot;
+    uint32_t length = segment->payload_length;
+    arrival_note(stack, connection, segment, now_ns);
+    connection->statistics.data_segments_in += tcp_segment_count(segment);
+    result->place_offset = hot->rcv_nxt - hot->rcv_start;
+    result->place_skip = 0;
+    result->place_length = length;
+    hot->rcv_nxt += length;
+    if (hot->rcv_nxt > connection->receive.high)
+        connection->receive.high = hot->rcv_nxt;
+    tcp_window_grow(connection, length);
+    tcp_ack_schedule(stack, connection, now_ns);
 }

@@ -21,6 +21,12 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
                          const struct tcp_segment *segment, uint64_t seq, uint64_t now_ns,
                          struct stack_rx_result *result);
 
+/** The same of payload that begins at rcv_nxt, ends within the window and comes alone, with nothing
+    waiting beyond a gap (header prediction, RFC 7323 §5.6). */
+void tcp_receive_predicted(struct stack *stack, struct tcp_connection *connection,
+                           const struct tcp_segment *segment, uint64_t now_ns,
+                           struct stack_rx_result *result);
+
 /** Payload [start, end) was there already: report it (RFC 2883), and acknowledge it and the next at
     once (as Linux). */
 void tcp_duplicate_report(struct stack *stack, struct tcp_connection *connection, uint64_t start,

@@ -276,10 +276,63 @@ static void synchronized_arrives(const struct arrival *a)
         process_payload(a);
 }
 
+/* ---- Header prediction (RFC 7323 §5.6) ----------------------------------------------------- */
+
+/** Whether the segment is the one expected next on a connection that nothing disturbs: then all the
+    checks below hold, and only what they let through has to be done. */
+static bool is_predicted(const struct tcp_connection *connection, const struct tcp_segment *segment,
+                         uint64_t now_ns)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    const struct tcp_options *options = &segment->options;
+    uint32_t length = segment->payload_length;
+    if (hot->state != TCP_STATE_ESTABLISHED || hot->ca_state != TCP_CA_OPEN ||
+        (segment->flags & ~TCP_PSH) != TCP_ACK || !seq_eq(segment->seq, tcp_wire(hot->rcv_nxt)))
+        return false;
+    if (!hot->timestamps || !hot->sack || hot->ecn || hot->fin_waiting ||
+        hot->send_timer == TCP_SEND_TIMER_PERSIST)
+        return false;
+    if (!options->has_timestamps || options->sack_block_count != 0 ||
+        (int32_t)(options->timestamp_value - hot->ts_recent) < 0)
+        return false;
+    if (length > 0 && (segment->payload_refused || length > tcp_receive_window(connection) ||
+                       connection->receive.out_of_order.first != NULL))
+        return false;
+    return tcp_ack_is_predicted(connection, segment, now_ns);
+}
+
+/** The fifth and seventh check, and the timestamp, of such a segment. */
+static void predicted_arrives(struct stack *stack, struct tcp_connection *connection,
+                              const struct tcp_segment *segment, uint64_t now_ns,
+                              struct stack_rx_result *result)
+{
+    struct tcp_hot *hot = &connection->hot;
+    hot->more_released = true;
+    uint32_t events = tcp_ack_predicted(stack, connection, segment, now_ns);
+    if (hot->rcv_nxt == hot->rcv_wup) {
+        hot->ts_recent = segment->options.timestamp_value;
+        connection->receive.ts_recent_age_s = (uint32_t)(now_ns / NS_PER_S);
+    }
+    if (segment->payload_length > 0) {
+        tcp_receive_predicted(stack, connection, segment, now_ns, result);
+        events |= STACK_EVENT_DATA;
+    }
+    if (events != 0)
+        tcp_event_raise(stack, connection, events);
+}
+
+/* ---- The whole way -------------------------------------------------------------------------- */
+
 void tcp_segment_arrives(struct stack *stack, struct tcp_connection *connection,
                          const struct tcp_segment *segment, uint64_t now_ns,
                          struct stack_rx_result *result)
 {
+    result->connection = connection;
+    connection->statistics.segments_in += tcp_segment_count(segment);
+    if (is_predicted(connection, segment, now_ns) && !stack_get_config(stack)->no_prediction) {
+        predicted_arrives(stack, connection, segment, now_ns, result);
+        return;
+    }
     const struct arrival a = {
         .stack = stack,
         .connection = connection,
@@ -288,8 +341,6 @@ void tcp_segment_arrives(struct stack *stack, struct tcp_connection *connection,
         .seq = tcp_unwrap(connection->hot.rcv_nxt, segment->seq),
         .result = result,
     };
-    result->connection = connection;
-    connection->statistics.segments_in += tcp_segment_count(segment);
     switch ((enum tcp_state)connection->hot.state) {
     case TCP_STATE_CLOSED:
     case TCP_STATE_LISTEN:

@@ -221,6 +221,17 @@ void tcp_sent_delivered(struct stack *stack, struct tcp_connection *connection, 
         sent_cut(stack, connection, &recovery->lost, start, end, facts);
 }
 
+void tcp_sent_forget_first(struct stack *stack, struct tcp_connection *connection)
+{
+    struct tcp_sent_list *flight = &connection->recovery.flight;
+    struct tcp_sent *record = flight->first;
+    PNO_ASSERT(!record->again);
+    flight->first = record->next;
+    if (flight->last == record)
+        flight->last = NULL;
+    record_free(stack, connection, record);
+}
+
 void tcp_sent_round_to_segments(const struct tcp_connection *connection, uint64_t *start,
                                 uint64_t *end)
 {

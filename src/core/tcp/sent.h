@@ -62,6 +62,9 @@ void tcp_sent_again(struct stack *stack, struct tcp_connection *connection, uint
 void tcp_sent_delivered(struct stack *stack, struct tcp_connection *connection, uint64_t start,
                         uint64_t end, struct tcp_ack_facts *facts);
 
+/** The first record of `flight`, of something sent once, has arrived whole and is accounted for. */
+void tcp_sent_forget_first(struct stack *stack, struct tcp_connection *connection);
+
 /** Of [start, end), just SACKed, only whole segments count (as Linux): move the bounds inwards. */
 void tcp_sent_round_to_segments(const struct tcp_connection *connection, uint64_t *start,
                                 uint64_t *end);
