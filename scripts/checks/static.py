@@ -6,7 +6,7 @@ import re
 import subprocess
 import time
 
-from . import build
+from . import build, libc_calls
 
 TIDY_TIMEOUT_S = 900
 
@@ -112,6 +112,8 @@ def run(options, report):
     report.verdict("static: libpno.so exports what it intercepts and needs libc alone",
                    export_problems(os.path.join(built, "hostlib", "libpno.so"),
                                    os.path.join(options.root, "src/hostlib/interposed.def")))
+    report.verdict("static: every call of libc with a descriptor is taken over or left for a reason",
+                   libc_calls.problems(options.root))
     report.verdict("static: includes follow the architecture", include_problems(options.root),
                    time.monotonic() - start)
     _tidy(options, report)

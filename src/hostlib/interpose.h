@@ -13,11 +13,16 @@
 #include "hostlib/real.h"
 #include "hostlib/socket.h"
 
-/* libc has these for fortified programs, but declares them nowhere. */
+/* libc has these, but declares them nowhere or where fortified programs look alone. */
 ssize_t __read_chk(int fd, void *buffer, size_t count, size_t buffer_length);
 ssize_t __recv_chk(int fd, void *buffer, size_t count, size_t buffer_length, int flags);
 ssize_t __recvfrom_chk(int fd, void *buffer, size_t count, size_t buffer_length, int flags,
                        struct sockaddr *address, socklen_t *length);
+int __vasprintf_chk(char **text, int flag, const char *format, va_list arguments);
+int __dprintf_chk(int fd, int flag, const char *format, ...);
+int __vdprintf_chk(int fd, int flag, const char *format, va_list arguments);
+FILE *_IO_fdopen(int fd, const char *mode);
+int bindresvport(int fd, struct sockaddr_in *address);
 int __poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms, size_t fds_bytes);
 int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
                 const sigset_t *mask, size_t fds_bytes);

@@ -4,14 +4,12 @@
 #include <linux/close_range.h>
 #include <linux/sockios.h>
 #include <stdarg.h>
-#include <stdio_ext.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "hostlib/epoll.h"
 #include "hostlib/interpose.h"
-#include "hostlib/process.h"
 #include "hostlib/user_memory.h"
 
 void file_destroy(struct file *file)
@@ -251,60 +249,4 @@ PNO_EXPORT int ioctl(int fd, unsigned long request, ...)
         return interpose_end_int(socket, result);
     file_put(&socket->file);
     return REAL(ioctl)(fd, request, argument);
-}
-
-/* ---- stdio --------------------------------------------------------------------------------- */
-
-/* stdio reads and writes by libc's own calls, which nobody can intercept: give it a stream that
-   calls ours. */
-static ssize_t stream_read(void *cookie, char *buffer, size_t count)
-{
-    return read((int)(intptr_t)cookie, buffer, count);
-}
-
-static ssize_t stream_write(void *cookie, const char *buffer, size_t count)
-{
-    ssize_t written = write((int)(intptr_t)cookie, buffer, count);
-    return written < 0 ? 0 : written;
-}
-
-static int stream_close(void *cookie)
-{
-    return close((int)(intptr_t)cookie);
-}
-
-static FILE *stream_open(int fd, const char *mode)
-{
-    cookie_io_functions_t functions = {
-        .read = stream_read, .write = stream_write, .close = stream_close};
-    FILE *stream = fopencookie((void *)(intptr_t)fd, mode, functions);
-    if (stream != NULL)
-        stream->_fileno = fd; /* so that fileno() answers */
-    return stream;
-}
-
-PNO_EXPORT FILE *fdopen(int fd, const char *mode)
-{
-    struct socket *socket = interpose_offloaded(fd);
-    if (socket == NULL)
-        return REAL(fdopen)(fd, mode);
-    file_put(&socket->file);
-    return stream_open(fd, mode);
-}
-
-/* What is buffered stays with the stream that has it, so only an empty one is replaced. */
-void interpose_standard_stream(int fd)
-{
-    static bool replaced[STDERR_FILENO + 1];
-    FILE **const places[] = {&stdin, &stdout, &stderr};
-    FILE **place = places[fd];
-    if (replaced[fd] || process_may_not_allocate || *place == NULL || __fpending(*place) != 0)
-        return;
-    FILE *stream = stream_open(fd, fd == STDIN_FILENO ? "r" : "w");
-    if (stream == NULL)
-        return;
-    if (fd == STDERR_FILENO)
-        (void)setvbuf(stream, NULL, _IONBF, 0);
-    *place = stream;
-    replaced[fd] = true;
 }
