@@ -60,6 +60,8 @@ static struct engine_link *attach(uint64_t pause_ns)
         atomic_store_explicit(&engine_link_present, link, memory_order_release);
     }
     lock_release(&attach_lock);
+    if (link != NULL)
+        waiter_wake_all(); /* who sleeps already does not watch it yet */
     return link;
 }
 

@@ -10,6 +10,7 @@
 
 #include "hostlib/epoll.h"
 #include "hostlib/interpose.h"
+#include "hostlib/socket_extra.h"
 #include "hostlib/user_memory.h"
 
 void file_destroy(struct file *file)
@@ -135,13 +136,15 @@ static bool must_stay_nonblocking(const struct socket *socket)
 
 static int set_flags(struct socket *socket, int fd, long flags)
 {
+    if (socket->is_accepted && (flags & O_DIRECT) != 0)
+        return -EINVAL;
     if (!socket->is_accepted) {
         long kernel_flags = must_stay_nonblocking(socket) ? flags | O_NONBLOCK : flags;
         if (syscall(SYS_fcntl, fd, F_SETFL, kernel_flags) < 0)
             return -errno;
     }
     atomic_store_explicit(&socket->nonblocking, (flags & O_NONBLOCK) != 0, memory_order_relaxed);
-    return 0;
+    return socket_async_set_flags(socket, fd, (int)flags);
 }
 
 static int get_flags(struct socket *socket, int fd)
@@ -150,6 +153,8 @@ static int get_flags(struct socket *socket, int fd)
     if (flags < 0)
         return -errno;
     flags &= ~O_NONBLOCK;
+    if (socket->is_accepted && socket->extra != NULL)
+        flags |= socket->extra->async.flags;
     return atomic_load_explicit(&socket->nonblocking, memory_order_relaxed) ? flags | O_NONBLOCK
                                                                             : flags;
 }
@@ -164,8 +169,16 @@ static int descriptor_control(int fd, int command, void *argument)
         return copy;
     }
     struct socket *socket = NULL;
-    if (command == F_SETFL || command == F_GETFL)
+    bool is_async = socket_async_is_control(command);
+    if (command == F_SETFL || command == F_GETFL || is_async)
         socket = interpose_socket(fd);
+    if (socket != NULL && command == F_GETOWN) {
+        int owner = socket_async_owner(socket);
+        file_put(&socket->file);
+        return owner; /* negative: a group */
+    }
+    if (socket != NULL && is_async)
+        return interpose_end_int(socket, socket_async_control(socket, fd, command, argument));
     if (socket == NULL)
         return REAL(fcntl64) != NULL ? REAL(fcntl64)(fd, command, argument)
                                      : REAL(fcntl)(fd, command, argument);
@@ -201,13 +214,28 @@ static int set_nonblocking(struct socket *socket, int fd, const int *on)
     return set_flags(socket, fd, *on != 0 ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
 }
 
+static int set_async(struct socket *socket, int fd, const int *on)
+{
+    int flags = get_flags(socket, fd);
+    if (flags < 0)
+        return flags;
+    return set_flags(socket, fd, *on != 0 ? flags | O_ASYNC : flags & ~O_ASYNC);
+}
+
 /* @return 1: not one of ours. */
 static int socket_control(struct socket *socket, int fd, unsigned long request, int *argument)
 {
-    if (request == FIONBIO && user_memory_unreadable(argument, sizeof(*argument)))
+    bool sets_flag = request == FIONBIO || request == FIOASYNC;
+    if (sets_flag && user_memory_unreadable(argument, sizeof(*argument)))
         return -EFAULT;
     if (request == FIONBIO)
         return set_nonblocking(socket, fd, argument);
+    if (request == FIOASYNC)
+        return set_async(socket, fd, argument);
+    if (request == FIOSETOWN || request == SIOCSPGRP)
+        return socket_async_set_owner(socket, fd, argument);
+    if (request == FIOGETOWN || request == SIOCGPGRP)
+        return socket_async_get_owner(socket, fd, argument);
     if (!socket_is_offloaded(socket))
         return 1;
     bool listening = socket->state == SOCKET_LISTENING;

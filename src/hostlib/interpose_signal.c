@@ -71,3 +71,19 @@ PNO_EXPORT int siginterrupt(int number, int interrupts)
     signals_note(number);
     return result;
 }
+
+PNO_EXPORT int sigwaitinfo(const sigset_t *set, siginfo_t *info)
+{
+    int result = REAL(sigwaitinfo)(set, info);
+    if (result > 0 && info != NULL)
+        signals_reveal(info);
+    return result;
+}
+
+PNO_EXPORT int sigtimedwait(const sigset_t *set, siginfo_t *info, const struct timespec *timeout)
+{
+    int result = REAL(sigtimedwait)(set, info, timeout);
+    if (result > 0 && info != NULL)
+        signals_reveal(info);
+    return result;
+}

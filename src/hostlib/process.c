@@ -15,6 +15,7 @@
 #include "hostlib/signal_guard.h"
 #include "hostlib/signals.h"
 #include "hostlib/socket.h"
+#include "hostlib/socket_async.h"
 #include "hostlib/waiter.h"
 
 bool process_may_not_allocate;
@@ -155,6 +156,7 @@ void process_fork_child(void)
     for (size_t i = 0; i < FORK_LOCKS; i++)
         lock_reset(fork_locks[i]());
     waiter_fork_child();
+    socket_async_fork_child();
     bool all = true;
     for (unsigned i = 0; i < forked_count; i++) {
         reset_locks(forked_links[i]);

@@ -92,6 +92,24 @@ static bool hold_back(int number, siginfo_t *info, ucontext_t *context)
     return true;
 }
 
+/* In si_errno, with the code that is meant. */
+#define DISGUISE      0x506e4f00
+#define DISGUISE_CODE 0xff
+
+void signals_disguise(siginfo_t *info)
+{
+    info->si_errno = DISGUISE | (info->si_code & DISGUISE_CODE);
+    info->si_code = SI_SIGIO;
+}
+
+void signals_reveal(siginfo_t *info)
+{
+    if (info->si_code != SI_SIGIO || (info->si_errno & ~DISGUISE_CODE) != DISGUISE)
+        return;
+    info->si_code = info->si_errno & DISGUISE_CODE;
+    info->si_errno = 0;
+}
+
 typedef void action_fn(int number, siginfo_t *info, void *context);
 
 static void call(int number, siginfo_t *info, void *context)
@@ -100,6 +118,7 @@ static void call(int number, siginfo_t *info, void *context)
     int flags = atomic_load(&actions[number].flags);
     if (handler == SIG_DFL || handler == SIG_IGN)
         return; /* taken away a moment ago */
+    signals_reveal(info);
     if (flags & (int)SA_RESETHAND)
         (void)signals_action(number, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
     /* Also the handlers of one argument can be called with three. */

@@ -30,6 +30,13 @@ bool signals_is_ours(sighandler_t handler);
 /** libc has changed this signal's action by itself: put a new handler behind ours. */
 void signals_note(int number);
 
+/**
+ * The kernel lets no thread but the receiver itself send what it has the right to say (si_code 0
+ * and above); so such a signal is sent in disguise, and revealed where the program is told of it.
+ */
+void signals_disguise(siginfo_t *info);
+void signals_reveal(siginfo_t *info);
+
 /** Have faults on the program's memory end the access instead of the program, from now on. */
 void signals_catch_faults(void);
 

@@ -10,6 +10,7 @@
 #include "hostlib/epoll.h"
 #include "hostlib/policy.h"
 #include "hostlib/signals.h"
+#include "hostlib/socket_extra.h"
 
 /* Objects are carved from slabs that are never unmapped: a thread may look at an object that
    another has just freed (fd_get_shared). */
@@ -60,6 +61,7 @@ void socket_free(struct socket *socket)
 {
     fd_close_internal(socket->shadow_fd);
     receive_queue_free(&socket->receive);
+    socket_extra_free(socket);
     lock_acquire(&slab_lock);
     socket->accept_next = free_sockets;
     free_sockets = socket;
@@ -347,6 +349,9 @@ static int wait_for(struct socket *socket, const struct awaited *awaited, int ke
     waiter_begin(&waiter, &socket->file);
     waiter.restarts = interrupted_restarts;
     waiter_watch(&waiter, &node, &socket->waiters);
+    struct socket_extra *extra = awaited->bytes ? socket->extra : NULL;
+    if (extra != NULL)
+        extra->async.readers++;
     while (!has_come(socket, awaited)) {
         nfds_t kernel_count = 0;
         if (kernel_fd >= 0)
@@ -358,6 +363,8 @@ static int wait_for(struct socket *socket, const struct awaited *awaited, int ke
         if (kernel_count > 0 && pollfds[WAITER_POLLFDS].revents != 0)
             break;
     }
+    if (extra != NULL)
+        extra->async.readers--;
     waiter_end(&waiter);
     return result;
 }

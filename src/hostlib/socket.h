@@ -72,6 +72,7 @@ struct socket_block {
 #define SHUT_DONE_WRITE 2u
 
 struct epoll_item;
+struct socket_extra;
 
 struct socket {
     struct file file; /**< first: a struct file * of kind FILE_SOCKET is a struct socket * */
@@ -121,6 +122,7 @@ struct socket {
     int32_t backlog;
     uint32_t accept_sequence; /**< not yet accepted: its place among the listener's connections */
 
+    struct socket_extra *extra; /**< NULL: nothing of it is needed */
     struct socket *unread_next; /**< guarded by link->unread_lock, with the next two */
     struct socket **unread_link;
     struct socket_options options;

@@ -5,6 +5,7 @@
 
 #include "hostlib/rejoin.h"
 #include "hostlib/socket.h"
+#include "hostlib/socket_extra.h"
 
 static void on_established(struct socket *socket, const struct link_descriptor *descriptor)
 {
@@ -14,6 +15,7 @@ static void on_established(struct socket *socket, const struct link_descriptor *
     socket->local.port = descriptor->endpoints.local_port;
     socket->state = SOCKET_CONNECTED;
     socket_state_changed(socket);
+    socket_async_event(socket, SOCKET_WAKE_IO, POLL_OUT);
 }
 
 static void on_data(struct socket *socket, const struct link_descriptor *descriptor)
@@ -32,6 +34,7 @@ static void on_data(struct socket *socket, const struct link_descriptor *descrip
     if (socket->receive.end_offset - socket->block->read_offset >=
         (uint64_t)socket->options.receive_low_water)
         socket_changed(socket, EPOLLIN | EPOLLRDNORM);
+    socket_async_event(socket, SOCKET_WAKE_READERS, POLL_IN);
 }
 
 static void on_fin(struct socket *socket, const struct link_descriptor *descriptor)
@@ -41,6 +44,10 @@ static void on_fin(struct socket *socket, const struct link_descriptor *descript
     socket->peer_fin = true;
     socket->fin_offset = descriptor->data.stream_offset;
     socket_state_changed(socket);
+    /* Source: Linux tcp_fin(), and tcp_data_queue() after it. */
+    if (socket_send_is_shut(socket))
+        socket_async_event(socket, SOCKET_WAKE_READERS, POLL_HUP);
+    socket_async_event(socket, SOCKET_WAKE_READERS, POLL_IN);
 }
 
 static void on_sent(struct socket *socket, const struct link_descriptor *descriptor)
@@ -60,6 +67,8 @@ static void on_sent(struct socket *socket, const struct link_descriptor *descrip
         atomic_load_explicit(&socket->wants_space, memory_order_relaxed)) {
         atomic_store_explicit(&socket->wants_space, false, memory_order_relaxed);
         socket_changed(socket, EPOLLOUT | EPOLLWRNORM);
+        if (!socket_send_is_shut(socket))
+            socket_async_event(socket, SOCKET_WAKE_IO, POLL_OUT);
     }
 }
 
@@ -75,12 +84,14 @@ static void on_error(struct socket *socket, const struct link_descriptor *descri
         socket->error = error;
         socket_changed(socket, EPOLLERR);
     }
+    socket_async_event(socket, SOCKET_WAKE_IO, POLL_ERR);
 }
 
 static void on_urgent(struct socket *socket, const struct link_descriptor *descriptor)
 {
     socket->urgent_offset = descriptor->data.stream_offset;
     socket_changed(socket, EPOLLPRI);
+    socket_async_event(socket, SOCKET_WAKE_URGENT, POLL_PRI);
 }
 
 /* Whether the object can go: closed by the application, and nothing of it in flight. */

@@ -14,6 +14,7 @@
 #include "hostlib/real.h"
 #include "hostlib/rejoin.h"
 #include "hostlib/socket.h"
+#include "hostlib/socket_extra.h"
 #include "hostlib/user_memory.h"
 
 /* Ports that the engine may choose and the kernel refuse before port 0 fails. */
@@ -411,6 +412,7 @@ void socket_accept_arrived(struct socket *listener, unsigned core,
     enqueue(listener, socket);
     engine_link_slot_set(link, slot, socket);
     socket_changed(listener, EPOLLIN | EPOLLRDNORM);
+    socket_async_event(listener, SOCKET_WAKE_READERS, POLL_IN);
 }
 
 void socket_accept_discard(struct socket *listener)

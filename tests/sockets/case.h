@@ -62,6 +62,7 @@ extern const struct socket_case cases_at_once[];
 extern const struct socket_case cases_memory[];
 extern const struct socket_case cases_handlers[];
 extern const struct socket_case cases_libc[];
+extern const struct socket_case cases_async[];
 
 /** `pno-socket-cases program NAME [6]`: one of the programs that cases start (cases_passing.c).
     @return its exit status. */

@@ -1,0 +1,30 @@
+/**
+ * @file socket_extra.h
+ * What few sockets need: made on demand, so that the others are small. Guarded by the socket's
+ * lock.
+ */
+#ifndef PNO_HOSTLIB_SOCKET_EXTRA_H
+#define PNO_HOSTLIB_SOCKET_EXTRA_H
+
+#include <signal.h>
+
+#include "hostlib/socket.h"
+#include "hostlib/socket_async.h"
+
+struct socket_extra {
+    struct socket_async async;
+};
+
+/** The socket's, made if need be. @return NULL: no memory. */
+struct socket_extra *socket_extra_get(struct socket *socket);
+
+void socket_extra_free(struct socket *socket);
+
+/** An event that may be worth a SIGIO. Socket lock held. */
+static inline void socket_async_event(struct socket *socket, enum socket_wake wake, int reason)
+{
+    if (__builtin_expect(socket->extra != NULL, 0))
+        socket_async_signal(socket, wake, reason);
+}
+
+#endif
