@@ -430,6 +430,10 @@ static bool emit_tail_probe(const struct emission *e)
         uint64_t start = tcp_sent_last_segment(connection);
         if (hot->snd_nxt - start > e->mss) /* SACK blocks ride along */
             start = hot->snd_nxt - e->mss;
+        if (start < connection->recovery.sacked_high)
+            start = connection->recovery.sacked_high;
+        if (start >= hot->snd_nxt)
+            return false; /* the tail has arrived: no news to be had by it */
         connection->recovery.tail_probe_retransmitted = true;
         retransmit(e, start, hot->snd_nxt);
     }
