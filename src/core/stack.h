@@ -252,7 +252,8 @@ enum stack_event_bit {
     STACK_EVENT_SOFT_ERROR = 1 << 5,  /**< ICMP unreachable and the like while retrying */
     STACK_EVENT_URGENT = 1 << 6,
     STACK_EVENT_CLOSED = 1 << 7, /**< gone: after this event the embedder must not use the
-                                      connection pointer again (TIME_WAIT goes on without it) */
+                                      connection pointer again (TIME_WAIT goes on without it,
+                                    tcp_user() being NULL) */
     STACK_EVENT_ACCEPT = 1 << 8, /**< on a listener: tcp_listener_next() has one */
 };
 

@@ -192,8 +192,29 @@ static void draw_options(struct world *world, struct tcp_options_set *options)
         options->max_pacing_rate = draw_pacing_rate(world);
     if (random_chance(&world->random, 300))
         options->maxseg = (uint16_t)random_between(&world->random, 88, 1460);
+    options->cork = random_chance(&world->random, 50);
+    if (s->errors_permitted && random_chance(&world->random, 200)) {
+        options->keepalive = true;
+        options->keepalive_idle_ns = random_between(&world->random, 1, 30) * NS_PER_S;
+        options->keepalive_interval_ns = random_between(&world->random, 1, 10) * NS_PER_S;
+    }
     if (random_chance(&world->random, 200))
         options->window_clamp = (uint32_t)random_log_between(&world->random, 1000, 100000);
+}
+
+/** Fast open: what the first write of the plan has for the SYN to take along. */
+static void write_with_syn(struct world *world, struct endpoint *endpoint)
+{
+    struct stack *stack = endpoint->host->stack;
+    uint64_t room = tcp_fast_open_room(stack, endpoint->connection);
+    uint64_t left = endpoint->pair->plans[endpoint->side].total;
+    uint64_t bytes = random_between(&world->random, 0, room < left ? room : left);
+    if (room == 0)
+        return;
+    endpoint->written = bytes;
+    if (bytes != 0 && tcp_send(stack, endpoint->connection, bytes, false, world->now_ns) != 0)
+        world_fail(world, "connection %u: no payload for a SYN that is held", endpoint->id);
+    tcp_fast_open_go(stack, endpoint->connection, random_chance(&world->random, 300));
 }
 
 void application_connect(struct world *world, struct host *host, struct connection_pair *pair,
@@ -207,6 +228,10 @@ void application_connect(struct world *world, struct host *host, struct connecti
     draw_options(world, &options);
     request.options = &options;
     request.user = endpoint;
+    pair->fast_open = !pair->simultaneous &&
+                      (host->config.tcp.fast_open & TCP_FAST_OPEN_CLIENT) != 0 &&
+                      random_chance(&world->random, 700);
+    request.fast_open = pair->fast_open;
     world->coverage.connections++;
     int error = tcp_connect(host->stack, &request, world->now_ns, &connection);
     if (error != 0) {
@@ -222,6 +247,8 @@ void application_connect(struct world *world, struct host *host, struct connecti
         return;
     }
     attach(world, endpoint, connection);
+    if (pair->fast_open)
+        write_with_syn(world, endpoint);
     plan_timer(world, endpoint);
     if (world->settings.gives_up)
         world_schedule(world, world->now_ns + GIVE_UP_NS, give_up, endpoint);
@@ -268,7 +295,7 @@ static void give_up(struct world *world, void *context)
 void application_announced(struct world *world, struct host *host, struct tcp_listener *listener,
                            struct tcp_connection *connection)
 {
-    struct connection_pair *pair = oracle_pair_of_accepted(world, host, connection);
+    struct connection_pair *pair = oracle_pair_of_accepted(world, connection);
     unsigned side = 1;
     if (pair == NULL)
         world_fail(world, "host %u accepts a connection that nobody opened", host->index);
@@ -276,9 +303,13 @@ void application_announced(struct world *world, struct host *host, struct tcp_li
         /* A second handshake for one opener: a SYN or ACK of old came again. */
         pair->reset_is_due = true;
         struct connection_pair *ghost = application_new_pair(world);
-        ghost->keys[0] = pair->keys[0];
         ghost->endpoints[0] = pair->endpoints[0];
-        ghost->plans[0] = pair->plans[0];
+        for (unsigned i = 0; i < 2; i++) {
+            ghost->keys[i] = pair->keys[i];
+            ghost->plans[i] = pair->plans[i];
+        }
+        ghost->ghosted = pair->ghosted = true; /* the opener may be talking to either */
+        ghost->fast_open = pair->fast_open;
         ghost->reset_is_due = true;
         pair = ghost;
     }
@@ -385,7 +416,8 @@ static void read_some(struct world *world, struct endpoint *endpoint)
         const struct endpoint *peer = endpoint->pair->endpoints[1 - endpoint->side];
         endpoint->eof = true;
         world_note_progress(world);
-        if (peer == NULL || !peer->shut_down || endpoint->consumed != peer->written)
+        bool ends = peer != NULL && peer->shut_down && endpoint->consumed == peer->written;
+        if (!ends && !endpoint->pair->ghosted)
             world_fail(world, "connection %u side %u: end of stream at %llu, the peer's is not",
                        endpoint->id, endpoint->side, (unsigned long long)endpoint->consumed);
     }
@@ -423,7 +455,7 @@ static void write_some(struct world *world, struct endpoint *endpoint)
             bytes = limit - queued;
         if (bytes > plan->total - endpoint->written)
             bytes = plan->total - endpoint->written;
-        bool more = random_chance(&world->random, 50);
+        bool more = random_chance(&world->random, world->settings.more);
         endpoint->written += bytes;
         int error =
             tcp_send(endpoint->host->stack, endpoint->connection, bytes, more, world->now_ns);
@@ -436,6 +468,10 @@ static void write_some(struct world *world, struct endpoint *endpoint)
         }
         world->frames_bound_work += 2 + bytes / 200;
         world_note_progress(world);
+        if (random_chance(&world->random, world->settings.urgent)) {
+            endpoint->urgent_marks[endpoint->urgent_count++ % URGENT_MARKS_MAX] = endpoint->written;
+            tcp_send_urgent(endpoint->host->stack, endpoint->connection, world->now_ns);
+        }
         if (plan->write_pause_ns != 0)
             endpoint->next_write_ns =
                 world->now_ns + random_below(&world->random, plan->write_pause_ns);
@@ -638,6 +674,8 @@ void application_event(struct world *world, struct endpoint *endpoint, uint32_t 
         endpoint->established = true;
     if ((bits & STACK_EVENT_FIN) != 0)
         endpoint->fin_arrived = true;
+    if ((bits & STACK_EVENT_URGENT) != 0)
+        oracle_urgent(world, endpoint, tcp_urgent_offset(connection));
     if ((bits & STACK_EVENT_ERROR) != 0) {
         endpoint->error = tcp_error(connection);
         trace_note(world, "connection %u side %u: error %d", endpoint->id, endpoint->side,

@@ -39,6 +39,8 @@ struct plan {
     bool changes_options;
 };
 
+#define URGENT_MARKS_MAX 64
+
 /** A connection between two endpoints: [0] opens, [1] accepts (or opens too). */
 struct connection_pair {
     struct connection_pair *next;
@@ -48,6 +50,8 @@ struct connection_pair {
     bool reset_is_due;   /**< a side ended so that the other may be reset */
     bool refusal_is_due; /**< nobody listens, or the other side may not have opened yet */
     bool simultaneous;
+    bool ghosted;   /**< its opener's SYN was accepted twice */
+    bool fast_open; /**< the SYN may bring payload */
 };
 
 struct endpoint {
@@ -78,6 +82,9 @@ struct endpoint {
     uint64_t ack_high;     /**< highest stream offset acknowledged to the peer */
     uint64_t offered_edge; /**< one past the last offset that the peer was allowed to send */
     uint64_t sent_high;
+
+    uint64_t urgent_marks[URGENT_MARKS_MAX]; /**< one past each urgent byte written, a ring */
+    unsigned urgent_count;
 };
 
 struct connection_pair *application_new_pair(struct world *world);

@@ -48,6 +48,11 @@
     X(placements_delayed, "payloads placed later")                                                 \
     X(fast_reuses, "connections on a 4-tuple used before")                                         \
     X(frames_too_big, "frames too big for the path")                                               \
+    X(frames_black_hole, "frames too big for the path, lost without a word")                       \
+    X(mtu_probes, "path MTU probes that arrived")                                                  \
+    X(fast_opens, "SYNs with payload")                                                             \
+    X(fast_accepts, "connections accepted with the SYN's payload")                                 \
+    X(urgent_marks, "urgent bytes seen")                                                           \
     X(forgeries, "forged segments")                                                                \
     X(reboots, "hosts restarted in mid-run")
 

@@ -6,10 +6,12 @@
 
 #include "payload.h"
 #include "trace.h"
+#include "window_check.h"
 #include "world.h"
 
 #define FRAGMENTS_BYTES_MAX (256 * 1024)
 #define FRAMES_AT_ONCE_MAX  20000
+#define FAST_OPEN_QUEUE     4
 
 struct ip_address host_address(unsigned index, bool is_ipv6)
 {
@@ -66,6 +68,9 @@ static void listen_on(struct world *world, struct host *host)
     struct tcp_options_set *options = tcp_listener_options(host->listener);
     options->receive_buffer = world->settings.receive_buffer;
     options->send_buffer = world->settings.send_buffer;
+    if ((host->config.tcp.fast_open & TCP_FAST_OPEN_SERVER) != 0)
+        tcp_listener_set_fast_open(host->listener, FAST_OPEN_QUEUE);
+    tcp_listener_set_defer_accept(host->listener, world->settings.defer_accept_ns);
 }
 
 static void start(struct world *world, struct host *host)
@@ -190,6 +195,9 @@ static void send_frame(struct world *world, struct host *host, const struct stac
         world_fail(world, "frame of %u + %u bytes", out->header_length, out->payload_length);
     if (out->connection != NULL)
         endpoint = tcp_user(out->connection);
+    const char *failure = out->connection != NULL ? window_check_sent(out->connection) : NULL;
+    if (failure != NULL)
+        world_fail(world, "host %u: %s", host->index, failure);
     struct frame *frame = build_frame(world, out, endpoint);
     frame->from = (uint8_t)host->index;
     struct frame_view view;
@@ -360,6 +368,18 @@ static void place(struct world *world, struct host *host, const struct stack_rx 
                    placement_done, placement);
 }
 
+/** The protocol stage, watched. */
+static void apply(struct world *world, struct host *host, struct stack_rx *rx,
+                  struct stack_rx_result *result)
+{
+    struct window_watch watch;
+    window_watch_begin(&watch, rx->connection);
+    stack_receive_segment(host->stack, rx, world->now_ns, result);
+    const char *failure = window_watch_end(&watch);
+    if (failure != NULL)
+        world_fail(world, "host %u: %s", host->index, failure);
+}
+
 static void receive_segment(struct world *world, struct host *host, struct stack_rx *rx,
                             bool forged)
 {
@@ -370,7 +390,7 @@ static void receive_segment(struct world *world, struct host *host, struct stack
         rx->segment.payload_refused = true;
         world->coverage.payload_refused++;
     }
-    stack_receive_segment(host->stack, rx, world->now_ns, &result);
+    apply(world, host, rx, &result);
     stack_check(host->stack);
     if (result.drop != DROP_NONE)
         trace_note(world, "host %u: %s", host->index, drop_reason_name(result.drop));
@@ -392,13 +412,15 @@ static void announce_first(struct world *world, struct host *host, struct stack_
         (rx->connection != NULL && tcp_user(rx->connection) != NULL))
         return;
     rx->segment.payload_refused = true;
-    stack_receive_segment(host->stack, rx, world->now_ns, &result);
+    apply(world, host, rx, &result);
     if (result.place_length != 0)
         world_fail(world, "payload to place although it was refused");
     take_events(world, host);
-    rx->connection = result.connection;
-    rx->segment.payload_refused = result.connection == NULL || result.drop != DROP_NO_HOST_MEMORY ||
-                                  tcp_user(result.connection) == NULL;
+    stack_receive_look_up(host->stack, rx);
+    bool announced = rx->connection != NULL && tcp_user(rx->connection) != NULL;
+    rx->segment.payload_refused = !announced;
+    if (announced && (rx->segment.flags & TCP_SYN) != 0)
+        world->coverage.fast_accepts++;
 }
 
 void host_receive(struct world *world, struct host *host, const struct frame *frame,

@@ -4,11 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/stack_internal.h"
+#include "core/tcp/connection.h"
 #include "payload.h"
 #include "trace.h"
 #include "world.h"
 
+/** What a SYN takes along at most: to an own address. */
+#define SYN_PAYLOAD_MAX 65535
 /** Acknowledgements this far above an initial sequence number are of that connection. */
 #define STREAM_BYTES_MAX (1u << 30)
 
@@ -54,7 +56,7 @@ static bool syn_was_seen(const struct flow_side *side, uint32_t seq)
     return false;
 }
 
-struct connection_pair *oracle_pair_of_accepted(struct world *world, struct host *host,
+struct connection_pair *oracle_pair_of_accepted(struct world *world,
                                                 struct tcp_connection *connection)
 {
     struct ip_endpoint local, remote;
@@ -63,8 +65,14 @@ struct connection_pair *oracle_pair_of_accepted(struct world *world, struct host
     struct flow_watch *flow =
         oracle_flow(world, &local.address, local.port, &remote.address, remote.port, &side);
     struct endpoint *opener = flow->sides[1 - side].endpoint;
-    (void)host;
-    return opener == NULL ? NULL : opener->pair;
+    uint32_t iss = (uint32_t)(connection->hot.rcv_start - 1);
+    if (opener == NULL || !opener->iss_known || opener->iss == iss)
+        return opener == NULL ? NULL : opener->pair;
+    /* The 4-tuple is in use again already: this is from an opener that has given up. */
+    for (struct endpoint *e = world->endpoints; e != NULL; e = e->next)
+        if (e->iss_known && e->iss == iss && e->ended)
+            return e->pair;
+    return opener->pair;
 }
 
 /* ---- Frames sent -------------------------------------------------------------------------- */
@@ -97,8 +105,19 @@ static void watch_syn(struct world *world, struct flow_side *self, const struct 
     }
     if ((view->flags & TCP_ACK) != 0 && owner != NULL && owner->pair->simultaneous)
         world->coverage.simultaneous_opens++;
-    if (view->payload_length != 0)
+    if (view->payload_length != 0 && (owner == NULL || !owner->pair->fast_open))
         world_fail(world, "SYN with payload");
+}
+
+/** Fast open: payload on a SYN counts from its number. */
+static void check_syn_payload(struct world *world, const struct endpoint *owner,
+                              const struct frame_view *view, uint64_t stream_offset)
+{
+    world->coverage.fast_opens++;
+    if (stream_offset != 0 || view->payload_length > owner->written)
+        world_fail(world, "connection %u side %u: the SYN brings %u bytes from %llu of %llu",
+                   owner->id, owner->side, view->payload_length, (unsigned long long)stream_offset,
+                   (unsigned long long)owner->written);
 }
 
 /** Where the initial sequence number must have been for this segment; learnt at the first. */
@@ -122,12 +141,20 @@ static void check_sequence(struct world *world, struct flow_side *self, struct e
 static void check_window(struct world *world, struct flow_side *self, struct endpoint *owner,
                          const struct frame_view *view)
 {
+    if (!self->edge_known && owner->pair->fast_open) {
+        self->edge = owner->iss + 1 + self->opening_window;
+        self->edge_known = true;
+    }
     if (!self->edge_known)
         world_fail(world, "connection %u side %u sends data before any window was offered",
                    owner->id, owner->side);
     int32_t start = (int32_t)(view->seq - self->edge);
     int32_t end = (int32_t)(view->seq + view->payload_length - self->edge);
     if (end <= 0)
+        return;
+    /* What the SYN brought in vain goes out again, and may find the window closed: it probes. */
+    if (owner->pair->fast_open && start == 0 &&
+        view->seq == owner->iss + 1 + (uint32_t)owner->acked)
         return;
     if (start > 0 || view->payload_length != 1)
         world_fail(world, "connection %u side %u sends %u bytes, %d beyond the offered window",
@@ -264,12 +291,14 @@ static void check_tcp_sent(struct world *world, struct host *host, const struct 
     if ((view->flags & TCP_SYN) != 0)
         watch_syn(world, self, view, owner);
     if (owner == NULL || owner->pair->reset_is_due || (view->flags & TCP_RST) != 0) {
-        if (endpoint != NULL && view->payload_length != 0)
+        if (endpoint != NULL && view->payload_length != 0 && (view->flags & TCP_SYN) == 0)
             check_payload(world, self, endpoint, view, stream_offset);
         return;
     }
     check_placement_holds(world, owner);
-    if (view->payload_length != 0)
+    if (view->payload_length != 0 && (view->flags & TCP_SYN) != 0)
+        check_syn_payload(world, owner, view, stream_offset);
+    else if (view->payload_length != 0)
         check_payload(world, self, owner, view, stream_offset);
     if ((view->flags & TCP_FIN) != 0)
         check_fin(world, self, owner, view);
@@ -342,6 +371,8 @@ void oracle_segment_delivered(struct world *world, const struct tcp_segment *seg
     bool scaled = flow->sides[0].scale_offered && flow->sides[1].scale_offered &&
                   (segment->flags & TCP_SYN) == 0;
     note_echo(receiver, segment);
+    if ((segment->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
+        receiver->opening_window = segment->window;
     if (receiver->syn_count == 0 || (segment->flags & TCP_ACK) == 0)
         return;
     uint32_t iss = receiver->syn_seqs[(receiver->syn_count - 1) % ORACLE_SYNS_MAX];
@@ -368,7 +399,7 @@ void oracle_segment_taken(struct world *world, const struct endpoint *endpoint,
                           const struct tcp_segment *segment)
 {
     const struct tcp_options *options = &segment->options;
-    if (endpoint->tsval_known && options->has_timestamps &&
+    if (endpoint->tsval_known && endpoint->acked_on_wire && options->has_timestamps &&
         (int32_t)(options->timestamp_value - endpoint->tsecr) < 0)
         world_fail(world, "connection %u side %u takes a timestamp %u after it echoed %u (PAWS)",
                    endpoint->id, endpoint->side, options->timestamp_value, endpoint->tsecr);
@@ -378,7 +409,7 @@ void oracle_payload_placed(struct world *world, struct endpoint *endpoint, uint6
                            const uint8_t *bytes, uint32_t length)
 {
     const struct endpoint *peer = endpoint->pair->endpoints[1 - endpoint->side];
-    if (peer == NULL || offset + length > peer->written)
+    if ((peer == NULL || offset + length > peer->written) && !endpoint->pair->ghosted)
         world_fail(world, "connection %u side %u: %u bytes at %llu were never written",
                    endpoint->id, endpoint->side, length, (unsigned long long)offset);
     if (offset < endpoint->consumed)
@@ -390,11 +421,32 @@ void oracle_payload_placed(struct world *world, struct endpoint *endpoint, uint6
         world_fail(world, "connection %u side %u: wrong byte at offset %llu", endpoint->id,
                    endpoint->side, (unsigned long long)offset + match);
     uint64_t edge = endpoint->offered_edge;
+    if (endpoint->pair->fast_open && offset == 0 && length <= SYN_PAYLOAD_MAX && edge < length)
+        edge = length; /* with the SYN: before any window was offered */
     if (offset + length > edge && !endpoint->pair->reset_is_due)
         world_fail(world, "connection %u side %u takes %u bytes at %llu, offered %llu",
                    endpoint->id, endpoint->side, length, (unsigned long long)offset,
                    (unsigned long long)edge);
     note_placed(endpoint, offset, length);
+}
+
+void oracle_urgent(struct world *world, const struct endpoint *endpoint, uint64_t offset)
+{
+    const struct endpoint *peer = endpoint->pair->endpoints[1 - endpoint->side];
+    unsigned kept = peer == NULL                            ? 0
+                    : peer->urgent_count > URGENT_MARKS_MAX ? URGENT_MARKS_MAX
+                                                            : peer->urgent_count;
+    world->coverage.urgent_marks++;
+    for (unsigned i = 0; i < kept; i++) {
+        uint64_t mark = peer->urgent_marks[i];
+        /* Further ahead than the pointer reaches, it says as much as it can (as Linux). */
+        if (mark == offset || (mark > offset && offset >= UINT16_MAX))
+            return;
+    }
+    if (kept < URGENT_MARKS_MAX)
+        world_fail(world,
+                   "connection %u side %u: urgent data ends at %llu, the peer marked none there",
+                   endpoint->id, endpoint->side, (unsigned long long)offset);
 }
 
 /* ---- Ends --------------------------------------------------------------------------------- */

@@ -31,6 +31,7 @@ struct flow_side {
     bool edge_known;
     uint32_t edge; /**< right edge of the window that the other side was offered, delivered */
     uint16_t syn_window;
+    uint16_t opening_window; /**< that a SYN offered this side: for fast open */
     bool echo_known;
     uint32_t echo_max;         /**< newest timestamp that this side may echo (RFC 7323 §4.3) */
     struct endpoint *endpoint; /**< the newest at this side */
@@ -47,7 +48,7 @@ struct flow_watch *oracle_flow(struct world *world, const struct ip_address *sou
                                uint16_t destination_port, unsigned *side);
 
 /** Which pair a connection accepted just now belongs to; NULL when its opener is unknown. */
-struct connection_pair *oracle_pair_of_accepted(struct world *world, struct host *host,
+struct connection_pair *oracle_pair_of_accepted(struct world *world,
                                                 struct tcp_connection *connection);
 
 /** A frame leaves its host. endpoint is whose payload it carries, or NULL. */
@@ -65,6 +66,9 @@ void oracle_segment_taken(struct world *world, const struct endpoint *endpoint,
 /** The stack says where payload goes: compare, then note it as placed. */
 void oracle_payload_placed(struct world *world, struct endpoint *endpoint, uint64_t offset,
                            const uint8_t *bytes, uint32_t length);
+
+/** A program is told where the peer's urgent byte ends. */
+void oracle_urgent(struct world *world, const struct endpoint *endpoint, uint64_t offset);
 
 /** An error was reported to an endpoint: was it due? */
 void oracle_error_reported(struct world *world, struct endpoint *endpoint, int error);

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "feature_pairs.h"
 #include "world.h"
 
 #define ALL_STYLES 15u
@@ -17,6 +18,13 @@ static void draw_tcp_defaults(struct world *world, struct tcp_defaults *tcp)
     tcp->timestamps = random_chance(r, 800);
     tcp->window_scaling = random_chance(r, 800);
     tcp->sack = random_chance(r, 800);
+    if (random_chance(r, 200))
+        tcp->mtu_probing = (uint8_t)random_between(r, 1, 2);
+    if (random_chance(r, 150))
+        tcp->fast_open = TCP_FAST_OPEN_CLIENT | TCP_FAST_OPEN_SERVER | TCP_FAST_OPEN_SERVER_ALWAYS;
+    if (random_chance(r, 150))
+        tcp->fast_open |=
+            TCP_FAST_OPEN_SERVER | TCP_FAST_OPEN_CLIENT_NO_COOKIE | TCP_FAST_OPEN_SERVER_NO_COOKIE;
     if (random_chance(r, 300))
         tcp->pace_rtt_ns = random_log_between(r, 1000, 20 * NS_PER_MS);
 }
@@ -66,6 +74,8 @@ void settings_draw_base(struct world *world, struct settings *s)
     s->pause_max_ns = random_log_between(r, 1000, NS_PER_S);
     s->options_random = 300;
     s->changes_options = 100;
+    s->more = 50;
+    s->urgent = random_chance(r, 100) ? (unsigned)random_log_between(r, 5, 500) : 0;
 }
 
 static void impair_all(struct world *world, struct settings *s,
@@ -245,6 +255,8 @@ static void draw_path_mtu(struct world *world, struct settings *s)
         impair_all(world, s, lose);
     for (unsigned i = 0; i < s->host_count; i++) {
         s->hosts[i].mtu = (uint16_t)random_between(&world->random, 1500, 9000);
+        if (s->lossless)
+            s->hosts[i].tcp.mtu_probing = TCP_MTU_PROBING_OFF; /* probes get lost */
         if (!s->is_ipv6 && random_chance(&world->random, 500))
             s->wires[i].path_mtu = (uint16_t)random_between(&world->random, 576, 1500);
     }
@@ -498,6 +510,74 @@ static void draw_reuse(struct world *world, struct settings *s)
         impair_all(world, s, random_chance(r, 500) ? duplicate : lose);
 }
 
+static void draw_fast_open(struct world *world, struct settings *s)
+{
+    struct random *r = &world->random;
+    bool cookies = random_chance(r, 500);
+    for (unsigned i = 0; i < s->host_count; i++)
+        s->hosts[i].tcp.fast_open =
+            TCP_FAST_OPEN_CLIENT | TCP_FAST_OPEN_SERVER | TCP_FAST_OPEN_SERVER_ALWAYS |
+            (cookies ? 0 : TCP_FAST_OPEN_CLIENT_NO_COOKIE | TCP_FAST_OPEN_SERVER_NO_COOKIE);
+    s->connections = 8;
+    s->connection_spacing_ns = random_log_between(r, NS_PER_MS, NS_PER_S);
+    s->bytes_max = 5000;
+    if (random_chance(r, 500))
+        impair_all(world, s, random_chance(r, 500) ? duplicate : lose);
+    if (random_chance(r, 300))
+        s->endings = END_MIX_CLEAN | END_MIX_CLOSE_EARLY | END_MIX_ABORT;
+}
+
+/** The server hears of a connection when there is something to read, or the patience is over. */
+static void draw_defer_accept(struct world *world, struct settings *s)
+{
+    s->defer_accept_ns = random_between(&world->random, 1, 10) * NS_PER_S;
+    s->connections = 4;
+    s->bytes_max = 5000;
+    s->gives_up = s->errors_permitted = true;
+    if (random_chance(&world->random, 300))
+        impair_all(world, s, lose);
+}
+
+/* ---- Small things ------------------------------------------------------------------------- */
+
+static void draw_held_writes(struct world *world, struct settings *s)
+{
+    s->more = (unsigned)random_between(&world->random, 0, 900);
+    s->changes_options = 700;
+    s->write_styles = 1u << WRITE_SMALL | 1u << WRITE_BYTES | 1u << WRITE_RANDOM;
+    if (random_chance(&world->random, 300))
+        impair_all(world, s, lose);
+}
+
+static void draw_urgent(struct world *world, struct settings *s)
+{
+    s->urgent = (unsigned)random_log_between(&world->random, 10, 1000);
+    if (random_chance(&world->random, 500))
+        impair_all(world, s, random_chance(&world->random, 500) ? lose : reorder);
+}
+
+/** A router that takes less, and is silent about it: probing must find out. */
+static void draw_black_hole(struct world *world, struct settings *s)
+{
+    struct random *r = &world->random;
+    for (unsigned i = 0; i < s->host_count; i++) {
+        s->hosts[i].mtu = (uint16_t)random_between(r, 1500, 9000);
+        s->hosts[i].tcp.mtu_probing = (uint8_t)random_between(r, 1, 2);
+        s->wires[i].path_mtu =
+            (uint16_t)(s->is_ipv6 ? random_between(r, 1280, 1500) : random_between(r, 600, 1500));
+        s->wires[i].black_hole = true;
+    }
+    s->options_random = 0;
+    s->bytes_max = 200000;
+    s->heal_after_ns = 1000 * NS_PER_S;
+    s->through_before_healing = true;
+}
+
+static void draw_pairs(struct world *world, struct settings *s)
+{
+    features_draw(world, s);
+}
+
 /* ---- Time --------------------------------------------------------------------------------- */
 
 static void draw_keepalive(struct world *world, struct settings *s)
@@ -569,6 +649,8 @@ static void draw_restart(struct world *world, struct settings *s)
 static void draw_attack(struct world *world, struct settings *s)
 {
     s->attacked = true;
+    for (unsigned i = 0; i < s->host_count; i++) /* a SYN with payload may well be taken */
+        s->hosts[i].tcp.fast_open = 0;
     s->endings = END_MIX_CLEAN;
     s->pause_max_ns = NS_PER_S;
     if (random_chance(&world->random, 300))
@@ -609,6 +691,12 @@ static const struct scenario scenarios[] = {
     {"closed_port", "connections to where nobody listens", draw_closed_port, false},
     {"to_self", "connections to an own address", draw_to_self, false},
     {"reuse", "the same ports again and again", draw_reuse, false},
+    {"fast_open", "payload on SYNs, with and without cookies", draw_fast_open, false},
+    {"defer_accept", "servers that hear of payload only", draw_defer_accept, false},
+    {"held_writes", "cork, MSG_MORE, Nagle, small writes", draw_held_writes, false},
+    {"urgent", "urgent data", draw_urgent, false},
+    {"black_hole", "a smaller path MTU without a word: probing", draw_black_hole, false},
+    {"pairs", "two features, two congestion controls at a time", draw_pairs, false},
     {"keepalive", "the wire dies for good: keepalive finds out", draw_keepalive, false},
     {"idle", "hours of silence", draw_idle, false},
     {"sequence_wrap", "sequence numbers wrap", draw_sequence_wrap, true},

@@ -52,6 +52,11 @@ struct settings {
     bool restarts;
     bool attacked; /**< by forged segments */
     bool gives_up; /**< programs wait for a server only so long: a full back-log may forget them */
+    unsigned more; /**< of writes with MSG_MORE */
+    unsigned urgent;             /**< of writes that end in an urgent byte */
+    uint64_t defer_accept_ns;    /**< TCP_DEFER_ACCEPT */
+    bool through_before_healing; /**< what is wrong with the wire must hold nobody up for good */
+    uint8_t features[2];         /**< enum-like numbers of feature_by_number(), 1 + each; 0: none */
     bool wraps_sequence, wraps_timestamp;
     bool wraps_accepted; /**< the accepting side's numbers, else the opening side's */
 };

@@ -174,6 +174,12 @@ static bool is_too_big(struct world *world, struct wire *wire, struct frame *fra
     uint16_t mtu = wire->settings.path_mtu;
     if (mtu == 0 || view->kind != FRAME_TCP || view->packet_end - view->l3_offset <= mtu)
         return false;
+    if (wire->settings.black_hole) {
+        world->coverage.frames_black_hole++;
+        trace_frame(world, wire->from, "too big", frame);
+        free(frame);
+        return true;
+    }
     const struct ip_address router = host_address(253, view->is_ipv6);
     struct frame *message = frame_too_big(frame, view, &router, mtu);
     message->from = frame->from;
@@ -335,6 +341,8 @@ void wire_heal(struct world *world, struct wire *wire)
     struct wire_settings *s = &wire->settings;
     s->loss = s->duplicate = s->reorder = s->corrupt = s->split = s->join = s->fragment = 0;
     s->ack_loss = 0;
+    if (s->black_hole)
+        s->path_mtu = 0;
     s->policer_bytes_per_s = s->ack_bunch_ns = 0;
     s->outage_count = 0;
     s->spares_neighbours = true;

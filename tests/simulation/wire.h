@@ -30,6 +30,7 @@ struct wire_settings {
     uint64_t changed_delay_ns, changed_rate_bytes_per_s;
     unsigned mark;          /**< ECN: congestion experienced */
     uint16_t path_mtu;      /**< a router on the way takes no more, and says so by ICMP; 0 = none */
+    bool black_hole;        /**< … but does not say so */
     bool spares_neighbours; /**< ARP and ND pass unharmed: their failure is an error TCP reports */
     unsigned outage_count;
     struct {

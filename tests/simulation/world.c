@@ -89,9 +89,20 @@ void world_fail(struct world *world, const char *format, ...)
     longjmp(*world->failure, 1);
 }
 
+static const struct endpoint *first_not_through(const struct world *world)
+{
+    const struct endpoint *e = world->endpoints;
+    while (e != NULL && e->ended)
+        e = e->next;
+    return e;
+}
+
 static void heal(struct world *world, void *context)
 {
     (void)context;
+    const struct endpoint *e = first_not_through(world);
+    if (world->settings.through_before_healing && e != NULL)
+        world_fail(world, "connection %u side %u is not through", e->id, e->side);
     trace_note(world,
                world->settings.dies ? "the wire is dead from here on" : "the wire is healed");
     for (unsigned i = 0; i < world->settings.host_count; i++)
@@ -196,14 +207,6 @@ static bool connections_left(const struct world *world)
     return world->frames_in_flight != 0;
 }
 
-static const struct endpoint *first_not_through(const struct world *world)
-{
-    const struct endpoint *e = world->endpoints;
-    while (e != NULL && e->ended)
-        e = e->next;
-    return e;
-}
-
 static void check_progress(struct world *world)
 {
     uint64_t since =
@@ -280,6 +283,7 @@ static void take_counters(struct world *world)
         c->syn_cookies_sent += s->syn_cookies_sent;
         c->syn_cookies_accepted += s->syn_cookies_accepted;
         c->listen_overflows += s->drops[DROP_TCP_LISTEN_OVERFLOW];
+        c->mtu_probes += s->mtu_probe_successes;
     }
 }
 
@@ -353,6 +357,10 @@ static struct world_result live(uint64_t seed, const struct scenario *scenario,
         take_counters(world);
     }
     result.failed = left == LEFT_BY_FAILURE;
+    for (unsigned i = 0; i < 2; i++) {
+        result.features[i] = world->settings.features[i];
+        result.congestion[i] = world->settings.hosts[i].tcp.congestion;
+    }
     result.wraps_sequence = world->settings.wraps_sequence;
     result.wraps_timestamp = world->settings.wraps_timestamp;
     result.wrap_after_bytes = (uint32_t)random_log_between(&world->random, 1, 20000);

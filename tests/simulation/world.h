@@ -74,6 +74,7 @@ struct world {
 struct world_result {
     bool failed;
     bool wraps_sequence, wraps_timestamp; /**< as the settings were drawn */
+    uint8_t features[2], congestion[2];   /**< features: 1 + number, 0 without */
     uint32_t wrap_after_bytes;
     struct coverage coverage;
     uint64_t digest; /**< of all that happened, if asked for */

@@ -397,7 +397,8 @@ bool tcp_fast_open_take_payload(struct stack *stack, struct tcp_connection *conn
     struct tcp_hot *hot = &connection->hot;
     uint64_t seq = hot->rcv_start;
     if (!connection->fast_open.pending || segment->payload_length == 0 || hot->rcv_nxt != seq ||
-        segment->payload_refused || (segment->flags & TCP_FIN) != 0) /* no listener takes those */
+        segment->payload_refused || connection->orphaned ||
+        (segment->flags & TCP_FIN) != 0) /* no listener takes those */
         return false;
     uint32_t ssthresh = connection->receive.ssthresh;
     (void)tcp_receive_payload(stack, connection, segment, seq, now_ns, result);

@@ -235,10 +235,13 @@ static bool emit_retransmission(const struct emission *e)
     if (!tcp_recovery_may_retransmit(connection) ||
         !tcp_sent_next_lost(e->stack, connection, e->mss, &start, &end))
         return false;
-    /* What lies beyond a window that shrank waits, but for the first segment: it probes. */
+    /* What lies beyond a window that shrank waits; the first segment goes as far as the window
+       does, and probes one that is closed (as Linux). */
     uint64_t window_end = hot->snd_una + hot->snd_wnd;
     if (end > window_end && start != hot->snd_una)
         return false;
+    if (end > window_end && window_end > start)
+        end = window_end;
     uint32_t pipe = tcp_pipe(connection);
     if (pipe > 0 && pipe + (end - start) > hot->cwnd) {
         connection->congestion.cwnd_limited = true;
@@ -432,8 +435,8 @@ static bool emit_tail_probe(const struct emission *e)
             start = hot->snd_nxt - e->mss;
         if (start < connection->recovery.sacked_high)
             start = connection->recovery.sacked_high;
-        if (start >= hot->snd_nxt)
-            return false; /* the tail has arrived: no news to be had by it */
+        if (start >= hot->snd_nxt || hot->snd_nxt > hot->snd_una + hot->snd_wnd)
+            return false; /* the tail has arrived, or lies beyond a window that shrank */
         connection->recovery.tail_probe_retransmitted = true;
         retransmit(e, start, hot->snd_nxt);
     }

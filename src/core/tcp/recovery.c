@@ -492,12 +492,13 @@ void tcp_recovery_path_mtu_shrank(struct stack *stack, struct tcp_connection *co
     struct tcp_hot *hot = &connection->hot;
     if (tcp_outstanding(connection) == 0)
         return;
-    if (hot->ca_state != TCP_CA_LOSS && hot->ca_state != TCP_CA_RECOVERY) {
-        tcp_undo_forget(connection);
+    if (hot->ca_state != TCP_CA_LOSS && hot->ca_state != TCP_CA_RECOVERY)
         hot->ca_state = TCP_CA_LOSS;
-        connection->recovery.recover = hot->snd_nxt;
-        tcp_recovery_frto_give_up(connection);
-    }
+    /* An episode under way goes on until all of this is repaired: one begun anew at its end would
+       take the first acknowledgement for a sign that nothing was lost. */
+    tcp_undo_forget(connection);
+    connection->recovery.recover = hot->snd_nxt;
+    tcp_recovery_frto_give_up(connection);
     tcp_sent_lose_all(stack, connection);
     tcp_output_request(stack, connection);
 }

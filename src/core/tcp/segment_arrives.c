@@ -357,6 +357,6 @@ void tcp_segment_arrives(struct stack *stack, struct tcp_connection *connection,
         synchronized_arrives(&a);
         break;
     }
-    if (tcp_release_if_done(stack, connection))
-        result->connection = NULL;
+    if (tcp_release_if_done(stack, connection) && result->connection == connection)
+        result->connection = NULL; /* not the one that a SYN in TIME_WAIT made */
 }

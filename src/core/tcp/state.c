@@ -132,5 +132,6 @@ bool tcp_release_if_done(struct stack *stack, struct tcp_connection *connection)
 void tcp_closed_delivered(struct stack *stack, struct tcp_connection *connection)
 {
     connection->released = true;
+    connection->user = NULL;
     tcp_release_if_done(stack, connection);
 }

@@ -48,6 +48,7 @@ struct live_slot {
 struct live_flow {
     bool used;
     uint16_t local_port, peer_port;
+    uint32_t iss;       /**< the stack's */
     uint32_t next;      /**< number of the next byte that the peer sends in order */
     uint32_t expected;  /**< the stack's last acknowledgement */
     uint32_t edge;      /**< the window that the stack offers ends here */

@@ -78,9 +78,10 @@ static void learn_syn(struct live *live, struct live_flow *flow, const struct fr
     bool accepted = (view->flags & TCP_ACK) != 0;
     flow->scale = view->options.has_window_scale ? view->options.window_scale & 15 : 0;
     flow->timestamps = view->options.has_timestamps;
-    flow->record_count = 0;
-    flow->acked = view->seq;
-    flow->sent = view->seq;
+    if (flow->record_count == 0 || flow->iss != view->seq) {
+        flow->iss = flow->acked = flow->sent = view->seq;
+        flow->record_count = 0;
+    }
     if (!accepted)
         flow->next = (uint32_t)flow->peer_port << 12 ^ view->seq; /* some number of our own */
     if (view->options.has_fast_open && view->options.fast_open_length != 0) {
