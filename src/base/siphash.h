@@ -49,6 +49,24 @@ static inline struct siphash_state siphash_begin(const struct siphash_key *key)
         key->k0 ^ UINT64_C(0x6c7967656e657261), key->k1 ^ UINT64_C(0x7465646279746573)};
 }
 
+/** SipHash-2-4 of whole words (of their bytes, in this machine's order). */
+static inline uint64_t siphash_2_4_words(const struct siphash_key *key, const uint64_t *words,
+                                         unsigned count)
+{
+    struct siphash_state s = siphash_begin(key);
+    for (unsigned i = 0; i <= count; i++) {
+        uint64_t word = i < count ? words[i] : (uint64_t)(count * 8) << 56;
+        s.v3 ^= word;
+        siphash_round(&s);
+        siphash_round(&s);
+        s.v0 ^= word;
+    }
+    s.v2 ^= 0xff;
+    for (unsigned i = 0; i < 4; i++)
+        siphash_round(&s);
+    return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
+}
+
 /** SipHash-1-3 of whole words; inline because tables hash few words, of a count known there. */
 static inline uint64_t siphash_1_3_words(const struct siphash_key *key, const uint64_t *words,
                                          unsigned count)

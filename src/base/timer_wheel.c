@@ -52,6 +52,7 @@ void timer_wheel_cancel(struct timer_wheel *wheel, struct timer_wheel_entry *ent
     if (link == NULL)
         return;
 
+    wheel->next_ns = 0;
     *link = entry->next;
     if (entry->next != NULL)
         entry->next->previous_next = link;
@@ -71,6 +72,8 @@ void timer_wheel_set(struct timer_wheel *wheel, struct timer_wheel_entry *entry,
     if (deadline_ns == TIME_NEVER)
         return;
     entry->deadline_ns = deadline_ns;
+    if (deadline_ns < wheel->next_ns)
+        wheel->next_ns = 0;
     insert(wheel, entry);
 }
 
@@ -128,6 +131,7 @@ static void cross_range(struct timer_wheel *wheel)
 struct timer_wheel_entry *timer_wheel_expire(struct timer_wheel *wheel, uint64_t now_ns)
 {
     uint64_t target = now_ns >> TIMER_WHEEL_TICK_SHIFT;
+    wheel->next_ns = 0;
 
     for (;;) {
         struct timer_wheel_entry *entry = wheel->slots[0][slot_of(wheel->now_ticks, 0)];
@@ -164,7 +168,7 @@ static uint64_t earliest_in(const struct timer_wheel_entry *entry)
     return earliest;
 }
 
-uint64_t timer_wheel_next_ns(const struct timer_wheel *wheel)
+static uint64_t find_next(const struct timer_wheel *wheel)
 {
     const struct timer_wheel_entry *now = wheel->slots[0][slot_of(wheel->now_ticks, 0)];
     if (now != NULL)
@@ -178,4 +182,11 @@ uint64_t timer_wheel_next_ns(const struct timer_wheel *wheel)
     if (level == 0)
         return earliest_in(wheel->slots[0][slot_of(ticks, 0)]);
     return ticks << TIMER_WHEEL_TICK_SHIFT;
+}
+
+uint64_t timer_wheel_next_ns(struct timer_wheel *wheel)
+{
+    if (wheel->next_ns == 0)
+        wheel->next_ns = find_next(wheel);
+    return wheel->next_ns;
 }

@@ -23,6 +23,7 @@ struct timer_wheel_entry {
 
 struct timer_wheel {
     uint64_t now_ticks;
+    uint64_t next_ns; /**< timer_wheel_next_ns(), unless 0: not worked out since a change */
     uint64_t occupied[TIMER_WHEEL_LEVELS]; /**< a bit per slot */
     struct timer_wheel_entry *slots[TIMER_WHEEL_LEVELS][TIMER_WHEEL_SLOTS];
 };
@@ -39,6 +40,6 @@ void timer_wheel_cancel(struct timer_wheel *wheel, struct timer_wheel_entry *ent
 struct timer_wheel_entry *timer_wheel_expire(struct timer_wheel *wheel, uint64_t now_ns);
 
 /** A time not later than the earliest deadline (slot granularity may make it early); TIME_NEVER. */
-uint64_t timer_wheel_next_ns(const struct timer_wheel *wheel);
+uint64_t timer_wheel_next_ns(struct timer_wheel *wheel);
 
 #endif

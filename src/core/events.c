@@ -51,7 +51,8 @@ static bool next_listener_event(struct stack *stack, struct stack_event *event)
     return true;
 }
 
-bool stack_next_event(struct stack *stack, struct stack_event *event)
+/** Apart, so that finding no event does not pay for saving its registers. */
+static __attribute__((noinline)) bool next_event(struct stack *stack, struct stack_event *event)
 {
     let_go_of_closed(stack);
     if (next_listener_event(stack, event))
@@ -68,4 +69,11 @@ bool stack_next_event(struct stack *stack, struct stack_event *event)
     if ((event->bits & STACK_EVENT_CLOSED) != 0)
         stack->closed_delivered = connection;
     return true;
+}
+
+bool stack_next_event(struct stack *stack, struct stack_event *event)
+{
+    bool is_quiet = stack->closed_delivered == NULL && stack->listener_events == NULL &&
+                    list_is_empty(&stack->events);
+    return !is_quiet && next_event(stack, event);
 }

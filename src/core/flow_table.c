@@ -52,12 +52,12 @@ uint32_t flow_table_hash(const struct stack *stack, const struct tcp_flow *flow)
     return (uint32_t)siphash_1_3_words(&stack->table_key, words, count);
 }
 
-uint32_t stack_flow_hash(struct stack *stack, const struct tcp_flow *flow,
+uint64_t stack_flow_hash(struct stack *stack, const struct tcp_flow *flow,
                          enum flow_hash_purpose purpose)
 {
     uint64_t words[FLOW_WORDS_MAX];
     unsigned count = flow_words(flow, purpose, words);
-    return (uint32_t)siphash_2_4(&stack->secret_key, words, count * sizeof(words[0]));
+    return siphash_2_4_words(&stack->secret_key, words, count);
 }
 
 /** memcmp() of the same, which compilers do not inline at this size. */
@@ -83,6 +83,12 @@ struct tcp_connection *flow_table_find(const struct stack *stack, const struct t
         connection = links->hash_next;
     }
     return connection;
+}
+
+bool flow_is_found(const struct stack *stack, const struct tcp_flow *flow)
+{
+    struct tcp_connection *connection = stack->flow_found;
+    return connection != NULL && flow_equal(connection_flow(stack, connection), flow);
 }
 
 struct tcp_connection *stack_flow_find(struct stack *stack, const struct tcp_flow *flow)
@@ -123,6 +129,8 @@ void stack_flow_remove(struct stack *stack, struct tcp_connection *connection)
     *link = links->hash_next;
     links->hash_next = NULL;
     links->in_flow_table = false;
+    if (stack->flow_found == connection)
+        stack->flow_found = NULL;
     ports_connection_leave(stack, connection);
 }
 
@@ -144,4 +152,6 @@ void flow_table_check(struct stack *stack)
         }
     }
     PNO_ASSERT(found == inserted);
+    PNO_ASSERT(stack->flow_found == NULL ||
+               connection_links(stack, stack->flow_found)->in_flow_table);
 }

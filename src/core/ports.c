@@ -192,7 +192,7 @@ static int choose_ephemeral(struct stack *stack, struct tcp_flow *flow)
     uint32_t count = stack->config.local_port_last - first + 1;
 
     hashed.local_port = 0;
-    uint32_t offset = stack_flow_hash(stack, &hashed, FLOW_HASH_PORT);
+    uint32_t offset = (uint32_t)stack_flow_hash(stack, &hashed, FLOW_HASH_PORT);
     for (uint32_t i = 0; i < count; i++) {
         flow->local_port = (uint16_t)(first + (offset + stack->port_counter++) % count);
         /* Ports that someone bound by name are theirs (tb->fastreuse >= 0 in Linux). */

@@ -40,8 +40,7 @@ static inline void segment_parse(struct tcp_segment *segment, const uint8_t *hea
 #define USUAL_TYPE_AND_VERSION (ETHERTYPE_IPV4 << 8 | 0x45)
 #define USUAL_HEADER_BYTES     (ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES)
 
-/** Whether the addresses may stand in a packet from the wire for a connection that has them: those
-    of connections are fit for that but for our own and loopback ones (turned round inside). */
+/** What addresses_check() of ipv4.c finds good. */
 static bool usual_addresses(const struct stack *stack, uint32_t source, uint32_t destination)
 {
     uint8_t first = (uint8_t)(host_to_be32(source) >> 24);
@@ -52,12 +51,12 @@ static bool usual_addresses(const struct stack *stack, uint32_t source, uint32_t
             return false;
         is_own = is_own || own == destination;
     }
-    return is_own && first != 0 && first != 127;
+    return is_own && first != 0 && first != 127 && (first & 0xf0) != 0xe0;
 }
 
 /**
- * Parse a frame to us with an IPv4 packet that has no options, is no fragment, and brings TCP for a
- * connection that there is. Anything else, or anything wrong with it, is left to the whole way.
+ * Parse a frame to us with an IPv4 packet that has no options, is no fragment, and brings TCP.
+ * Anything else, or anything wrong with it, is left to the whole way.
  * @return  true: as after STACK_RX_TCP.
  */
 static bool usual_parse(struct stack *stack, const uint8_t *frame, uint32_t frame_bytes,
@@ -96,10 +95,12 @@ static bool usual_parse(struct stack *stack, const uint8_t *frame, uint32_t fram
     segment->ecn = ip[1] & 3;
     segment->ttl = ip[8];
     segment_parse(segment, tcp, header_length, length, hints.gso_size, USUAL_HEADER_BYTES);
-    struct tcp_flow flow = tcp_segment_flow(segment);
-    rx->connection = flow_table_find(stack, &flow, flow_table_hash(stack, &flow));
-    if (rx->connection == NULL)
+    stack_receive_look_up(stack, rx);
+    /* Connections have no broadcast address for their peer. */
+    if (rx->connection == NULL && route_is_broadcast(stack, &segment->source.address)) {
+        rx->listener = NULL;
         return false;
+    }
     stack->counters.segments_in += tcp_segment_count(segment);
     return true;
 }
@@ -239,10 +240,16 @@ enum stack_rx_verdict ip_deliver(struct stack *stack, const struct ip_packet *pa
 void stack_receive_look_up(struct stack *stack, struct stack_rx *rx)
 {
     struct tcp_flow flow = tcp_segment_flow(&rx->segment);
+    rx->listener = NULL;
+    rx->connection = stack->flow_found;
+    if (flow_is_found(stack, &flow))
+        return;
     uint32_t hash = flow_table_hash(stack, &flow);
     rx->connection = flow_table_find(stack, &flow, hash);
-    rx->listener =
-        rx->connection == NULL ? listener_table_find(stack, &rx->segment.destination, hash) : NULL;
+    if (rx->connection != NULL)
+        stack->flow_found = rx->connection;
+    else
+        rx->listener = listener_table_find(stack, &rx->segment.destination, hash);
 }
 
 enum stack_rx_verdict tcp_header_parse(struct stack *stack, const struct ip_packet *packet,

@@ -303,7 +303,7 @@ void stack_advance(struct stack *stack, uint64_t now_ns)
         fragments_advance(stack, now_ns);
 }
 
-uint64_t stack_next_deadline(const struct stack *stack)
+uint64_t stack_next_deadline(struct stack *stack)
 {
     uint64_t deadline_ns = timer_wheel_next_ns(&stack->timers);
     if (stack->neighbours.deadline_ns < deadline_ns)

@@ -239,7 +239,7 @@ void stack_advance(struct stack *stack, uint64_t now_ns);
 
 /** When stack_advance() is wanted next; TIME_NEVER if nothing is pending. May be early, never late.
  */
-uint64_t stack_next_deadline(const struct stack *stack);
+uint64_t stack_next_deadline(struct stack *stack);
 
 /* ---- Events ------------------------------------------------------------------------------- */
 

@@ -113,14 +113,14 @@ void stack_reachability_confirm(struct stack *stack, struct tcp_connection *conn
                                 uint64_t now_ns);
 
 enum flow_hash_purpose {
-    FLOW_HASH_ISN,       /**< RFC 6528 §3, without the clock part */
-    FLOW_HASH_TIMESTAMP, /**< the timestamp clock's offset (RFC 7323 §5.4) */
-    FLOW_HASH_PORT,      /**< RFC 6056 §3.3.3: the first port to try */
+    FLOW_HASH_NUMBERS, /**< lower half: RFC 6528 §3, without the clock part; upper half: the
+                            timestamp clock's offset (RFC 7323 §5.4) */
+    FLOW_HASH_PORT,    /**< RFC 6056 §3.3.3: the first port to try */
 };
 
 /** A hash of the flow by a secret key: outsiders cannot guess it, nor one purpose's by another's.
  */
-uint32_t stack_flow_hash(struct stack *stack, const struct tcp_flow *flow,
+uint64_t stack_flow_hash(struct stack *stack, const struct tcp_flow *flow,
                          enum flow_hash_purpose purpose);
 /** SipHash-2-4 of arbitrary bytes under the stack's secret (SYN cookies, fast open). */
 uint64_t stack_siphash(struct stack *stack, const void *bytes, uint32_t length);

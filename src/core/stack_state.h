@@ -93,6 +93,7 @@ struct stack {
 
     /* Tables. */
     struct tcp_connection **flow_buckets;
+    struct tcp_connection *flow_found; /**< latest find of receiving: segments come in trains */
     uint32_t flow_mask;
     struct tcp_listener **listener_buckets;
     struct port_slot *ports; /**< 65536 */
@@ -183,6 +184,8 @@ static inline void stack_drop_count(struct stack *stack, enum drop_reason reason
 uint32_t flow_table_hash(const struct stack *stack, const struct tcp_flow *flow);
 struct tcp_connection *flow_table_find(const struct stack *stack, const struct tcp_flow *flow,
                                        uint32_t hash);
+/** Whether a segment of this flow goes to the connection that the one before went to. */
+bool flow_is_found(const struct stack *stack, const struct tcp_flow *flow);
 void flow_table_check(struct stack *stack);
 
 /** The listener for a segment to this endpoint: most specific first; hash spreads over a

@@ -233,8 +233,9 @@ static bool packets_are_due(const struct stack *stack)
     return stack->packets.first != NULL || stack->packet_sent != NULL;
 }
 
-bool stack_transmit(struct stack *stack, uint64_t now_ns, uint32_t gso_bytes_max,
-                    struct stack_frame *frame)
+/** Apart, so that finding nothing to send does not pay for saving its registers. */
+static __attribute__((noinline)) bool transmit(struct stack *stack, uint64_t now_ns,
+                                               uint32_t gso_bytes_max, struct stack_frame *frame)
 {
     frame->payload_length = 0;
     frame->connection = NULL;
@@ -253,6 +254,13 @@ bool stack_transmit(struct stack *stack, uint64_t now_ns, uint32_t gso_bytes_max
     stack->counters.frames_out++;
     stack->counters.bytes_out += frame->header_length + frame->payload_length;
     return true;
+}
+
+bool stack_transmit(struct stack *stack, uint64_t now_ns, uint32_t gso_bytes_max,
+                    struct stack_frame *frame)
+{
+    return (packets_are_due(stack) || !list_is_empty(&stack->output)) &&
+           transmit(stack, now_ns, gso_bytes_max, frame);
 }
 
 void stack_frame_finish_checksum_sum(const struct stack_frame *frame, uint8_t *frame_bytes,

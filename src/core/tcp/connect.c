@@ -38,8 +38,11 @@ uint16_t tcp_link_mtu(const struct stack *stack, uint16_t path_mtu)
 }
 
 void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
-                         const struct tcp_options_set *options, seq_t iss, uint64_t now_ns)
+                         const struct tcp_options_set *options, const seq_t *iss, uint64_t now_ns)
 {
+    struct tcp_first_numbers first = tcp_first_numbers_choose(stack, &connection->flow, now_ns);
+    if (iss != NULL)
+        first.iss = *iss;
     struct tcp_hot *hot = &connection->hot;
     uint16_t mtu = stack_path_mtu(stack, &connection->flow.remote, now_ns);
     connection->options = *options;
@@ -52,12 +55,12 @@ void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
     connection->state_deadline_ns = TIME_NEVER;
     hot->send_deadline_ns = hot->ack_deadline_ns = TIME_NEVER;
     hot->state = TCP_STATE_CLOSED;
-    hot->snd_una = hot->snd_nxt = TCP_SEQ_EPOCH + iss.value;
+    hot->snd_una = hot->snd_nxt = TCP_SEQ_EPOCH + first.iss.value;
     hot->snd_start = hot->snd_end = hot->snd_una + 1;
-    hot->ts_offset = tcp_timestamp_offset(stack, &connection->flow);
+    hot->ts_offset = first.ts_offset;
     connection->recovery.recover = hot->snd_una;
     connection->recovery.reordering = TCP_REORDERING_DEFAULT;
-    connection->congestion.snd_push = connection->congestion.flight_round = iss;
+    connection->congestion.snd_push = connection->congestion.flight_round = first.iss;
     tcp_rto_init(connection);
     tcp_delivery_init(connection);
 }
@@ -181,7 +184,7 @@ int tcp_connect(struct stack *stack, const struct tcp_connect_request *request, 
         tcp_options_set_init(&options, &stack_get_config(stack)->tcp);
     c->flow = flow;
     c->user = request->user;
-    tcp_connection_init(stack, c, &options, tcp_isn_choose(stack, &flow, now_ns), now_ns);
+    tcp_connection_init(stack, c, &options, NULL, now_ns);
     error = stack_flow_insert(stack, c);
     if (error != 0) {
         stack_connection_free(stack, c);

@@ -8,19 +8,22 @@
 
 #include "core/tcp/connection.h"
 
-/** Initial sequence number (RFC 6528): a clock of 4 µs plus a keyed hash of the flow. */
-seq_t tcp_isn_choose(struct stack *stack, const struct tcp_flow *flow, uint64_t now_ns);
-
-/** What the flow's timestamp clock starts at (RFC 7323 §5.4). */
-uint32_t tcp_timestamp_offset(struct stack *stack, const struct tcp_flow *flow);
+/** Where a flow's numbers start; nobody without the key can tell. */
+struct tcp_first_numbers {
+    seq_t iss;          /**< initial sequence number: a clock of 4 µs plus a hash (RFC 6528) */
+    uint32_t ts_offset; /**< of its timestamp clock (RFC 7323 §5.4) */
+};
+struct tcp_first_numbers tcp_first_numbers_choose(struct stack *stack, const struct tcp_flow *flow,
+                                                  uint64_t now_ns);
 
 /** What the MSS we announce follows: the link's MTU (of our own addresses, the larger path's), not
     what was learnt of the path from us to the peer. */
 uint16_t tcp_link_mtu(const struct stack *stack, uint16_t path_mtu);
 
-/** Fill in what every new connection starts with: timers off, options, MTU, send sequence. */
+/** Fill in what every new connection starts with: timers off, options, MTU, send sequence.
+    @param iss  initial sequence number; NULL: chosen. */
 void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
-                         const struct tcp_options_set *options, seq_t iss, uint64_t now_ns);
+                         const struct tcp_options_set *options, const seq_t *iss, uint64_t now_ns);
 
 /** Take the peer's SYN: its number, and the options both sides know. */
 void tcp_syn_accept(struct stack *stack, struct tcp_connection *connection,

@@ -305,9 +305,9 @@ struct tcp_delivery {
     uint32_t rate_bytes, rate_interval_us; /**< latest valid sample */
     uint32_t chrono_ms[TCP_CHRONO_COUNT - 1];
     uint32_t chrono_started_ms;
-    uint8_t chrono;        /**< enum tcp_chrono */
-    bool limited : 1;      /**< the application is the limit now … */
-    bool rate_limited : 1; /**< … and was for the latest valid sample */
+    uint8_t chrono;    /**< enum tcp_chrono */
+    bool limited;      /**< the application is the limit now … */
+    bool rate_limited; /**< … and was for the latest valid sample */
 };
 
 /** Counters that TCP_INFO shows; bytes where not said. */

@@ -69,7 +69,8 @@ void tcp_cookie_send(struct stack *stack, struct tcp_listener *listener,
     uint32_t headers = ip_address_is_v4(&flow.remote) ? 40 : 60;
     uint32_t mss = mtu - headers;
     uint8_t scale;
-    uint32_t clock = (uint32_t)(now_ns / NS_PER_MS) + tcp_timestamp_offset(stack, &flow);
+    uint32_t clock =
+        (uint32_t)(now_ns / NS_PER_MS) + tcp_first_numbers_choose(stack, &flow, now_ns).ts_offset;
     uint32_t rounding = mss - (timestamps ? TCP_TIMESTAMP_OPTION_BYTES : 0);
     bool scaling = timestamps && segment->options.has_window_scale && defaults->window_scaling;
     uint32_t window = tcp_window_initial(stack, &listener->options, rounding, scaling, &scale);

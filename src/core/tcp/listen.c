@@ -43,8 +43,7 @@ struct tcp_connection *tcp_listener_spawn(struct tcp_listener *listener,
         return NULL;
     c->flow = tcp_segment_flow(segment);
     c->passive = true;
-    tcp_connection_init(stack, c, &listener->options,
-                        iss ? *iss : tcp_isn_choose(stack, &c->flow, now_ns), now_ns);
+    tcp_connection_init(stack, c, &listener->options, iss, now_ns);
     if (stack_flow_insert(stack, c) != 0) {
         stack_connection_free(stack, c);
         return NULL;

@@ -513,11 +513,13 @@ static bool is_all_sent(const struct tcp_connection *connection)
 /**
  * What header prediction (segment_arrives.c) is to arriving segments: new payload, at most one
  * segment of it, goes out on a connection that nothing disturbs, and nothing holds it back.
- * @return  bytes of that segment; 0: the whole way finds out what is to be sent.
+ * @return  bytes of that segment; 0: the whole way finds out what is to be sent. Then what is in
+ *          flight is all that is outstanding.
  */
 static uint32_t predicted_length(const struct tcp_connection *connection, uint32_t gso_bytes_max)
 {
     const struct tcp_hot *hot = &connection->hot;
+    const struct tcp_recovery *recovery = &connection->recovery;
     uint64_t available = tcp_unsent(connection);
     uint64_t outstanding = tcp_outstanding(connection);
     uint32_t length = available < hot->mss ? (uint32_t)available : hot->mss;
@@ -529,7 +531,8 @@ static uint32_t predicted_length(const struct tcp_connection *connection, uint32
     if (connection->mtu_probing || connection->congestion.snd_urgent != 0 ||
         tcp_sack_blocks_wanted(connection) > 0 || (available > length && gso_bytes_max > length))
         return 0;
-    if (outstanding + length > hot->snd_wnd || tcp_pipe(connection) + length > hot->cwnd)
+    if (outstanding + length > hot->snd_wnd || outstanding + length > hot->cwnd ||
+        (recovery->sacked_bytes | recovery->lost_bytes | recovery->dupack_bytes) != 0)
         return 0;
     if (length < hot->mss && holds_back_partial(connection))
         return 0;
@@ -544,6 +547,7 @@ static void emit_predicted(struct stack *stack, struct tcp_connection *connectio
     struct tcp_congestion *congestion = &connection->congestion;
     uint64_t number = hot->snd_nxt;
     uint64_t end = number + length;
+    uint32_t in_flight = (uint32_t)tcp_outstanding(connection);
     output->seq = tcp_wire(number);
     output->ack = tcp_wire(hot->rcv_nxt);
     output->flags = TCP_ACK;
@@ -567,12 +571,12 @@ static void emit_predicted(struct stack *stack, struct tcp_connection *connectio
     connection->statistics.data_segments_out++;
     connection->statistics.bytes_sent += length;
 
-    tcp_sent_new(stack, connection, number, end, tcp_pipe(connection), now_ns);
+    tcp_sent_new(stack, connection, number, end, in_flight, now_ns);
     hot->snd_nxt = end;
     if (hot->send_timer == TCP_SEND_TIMER_PERSIST)
         congestion->backoff = 0;
     sent_payload_note(stack, connection, length, hot->mss, now_ns);
-    tcp_cwnd_note_flight(connection, tcp_pipe(connection));
+    tcp_cwnd_note_flight(connection, in_flight + length);
     if (hot->send_timer != TCP_SEND_TIMER_RETRANSMIT && hot->send_timer != TCP_SEND_TIMER_REORDER)
         tcp_send_timer_restart(stack, connection, now_ns);
     output->is_last = end == hot->snd_end;

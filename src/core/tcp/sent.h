@@ -32,8 +32,8 @@ struct tcp_sent {
     uint32_t first_sent_us; /**< when the flight's rate sample began */
     uint32_t in_flight;     /**< bytes in flight, this one's included */
     uint32_t lost;          /**< bytes found lost on this connection so far */
-    bool again : 1;         /**< a retransmission, or in `lost`: was one */
-    bool app_limited : 1;
+    bool again;             /**< a retransmission, or in `lost`: was one */
+    bool app_limited;
 };
 
 /** The clock of the records: microseconds modulo 2^32, good for distances under half an hour. */

@@ -196,15 +196,20 @@ static void wrong_ack_in_syn_received_is_reset(void **unused)
     assert_int_equal(state(), TCP_STATE_ESTABLISHED);
 }
 
+static uint32_t first_number(const struct tcp_flow *flow, uint64_t later_ns)
+{
+    return tcp_first_numbers_choose(script.stack, flow, script.now_ns + later_ns).iss.value;
+}
+
 static void initial_numbers_follow_the_clock_per_flow(void **unused)
 {
     (void)unused;
     struct tcp_flow flow = {.local_port = 1, .remote_port = 2};
     struct tcp_flow other = {.local_port = 1, .remote_port = 3};
-    uint32_t first = tcp_isn_choose(script.stack, &flow, script.now_ns).value;
-    uint32_t later = tcp_isn_choose(script.stack, &flow, script.now_ns + 4096000).value;
+    uint32_t first = first_number(&flow, 0);
+    uint32_t later = first_number(&flow, 4096000);
     assert_int_equal(later - first, 1000);
-    assert_int_not_equal(first, tcp_isn_choose(script.stack, &other, script.now_ns).value);
+    assert_int_not_equal(first, first_number(&other, 0));
 }
 
 int main(void)
