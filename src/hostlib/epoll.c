@@ -11,12 +11,14 @@
 
 #include "hostlib/engine_link.h"
 #include "hostlib/joined_links.h"
+#include "hostlib/policy.h"
 #include "hostlib/real.h"
 #include "hostlib/rejoin.h"
 #include "hostlib/socket.h"
 #include "hostlib/user_memory.h"
 
-/* While offloaded sockets keep a thread busy, the kernel's descriptors are looked at so often. */
+/* While offloaded sockets keep a thread busy, the kernel's descriptors are looked at so often; by a
+   program that speaks to itself, each time, as it may expect events of both kinds together. */
 #define KERNEL_LOOK_NS (100 * NS_PER_US)
 
 /* Linux's EP_MAX_EVENTS. */
@@ -67,16 +69,32 @@ static struct lock epoll_lock;
 /* Marks the kick descriptor's event in the kernel's set. */
 static char kick_mark;
 
-void epoll_register(int fd)
+struct epoll_set *epoll_adopt(int fd)
 {
     struct epoll_set *set = calloc(1, sizeof(*set));
     if (set == NULL)
-        return;
+        return NULL;
     set->file.kind = FILE_EPOLL;
     set->file.references = 1;
     set->fd = fd;
     set->kick_fd = -1;
     set->ready_end = &set->ready_first;
+    /* Whatever the kernel's set holds was added elsewhere. */
+    set->kernel_count = 1;
+    return set;
+}
+
+void epoll_note_descriptor(struct epoll_set *set, int fd)
+{
+    set->fd = fd;
+}
+
+void epoll_register(int fd)
+{
+    struct epoll_set *set = epoll_adopt(fd);
+    if (set == NULL)
+        return;
+    set->kernel_count = 0;
     if (!fd_set_file(fd, &set->file))
         free(set);
 }
@@ -356,6 +374,38 @@ int epoll_control(struct epoll_set *set, int epoll_fd, int operation, int fd, st
     return result;
 }
 
+void epoll_visit_entries(struct file *file,
+                         void (*visit)(void *context, const struct epoll_entry *entry),
+                         void *context)
+{
+    for (struct epoll_item *item = *items_of(file); item != NULL; item = item->next_of_file) {
+        const struct epoll_entry entry = {.set = item->set,
+                                          .file = file,
+                                          .fd = item->fd,
+                                          .events = item->events,
+                                          .data = item->data,
+                                          .in_kernel = item->in_kernel,
+                                          .is_ready = item->ready_link != NULL};
+        visit(context, &entry);
+    }
+}
+
+void epoll_restore_entry(const struct epoll_entry *entry, bool happened)
+{
+    struct epoll_event event = {.events = entry->events, .data = entry->data};
+    lock_acquire(&epoll_lock);
+    struct epoll_item *item = new_item(entry->set, entry->fd, entry->file, &event);
+    if (item != NULL) {
+        item->events = entry->events; /* a one-shot entry that has fired asks for nothing */
+        item->in_kernel = entry->in_kernel;
+        if (item->in_kernel)
+            set_merged(item, belongs_in_both(item->file));
+        if (entry->is_ready || happened || (item->events & EPOLLET) == 0)
+            look_and_make_ready(item);
+    }
+    lock_release(&epoll_lock);
+}
+
 void epoll_count_kernel(struct epoll_set *set, int change)
 {
     lock_acquire(&epoll_lock);
@@ -570,7 +620,7 @@ static int collect_both(struct epoll_set *set, int epoll_fd, struct epoll_event 
     int count = 0;
     if (set->kernel_count > 0 || set->kick_fd >= 0) {
         uint64_t now_ns = waiter_now_ns();
-        if (now_ns - set->kernel_looked_ns >= KERNEL_LOOK_NS) {
+        if (now_ns - set->kernel_looked_ns >= KERNEL_LOOK_NS || policy_offloads_loopback()) {
             set->kernel_looked_ns = now_ns;
             count = collect_kernel(set, epoll_fd, events, max > 1 ? max / 2 : 1);
             if (count < 0)

@@ -9,6 +9,7 @@
 #define PNO_HOSTLIB_EPOLL_H
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 
@@ -20,8 +21,35 @@ struct lock;
 struct socket;
 struct epoll_set;
 
+/** One entry of a set, as it is told to who goes on with the set (handover.h). */
+struct epoll_entry {
+    struct epoll_set *set;
+    struct file *file; /**< a socket, or another set */
+    int fd;            /**< by which it was added */
+    uint32_t events;
+    epoll_data_t data;
+    bool in_kernel; /**< the kernel's set has it too; stays so while the descriptor is open */
+    bool is_ready;  /**< its event was not collected yet */
+};
+
 /** Know an epoll descriptor just made. Without memory it simply stays the kernel's alone. */
 void epoll_register(int fd);
+
+/** A set that came here with its kernel descriptor, still without entries. NULL: no memory. */
+struct epoll_set *epoll_adopt(int fd);
+
+/** The number by which it can be reached. */
+void epoll_note_descriptor(struct epoll_set *set, int fd);
+
+/** Call `visit` for each entry that refers to `file`. The epoll lock is held (epoll_fork_lock()).
+ */
+void epoll_visit_entries(struct file *file,
+                         void (*visit)(void *context, const struct epoll_entry *entry),
+                         void *context);
+
+/** Add an entry that another process or program had; it is ready if it was, or if what it waits for
+    is there and told whenever it is (level-triggered). @param happened  or if this is set. */
+void epoll_restore_entry(const struct epoll_entry *entry, bool happened);
 
 /** Last reference gone. */
 void epoll_destroy(struct epoll_set *set);

@@ -1,9 +1,9 @@
 /**
  * @file handover.h
- * Sockets that outlive an exec(): what the old program leaves and the new one finds.
+ * Sockets and epoll sets that outlive an exec(): what the old program leaves and the new one finds.
  *
  * The kernel hands over descriptors; what they mean lies in a memfd beside them, named by the
- * environment variable PNO_HANDOVER, with a connection to the engine that holds the sockets in
+ * environment variable PNO_HANDOVER, with connections to the engine that hold the sockets in
  * between. A program that can't load libpno.so gets none of this: see interpose_exec.c.
  */
 #ifndef PNO_HOSTLIB_HANDOVER_H
@@ -14,8 +14,8 @@
 #include "hostlib/engine_attach.h"
 
 struct handover {
-    struct engine_attachment attachment;
-    int memory_fd; /**< -1: nothing is handed over */
+    struct engine_attachment *attachments; /**< one for each link */
+    int memory_fd;                         /**< -1: nothing is handed over */
 };
 
 /** Whether fd stays open across exec() and is a TCP socket of the engine's. */

@@ -1,4 +1,10 @@
 /* Waiting for readiness: poll, select, epoll. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include "hostlib/epoll.h"
 #include "hostlib/interpose.h"
 #include "hostlib/poll.h"
@@ -154,9 +160,35 @@ static struct file *get_watchable(int fd)
     return (struct file *)interpose_socket(fd);
 }
 
+/* A set that came here without a word of it: inherited by a program that inherited no sockets, or
+   sent by one that is not under PnO. */
+static struct epoll_set *adopt_set(int fd)
+{
+    static const char expected[] = "anon_inode:[eventpoll]";
+    char path[32], target[sizeof(expected)];
+    if (fd < 0 || fd_peek(fd) != NULL)
+        return NULL;
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    if (syscall(SYS_readlinkat, AT_FDCWD, path, target, sizeof(target)) !=
+            (long)sizeof(expected) - 1 ||
+        memcmp(target, expected, sizeof(expected) - 1) != 0)
+        return NULL;
+    struct epoll_set *set = epoll_adopt(fd);
+    if (set == NULL)
+        return NULL;
+    file_hold((struct file *)set);
+    if (fd_set_file(fd, (struct file *)set))
+        return set;
+    file_put((struct file *)set);
+    file_put((struct file *)set);
+    return NULL;
+}
+
 PNO_EXPORT int epoll_ctl(int epoll_fd, int operation, int fd, struct epoll_event *event)
 {
     struct epoll_set *set = get_set(epoll_fd);
+    if (set == NULL && operation == EPOLL_CTL_ADD && fd_peek(fd) != NULL)
+        set = adopt_set(epoll_fd);
     struct file *file = set != NULL ? get_watchable(fd) : NULL;
     int result;
     if (file != NULL) {

@@ -92,6 +92,29 @@ static void watch_link(const struct engine_link *link)
     watch(wake_fd, link->control_fd, EPOLLRDHUP);
 }
 
+static void put_at(unsigned place, struct engine_link *link)
+{
+    watch_link(link);
+    atomic_store_explicit(&joined_links[place], link, memory_order_release);
+    if (place == atomic_load_explicit(&joined_links_count, memory_order_relaxed))
+        atomic_store_explicit(&joined_links_count, place + 1, memory_order_release);
+}
+
+struct engine_link *joined_links_adopt(struct engine_attachment *attachment)
+{
+    unsigned place = make_room();
+    bool may = place < JOINED_LINKS_MAX && make_wake_fd();
+    struct engine_link *link = engine_attach_adopt(attachment);
+    if (link == NULL)
+        return NULL;
+    if (!may) {
+        engine_attach_close_descriptors(link);
+        return NULL;
+    }
+    put_at(place, link);
+    return link;
+}
+
 bool joined_links_join(int ticket_fd, const uint8_t tenant_token[16], uint32_t ticket_process,
                        void (*adopt)(struct engine_link *link, void *context), void *context)
 {
@@ -102,10 +125,7 @@ bool joined_links_join(int ticket_fd, const uint8_t tenant_token[16], uint32_t t
         link = engine_attach_join(ticket_fd, tenant_token, ticket_process);
     if (link != NULL) {
         adopt(link, context);
-        watch_link(link);
-        atomic_store_explicit(&joined_links[place], link, memory_order_release);
-        if (place == atomic_load_explicit(&joined_links_count, memory_order_relaxed))
-            atomic_store_explicit(&joined_links_count, place + 1, memory_order_release);
+        put_at(place, link);
     }
     lock_release(engine_link_fork_lock());
     /* Who sleeps already does not watch it yet. */

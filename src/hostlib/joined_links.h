@@ -19,6 +19,8 @@
 #define JOINED_LINKS_MAX 64
 
 /** Slots used so far; the links in them may be NULL or dead. */
+struct engine_attachment;
+
 extern _Atomic unsigned joined_links_count;
 extern struct engine_link *_Atomic joined_links[JOINED_LINKS_MAX];
 
@@ -34,6 +36,10 @@ struct engine_link *joined_links_find(const uint8_t tenant_token[16]);
 /** As engine_link_join(), beside the link that there is. @return false: refused, or too many. */
 bool joined_links_join(int ticket_fd, const uint8_t tenant_token[16], uint32_t ticket_process,
                        void (*adopt)(struct engine_link *link, void *context), void *context);
+
+/** At the start of a program: take over a link that the one before exec() had joined.
+    @return NULL: it is of no use. */
+struct engine_link *joined_links_adopt(struct engine_attachment *attachment);
 
 /** engine_link_poll() on all. */
 void joined_links_poll(void);

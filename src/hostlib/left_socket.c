@@ -18,6 +18,8 @@ void left_socket_describe(const struct socket *socket, struct left_socket *left)
         .send_limit = socket->send_limit,
         .fin_offset = socket->fin_offset,
         .urgent_offset = socket->urgent_offset,
+        .end_offset = socket->receive.end_offset,
+        .readiness = atomic_load_explicit(&socket->readiness, memory_order_relaxed),
         .local = socket->local,
         .remote = socket->remote,
         .options = socket->options,

@@ -17,6 +17,8 @@ struct left_socket {
     int32_t backlog;
     struct link_socket_name name;
     uint64_t send_limit, fin_offset, urgent_offset;
+    uint64_t end_offset; /**< bytes received so far */
+    uint32_t readiness;
     struct ip_endpoint local, remote;
     struct socket_options options;
 };

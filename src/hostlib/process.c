@@ -1,6 +1,7 @@
 #include "hostlib/process.h"
 
 #include <pthread.h>
+#include <string.h>
 
 #include "hostlib/engine_attach.h"
 #include "hostlib/engine_link.h"
@@ -28,19 +29,16 @@ static struct lock *(*const fork_locks[])(void) = {
 
 #define FORK_LOCKS (sizeof(fork_locks) / sizeof(fork_locks[0]))
 
-/* Ours and the joined ones. */
-#define LINKS_MAX (1 + JOINED_LINKS_MAX)
-
 /* The links that the child of the fork under way will have. */
-static struct engine_link *forked_links[LINKS_MAX];
+static struct engine_link *forked_links[PROCESS_LINKS_MAX];
 static unsigned forked_count;
 
-/* The link that is stopped for an exec() under way. */
-static struct engine_link *stopped_link;
+/* The links that are stopped for an exec() under way. */
+static struct engine_link *stopped_links[PROCESS_LINKS_MAX];
+static unsigned stopped_count;
 static uint32_t stopped_guard;
 
-/* @return how many living links there are; ours, if there is one, comes first. */
-static unsigned collect_links(struct engine_link *links[LINKS_MAX])
+unsigned process_links(struct engine_link *links[PROCESS_LINKS_MAX])
 {
     unsigned count = 0;
     struct engine_link *own = engine_link_current();
@@ -89,7 +87,7 @@ void process_fork_prepare(void)
     if (own != NULL)
         engine_link_check_alive(own, waiter_now_ns());
     rejoin_share();
-    forked_count = collect_links(forked_links);
+    forked_count = process_links(forked_links);
     for (unsigned i = 0; i < forked_count; i++) {
         settle_link(forked_links[i]);
         engine_attach_fork_prepare(forked_links[i]);
@@ -169,38 +167,47 @@ void process_fork_child(void)
     (void)signal_guard_suspend();
 }
 
-int process_exec_prepare(struct engine_attachment *attachment)
+static void resume_links(unsigned count, struct engine_attachment *attachments)
 {
-    struct engine_link *link = engine_link_current();
-    if (link != NULL) {
-        settle_link(link);
-        int error = engine_attach_exec_prepare(link, attachment);
-        if (error < 0)
-            return error;
-        stop_link(link);
+    for (unsigned i = 0; i < count; i++) {
+        resume_link(stopped_links[i]);
+        engine_attach_exec_failed(&attachments[i]);
     }
+    stopped_count = 0;
+}
+
+int process_exec_prepare(struct engine_link *const *links, unsigned count,
+                         struct engine_attachment *attachments)
+{
+    memcpy(stopped_links, links, count * sizeof(*links));
+    for (unsigned i = 0; i < count; i++) {
+        settle_link(links[i]);
+        int error = engine_attach_exec_prepare(links[i], &attachments[i]);
+        if (error < 0) {
+            resume_links(i, attachments);
+            return error;
+        }
+        stop_link(links[i]);
+    }
+    stopped_count = count;
     for (size_t i = 0; i < FORK_LOCKS; i++)
         lock_acquire(fork_locks[i]());
-    stopped_link = link;
     /* The program to come must not start with signals held back. */
     stopped_guard = signal_guard_suspend();
     return 0;
 }
 
-void process_exec_failed(struct engine_attachment *attachment)
+void process_exec_failed(struct engine_attachment *attachments)
 {
     signal_guard_resume(stopped_guard);
     release_fork_locks();
-    if (stopped_link == NULL)
-        return;
-    resume_link(stopped_link);
-    engine_attach_exec_failed(attachment);
+    resume_links(stopped_count, attachments);
 }
 
 void process_settle(void)
 {
-    struct engine_link *links[LINKS_MAX];
-    unsigned count = collect_links(links);
+    struct engine_link *links[PROCESS_LINKS_MAX];
+    unsigned count = process_links(links);
     for (unsigned i = 0; i < count; i++)
         settle_link(links[i]);
 }
@@ -219,8 +226,8 @@ static void close_listeners(const struct engine_link *link)
 
 void process_exit(void)
 {
-    struct engine_link *links[LINKS_MAX];
-    unsigned count = collect_links(links);
+    struct engine_link *links[PROCESS_LINKS_MAX];
+    unsigned count = process_links(links);
     for (unsigned i = 0; i < count; i++)
         close_listeners(links[i]);
     process_settle();

@@ -9,9 +9,16 @@
 #include <sys/types.h>
 
 #include "hostlib/engine_attach.h"
+#include "hostlib/joined_links.h"
 
 /** In a vfork() child: malloc() may have been in use by another thread. */
 extern bool process_may_not_allocate;
+
+/** Ours and the joined ones. */
+#define PROCESS_LINKS_MAX (1 + JOINED_LINKS_MAX)
+
+/** All living links; ours, if there is one, comes first. @return how many. */
+unsigned process_links(struct engine_link *links[PROCESS_LINKS_MAX]);
 
 /** Once, at load: fork handlers, environment. */
 void process_init(void);
@@ -26,11 +33,12 @@ void process_fork_child(void);
 
 /**
  * Before exec() of a program that goes on with our sockets: stop everything, and make its
- * connection to the engine. Undone by process_exec_failed().
+ * connections to the engine, one for each of the links. Undone by process_exec_failed().
  * @return 0; a negative errno: the engine refuses, and nothing is stopped.
  */
-int process_exec_prepare(struct engine_attachment *attachment);
-void process_exec_failed(struct engine_attachment *attachment);
+int process_exec_prepare(struct engine_link *const *links, unsigned count,
+                         struct engine_attachment *attachments);
+void process_exec_failed(struct engine_attachment *attachments);
 
 /** Before exec() of a program that inherits nothing: tell the engine what was read, lest it resets.
  */

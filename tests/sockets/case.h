@@ -63,10 +63,14 @@ extern const struct socket_case cases_memory[];
 extern const struct socket_case cases_handlers[];
 extern const struct socket_case cases_libc[];
 extern const struct socket_case cases_async[];
+extern const struct socket_case cases_sets[];
 
 /** `pno-socket-cases program NAME [6]`: one of the programs that cases start (cases_passing.c).
     @return its exit status. */
 int case_program(int argc, char **argv);
+
+/** One of these programs: has an epoll set from the program before (cases_sets.c). */
+int program_with_set(const struct case_context *context);
 
 /** One line of output, prefixed by the case's name. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));

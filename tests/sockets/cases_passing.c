@@ -613,6 +613,18 @@ static int program_busy_child(const struct case_context *context)
     return WEXITSTATUS(status);
 }
 
+/* Likewise, and another program yet goes on with the socket. */
+static int program_cat(const struct case_context *context)
+{
+    int pair[2];
+    make_pair(context, pair);
+    int fd = receive_one(STDIN_FILENO);
+    dup2(fd, STDIN_FILENO);
+    dup2(fd, STDOUT_FILENO);
+    execl("/bin/cat", "cat", (char *)NULL);
+    return 94;
+}
+
 static int program_send(const struct case_context *context)
 {
     int pair[2];
@@ -645,6 +657,7 @@ static const struct {
     {"echo", program_echo},           {"accept", program_accept},
     {"busy_echo", program_busy_echo}, {"busy_child", program_busy_child},
     {"send", program_send},           {"activated", program_activated},
+    {"set", program_with_set},        {"cat", program_cat},
 };
 
 int case_program(int argc, char **argv)
@@ -714,6 +727,11 @@ static void to_another_program(const struct case_context *context)
 static void to_a_program_with_sockets(const struct case_context *context)
 {
     say_echo_by(context, "busy_echo", false);
+}
+
+static void to_a_program_that_execs(const struct case_context *context)
+{
+    say_echo_by(context, "cat", false);
 }
 
 static void to_a_child_of_a_program(const struct case_context *context)
@@ -788,6 +806,7 @@ const struct socket_case cases_passing[] = {
     {"passing_shared_by_both", shared_by_both},
     {"passing_to_another_program", to_another_program},
     {"passing_to_a_program_with_sockets", to_a_program_with_sockets},
+    {"passing_to_a_program_that_execs", to_a_program_that_execs},
     {"passing_to_a_child_of_a_program", to_a_child_of_a_program},
     {"passing_listener_to_another_program", listener_to_another_program},
     {"passing_from_another_program", from_another_program},
