@@ -71,11 +71,12 @@ bool lab_space_exists(const struct lab *lab, enum lab_space space);
 /** All namespaces and the wire's two ends are there. */
 bool lab_wire_exists(const struct lab *lab);
 
-/** Make what lab_wire_exists() looks for, addresses and offloads set; with room for an impairment
- * between the ends or without. */
+/** Make what lab_wire_exists() looks for, addresses set; with room for an impairment between the
+ * ends or without. */
 bool lab_wire_make(struct lab *lab, bool impaired);
 
-/** Ready an existing wire for a new engine on `port`: no XDP program, bridge only for the tap. */
+/** Ready an existing wire for a new engine on `port`: no XDP program, bridge only for the tap,
+ * offloads as the port can take them. */
 bool lab_wire_prepare(struct lab *lab, enum lab_port port);
 
 /** With the engine running: what a port needs beyond lab_wire_prepare(). */

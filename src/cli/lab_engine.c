@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
 #include <stdio.h>
@@ -23,7 +24,7 @@ static const char *port_devargs(enum lab_port port)
 {
     switch (port) {
     case LAB_PORT_AF_PACKET:
-        return "net_af_packet0,iface=" LAB_ENGINE_PORT;
+        return "packet,iface=" LAB_ENGINE_PORT;
     case LAB_PORT_TAP:
         return "net_tap0,iface=" LAB_TAP;
     case LAB_PORT_AF_XDP:
@@ -58,6 +59,24 @@ static size_t engine_core(void)
     return 0;
 }
 
+/*
+ * A veth hands frames to whichever CPU sent them: from a program on one and from the timers of
+ * another they overtake each other, which the client takes for losses. So one CPU receives all, the
+ * engine's, as the interrupts of a real device would see to. Good to have: without it works too.
+ */
+static void receive_on(size_t core)
+{
+    char mask[16];
+    int length = snprintf(mask, sizeof(mask), "%x", 1U << core % 32);
+    int fd = open("/sys/class/net/" LAB_ENGINE_PORT "/queues/rx-0/rps_cpus", O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || core >= 32 || write(fd, mask, (size_t)length) != length) {
+        fprintf(stderr, "frames may overtake each other: cannot have CPU %zu receive all\n", core);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
 /* In the child: all that is to be done before pnod, then pnod. Returns if that fails. */
 static void become_engine(struct lab *lab, enum lab_port port, char **options)
 {
@@ -89,6 +108,9 @@ static void become_engine(struct lab *lab, enum lab_port port, char **options)
     }
     if (!lab_space_enter(lab, LAB_DPU)) {
         return;
+    }
+    if (port == LAB_PORT_AF_PACKET) {
+        receive_on(engine_core());
     }
     execv(pnod, (char *const *)arguments);
     lab_fail(lab, "cannot run %s: %s", pnod, strerror(errno));

@@ -49,17 +49,20 @@ bool lab_wire_exists(const struct lab *lab)
 }
 
 /*
- * The engine's port takes frames as they come, so that each must be whole: real checksums, no
- * frame beyond the MTU, VLAN tags inside. A physical wire would see to that.
+ * Most of the engine's ports take frames as they come, so that each must be whole: real checksums,
+ * no frame beyond the MTU, VLAN tags inside. A physical wire would see to that, and so does a veth
+ * whose ends leave nothing to the other. A port with offloads of its own is given what the client's
+ * kernel would give any interface: segments and checksums still to be made.
  */
-static bool make_wire_honest(struct lab *lab)
+static bool set_offloads(struct lab *lab, bool whole_frames)
 {
     const char *dpu = lab->spaces[LAB_DPU];
     const char *client = lab->spaces[LAB_CLIENT];
-    if (!STEP(lab, "ip netns exec %s ethtool -K " LAB_CLIENT_PORT " tx off tso off gso off",
-              client) ||
-        !STEP(lab, "ip netns exec %s ethtool -K " LAB_ENGINE_PORT " tx off tso off gso off gro off",
-              dpu)) {
+    const char *state = whole_frames ? "off" : "on";
+    if (!STEP(lab, "ip netns exec %s ethtool -K " LAB_CLIENT_PORT " tx %s tso %s gso %s", client,
+              state, state, state) ||
+        !STEP(lab, "ip netns exec %s ethtool -K " LAB_ENGINE_PORT " tx %s tso %s gso %s gro off",
+              dpu, state, state, state)) {
         return false;
     }
     TRY("ip netns exec %s ethtool -K " LAB_CLIENT_PORT " txvlan off rxvlan off", client);
@@ -113,7 +116,7 @@ bool lab_wire_make(struct lab *lab, bool impaired)
     if (impaired) {
         silence_kernel(lab->spaces[LAB_WIRE]);
     }
-    return add_wire(lab, impaired) && make_wire_honest(lab) &&
+    return add_wire(lab, impaired) &&
            STEP(lab, "ip -n %s addr add " LAB_CLIENT_V4 " dev " LAB_CLIENT_PORT, client) &&
            STEP(lab, "ip -n %s addr add " LAB_CLIENT_V6 " dev " LAB_CLIENT_PORT " nodad", client) &&
            STEP(lab, "ip -n %s link set " LAB_CLIENT_PORT " up", client) &&
@@ -128,6 +131,10 @@ bool lab_wire_prepare(struct lab *lab, enum lab_port port)
     TRY("ip -n %s link del " LAB_BRIDGE, dpu);
     /* Another kind of port has another MAC address. */
     TRY("ip -n %s neigh flush dev " LAB_CLIENT_PORT, lab->spaces[LAB_CLIENT]);
+    /* pno-wire carries whole frames only. */
+    if (!set_offloads(lab, port != LAB_PORT_AF_PACKET || lab_space_exists(lab, LAB_WIRE))) {
+        return false;
+    }
     if (port != LAB_PORT_TAP) {
         return STEP(lab, "ip -n %s link set " LAB_ENGINE_PORT " up promisc off", dpu);
     }

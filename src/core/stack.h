@@ -232,6 +232,10 @@ void stack_frame_finish_checksum(const struct stack_frame *frame, uint8_t *frame
 void stack_frame_finish_checksum_sum(const struct stack_frame *frame, uint8_t *frame_bytes,
                                      uint32_t payload_sum);
 
+/** Complete the checksum of a frame from elsewhere that holds the pseudo-header's sum alone, as a
+    port may hand over what was never on a wire. Neither TCP nor UDP in plain IP: left as it is. */
+void stack_bytes_finish_checksum(uint8_t *frame, uint32_t frame_bytes);
+
 /* ---- Time --------------------------------------------------------------------------------- */
 
 /** Run what is due at now_ns. */

@@ -14,6 +14,7 @@
 
 #define TTL_DEFAULT         64
 #define TCP_CHECKSUM_OFFSET 16
+#define UDP_CHECKSUM_OFFSET 6
 
 /** Timestamps with their padding: what an ordinary segment carries (RFC 7323 appendix A). */
 #define TIMESTAMP_OPTION_BYTES 12
@@ -277,4 +278,28 @@ void stack_frame_finish_checksum(const struct stack_frame *frame, uint8_t *frame
     uint32_t payload_sum =
         checksum_add(0, frame_bytes + frame->header_length, frame->payload_length);
     stack_frame_finish_checksum_sum(frame, frame_bytes, payload_sum);
+}
+
+void stack_bytes_finish_checksum(uint8_t *frame, uint32_t frame_bytes)
+{
+    uint32_t l3 = ETHERNET_HEADER_BYTES;
+    if (frame_bytes < l3 + VLAN_TAG_BYTES + IPV4_HEADER_BYTES)
+        return;
+    if (load_be16(frame + l3 - 2) == ETHERTYPE_VLAN)
+        l3 += VLAN_TAG_BYTES;
+    const uint8_t *ip = frame + l3;
+    bool is_v4 = load_be16(ip - 2) == ETHERTYPE_IPV4;
+    if (!is_v4 && (load_be16(ip - 2) != ETHERTYPE_IPV6 || frame_bytes < l3 + IPV6_HEADER_BYTES))
+        return;
+    uint32_t l4 = l3 + (is_v4 ? (ip[0] & 0x0fu) * 4 : IPV6_HEADER_BYTES);
+    uint32_t end = l3 + (is_v4 ? load_be16(ip + 2) : IPV6_HEADER_BYTES + load_be16(ip + 4));
+    uint8_t protocol = is_v4 ? ip[9] : ip[6];
+    uint32_t field = l4 + (protocol == IP_PROTOCOL_TCP ? TCP_CHECKSUM_OFFSET : UDP_CHECKSUM_OFFSET);
+    if ((protocol != IP_PROTOCOL_TCP && protocol != IP_PROTOCOL_UDP) || end > frame_bytes ||
+        field + 2 > end)
+        return;
+    uint16_t checksum = checksum_finish(checksum_add(0, frame + l4, end - l4));
+    if (checksum == 0 && protocol == IP_PROTOCOL_UDP)
+        checksum = 0xffff; /* 0 says: none (RFC 768) */
+    memcpy(frame + field, &checksum, 2);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "engine/ports/port.h"
 
 #define ARGUMENTS_MAX 24
 
@@ -21,6 +22,7 @@
 #define MEMORY_MIB_BASE     96
 #define MEMORY_MIB_PER_CORE 32
 #define MEMORY_MIB_JUMBO    256 /**< more, for frames beyond 2 KiB */
+#define MEMORY_MIB_LARGE    40  /**< and for those that the port cuts; see ports/port.c */
 #define JUMBO_MTU           1900
 
 static bool is_virtual_device(const char *port)
@@ -34,11 +36,11 @@ static bool is_virtual_device(const char *port)
  */
 static int check_port(const char *port, char *problem, size_t problem_bytes)
 {
-    if (!is_virtual_device(port))
+    if (!is_virtual_device(port) && !port_is_own(port))
         return 0;
     const char *iface = strstr(port, "iface=");
-    bool opens_interface =
-        strncmp(port, "net_af_xdp", 10) == 0 || strncmp(port, "net_af_packet", 13) == 0;
+    bool opens_interface = port_is_own(port) || strncmp(port, "net_af_xdp", 10) == 0 ||
+                           strncmp(port, "net_af_packet", 13) == 0;
     if (opens_interface && iface == NULL) {
         (void)snprintf(problem, problem_bytes, "--port %s: iface=NAME is missing", port);
         return -EINVAL;
@@ -124,7 +126,7 @@ int eal_start(const struct engine_options *options, char *problem, size_t proble
     char port[OPTIONS_TEXT_MAX];
     format_lcores(options, lcores, sizeof(lcores));
     (void)snprintf(memory, sizeof(memory), "%u",
-                   MEMORY_MIB_BASE + MEMORY_MIB_PER_CORE * options->core_count +
+                   MEMORY_MIB_BASE + MEMORY_MIB_LARGE + MEMORY_MIB_PER_CORE * options->core_count +
                        (options->mtu > JUMBO_MTU ? MEMORY_MIB_JUMBO : 0));
     (void)snprintf(prefix, sizeof(prefix), "pnod%d", (int)getpid());
     memcpy(port, options->port, sizeof(port));
@@ -149,13 +151,14 @@ int eal_start(const struct engine_options *options, char *problem, size_t proble
         arguments[count++] = literal("-m");
         arguments[count++] = memory;
     }
-    if (is_virtual_device(port)) {
+    if (port_is_own(port)) {
         arguments[count++] = literal("--no-pci");
-        arguments[count++] = literal("--vdev");
     } else {
-        arguments[count++] = literal("--allow");
+        if (is_virtual_device(port))
+            arguments[count++] = literal("--no-pci");
+        arguments[count++] = is_virtual_device(port) ? literal("--vdev") : literal("--allow");
+        arguments[count++] = port;
     }
-    arguments[count++] = port;
     arguments[count] = NULL;
     if (options->log_level != LOG_LEVEL_DEBUG) {
         silence_library("libbpf.so.1", "libbpf_set_print");

@@ -375,7 +375,9 @@ static const struct argp_option option_table[] = {
     {"config", KEY_CONFIG, "FILE", 0, "Read settings from a JSON file (keys as the options here)",
      0},
     {"port", KEY_PORT, "DEVARGS", 0,
-     "DPDK device, e.g. net_af_xdp0,iface=eth1 or net_af_packet0,iface=eth1 or a PCI address", 0},
+     "DPDK device, e.g. net_af_xdp0,iface=eth1 or a PCI address; or packet,iface=eth1: packet "
+     "sockets with the interface's offloads",
+     0},
     {"addr", KEY_ADDR, "ADDR/LEN", 0, "An address of the engine with its prefix (repeatable)", 0},
     {"gateway", KEY_GATEWAY, "ADDR", 0, "Default gateway, one per family", 0},
     {"cores", KEY_CORES, "LIST", 0, "CPUs to run on, e.g. 1 or 2-5 (default: the first allowed)",

@@ -24,8 +24,9 @@ def checksum(data):
     return ~total & 0xFFFF
 
 
-def frame(from_host, seq, ack, flags, length=0, options=b"", spoil=0):
-    """An Ethernet frame of the conversation; `spoil` is added to the TCP checksum."""
+def frame(from_host, seq, ack, flags, length=0, options=b"", spoil=0, left_to_port=False):
+    """An Ethernet frame of the conversation; `spoil` is added to the TCP checksum, which is the
+    pseudo-header's alone if it is left to the port."""
     source, target = (HOST_V4, CLIENT_V4) if from_host else (CLIENT_V4, HOST_V4)
     ports = (HOST_PORT, CLIENT_PORT) if from_host else (CLIENT_PORT, HOST_PORT)
     payload = b"x" * length
@@ -33,7 +34,8 @@ def frame(from_host, seq, ack, flags, length=0, options=b"", spoil=0):
                          0, 0) + options
     addresses = socket.inet_aton(source) + socket.inet_aton(target)
     segment = header + payload
-    total = checksum(addresses + struct.pack(">BBH", 0, 6, len(segment)) + segment)
+    pseudo_header = addresses + struct.pack(">BBH", 0, 6, len(segment))
+    total = ~checksum(pseudo_header) if left_to_port else checksum(pseudo_header + segment)
     segment = header[:16] + struct.pack(">H", (total + spoil) & 0xFFFF) + header[18:] + payload
     ip = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(segment), 0, 0x4000, 64, 6, 0) + addresses
     ip = ip[:10] + struct.pack(">H", checksum(ip)) + ip[12:]
@@ -76,11 +78,21 @@ def judge_finds_faults(context):
     write_capture(path, opening())
     looked_at = judge.judge(path, (HOST_V4,), 0)
     require(looked_at == 2, f"{looked_at} frames of the host's were judged instead of 2")
+    unfinished = opening() + [frame(True, HOST_ISS + 101, CLIENT_ISS + 11, ACK, 5, left_to_port=True)]
+    write_capture(path, unfinished)
+    require(judge.judge(path, (HOST_V4,), 0, offloads=True) == 3, "a checksum left to the port")
+    expect_fault(path, "bad checksum")
     for wanted, frames in FAULTS.items():
         write_capture(path, frames())
-        try:
-            judge.judge(path, (HOST_V4,), 0)
-        except Failure as failure:
-            require(wanted in str(failure), f"'{wanted}' was taken for: {failure}")
-        else:
-            raise Failure(f"'{wanted}' was not noticed")
+        expect_fault(path, wanted)
+    write_capture(path, FAULTS["bad checksum"]())
+    expect_fault(path, "bad checksum", offloads=True)
+
+
+def expect_fault(path, wanted, **how):
+    try:
+        judge.judge(path, (HOST_V4,), 0, **how)
+    except Failure as failure:
+        require(wanted in str(failure), f"'{wanted}' was taken for: {failure}")
+    else:
+        raise Failure(f"'{wanted}' was not noticed")

@@ -230,6 +230,18 @@ void receive_bytes(struct engine_core *core, const uint8_t *frame, uint32_t byte
     (void)receive_arrival(core, &arrival);
 }
 
+static struct stack_rx_hints hints_of(const struct rte_mbuf *mbuf)
+{
+    uint64_t flags = mbuf->ol_flags;
+    uint64_t l4 = flags & RTE_MBUF_F_RX_L4_CKSUM_MASK;
+    return (struct stack_rx_hints){
+        .ip_checksum_good = (flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD,
+        /* NONE is DPDK's word for: not computed, as the frame was never on a wire. */
+        .l4_checksum_good = l4 == RTE_MBUF_F_RX_L4_CKSUM_GOOD || l4 == RTE_MBUF_F_RX_L4_CKSUM_NONE,
+        .gso_size = flags & RTE_MBUF_F_RX_LRO ? mbuf->tso_segsz : 0,
+    };
+}
+
 /** Consumes the mbuf. */
 static void receive_mbuf(struct engine_core *core, struct rte_mbuf *mbuf)
 {
@@ -242,10 +254,7 @@ static void receive_mbuf(struct engine_core *core, struct rte_mbuf *mbuf)
     struct arrival arrival = {
         .bytes = rte_pktmbuf_mtod(mbuf, const uint8_t *),
         .length = rte_pktmbuf_pkt_len(mbuf),
-        .hints = {.ip_checksum_good =
-                      (mbuf->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD,
-                  .l4_checksum_good = (mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) ==
-                                      RTE_MBUF_F_RX_L4_CKSUM_GOOD},
+        .hints = hints_of(mbuf),
         .mbuf = mbuf,
     };
     if (receive_arrival(core, &arrival))

@@ -17,14 +17,17 @@ static uint64_t wall_clock_ns(void)
 
 void tap_received(struct engine_core *core, const struct rte_mbuf *mbuf)
 {
-    uint8_t *copy = capture_ring_reserve(core->capture, CAPTURE_PORT, CAPTURE_IN,
-                                         rte_pktmbuf_pkt_len(mbuf), wall_clock_ns());
+    uint8_t *frame = capture_ring_reserve(core->capture, CAPTURE_PORT, CAPTURE_IN,
+                                          rte_pktmbuf_pkt_len(mbuf), wall_clock_ns());
+    uint8_t *copy = frame;
     if (copy == NULL)
         return;
     for (const struct rte_mbuf *part = mbuf; part != NULL; part = part->next) {
         memcpy(copy, rte_pktmbuf_mtod(part, const uint8_t *), rte_pktmbuf_data_len(part));
         copy += rte_pktmbuf_data_len(part);
     }
+    if ((mbuf->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_NONE)
+        stack_bytes_finish_checksum(frame, rte_pktmbuf_pkt_len(mbuf));
     capture_ring_commit(core->capture);
 }
 

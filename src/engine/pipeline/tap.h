@@ -18,7 +18,8 @@ static inline bool tap_is_on(const struct engine_core *core)
     return __builtin_expect(core->capture != NULL, 0);
 }
 
-/** A frame from the port; only if tap_is_on(). */
+/** A frame from the port; only if tap_is_on(). A checksum that its sender left to its own port is
+    completed in the copy. */
 void tap_received(struct engine_core *core, const struct rte_mbuf *mbuf);
 
 /**

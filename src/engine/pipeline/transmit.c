@@ -86,12 +86,33 @@ static bool take_spares(struct engine_core *core)
     struct transmit_queue *queue = &core->transmit;
     if (queue->spare_mbuf == NULL)
         queue->spare_mbuf = rte_pktmbuf_alloc(port_mempool(core->engine->port));
+    if (queue->spare_large == NULL && port_large_mempool(core->engine->port) != NULL)
+        queue->spare_large = rte_pktmbuf_alloc(port_large_mempool(core->engine->port));
     if (queue->spare_turned == NULL) {
         void *object = NULL;
         if (rte_mempool_get(core->engine->turned_frames, &object) == 0)
             queue->spare_turned = object;
     }
     return queue->spare_mbuf != NULL && queue->spare_turned != NULL;
+}
+
+/** TCP payload that the stack may put into one frame, for the port to cut; 0: one segment. */
+static uint32_t gso_bytes_max(const struct engine_core *core)
+{
+    return core->transmit.spare_large != NULL ? port_gso_bytes_max(core->engine->port) : 0;
+}
+
+/** An mbuf for a frame of so many bytes. */
+static struct rte_mbuf *take_mbuf(struct transmit_queue *queue, uint32_t bytes)
+{
+    struct rte_mbuf **spare =
+        bytes <= rte_pktmbuf_tailroom(queue->spare_mbuf) ? &queue->spare_mbuf : &queue->spare_large;
+    struct rte_mbuf *mbuf = *spare;
+    *spare = NULL;
+    PNO_ASSERT(mbuf != NULL && bytes <= rte_pktmbuf_tailroom(mbuf));
+    mbuf->data_len = (uint16_t)bytes;
+    mbuf->pkt_len = bytes;
+    return mbuf;
 }
 
 static void build(struct engine_core *core, struct transmit_entry *entry)
@@ -110,11 +131,7 @@ static void build(struct engine_core *core, struct transmit_entry *entry)
         entry->turned->bytes = bytes;
         queue->spare_turned = NULL;
     } else {
-        entry->mbuf = queue->spare_mbuf;
-        queue->spare_mbuf = NULL;
-        PNO_ASSERT(bytes <= rte_pktmbuf_tailroom(entry->mbuf));
-        entry->mbuf->data_len = (uint16_t)bytes;
-        entry->mbuf->pkt_len = bytes;
+        entry->mbuf = take_mbuf(queue, bytes);
     }
     uint8_t *target = entry_bytes(entry);
     memcpy(target, frame->header, frame->header_length);
@@ -129,6 +146,7 @@ static void build(struct engine_core *core, struct transmit_entry *entry)
 /* ---- Handing over -------------------------------------------------------------------------------
  */
 
+/** Complete the checksum, or tell the port to, and to cut what is several segments. */
 static void finish_checksum(struct engine_core *core, struct transmit_entry *entry)
 {
     const struct stack_frame *frame = &entry->frame;
@@ -143,6 +161,13 @@ static void finish_checksum(struct engine_core *core, struct transmit_entry *ent
     mbuf->l3_len = (unsigned)(frame->l4_offset - frame->l3_offset) & 0x1ffu;
     mbuf->ol_flags |=
         RTE_MBUF_F_TX_TCP_CKSUM | (frame->is_ipv6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4);
+    if (frame->gso_size == 0)
+        return;
+    mbuf->l4_len = (unsigned)(frame->header_length - frame->l4_offset) & 0xffu;
+    mbuf->tso_segsz = frame->gso_size;
+    mbuf->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
+    if (!frame->is_ipv6)
+        mbuf->ol_flags |= RTE_MBUF_F_TX_IP_CKSUM; /* each segment's header differs */
 }
 
 static void turn_round(struct engine_core *core, struct transmit_entry *entry)
@@ -245,7 +270,7 @@ bool transmit_run(struct engine_core *core)
         unsigned before = built;
         while (built - before < TRANSMIT_BURST && has_room(queue) && take_spares(core)) {
             struct transmit_entry *entry = entry_at(queue, queue->end);
-            if (!stack_transmit(core->stack, core->now_ns, 0, &entry->frame))
+            if (!stack_transmit(core->stack, core->now_ns, gso_bytes_max(core), &entry->frame))
                 break;
             build(core, entry);
             queue->end++;
@@ -290,6 +315,8 @@ void transmit_discard(struct engine_core *core)
                         queue->turned[queue->turned_first % TRANSMIT_QUEUE_FRAMES]);
     rte_pktmbuf_free(queue->spare_mbuf);
     queue->spare_mbuf = NULL;
+    rte_pktmbuf_free(queue->spare_large);
+    queue->spare_large = NULL;
     if (queue->spare_turned != NULL)
         rte_mempool_put(core->engine->turned_frames, queue->spare_turned);
     queue->spare_turned = NULL;

@@ -41,7 +41,8 @@ struct transmit_queue {
     struct transmit_entry entries[TRANSMIT_QUEUE_FRAMES];
     uint32_t first, end;         /**< modulo 2^32 */
     struct rte_mbuf *spare_mbuf; /**< taken before the stack is asked, so that nothing it gives */
-    struct turned_frame *spare_turned;                  /**< us is lost for want of memory */
+    struct turned_frame *spare_turned; /**< us is lost for want of memory */
+    struct rte_mbuf *spare_large; /**< for segments that the port is to cut; NULL: one at a time */
     struct turned_frame *turned[TRANSMIT_QUEUE_FRAMES]; /**< on their way to our own receive path */
     uint32_t turned_first, turned_end;
 };

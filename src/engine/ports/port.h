@@ -2,6 +2,10 @@
  * @file port.h
  * A wire: where frames come from and go to. Bursts of mbufs, one receive and one transmit queue
  * per user, and a way to sleep until frames come. Not a stack: nothing here looks into a frame.
+ *
+ * A port may cut what it sends into segments and complete their checksums, and join segments that
+ * it receives; mbufs say so by DPDK's flags, whether the port is an ethdev (port_ethdev.c) or a
+ * packet socket (port_packet.c).
  */
 #ifndef PNO_ENGINE_PORT_H
 #define PNO_ENGINE_PORT_H
@@ -22,7 +26,13 @@ struct port_statistics {
 };
 
 /**
- * Configure and start the one device that DPDK probed.
+ * Whether a port of these arguments is our own ("packet,iface=IF"), with no device for DPDK to
+ * probe.
+ */
+bool port_is_own(const char *name);
+
+/**
+ * Configure and start the one device that DPDK probed, or our own.
  * @param name          the device arguments; the part before the first comma names the port.
  * @param queues_wanted  one per engine core; the port may have fewer.
  * @param problem       filled with one line on failure.
@@ -42,6 +52,13 @@ struct rte_mempool *port_mempool(const struct port *port);
 
 /** The port completes TCP checksums itself (mbufs flagged RTE_MBUF_F_TX_TCP_CKSUM). */
 bool port_offloads_tcp_checksum(const struct port *port);
+
+/** TCP payload of a frame that the port cuts into segments itself (mbufs flagged
+    RTE_MBUF_F_TX_TCP_SEG), at most; 0: it doesn't. */
+uint32_t port_gso_bytes_max(const struct port *port);
+
+/** Such frames come from here: one mbuf holds the largest. NULL unless port_gso_bytes_max(). */
+struct rte_mempool *port_large_mempool(const struct port *port);
 
 uint16_t port_receive(struct port *port, unsigned queue, struct rte_mbuf **frames, uint16_t count);
 

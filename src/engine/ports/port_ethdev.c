@@ -1,39 +1,35 @@
 /* A port on any DPDK ethdev. */
 #include "engine/dpdk.h"
 
-#include "engine/ports/port.h"
+#include "engine/ports/port_internal.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#define QUEUE_FRAMES         1024
-#define MBUFS_BASE           16384
-#define MBUFS_PER_QUEUE      4096
-#define FRAME_OVERHEAD_BYTES 64 /**< Ethernet, VLAN, alignment */
-#define MBUF_CACHE           256
-#define WAIT_SOCKETS_MAX     PORT_QUEUES_MAX
+#define QUEUE_FRAMES     1024
+#define WAIT_SOCKETS_MAX PORT_QUEUES_MAX
 
-struct port {
-    char name[64];
+/** What a port that segments has to do: rte_eth_tx_prepare() makes the headers as it wants them. */
+#define TSO_OFFLOADS                                                                               \
+    (RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_IPV4_CKSUM)
+
+struct port_ethdev {
+    struct port port;
     uint16_t id;
-    uint8_t mac[6];
-    unsigned queue_count;
-    struct rte_mempool *mempool;
-    bool offloads_tcp_checksum;
-    bool interrupts; /**< the device has receive interrupts, switched on around sleeping */
-    int wait_sockets[WAIT_SOCKETS_MAX]; /**< else: descriptors to poll, one per queue */
+    uint64_t offloads;                  /**< of transmission: RTE_ETH_TX_OFFLOAD_… in use */
+    int wait_sockets[WAIT_SOCKETS_MAX]; /**< no interrupts: descriptors to poll, one per queue */
     unsigned wait_socket_count;
+    _Atomic uint64_t refused; /**< frames that rte_eth_tx_prepare() would not have */
 };
 
-static int fail(char *problem, size_t problem_bytes, const char *name, const char *what, int error)
+static struct port_ethdev *ethdev_of(struct port *port)
 {
-    (void)snprintf(problem, problem_bytes, "port %s: %s: %s (--log debug shows DPDK's messages)",
-                   name, what, strerror(-error));
-    return error < 0 ? error : -EIO;
+    return (struct port_ethdev *)(void *)port;
 }
 
 static unsigned at_most(unsigned a, unsigned b)
@@ -41,46 +37,57 @@ static unsigned at_most(unsigned a, unsigned b)
     return a < b ? a : b;
 }
 
-static int set_up_queues(struct port *port, const struct rte_eth_dev_info *info)
+static int set_up_queues(struct port_ethdev *ethdev, const struct rte_eth_dev_info *info)
 {
-    int socket = rte_eth_dev_socket_id(port->id);
+    int socket = rte_eth_dev_socket_id(ethdev->id);
     uint16_t receive_frames = QUEUE_FRAMES;
     uint16_t send_frames = QUEUE_FRAMES;
-    int result = rte_eth_dev_adjust_nb_rx_tx_desc(port->id, &receive_frames, &send_frames);
+    int result = rte_eth_dev_adjust_nb_rx_tx_desc(ethdev->id, &receive_frames, &send_frames);
     if (result != 0)
         return result;
-    for (uint16_t queue = 0; queue < (uint16_t)port->queue_count; queue++) {
+    for (uint16_t queue = 0; queue < (uint16_t)ethdev->port.queue_count; queue++) {
         struct rte_eth_rxconf rxconf = info->default_rxconf;
         struct rte_eth_txconf txconf = info->default_txconf;
-        if (port->offloads_tcp_checksum)
-            txconf.offloads |= RTE_ETH_TX_OFFLOAD_TCP_CKSUM & info->tx_queue_offload_capa;
-        result = rte_eth_rx_queue_setup(port->id, queue, receive_frames, (unsigned)socket, &rxconf,
-                                        port->mempool);
+        txconf.offloads |= ethdev->offloads & info->tx_queue_offload_capa;
+        result = rte_eth_rx_queue_setup(ethdev->id, queue, receive_frames, (unsigned)socket,
+                                        &rxconf, ethdev->port.mempool);
         if (result == 0)
             result =
-                rte_eth_tx_queue_setup(port->id, queue, send_frames, (unsigned)socket, &txconf);
+                rte_eth_tx_queue_setup(ethdev->id, queue, send_frames, (unsigned)socket, &txconf);
         if (result != 0)
             return result;
     }
     return 0;
 }
 
-static int configure(struct port *port, unsigned queues_wanted)
+/** What the device can do of what we have use for. */
+static void choose_offloads(struct port_ethdev *ethdev, const struct rte_eth_dev_info *info)
 {
+    if ((info->tx_offload_capa & TSO_OFFLOADS) == TSO_OFFLOADS) {
+        ethdev->offloads = TSO_OFFLOADS;
+        ethdev->port.gso_bytes_max = UINT32_MAX; /* as far as our buffers go */
+    } else {
+        ethdev->offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
+    }
+    ethdev->port.offloads_tcp_checksum = (ethdev->offloads & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) != 0;
+}
+
+static int configure(struct port_ethdev *ethdev, unsigned queues_wanted)
+{
+    struct port *port = &ethdev->port;
     struct rte_eth_dev_info info;
-    int result = rte_eth_dev_info_get(port->id, &info);
+    int result = rte_eth_dev_info_get(ethdev->id, &info);
     if (result != 0)
         return result;
     port->queue_count = at_most(queues_wanted, at_most(info.max_rx_queues, info.max_tx_queues));
     if (port->queue_count == 0)
         return -ENODEV;
-    port->offloads_tcp_checksum = (info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) != 0;
+    choose_offloads(ethdev, &info);
     struct rte_eth_conf conf = {
         .rxmode = {.offloads = info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_CHECKSUM},
+        .txmode = {.offloads = ethdev->offloads},
         .intr_conf = {.rxq = 1},
     };
-    if (port->offloads_tcp_checksum)
-        conf.txmode.offloads = RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
     if (port->queue_count > 1 && info.flow_type_rss_offloads != 0) {
         conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
         conf.rx_adv_conf.rss_conf.rss_hf =
@@ -88,20 +95,20 @@ static int configure(struct port *port, unsigned queues_wanted)
     }
     uint16_t queues = (uint16_t)port->queue_count;
     port->interrupts = true;
-    result = rte_eth_dev_configure(port->id, queues, queues, &conf);
+    result = rte_eth_dev_configure(ethdev->id, queues, queues, &conf);
     if (result != 0) {
         port->interrupts = false;
         conf.intr_conf.rxq = 0;
-        result = rte_eth_dev_configure(port->id, queues, queues, &conf);
+        result = rte_eth_dev_configure(ethdev->id, queues, queues, &conf);
     }
-    return result == 0 ? set_up_queues(port, &info) : result;
+    return result == 0 ? set_up_queues(ethdev, &info) : result;
 }
 
 /**
  * The drivers on AF_XDP and AF_PACKET have no receive interrupts, but their sockets can be polled:
  * they are the ones of these families among our own descriptors. They were opened in queue order.
  */
-static void find_wait_sockets(struct port *port)
+static void find_wait_sockets(struct port_ethdev *ethdev)
 {
     DIR *directory = opendir("/proc/self/fd");
     if (directory == NULL)
@@ -115,192 +122,100 @@ static void find_wait_sockets(struct port *port)
             getsockopt((int)fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) != 0 ||
             (domain != AF_XDP && domain != AF_PACKET))
             continue;
-        if (port->wait_socket_count < WAIT_SOCKETS_MAX)
-            port->wait_sockets[port->wait_socket_count++] = (int)fd;
+        if (ethdev->wait_socket_count < WAIT_SOCKETS_MAX)
+            ethdev->wait_sockets[ethdev->wait_socket_count++] = (int)fd;
     }
     (void)closedir(directory);
 }
 
 /** net_tap offers its descriptors to poll, but has nothing to switch on. */
-static void use_queue_descriptors(struct port *port)
+static void use_queue_descriptors(struct port_ethdev *ethdev)
 {
-    for (uint16_t queue = 0; queue < (uint16_t)port->queue_count; queue++)
-        port->wait_sockets[queue] = rte_eth_dev_rx_intr_ctl_q_get_fd(port->id, queue);
-    port->wait_socket_count = port->queue_count;
+    for (uint16_t queue = 0; queue < (uint16_t)ethdev->port.queue_count; queue++)
+        ethdev->wait_sockets[queue] = rte_eth_dev_rx_intr_ctl_q_get_fd(ethdev->id, queue);
+    ethdev->wait_socket_count = ethdev->port.queue_count;
 }
 
-static void find_wake_up(struct port *port)
+static void find_wake_up(struct port_ethdev *ethdev)
 {
-    bool has_descriptors = port->interrupts && rte_eth_dev_rx_intr_ctl_q_get_fd(port->id, 0) >= 0;
-    int result = has_descriptors ? rte_eth_dev_rx_intr_enable(port->id, 0) : -ENOTSUP;
+    bool has_descriptors =
+        ethdev->port.interrupts && rte_eth_dev_rx_intr_ctl_q_get_fd(ethdev->id, 0) >= 0;
+    int result = has_descriptors ? rte_eth_dev_rx_intr_enable(ethdev->id, 0) : -ENOTSUP;
     if (result == 0) {
-        (void)rte_eth_dev_rx_intr_disable(port->id, 0);
+        (void)rte_eth_dev_rx_intr_disable(ethdev->id, 0);
         return;
     }
-    port->interrupts = false;
+    ethdev->port.interrupts = false;
     if (has_descriptors && result == -ENOTSUP)
-        use_queue_descriptors(port);
+        use_queue_descriptors(ethdev);
     else
-        find_wait_sockets(port);
+        find_wait_sockets(ethdev);
 }
 
-/** A frame lies in one mbuf. */
-static uint16_t mbuf_bytes(uint16_t mtu)
+static void read_mac(struct port_ethdev *ethdev)
 {
-    unsigned frame = (unsigned)mtu + FRAME_OVERHEAD_BYTES;
-    unsigned room = frame > RTE_MBUF_DEFAULT_DATAROOM ? frame : RTE_MBUF_DEFAULT_DATAROOM;
-    return (uint16_t)(RTE_PKTMBUF_HEADROOM + room);
-}
-
-/**
- * Buffers for frames. A software port gets them without gaps: by default DPDK keeps objects from
- * crossing pages, while net_af_xdp registers with the kernel as much memory as they need without
- * gaps; the kernel silently ignores frames beyond it.
- */
-static struct rte_mempool *make_mempool(unsigned mbufs, uint16_t bytes, bool software_port)
-{
-    if (!software_port)
-        return rte_pktmbuf_pool_create("frames", mbufs, MBUF_CACHE, 0, bytes, SOCKET_ID_ANY);
-    struct rte_pktmbuf_pool_private options = {.mbuf_data_room_size = bytes};
-    struct rte_mempool *pool = rte_mempool_create_empty(
-        "frames", mbufs, (unsigned)sizeof(struct rte_mbuf) + bytes, MBUF_CACHE, sizeof(options),
-        SOCKET_ID_ANY, RTE_MEMPOOL_F_NO_IOVA_CONTIG);
-    if (pool == NULL)
-        return NULL;
-    rte_pktmbuf_pool_init(pool, &options);
-    if (rte_mempool_populate_default(pool) < 0) {
-        rte_mempool_free(pool);
-        return NULL;
-    }
-    (void)rte_mempool_obj_iter(pool, rte_pktmbuf_init, NULL);
-    return pool;
-}
-
-int port_open(struct port **out, const char *name, unsigned queues_wanted, uint16_t mtu,
-              char *problem, size_t problem_bytes)
-{
-    struct port *port = calloc(1, sizeof(*port));
-    if (port == NULL)
-        return fail(problem, problem_bytes, name, "cannot be opened", -ENOMEM);
-    (void)snprintf(port->name, sizeof(port->name), "%.*s", (int)strcspn(name, ","), name);
-    uint16_t id = (uint16_t)rte_eth_find_next_owned_by(0, RTE_ETH_DEV_NO_OWNER);
-    int result = id < RTE_MAX_ETHPORTS ? 0 : -ENODEV;
-    const char *what = "no such device";
-    if (result == 0) {
-        port->id = id;
-        what = "no memory for frames";
-        port->mempool = make_mempool(MBUFS_BASE + MBUFS_PER_QUEUE * queues_wanted, mbuf_bytes(mtu),
-                                     strncmp(port->name, "net_", 4) == 0);
-        result = port->mempool != NULL ? 0 : -ENOMEM;
-    }
-    if (result == 0) {
-        what = "cannot be configured (does another program use it?)";
-        result = configure(port, at_most(queues_wanted, PORT_QUEUES_MAX));
-    }
-    if (result == 0) {
-        /* Many virtual devices cannot change their MTU: the interface's own then stands. */
-        (void)rte_eth_dev_set_mtu(port->id, mtu);
-        what = "cannot be started";
-        result = rte_eth_dev_start(port->id);
-    }
-    if (result != 0) {
-        rte_mempool_free(port->mempool);
-        free(port);
-        return fail(problem, problem_bytes, name, what, result);
-    }
-    (void)rte_eth_allmulticast_enable(port->id);
     struct rte_ether_addr mac;
-    if (rte_eth_macaddr_get(port->id, &mac) == 0)
-        memcpy(port->mac, mac.addr_bytes, sizeof(port->mac));
-    find_wake_up(port);
-    *out = port;
-    return 0;
+    if (rte_eth_macaddr_get(ethdev->id, &mac) == 0)
+        memcpy(ethdev->port.mac, mac.addr_bytes, sizeof(ethdev->port.mac));
 }
 
-void port_close(struct port *port)
+/* ---- Operations ---------------------------------------------------------------------------- */
+
+static uint16_t receive(struct port *port, unsigned queue, struct rte_mbuf **frames, uint16_t count)
 {
-    (void)rte_eth_dev_stop(port->id);
-    (void)rte_eth_dev_close(port->id);
-    rte_mempool_free(port->mempool);
-    free(port);
+    return rte_eth_rx_burst(ethdev_of(port)->id, (uint16_t)queue, frames, count);
 }
 
-const char *port_name(const struct port *port)
+static uint16_t send_frames(struct port *port, unsigned queue, struct rte_mbuf **frames,
+                            uint16_t count)
 {
-    return port->name;
+    uint16_t id = ethdev_of(port)->id;
+    if (port->gso_bytes_max == 0)
+        return rte_eth_tx_burst(id, (uint16_t)queue, frames, count);
+    uint16_t ready = rte_eth_tx_prepare(id, (uint16_t)queue, frames, count);
+    if (ready == 0 && count > 0) { /* the device will never take this one */
+        atomic_fetch_add_explicit(&ethdev_of(port)->refused, 1, memory_order_relaxed);
+        rte_pktmbuf_free(frames[0]);
+        return 1;
+    }
+    return rte_eth_tx_burst(id, (uint16_t)queue, frames, ready);
 }
 
-const uint8_t *port_mac(const struct port *port)
+static unsigned wait_descriptors(struct port *port, unsigned queue, int *descriptors, unsigned max)
 {
-    return port->mac;
-}
-
-unsigned port_queue_count(const struct port *port)
-{
-    return port->queue_count;
-}
-
-struct rte_mempool *port_mempool(const struct port *port)
-{
-    return port->mempool;
-}
-
-bool port_offloads_tcp_checksum(const struct port *port)
-{
-    return port->offloads_tcp_checksum;
-}
-
-uint16_t port_receive(struct port *port, unsigned queue, struct rte_mbuf **frames, uint16_t count)
-{
-    return rte_eth_rx_burst(port->id, (uint16_t)queue, frames, count);
-}
-
-uint16_t port_send(struct port *port, unsigned queue, struct rte_mbuf **frames, uint16_t count)
-{
-    return rte_eth_tx_burst(port->id, (uint16_t)queue, frames, count);
-}
-
-unsigned port_wait_descriptors(struct port *port, unsigned queue, int *descriptors, unsigned max)
-{
+    const struct port_ethdev *ethdev = ethdev_of(port);
     if (port->interrupts) {
-        int fd = rte_eth_dev_rx_intr_ctl_q_get_fd(port->id, (uint16_t)queue);
-        if (fd < 0 || max == 0)
+        int fd = rte_eth_dev_rx_intr_ctl_q_get_fd(ethdev->id, (uint16_t)queue);
+        if (fd < 0)
             return 0;
         descriptors[0] = fd;
         return 1;
     }
     /* One socket per queue, in order; when they don't match up, any may concern this queue. */
-    if (port->wait_socket_count == port->queue_count && max > 0) {
-        descriptors[0] = port->wait_sockets[queue];
+    if (ethdev->wait_socket_count == port->queue_count) {
+        descriptors[0] = ethdev->wait_sockets[queue];
         return 1;
     }
-    unsigned count = at_most(port->wait_socket_count, max);
-    memcpy(descriptors, port->wait_sockets, count * sizeof(descriptors[0]));
+    unsigned count = at_most(ethdev->wait_socket_count, max);
+    memcpy(descriptors, ethdev->wait_sockets, count * sizeof(descriptors[0]));
     return count;
 }
 
-bool port_has_interrupts(const struct port *port)
+static void arm(struct port *port, unsigned queue)
 {
-    return port->interrupts;
+    (void)rte_eth_dev_rx_intr_enable(ethdev_of(port)->id, (uint16_t)queue);
 }
 
-void port_arm(struct port *port, unsigned queue)
+static void disarm(struct port *port, unsigned queue)
 {
-    if (port->interrupts)
-        (void)rte_eth_dev_rx_intr_enable(port->id, (uint16_t)queue);
+    (void)rte_eth_dev_rx_intr_disable(ethdev_of(port)->id, (uint16_t)queue);
 }
 
-void port_disarm(struct port *port, unsigned queue)
+static void read_statistics(const struct port *port, struct port_statistics *statistics)
 {
-    if (port->interrupts)
-        (void)rte_eth_dev_rx_intr_disable(port->id, (uint16_t)queue);
-}
-
-void port_read_statistics(const struct port *port, struct port_statistics *statistics)
-{
+    const struct port_ethdev *ethdev = (const struct port_ethdev *)(const void *)port;
     struct rte_eth_stats stats;
-    *statistics = (struct port_statistics){0};
-    if (rte_eth_stats_get(port->id, &stats) != 0)
+    if (rte_eth_stats_get(ethdev->id, &stats) != 0)
         return;
     *statistics = (struct port_statistics){
         .packets_in = stats.ipackets,
@@ -309,7 +224,67 @@ void port_read_statistics(const struct port *port, struct port_statistics *stati
         .bytes_out = stats.obytes,
         .missed = stats.imissed,
         .errors_in = stats.ierrors,
-        .errors_out = stats.oerrors,
+        .errors_out = stats.oerrors + atomic_load_explicit(&ethdev->refused, memory_order_relaxed),
         .no_buffer = stats.rx_nombuf,
     };
+}
+
+static void close_device(struct port *port)
+{
+    (void)rte_eth_dev_stop(ethdev_of(port)->id);
+    (void)rte_eth_dev_close(ethdev_of(port)->id);
+}
+
+static const struct port_operations operations = {
+    .receive = receive,
+    .send = send_frames,
+    .wait_descriptors = wait_descriptors,
+    .arm = arm,
+    .disarm = disarm,
+    .read_statistics = read_statistics,
+    .close = close_device,
+};
+
+int port_ethdev_open(struct port **out, const char *name, unsigned queues_wanted, uint16_t mtu,
+                     char *problem, size_t problem_bytes)
+{
+    struct port_ethdev *ethdev = calloc(1, sizeof(*ethdev));
+    if (ethdev == NULL)
+        return port_fail(problem, problem_bytes, name, "cannot be opened", -ENOMEM);
+    struct port *port = &ethdev->port;
+    port->operations = &operations;
+    (void)snprintf(port->name, sizeof(port->name), "%.*s", (int)strcspn(name, ","), name);
+    bool is_software = strncmp(port->name, "net_", 4) == 0;
+    uint16_t id = (uint16_t)rte_eth_find_next_owned_by(0, RTE_ETH_DEV_NO_OWNER);
+    int result = id < RTE_MAX_ETHPORTS ? 0 : -ENODEV;
+    const char *what = "no such device";
+    if (result == 0) {
+        ethdev->id = id;
+        what = "no memory for frames";
+        result = port_make_mempools(port, queues_wanted, mtu, is_software);
+    }
+    if (result == 0) {
+        what = "cannot be configured (does another program use it?)";
+        result = configure(ethdev, queues_wanted);
+    }
+    if (result == 0) {
+        what = "no memory for large frames";
+        result = port_make_mempools(port, queues_wanted, mtu, is_software);
+    }
+    if (result == 0) {
+        /* Many virtual devices cannot change their MTU: the interface's own then stands. */
+        (void)rte_eth_dev_set_mtu(ethdev->id, mtu);
+        what = "cannot be started";
+        result = rte_eth_dev_start(ethdev->id);
+    }
+    if (result != 0) {
+        port_free_mempools(port);
+        free(ethdev);
+        return port_fail(problem, problem_bytes, name, what, result);
+    }
+    (void)rte_eth_allmulticast_enable(ethdev->id);
+    read_mac(ethdev);
+    find_wake_up(ethdev);
+    *out = port;
+    return 0;
 }

@@ -35,7 +35,7 @@ class Watch:
             self._check_engine()
         if self.capture:
             judge.judge(self.capture.path, self.lab.host_addresses, lost,
-                        kernel=self.lab.stack == "kernel")
+                        kernel=self.lab.stack == "kernel", offloads=self.lab.leaves_checksums)
 
     def _check_processes(self):
         left = []

@@ -38,6 +38,7 @@ class Lab:
     """What both kinds share."""
 
     stack = None
+    leaves_checksums = False  # to whoever takes the frames from the wire's other end
 
     def __init__(self, name, folder, build):
         self.name = name
@@ -138,6 +139,7 @@ class PnoLab(Lab):
     def __init__(self, name, folder, build, port=None):
         super().__init__(name, folder, build)
         self.port = port
+        self.leaves_checksums = port == "af_packet"
         self.dpu = f"{name}-dpu"
         self.pno = os.path.join(build, "src/cli/pno")
 

@@ -1,6 +1,8 @@
 /* Frames that go out: headers, turning round, turns, replies without a connection. */
 #include "ip_harness.h"
 
+#include <stdlib.h>
+
 static int setup_with_peer(void **state)
 {
     int error = harness_setup(state);
@@ -90,6 +92,38 @@ static void checksum_of_payload_summed_before_gives_the_same(void **state)
     sum = (sum & 0xff) << 8 | sum >> 8; /* partial sums are in memory order */
     stack_frame_finish_checksum_sum(&harness.frame, header, sum);
     assert_memory_equal(header, harness.sent, harness.frame.header_length);
+}
+
+static void checksum_left_to_a_port_is_completed(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        bool is_v4 = i % 2 == 0;
+        harness_send(is_v4 ? harness_connection(OUR_V4, 80, PEER_V4, (uint16_t)(1025 + i))
+                           : harness_connection(OUR_V6, 80, PEER_V6, (uint16_t)(1025 + i)),
+                     1, 333);
+        assert_segment_sent(is_v4, 333);
+        uint8_t frame[2048];
+        uint32_t bytes = harness.sent_bytes;
+        uint32_t tag = i < 2 ? 0 : 4; /* with a VLAN tag, and with padding */
+        memcpy(frame, harness.sent, 12);
+        memcpy(frame + 12, "\x81\0\0\0", tag);
+        memcpy(frame + 12 + tag, harness.sent + 12, bytes - 12);
+        memset(frame + bytes + tag, 0xee, 8);
+        uint32_t field = harness.frame.l4_offset + 16;
+        memcpy(frame + field + tag, harness.frame.header + field, 2);
+        assert_memory_not_equal(frame + field + tag, harness.sent + field, 2);
+        stack_bytes_finish_checksum(frame, bytes + tag + (i < 2 ? 0 : 8));
+        assert_memory_equal(frame + 12 + tag, harness.sent + 12, bytes - 12);
+        for (uint32_t cut = 0; cut < bytes; cut++) { /* what is not whole stays as it is */
+            uint8_t *part = malloc(cut + 1);
+            assert_non_null(part);
+            memcpy(part, harness.sent, cut);
+            stack_bytes_finish_checksum(part, cut);
+            assert_memory_equal(part, harness.sent, cut);
+            free(part);
+        }
+    }
 }
 
 static void own_addresses_turn_round_and_come_back_in(void **state)
@@ -209,6 +243,7 @@ int main(void)
         TEST(segments_have_right_headers_and_checksums),
         TEST(default_hop_limit_is_64),
         TEST(checksum_of_payload_summed_before_gives_the_same),
+        TEST(checksum_left_to_a_port_is_completed),
         TEST(own_addresses_turn_round_and_come_back_in),
         TEST(connections_take_turns),
         TEST(reply_goes_out_with_checksums),
