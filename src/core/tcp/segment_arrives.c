@@ -115,8 +115,14 @@ static bool check_syn(const struct arrival *a)
     if (!(flags & TCP_SYN))
         return true;
     if (hot->state == TCP_STATE_SYN_RECEIVED && a->seq + 1 == hot->rcv_start) {
-        if (flags & TCP_ACK)
-            return true; /* simultaneous open: the answer to our SYN */
+        if (flags & TCP_ACK) {
+            /* Simultaneous open: the answer to our SYN, which brings nothing else (as Linux). */
+            if (!connection->passive && tcp_segment_length(a->segment) == 1)
+                return true;
+            a->result->drop = DROP_TCP_SYN_IN_WINDOW;
+            tcp_challenge_ack(a->stack, connection, a->now_ns);
+            return false;
+        }
         /* Its payload had to wait until the connection was announced; or the peer did not get our
            SYN-ACK. */
         connection->hot.syn_due = true;
