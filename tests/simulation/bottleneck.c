@@ -8,6 +8,7 @@
 #include "base/time_units.h"
 #include "core/stack.h"
 #include "random.h"
+#include "window_check.h"
 
 #define PORT        80
 #define FRAME_BYTES 1600
@@ -112,6 +113,21 @@ static bool conforms(struct bottleneck *b, uint32_t bytes)
     return true;
 }
 
+static uint64_t half_rtt_now_ns(const struct bottleneck *b)
+{
+    const struct bottleneck_settings *s = b->settings;
+    bool changed = s->changed_rtt_ns != 0 && b->now_ns > s->duration_ns / 2;
+    return (changed ? s->changed_rtt_ns : s->rtt_ns) / 2;
+}
+
+/** Packets keep their order, also when the way becomes shorter. */
+static void pipe_put_ordered(struct pipe *pipe, struct packet *packet)
+{
+    if (pipe->first != NULL && packet->arrival_ns < pipe->last->arrival_ns)
+        packet->arrival_ns = pipe->last->arrival_ns;
+    pipe_put(pipe, packet);
+}
+
 static void note_queue(struct bottleneck *b, uint64_t queued)
 {
     if (!is_measuring(b))
@@ -150,8 +166,8 @@ static void forward(struct bottleneck *b, struct packet *packet)
     }
     if (s->policer_bytes == 0)
         b->busy_until_ns[SENDER] += (packet->length + WIRE_OVERHEAD) * NS_PER_S / rate;
-    packet->arrival_ns = b->busy_until_ns[SENDER] + s->rtt_ns / 2;
-    pipe_put(&b->to[RECEIVER], packet);
+    packet->arrival_ns = b->busy_until_ns[SENDER] + half_rtt_now_ns(b);
+    pipe_put_ordered(&b->to[RECEIVER], packet);
 }
 
 /** From the receiver: the way back. */
@@ -159,17 +175,18 @@ static void backward(struct bottleneck *b, struct packet *packet)
 {
     const struct bottleneck_settings *s = b->settings;
     uint64_t rate = s->ack_rate_bytes_per_s != 0 ? s->ack_rate_bytes_per_s : s->rate_bytes_per_s;
-    if (random_below(&b->random, 10000) < s->ack_loss) {
+    bool is_ip = packet->bytes[12] == 0x08 && packet->bytes[13] == 0x00;
+    if (is_ip && random_below(&b->random, 10000) < s->ack_loss) {
         packet_give(b, packet);
         return;
     }
     if (b->busy_until_ns[RECEIVER] < b->now_ns)
         b->busy_until_ns[RECEIVER] = b->now_ns;
     b->busy_until_ns[RECEIVER] += (packet->length + WIRE_OVERHEAD) * NS_PER_S / rate;
-    packet->arrival_ns = b->busy_until_ns[RECEIVER] + s->rtt_ns / 2;
+    packet->arrival_ns = b->busy_until_ns[RECEIVER] + half_rtt_now_ns(b);
     if (s->ack_gather_ns != 0)
         packet->arrival_ns = (packet->arrival_ns / s->ack_gather_ns + 1) * s->ack_gather_ns;
-    pipe_put(&b->to[SENDER], packet);
+    pipe_put_ordered(&b->to[SENDER], packet);
 }
 
 /* ---- Hosts -------------------------------------------------------------------------------- */
@@ -213,6 +230,8 @@ static void transmit(struct bottleneck *b, unsigned side)
 {
     struct stack_frame frame;
     while (stack_transmit(b->stacks[side], b->now_ns, 0, &frame)) {
+        if (b->result->window_failure == NULL && frame.connection != NULL)
+            b->result->window_failure = window_check_sent(frame.connection);
         struct packet *packet = packet_take(b);
         packet->length = frame.header_length + frame.payload_length;
         if (packet->length > sizeof(packet->bytes))
@@ -268,9 +287,14 @@ static void receive(struct bottleneck *b, unsigned side, const struct packet *pa
     struct stack_rx rx;
     struct stack_rx_result result;
     const struct stack_rx_hints good = {.ip_checksum_good = true, .l4_checksum_good = true};
-    if (stack_receive_parse(b->stacks[side], packet->bytes, packet->length, good, b->now_ns, &rx) ==
+    if (stack_receive_parse(b->stacks[side], packet->bytes, packet->length, good, b->now_ns, &rx) !=
         STACK_RX_TCP)
-        stack_receive_segment(b->stacks[side], &rx, b->now_ns, &result);
+        return;
+    struct window_watch watch;
+    window_watch_begin(&watch, rx.connection);
+    stack_receive_segment(b->stacks[side], &rx, b->now_ns, &result);
+    if (b->result->window_failure == NULL)
+        b->result->window_failure = window_watch_end(&watch);
 }
 
 static void settle(struct bottleneck *b)

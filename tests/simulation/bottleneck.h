@@ -16,8 +16,8 @@ struct bottleneck_settings {
     unsigned flows;
     uint8_t congestion[BOTTLENECK_FLOWS_MAX]; /**< enum tcp_congestion_id of each */
     uint64_t start_ns[BOTTLENECK_FLOWS_MAX];
-    uint64_t max_pacing_rate; /**< of all; 0: none */
-    uint64_t rtt_ns;
+    uint64_t max_pacing_rate;                /**< of all; 0: none */
+    uint64_t rtt_ns, changed_rtt_ns;         /**< changed_rtt_ns from the middle on; 0: never */
     uint64_t rate_bytes_per_s, changed_rate; /**< changed_rate from the middle on; 0: never */
     uint32_t buffer_bytes;
     uint32_t mark_above_bytes;     /**< ECN: marked when the queue is longer; 0: never */
@@ -39,6 +39,7 @@ struct bottleneck_result {
     uint32_t queue_max_bytes;
     uint64_t dropped, marked, packets; /**< at the bottleneck */
     uint64_t rto_expirations, retransmits;
+    const char *window_failure; /**< window_check.h: NULL, or which limit did not hold */
     uint64_t finished_ns; /**< with bytes_per_flow: when all was through; 0 not within the time */
 };
 

@@ -76,8 +76,10 @@ static void mark_if_wanted(struct bottleneck_settings *s)
         s->mark_above_bytes = (uint32_t)(bdp(s) / 6) + 20000;
 }
 
-static void run(const struct bottleneck_settings *s, uint64_t seed, bool trace,
-                struct bottleneck_result *result)
+/** What holds of every run. A timeout, and one more for each second, is nobody's fault on a path as
+    bad as some of these; more is a storm. */
+static const char *run(const struct bottleneck_settings *s, uint64_t seed, bool trace,
+                       struct bottleneck_result *result)
 {
     bottleneck_run(s, seed, result);
     if (trace) {
@@ -87,6 +89,11 @@ static void run(const struct bottleneck_settings *s, uint64_t seed, bool trace,
                        s->flows);
         show(what, s, result);
     }
+    if (result->window_failure != NULL)
+        return result->window_failure;
+    return result->rto_expirations > s->flows * (1 + s->duration_ns / NS_PER_S)
+               ? "a storm of timeouts"
+               : NULL;
 }
 
 static const char *deep_buffer(uint64_t seed, bool trace)
@@ -99,7 +106,9 @@ static const char *deep_buffer(uint64_t seed, bool trace)
     struct bottleneck_settings s =
         path(algorithm, 1, rate, rtt, (double)random_between(&r, 2, 4), 20 * NS_PER_S);
     mark_if_wanted(&s);
-    run(&s, seed, trace, &result);
+    const char *failure = run(&s, seed, trace, &result);
+    if (failure != NULL)
+        return failure;
     return result.utilization < 0.6 ? "a deep buffer, and the rate is not reached" : NULL;
 }
 
@@ -110,7 +119,9 @@ static const char *shallow_buffer(uint64_t seed, bool trace)
     uint8_t algorithm = PICK(&r, TCP_CONGESTION_CUBIC, TCP_CONGESTION_BBR);
     uint64_t rate = draw_rate(&r), rtt = draw_rtt(&r);
     struct bottleneck_settings s = path(algorithm, 1, rate, rtt, 0.1, 20 * NS_PER_S);
-    run(&s, seed, trace, &result);
+    const char *failure = run(&s, seed, trace, &result);
+    if (failure != NULL)
+        return failure;
     if (result.rto_expirations > 2)
         return "timeouts at a shallow buffer";
     return result.utilization < 0.55 ? "a shallow buffer takes too much of the rate" : NULL;
@@ -124,7 +135,9 @@ static const char *bufferbloat(uint64_t seed, bool trace)
     uint64_t rate = draw_rate(&r), rtt = draw_rtt(&r);
     struct bottleneck_settings s = path(algorithm, 1, rate, rtt, 8, 20 * NS_PER_S);
     mark_if_wanted(&s);
-    run(&s, seed, trace, &result);
+    const char *failure = run(&s, seed, trace, &result);
+    if (failure != NULL)
+        return failure;
     return result.queue_mean_bytes > 0.6 * bdp(&s) + 30000 ? "a queue stands in a deep buffer"
                                                            : NULL;
 }
@@ -136,13 +149,19 @@ static const char *fairness(uint64_t seed, bool trace)
     uint8_t algorithm =
         PICK(&r, TCP_CONGESTION_CUBIC, TCP_CONGESTION_NEWRENO, TCP_CONGESTION_BBR,
              TCP_CONGESTION_DCTCP, TCP_CONGESTION_DCTCP_RATE, TCP_CONGESTION_TIMELY);
-    unsigned flows = (unsigned)random_between(&r, 2, 16);
-    struct bottleneck_settings s = path(algorithm, flows, draw_rate(&r),
-                                        random_between(&r, 5, 20) * NS_PER_MS, 1, 30 * NS_PER_S);
+    struct bottleneck_settings s =
+        path(algorithm, (unsigned)random_between(&r, 2, 16), draw_rate(&r),
+             random_between(&r, 5, 20) * NS_PER_MS, 1, 30 * NS_PER_S);
     mark_if_wanted(&s);
+    /* With the least window of two segments, more flows than this would have no window to share. */
+    unsigned flows = (unsigned)(bdp(&s) / (5 * 1538));
+    flows = flows < 2 ? 2 : flows < s.flows ? flows : s.flows;
+    s.flows = flows;
     for (unsigned i = 0; i < flows; i++)
         s.start_ns[i] = random_below(&r, NS_PER_S);
-    run(&s, seed, trace, &result);
+    const char *failure = run(&s, seed, trace, &result);
+    if (failure != NULL)
+        return failure;
     if (result.utilization < 0.7)
         return "many flows, and the rate is not reached";
     return result.jain < 0.7 ? "flows of one kind share unfairly" : NULL;
@@ -159,7 +178,9 @@ static const char *convergence(uint64_t seed, bool trace)
     mark_if_wanted(&s);
     s.start_ns[1] = 8 * NS_PER_S;
     s.measure_from_ns = 24 * NS_PER_S;
-    run(&s, seed, trace, &result);
+    const char *failure = run(&s, seed, trace, &result);
+    if (failure != NULL)
+        return failure;
     double least = result.goodput[0] < result.goodput[1] ? result.goodput[0] : result.goodput[1];
     return least < 0.15 * (double)s.rate_bytes_per_s ? "a newcomer and an older flow do not meet"
                                                      : NULL;
@@ -176,7 +197,9 @@ static const char *incast(uint64_t seed, bool trace)
     s.mark_above_bytes = 65000;
     for (unsigned i = 0; i < s.flows; i++)
         s.start_ns[i] = random_below(&r, 100 * NS_PER_US);
-    run(&s, seed, trace, &result);
+    const char *failure = run(&s, seed, trace, &result);
+    if (failure != NULL)
+        return failure;
     /* 64 windows of two segments, the least there is, and twice the threshold. */
     if (result.queue_mean_bytes > 64 * 2 * 1538 + 2 * 65000)
         return "DCTCP does not hold the queue of an incast down";
@@ -193,7 +216,9 @@ static const char *policer(uint64_t seed, bool trace)
     uint64_t rate = draw_rate(&r), rtt = draw_rtt(&r);
     struct bottleneck_settings s = path(algorithm, 1, rate, rtt, 1, 20 * NS_PER_S);
     s.policer_bytes = (uint64_t)(bdp(&s) / 2) + 30000;
-    run(&s, seed, trace, &result);
+    const char *failure = run(&s, seed, trace, &result);
+    if (failure != NULL)
+        return failure;
     return result.utilization < 0.33 ? "a policer takes more than its due" : NULL;
 }
 
@@ -204,9 +229,13 @@ static const char *random_loss(uint64_t seed, bool trace)
     uint64_t rate = draw_rate(&r), rtt = random_between(&r, 10, 40) * NS_PER_MS;
     struct bottleneck_settings s = path(TCP_CONGESTION_BBR, 1, rate, rtt, 1, 20 * NS_PER_S);
     s.loss = 100;
-    run(&s, seed, trace, &bbr);
+    const char *failure = run(&s, seed, trace, &bbr);
+    if (failure != NULL)
+        return failure;
     s.congestion[0] = TCP_CONGESTION_CUBIC;
-    run(&s, seed, trace, &cubic);
+    failure = run(&s, seed, trace, &cubic);
+    if (failure != NULL)
+        return failure;
     if (bbr.utilization < 0.5)
         return "BBR lets one per cent of loss take most of the rate";
     return bbr.utilization < cubic.utilization ? "BBR suffers more from loss than CUBIC" : NULL;
@@ -220,7 +249,9 @@ static const char *ack_compression(uint64_t seed, bool trace)
     uint64_t rate = draw_rate(&r), rtt = random_between(&r, 10, 40) * NS_PER_MS;
     struct bottleneck_settings s = path(algorithm, 1, rate, rtt, 1, 15 * NS_PER_S);
     s.ack_gather_ns = random_between(&r, 1, 8) * NS_PER_MS;
-    run(&s, seed, trace, &result);
+    const char *failure = run(&s, seed, trace, &result);
+    if (failure != NULL)
+        return failure;
     return result.utilization < 0.6 ? "bunches of acknowledgements take the rate" : NULL;
 }
 
@@ -233,7 +264,9 @@ static const char *asymmetric_path(uint64_t seed, bool trace)
     struct bottleneck_settings s = path(algorithm, 1, rate, rtt, 1, 20 * NS_PER_S);
     s.ack_rate_bytes_per_s = rate / random_between(&r, 10, 25);
     s.ack_loss = (unsigned)random_below(&r, 3000);
-    run(&s, seed, trace, &result);
+    const char *failure = run(&s, seed, trace, &result);
+    if (failure != NULL)
+        return failure;
     return result.utilization < 0.6 ? "a thin, lossy way back takes the rate" : NULL;
 }
 
@@ -247,7 +280,9 @@ static const char *rate_change(uint64_t seed, bool trace)
     struct bottleneck_settings s = path(algorithm, 1, rate, rtt, 1, 30 * NS_PER_S);
     s.changed_rate = random_chance(&r, 500) ? rate / random_between(&r, 2, 8) : rate * 2;
     s.measure_from_ns = 22 * NS_PER_S;
-    run(&s, seed, trace, &result);
+    const char *failure = run(&s, seed, trace, &result);
+    if (failure != NULL)
+        return failure;
     return result.utilization < 0.65 ? "a changed rate is not found" : NULL;
 }
 
@@ -262,7 +297,9 @@ static const char *paced(uint64_t seed, bool trace)
         path(algorithm, flows, draw_rate(&r), draw_rtt(&r), 1, 12 * NS_PER_S);
     s.max_pacing_rate = s.rate_bytes_per_s * 8 / 10 / flows;
     s.buffer_bytes += 32 * 16 * 1538; /* the first windows, which go unpaced, come at once */
-    run(&s, seed, trace, &result);
+    const char *failure = run(&s, seed, trace, &result);
+    if (failure != NULL)
+        return failure;
     for (unsigned i = 0; i < flows; i++) {
         if (result.goodput[i] > 1.03 * (double)s.max_pacing_rate)
             return "faster than SO_MAX_PACING_RATE";
@@ -270,6 +307,70 @@ static const char *paced(uint64_t seed, bool trace)
             return "much slower than SO_MAX_PACING_RATE";
     }
     return NULL;
+}
+
+/** One that looks at losses only, one at the delay or at marks: they need not be equals, but none
+   may starve, and the path is used. Every pair comes up. */
+static const char *coexistence(uint64_t seed, bool trace)
+{
+    struct random r = {seed};
+    struct bottleneck_result result;
+    unsigned pair = (unsigned)random_below(&r, TCP_CONGESTION_COUNT * TCP_CONGESTION_COUNT);
+    struct bottleneck_settings s =
+        path((uint8_t)(pair / TCP_CONGESTION_COUNT), 2, random_between(&r, 20, 60) * MBIT,
+             random_between(&r, 5, 30) * NS_PER_MS, 1, 20 * NS_PER_S);
+    s.congestion[1] = (uint8_t)(pair % TCP_CONGESTION_COUNT);
+    s.mark_above_bytes = (uint32_t)(bdp(&s) / 2) + 20000;
+    s.max_pacing_rate = s.rate_bytes_per_s * 7 / 10; /* constant rate would know no bounds */
+    const char *failure = run(&s, seed, trace, &result);
+    if (failure != NULL)
+        return failure;
+    double least = result.goodput[0] < result.goodput[1] ? result.goodput[0] : result.goodput[1];
+    if (least < 0.01 * (double)s.rate_bytes_per_s)
+        return "one of two flows starves";
+    return result.utilization < 0.6 ? "two flows of two kinds leave the rate unused" : NULL;
+}
+
+/** The path becomes longer or shorter, its rate stays. */
+static const char *path_detour(uint64_t seed, bool trace)
+{
+    struct random r = {seed};
+    struct bottleneck_result result;
+    uint8_t algorithm = PICK(&r, TCP_CONGESTION_CUBIC, TCP_CONGESTION_BBR, TCP_CONGESTION_NEWRENO);
+    uint64_t rate = random_between(&r, 20, 60) * MBIT;
+    uint64_t rtt = random_between(&r, 10, 40) * NS_PER_MS;
+    struct bottleneck_settings s = path(algorithm, 1, rate, rtt, 2, 30 * NS_PER_S);
+    s.changed_rtt_ns =
+        random_chance(&r, 500) ? rtt / random_between(&r, 2, 4) : rtt * random_between(&r, 2, 3);
+    s.measure_from_ns = 22 * NS_PER_S;
+    const char *failure = run(&s, seed, trace, &result);
+    if (failure != NULL)
+        return failure;
+    return result.utilization < 0.6 ? "a changed path is not filled" : NULL;
+}
+
+/** As many flows as there are: all get something, and the path is used. */
+static const char *many_flows(uint64_t seed, bool trace)
+{
+    struct random r = {seed};
+    struct bottleneck_result result;
+    uint8_t algorithm = PICK(&r, TCP_CONGESTION_CUBIC, TCP_CONGESTION_NEWRENO, TCP_CONGESTION_BBR,
+                             TCP_CONGESTION_DCTCP);
+    struct bottleneck_settings s =
+        path(algorithm, BOTTLENECK_FLOWS_MAX, random_between(&r, 200, 500) * MBIT,
+             random_between(&r, 10, 30) * NS_PER_MS, 1, 10 * NS_PER_S);
+    mark_if_wanted(&s);
+    for (unsigned i = 0; i < s.flows; i++)
+        s.start_ns[i] = random_below(&r, NS_PER_S);
+    const char *failure = run(&s, seed, trace, &result);
+    if (failure != NULL)
+        return failure;
+    if (result.utilization < 0.8)
+        return "64 flows, and the rate is not reached";
+    for (unsigned i = 0; i < s.flows; i++)
+        if (result.goodput[i] < 0.05 * (double)s.rate_bytes_per_s / s.flows)
+            return "one of 64 flows starves";
+    return result.jain < 0.5 ? "64 flows of one kind share unfairly" : NULL;
 }
 
 static const struct bottleneck_scenario scenarios[] = {
@@ -284,6 +385,9 @@ static const struct bottleneck_scenario scenarios[] = {
     {"ack_compression", "acknowledgements come in bunches", ack_compression},
     {"asymmetric_path", "a thin, lossy way back", asymmetric_path},
     {"rate_change", "the rate changes on the way", rate_change},
+    {"coexistence", "two flows with any two congestion controls", coexistence},
+    {"path_detour", "the round trip changes on the way", path_detour},
+    {"many_flows", "64 flows of one kind", many_flows},
     {"paced", "SO_MAX_PACING_RATE holds", paced},
 };
 

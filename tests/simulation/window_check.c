@@ -60,7 +60,8 @@ static const char *check_reduction(const struct window_watch *watch)
 {
     const struct tcp_connection *c = watch->connection;
     bool begins = watch->ca_state < TCP_CA_CWR && c->hot.ca_state == TCP_CA_RECOVERY;
-    uint64_t cwnd = watch->cwnd + (uint64_t)(c->delivery.delivered - watch->delivered);
+    uint64_t cwnd = watch->cwnd > watch->prior_cwnd ? watch->cwnd : watch->prior_cwnd;
+    cwnd += c->delivery.delivered - watch->delivered;
     uint64_t most = cwnd * tenths_kept(c) / 10;
     if (most < 2 * c->hot.mss)
         most = 2 * c->hot.mss;

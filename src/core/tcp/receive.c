@@ -203,6 +203,17 @@ static bool queue_out_of_order(struct stack *stack, struct tcp_connection *conne
     return true;
 }
 
+/** Nothing follows a FIN: what pretended to is forgotten (as Linux). */
+static void forget_out_of_order(struct stack *stack, struct tcp_connection *connection)
+{
+    struct tcp_receive *receive = &connection->receive;
+    if (receive->out_of_order.first == NULL)
+        return;
+    interval_set_clear(&receive->out_of_order, stack_interval_pool(stack));
+    for (unsigned i = 0; i < TCP_RECENT_BLOCKS; i++)
+        receive->recent[i] = (struct tcp_sack_block){0};
+}
+
 /** rcv_nxt moves up to end, and over what was waiting behind it. @return true: a gap was filled. */
 static bool advance(struct stack *stack, struct tcp_connection *connection, uint64_t end)
 {
@@ -217,6 +228,11 @@ static bool advance(struct stack *stack, struct tcp_connection *connection, uint
     const struct interval *next = interval_set_from(&receive->out_of_order, end);
     if (next && next->start <= end)
         connection->hot.rcv_nxt = next->end;
+    if (connection->hot.fin_waiting && connection->hot.rcv_nxt >= receive->fin) {
+        connection->hot.rcv_nxt = receive->fin;
+        forget_out_of_order(stack, connection);
+        return true;
+    }
     interval_set_remove_below(&receive->out_of_order, stack_interval_pool(stack),
                               connection->hot.rcv_nxt);
     recent_blocks_trim(connection);
@@ -239,21 +255,30 @@ static bool accept_payload(struct stack *stack, struct tcp_connection *connectio
     return true;
 }
 
+/** There is a FIN at number fin: the first that says so counts. */
+static void note_fin(struct tcp_connection *connection, uint64_t fin)
+{
+    if (connection->hot.fin_waiting)
+        return;
+    connection->hot.fin_waiting = true;
+    connection->receive.fin = fin;
+}
+
 /** Note the FIN at number fin, and take it when it is in order. @return true when it just was. */
-static bool accept_fin(struct tcp_connection *connection, bool has_fin, uint64_t fin)
+static bool accept_fin(struct stack *stack, struct tcp_connection *connection, bool has_fin,
+                       uint64_t fin)
 {
     struct tcp_hot *hot = &connection->hot;
     if (hot->fin_received)
         return false;
-    if (has_fin && !hot->fin_waiting) {
-        hot->fin_waiting = true;
-        connection->receive.fin = fin;
-    }
+    if (has_fin)
+        note_fin(connection, fin);
     if (!hot->fin_waiting || hot->rcv_nxt != connection->receive.fin)
         return false;
     hot->fin_waiting = false;
     hot->fin_received = true;
     hot->rcv_nxt++;
+    forget_out_of_order(stack, connection);
     return true;
 }
 
@@ -312,6 +337,8 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
         if (segment->payload_length > 0)
             connection->statistics.data_segments_in += tcp_segment_count(segment);
         struct tcp_range place = unplaced(connection, start, end);
+        if (has_fin && start == hot->rcv_nxt)
+            note_fin(connection, end); /* before anything that lies beyond is joined */
         if (accept_payload(stack, connection, start, end, now_ns, result)) {
             result->place_offset = place.start - hot->rcv_start;
             result->place_skip = (uint32_t)(place.start - seq);
@@ -327,7 +354,7 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
         return false;
     if (start == end && start > hot->rcv_nxt)
         tcp_ack_now(stack, connection); /* a bare FIN beyond a gap */
-    return accept_fin(connection, has_fin, end);
+    return accept_fin(stack, connection, has_fin, end);
 }
 
 void tcp_receive_predicted(struct stack *stack, struct tcp_connection *connection,
