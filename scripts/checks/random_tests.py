@@ -29,8 +29,8 @@ def simulation(options, report):
     if options.soak:
         _soak(options, report, simulator)
         return
-    outcome = report.run(name, [simulator, "--seed", "1", "--runs", str(SIMULATION_RUNS)],
-                         SIMULATION_TIMEOUT_S)
+    outcome = report.run(name, [simulator, "--seed", "1", "--runs", str(SIMULATION_RUNS),
+                                "--complete"], SIMULATION_TIMEOUT_S)
     report.check(name, outcome, r"^FAIL")
 
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "bottleneck.h"
+#include "feature_pairs.h"
 #include "world.h"
 
 #define WORKERS_MAX     64
@@ -23,20 +24,27 @@
 #define RUN_CPU_SECONDS 20 /**< a run that takes longer hangs in the core */
 /** A bottleneck's run costs as much as tens of others. */
 #define SEEDS_PER_BOTTLENECK 100
+/** So many pairs want to be met within 20,000 runs. */
+#define SEEDS_PER_PAIR 12
 
 struct arguments {
     uint64_t seed, runs;
     const struct scenario *scenario;
     const struct bottleneck_scenario *bottleneck;
     unsigned workers;
-    bool trace, list, verbose, both_ways;
+    bool trace, list, verbose, both_ways, complete;
 };
+
+#define FEATURES_MAX 32
 
 /** Shared by all workers. */
 struct shared {
     atomic_uint_fast64_t next_run;
     atomic_uint_fast64_t failures;
     atomic_uint_fast64_t coverage[sizeof(struct coverage) / sizeof(uint64_t)];
+    /* Of the scenario `pairs`: how often each came up. */
+    atomic_uint_fast64_t features[FEATURES_MAX][FEATURES_MAX];
+    atomic_uint_fast64_t congestion[TCP_CONGESTION_COUNT][TCP_CONGESTION_COUNT];
 };
 
 /** What the signal handler needs to name the run that trapped. */
@@ -53,6 +61,8 @@ static const struct argp_option options[] = {
     {"both-ways", 'b', NULL, 0,
      "Each run again without header prediction: all must be the same to the bit", 0},
     {"verbose", 'v', NULL, 0, "Print at the end what the runs went through", 0},
+    {"complete", 'a', NULL, 0, "Fail also when something in the list of --verbose never happened",
+     0},
     {"list", 'l', NULL, 0, "List the scenarios", 0},
     {0},
 };
@@ -104,6 +114,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         return 0;
     case 'v':
         arguments->verbose = true;
+        return 0;
+    case 'a':
+        arguments->complete = true;
         return 0;
     case 'l':
         arguments->list = true;
@@ -188,10 +201,28 @@ static void run_whole_way(const struct scenario *scenario, uint64_t seed, uint64
     atomic_fetch_add(&shared->failures, 1);
 }
 
+static void count_run(const struct world_result *result)
+{
+    uint64_t counts[sizeof(struct coverage) / sizeof(uint64_t)];
+    memcpy(counts, &result->coverage, sizeof(counts));
+    for (unsigned i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
+        atomic_fetch_add_explicit(&shared->coverage[i], counts[i], memory_order_relaxed);
+    if (result->features[0] == 0)
+        return;
+    unsigned first = result->features[0] - 1u, second = result->features[1] - 1u;
+    if (first < second)
+        atomic_fetch_add(&shared->features[first][second], 1);
+    else
+        atomic_fetch_add(&shared->features[second][first], 1);
+    atomic_fetch_add(&shared->congestion[result->congestion[0]][result->congestion[1]], 1);
+}
+
 static void run_one(const struct arguments *arguments, uint64_t seed)
 {
     const struct itimerval limit = {.it_value = {.tv_sec = RUN_CPU_SECONDS}};
     const struct scenario *scenario = arguments->scenario;
+    if (scenario == NULL && random_mix(seed ^ UINT64_C(0x7061697273)) % SEEDS_PER_PAIR == 0)
+        scenario = scenario_by_name("pairs");
     if (scenario == NULL)
         scenario = scenario_by_number((unsigned)(random_mix(seed) % count_scenarios()));
     const struct bottleneck_scenario *bottleneck = bottleneck_for(arguments, seed);
@@ -209,10 +240,7 @@ static void run_one(const struct arguments *arguments, uint64_t seed)
         atomic_fetch_add(&shared->failures, 1);
     else if (arguments->both_ways)
         run_whole_way(scenario, seed, result.digest);
-    uint64_t counts[sizeof(struct coverage) / sizeof(uint64_t)];
-    memcpy(counts, &result.coverage, sizeof(counts));
-    for (unsigned i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
-        atomic_fetch_add_explicit(&shared->coverage[i], counts[i], memory_order_relaxed);
+    count_run(&result);
 }
 
 static void work(const struct arguments *arguments)
@@ -262,15 +290,39 @@ static bool run_workers(const struct arguments *arguments)
     return true;
 }
 
-static void print_coverage(void)
+/** Which pairs came up, of all that there are. @return how many did not. */
+static unsigned count_pairs(bool verbose)
 {
+    unsigned count = feature_count(), features = 0, congestion = 0;
+    unsigned all_features = count * (count - 1) / 2;
+    unsigned all_congestion = TCP_CONGESTION_COUNT * TCP_CONGESTION_COUNT;
+    for (unsigned i = 0; i < count; i++)
+        for (unsigned j = i + 1; j < count; j++)
+            features += shared->features[i][j] != 0;
+    for (unsigned i = 0; i < TCP_CONGESTION_COUNT; i++)
+        for (unsigned j = 0; j < TCP_CONGESTION_COUNT; j++)
+            congestion += shared->congestion[i][j] != 0;
+    if (verbose)
+        printf("%14u  of %u pairs of features\n%14u  of %u pairs of congestion controls\n",
+               features, all_features, congestion, all_congestion);
+    return all_features - features + all_congestion - congestion;
+}
+
+/** @return how much never happened. */
+static unsigned count_coverage(bool verbose)
+{
+    unsigned missing = 0;
     static const char *const texts[] = {
 #define COVERAGE_TEXT(name, text) text,
         COVERAGE_LIST(COVERAGE_TEXT)
 #undef COVERAGE_TEXT
     };
-    for (unsigned i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-        printf("%14llu  %s\n", (unsigned long long)shared->coverage[i], texts[i]);
+    for (unsigned i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        missing += shared->coverage[i] == 0;
+        if (verbose)
+            printf("%14llu  %s\n", (unsigned long long)shared->coverage[i], texts[i]);
+    }
+    return missing + count_pairs(verbose);
 }
 
 int main(int argc, char **argv)
@@ -290,6 +342,8 @@ int main(int argc, char **argv)
         print_scenarios();
         return 0;
     }
+    if (feature_count() > FEATURES_MAX)
+        abort();
     shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED) {
         perror("pno-simulate: mmap");
@@ -302,8 +356,11 @@ int main(int argc, char **argv)
         work(&arguments);
     else
         ok = run_workers(&arguments);
-    if (arguments.verbose)
-        print_coverage();
+    unsigned missing = count_coverage(arguments.verbose);
+    if (arguments.complete && missing != 0) {
+        printf("FAIL %u things never happened (--verbose says which)\n", missing);
+        ok = false;
+    }
     uint64_t failures = atomic_load(&shared->failures);
     uint64_t runs = atomic_load(&shared->next_run);
     printf("%llu runs, %llu failed\n",

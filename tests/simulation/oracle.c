@@ -11,6 +11,8 @@
 
 /** What a SYN takes along at most: to an own address. */
 #define SYN_PAYLOAD_MAX 65535
+/** Retransmission timeouts without any frame lost: of hosts that are slow, or switched off. */
+#define TIMEOUTS_PER_ENDPOINT 8
 /** Acknowledgements this far above an initial sequence number are of that connection. */
 #define STREAM_BYTES_MAX (1u << 30)
 
@@ -346,7 +348,8 @@ static void note_echo(struct flow_side *receiver, const struct tcp_segment *segm
     uint32_t value = segment->options.timestamp_value;
     if (!segment->options.has_timestamps)
         return;
-    if (endpoint != NULL && endpoint->acked_on_wire && !endpoint->ended &&
+    bool opens = (segment->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN; /* what comes next may be new */
+    if (!opens && endpoint != NULL && endpoint->acked_on_wire && !endpoint->ended &&
         is_of_last_handshake(receiver)) {
         const struct endpoint *sender = endpoint->pair->endpoints[1 - endpoint->side];
         if (sender != NULL && sender->iss_known &&
@@ -520,6 +523,22 @@ static void check_host_was_patient(struct world *world, struct host *host)
                    (unsigned long long)counters->rto_expirations);
 }
 
+/** Timeouts back off, and each has a cause: a frame that did not arrive, or came late. */
+static void check_no_storm(struct world *world)
+{
+    const struct coverage *c = &world->coverage;
+    uint64_t causes = c->frames_lost + c->frames_queue_full + c->frames_corrupted +
+                      c->frames_reordered + c->frames_too_big + c->frames_black_hole +
+                      c->payload_refused + c->frames_fragmented + c->listen_overflows;
+    uint64_t timeouts = 0;
+    for (unsigned i = 0; i < world->settings.host_count; i++)
+        timeouts += stack_get_counters(world->hosts[i].stack)->rto_expirations;
+    uint64_t most = causes + TIMEOUTS_PER_ENDPOINT * (uint64_t)world->endpoint_count;
+    if (timeouts > most)
+        world_fail(world, "%llu retransmission timeouts; %llu frames gave cause for any",
+                   (unsigned long long)timeouts, (unsigned long long)causes);
+}
+
 static void check_host_is_empty(struct world *world, struct host *host)
 {
     const struct stack_counters *counters = stack_get_counters(host->stack);
@@ -556,4 +575,5 @@ void oracle_world_ended(struct world *world)
         check_host_is_empty(world, &world->hosts[i]);
         check_host_was_patient(world, &world->hosts[i]);
     }
+    check_no_storm(world);
 }

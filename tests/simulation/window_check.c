@@ -5,10 +5,11 @@
 
 #define INITIAL_SEGMENTS 10 /* RFC 6928 §2, of any size as Linux */
 
-/** What a loss leaves of the window, in tenths (RFC 5681 §3.1; RFC 9438 §4.6). */
-static uint32_t tenths_kept(const struct tcp_connection *c)
+/** What a loss leaves of the window, in 1024ths (RFC 5681 §3.1; RFC 9438 §4.6, as Linux rounds it).
+ */
+static uint32_t share_kept(const struct tcp_connection *c)
 {
-    return c->options.congestion == TCP_CONGESTION_CUBIC ? 7 : 5;
+    return c->options.congestion == TCP_CONGESTION_CUBIC ? 717 : 512;
 }
 
 static bool is_open(uint8_t state)
@@ -62,7 +63,7 @@ static const char *check_reduction(const struct window_watch *watch)
     bool begins = watch->ca_state < TCP_CA_CWR && c->hot.ca_state == TCP_CA_RECOVERY;
     uint64_t cwnd = watch->cwnd > watch->prior_cwnd ? watch->cwnd : watch->prior_cwnd;
     cwnd += c->delivery.delivered - watch->delivered;
-    uint64_t most = cwnd * tenths_kept(c) / 10;
+    uint64_t most = cwnd * share_kept(c) / 1024;
     if (most < 2 * c->hot.mss)
         most = 2 * c->hot.mss;
     return begins && c->congestion.ssthresh > most + c->hot.mss
