@@ -419,6 +419,8 @@ PNO_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int fl
                                                : REAL(sendmmsg)(fd, messages, count, flags);
     unsigned done = 0;
     ssize_t result = 0;
+    if (count > UIO_MAXIOV)
+        count = UIO_MAXIOV; /* Linux takes no more messages at once */
     while (done < count) {
         result = send_message(socket, &messages[done].msg_hdr, flags);
         if (result < 0)

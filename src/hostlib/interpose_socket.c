@@ -93,11 +93,9 @@ PNO_EXPORT int shutdown(int fd, int how)
     struct socket *socket = interpose_offloaded(fd);
     if (socket == NULL)
         return REAL(shutdown)(fd, how);
-    int result;
-    if (socket->state == SOCKET_LISTENING && socket->also_kernel)
-        (void)REAL(shutdown)(fd, how);
-    result = socket_shutdown(socket, how);
-    if (!socket_is_offloaded(socket)) /* was a listener */
+    bool may_move = socket->state != SOCKET_CONNECTED;
+    int result = socket_shutdown(socket, fd, how);
+    if (may_move)
         epoll_socket_moved(socket);
     return interpose_end_int(socket, result);
 }

@@ -328,8 +328,7 @@ struct awaited {
 
 static bool has_come(struct socket *socket, const struct awaited *awaited)
 {
-    if (socket->link != NULL)
-        engine_link_poll(socket->link);
+    socket_hear(socket);
     if (!awaited->bytes)
         return (socket_poll(socket) & awaited->readiness) != 0;
     socket_lock(socket);

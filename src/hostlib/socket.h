@@ -108,6 +108,7 @@ struct socket {
 
     struct ip_endpoint local, remote;
     struct ip_endpoint bound; /**< what bind() asked for: kept when a connection is no more */
+    uint16_t former_port; /**< bound again to another, it tells this one until it listens; or 0 */
     struct wait_queue waiters;
     struct epoll_item *items; /**< guarded by the epoll lock */
 
@@ -242,6 +243,15 @@ int socket_wait(struct socket *socket, uint32_t wanted, int kernel_fd, uint64_t 
 int socket_wait_for_bytes(struct socket *socket, uint64_t known, uint64_t deadline_ns,
                           bool interrupted_restarts);
 
+/** Apply what the engine has told so far. Another thread may be ending the socket's last business
+    with the engine (shutdown() of a listener, connect() to AF_UNSPEC). */
+static inline void socket_hear(const struct socket *socket)
+{
+    struct engine_link *link = socket->link;
+    if (link != NULL)
+        engine_link_poll(link);
+}
+
 /** Deadline for a blocking call: now + timeout. */
 uint64_t socket_deadline_ns(uint64_t timeout_ns);
 
@@ -275,6 +285,10 @@ int socket_connect(struct socket *socket, int fd, const struct sockaddr *address
     @return 0: the engine connects; 1: the socket is the kernel's; negative errno. */
 int socket_connect_fast(struct socket *socket, int fd, const struct sockaddr *address,
                         socklen_t length, bool more);
+
+/** Back to a socket that can connect or listen again: Linux's tcp_disconnect(). It must have a
+    link. */
+void socket_disconnect(struct socket *socket, int fd);
 
 /** What connect() returns on a socket that connects; waits, unless that is not wanted. */
 int socket_connect_outcome(struct socket *socket, int while_going_on, bool nonblocking);
@@ -328,7 +342,7 @@ int socket_unacknowledged_bytes(struct socket *socket);
 
 /* ---- The end (socket_close.c) ---- */
 
-int socket_shutdown(struct socket *socket, int how);
+int socket_shutdown(struct socket *socket, int fd, int how);
 /** The last descriptor is gone: LINK_OP_CLOSE, lingering if so asked. */
 void socket_close(struct socket *socket);
 

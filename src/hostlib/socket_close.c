@@ -7,32 +7,10 @@
 #include "hostlib/rejoin.h"
 #include "hostlib/socket.h"
 
-static void stop_listening(struct socket *socket)
-{
-    rejoin_remove(socket);
-    struct link_descriptor operation = socket_operation(socket, LINK_OP_CLOSE);
-    socket_push(socket, &operation);
-    socket_accept_discard(socket);
-    socket_release_slot(socket);
-    socket->state = SOCKET_FRESH;
-    socket->also_kernel = false;
-    socket_state_changed(socket);
-}
-
 static int shut_down_locked(struct socket *socket, int how)
 {
-    switch (socket->state) {
-    case SOCKET_CONNECTED:
-        break;
-    case SOCKET_LISTENING:
-        if (how != SHUT_WR)
-            stop_listening(socket);
-        return 0;
-    case SOCKET_CONNECTING:
+    if (socket->state != SOCKET_CONNECTED)
         return -ENOTCONN;
-    default:
-        return -ENOTCONN;
-    }
     if (how != SHUT_WR) {
         atomic_fetch_or(&socket->block->shut, SHUT_DONE_READ);
         struct link_descriptor operation = socket_operation(socket, LINK_OP_SHUTDOWN_READ);
@@ -48,17 +26,26 @@ static int shut_down_locked(struct socket *socket, int how)
     return 0;
 }
 
-int socket_shutdown(struct socket *socket, int how)
+int socket_shutdown(struct socket *socket, int fd, int how)
 {
     if (how < SHUT_RD || how > SHUT_RDWR)
         return -EINVAL;
+    socket_hear(socket);
     struct engine_link *link = socket->link;
     bool fenced = socket_is_fenced(socket);
-    engine_link_poll(link);
-    socket_lock(socket);
-    int result = shut_down_locked(socket, how);
-    socket_unlock(socket);
-    if (fenced && result == 0)
+    int result = 0;
+    bool listens = socket->state == SOCKET_LISTENING;
+    if (listens || (socket->state == SOCKET_CONNECTING && !socket->syn_held)) {
+        if (!listens || how != SHUT_WR)
+            socket_disconnect(socket, fd);
+    } else if (socket->state == SOCKET_CONNECTED && socket_is_over(socket)) {
+        result = -ENOTCONN; /* in TIME-WAIT Linux's socket is TCP_CLOSE */
+    } else {
+        socket_lock(socket);
+        result = shut_down_locked(socket, how);
+        socket_unlock(socket);
+    }
+    if (fenced && result == 0 && !listens)
         engine_link_fence(link, socket->core);
     return result;
 }
@@ -76,7 +63,7 @@ static void linger(struct socket *socket)
     waiter_begin(&waiter, NULL);
     waiter_watch(&waiter, &node, &socket->waiters);
     for (;;) {
-        engine_link_poll(socket->link);
+        socket_hear(socket);
         if (socket->state != SOCKET_CONNECTED || send_queue_outstanding(&socket->block->send) == 0)
             break;
         atomic_store_explicit(&socket->lingers, true, memory_order_seq_cst);
@@ -97,7 +84,7 @@ void socket_close(struct socket *socket)
     bool lingers =
         socket->options.linger.l_onoff != 0 && !aborts && socket->state == SOCKET_CONNECTED;
     if (lingers) {
-        (void)socket_shutdown(socket, SHUT_WR);
+        (void)socket_shutdown(socket, -1, SHUT_WR);
         linger(socket);
     }
     /* Under consume_lock no event can be looking at the object while it goes. */

@@ -105,7 +105,7 @@ static int outcome(struct socket *socket, int while_going_on)
 int socket_connect_outcome(struct socket *socket, int while_going_on, bool nonblocking)
 {
     if (nonblocking) {
-        engine_link_poll(socket->link);
+        socket_hear(socket);
         return outcome(socket, while_going_on);
     }
     uint64_t deadline_ns = socket_deadline_ns(socket->options.send_timeout_ns);
@@ -122,20 +122,22 @@ static int wait_for_outcome(struct socket *socket, int while_going_on)
                                   atomic_load_explicit(&socket->nonblocking, memory_order_relaxed));
 }
 
-/* connect(AF_UNSPEC): Linux's tcp_disconnect(). */
-static int disconnect(struct socket *socket, int fd, const struct sockaddr *address,
-                      socklen_t length)
+void socket_disconnect(struct socket *socket, int fd)
 {
-    if (socket->link == NULL)
-        return REAL(connect)(fd, address, length) < 0 ? -errno : 0;
+    socket_hear(socket);
+    socket_lock(socket);
     struct engine_link *link = socket->link;
+    if (link == NULL) { /* another thread was faster */
+        socket_unlock(socket);
+        return;
+    }
     bool fenced = socket_is_fenced(socket);
     unsigned core = socket->core;
-    engine_link_poll(link);
-    socket_lock(socket);
     if (socket->state == SOCKET_LISTENING) {
         rejoin_remove(socket);
         socket_accept_discard(socket);
+        if (socket->also_kernel)
+            (void)REAL(shutdown)(fd, SHUT_RDWR);
     }
     /* Where a reset is due the socket itself learns of it too. */
     bool resets =
@@ -148,6 +150,15 @@ static int disconnect(struct socket *socket, int fd, const struct sockaddr *addr
     if (fenced)
         engine_link_fence(link, core);
     socket_bind_again(socket, link, socket->also_kernel);
+}
+
+/* connect(AF_UNSPEC) */
+static int disconnect(struct socket *socket, int fd, const struct sockaddr *address,
+                      socklen_t length)
+{
+    if (socket->link == NULL)
+        return REAL(connect)(fd, address, length) < 0 ? -errno : 0;
+    socket_disconnect(socket, fd);
     return 0;
 }
 
@@ -179,6 +190,9 @@ static int connect_engine(struct socket *socket, int fd, const struct sockaddr *
         if (socket->options.v6only)
             return -ENETUNREACH;
     }
+    if (socket->state == SOCKET_BOUND && !ip_address_is_any(&socket->local.address) &&
+        ip_address_is_v4(&socket->local.address) != ip_address_is_v4(&remote.address))
+        return ip_address_is_v4(&remote.address) ? -ENETUNREACH : -EAFNOSUPPORT;
     struct policy_reason reason;
     struct engine_link *link = policy_for_connect(socket->link, bound_to_engine, &remote, &reason);
     if (link != NULL) {
@@ -230,8 +244,7 @@ int socket_connect(struct socket *socket, int fd, const struct sockaddr *address
         return -EFAULT;
     if (length >= sizeof(copy.ss_family) && copy.ss_family == AF_UNSPEC)
         return disconnect(socket, fd, address, length);
-    if (socket->link != NULL)
-        engine_link_poll(socket->link);
+    socket_hear(socket);
     switch (socket->state) {
     case SOCKET_FRESH:
     case SOCKET_KERNEL:

@@ -119,10 +119,14 @@ static int bind_wildcard(struct socket *socket, int fd, const struct ip_endpoint
 void socket_bind_again(struct socket *socket, struct engine_link *link, bool also_kernel)
 {
     struct ip_endpoint endpoint = socket->bound;
-    if (endpoint.port == 0 && ip_address_is_any(&endpoint.address))
+    if (endpoint.port == 0 && ip_address_is_any(&endpoint.address) && !also_kernel)
         return;
     if (socket_take_slot(socket, link) < 0)
         return;
+    if (also_kernel)
+        endpoint.port = socket->local.port; /* the kernel's half can't be unbound */
+    else if (endpoint.port == 0)
+        socket->former_port = socket->local.port;
     if (engine_bind(socket, &endpoint) == 0)
         set_bound(socket, &endpoint, also_kernel);
     else
@@ -284,6 +288,7 @@ int socket_listen(struct socket *socket, int fd, int backlog)
     if (engine_died)
         rejoin_add(socket);
     bool was_listening = socket->state == SOCKET_LISTENING;
+    socket->former_port = 0;
     socket->state = SOCKET_LISTENING;
     socket->backlog = backlog;
     if (was_listening)
@@ -459,7 +464,7 @@ static void begin_accepted(struct socket *socket, const struct socket *listener,
 static int accept_offloaded(struct socket *listener, struct sockaddr *address, socklen_t *length,
                             int flags)
 {
-    engine_link_poll(listener->link);
+    socket_hear(listener);
     if (listener->accept_first == NULL)
         return -EAGAIN;
     int fd = placeholder_open(listener->is_v6, (flags & SOCK_CLOEXEC) != 0);

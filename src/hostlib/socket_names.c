@@ -81,13 +81,15 @@ static int write_name(struct socket *socket, const struct ip_endpoint *endpoint,
 
 int socket_getsockname(struct socket *socket, struct sockaddr *address, socklen_t *length)
 {
-    return write_name(socket, &socket->local, address, length);
+    struct ip_endpoint name = socket->local;
+    if (socket->state == SOCKET_BOUND && socket->former_port != 0)
+        name.port = socket->former_port;
+    return write_name(socket, &name, address, length);
 }
 
 int socket_getpeername(struct socket *socket, struct sockaddr *address, socklen_t *length)
 {
-    if (socket->link != NULL)
-        engine_link_poll(socket->link);
+    socket_hear(socket);
     if (socket->state != SOCKET_CONNECTED || socket_is_over(socket))
         return -ENOTCONN;
     return write_name(socket, &socket->remote, address, length);

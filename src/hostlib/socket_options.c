@@ -92,7 +92,9 @@ static void note(struct socket *socket, unsigned link_option, int32_t value)
     socket_lock(socket);
     socket->options.values[link_option] = value;
     socket->options.set |= 1u << link_option;
-    if (socket->link != NULL)
+    /* What a segment holds was agreed on when the connection opened. */
+    bool too_late = link_option == LINK_OPTION_MAXSEG && socket->state == SOCKET_CONNECTED;
+    if (socket->link != NULL && !too_late)
         push_option(socket, link_option);
     socket_unlock(socket);
     /* These two let go what was held back. */
@@ -234,11 +236,14 @@ static void note_own(struct socket *socket, int kernel_fd, int name, const void 
 }
 
 /* Options that Linux takes only before a connection: TCP_CLOSE, most when listening too. */
-static bool is_too_late(const struct socket *socket, int name)
+static bool is_too_late(const struct socket *socket, int name, const void *value, socklen_t length)
 {
+    int32_t number = -1;
+    if (length >= sizeof(number) && user_memory_copy_in(&number, value, sizeof(number)) < 0)
+        return false;
     bool listening = socket->state == SOCKET_LISTENING;
     bool active = socket->state == SOCKET_CONNECTING || socket->state == SOCKET_CONNECTED;
-    if (name == TCP_FASTOPEN_CONNECT)
+    if (name == TCP_FASTOPEN_CONNECT || (name == TCP_WINDOW_CLAMP && number == 0))
         return active || listening;
     return (name == TCP_FASTOPEN || name == TCP_FASTOPEN_NO_COOKIE) && active;
 }
@@ -263,10 +268,8 @@ int socket_setsockopt(struct socket *socket, int fd, int level, int name, const 
         return set_fast(socket, known, value, length);
     if (offloaded && level == IPPROTO_IPV6 && name == IPV6_V6ONLY && socket->is_v6)
         return -EINVAL; /* bound, as Linux sees it */
-    if (level == IPPROTO_TCP && is_too_late(socket, name))
-        return length >= sizeof(int32_t) && user_memory_unreadable(value, sizeof(int32_t))
-                   ? -EFAULT
-                   : -EINVAL;
+    if (level == IPPROTO_TCP && is_too_late(socket, name, value, length))
+        return -EINVAL;
     if (offloaded && level == IPPROTO_TCP && name == TCP_CONGESTION)
         return set_congestion(socket, value, length);
     if (is_signing_key(level, name, value, length))
@@ -400,8 +403,7 @@ static int get_maxseg(struct socket *socket, int fd, void *value, socklen_t *len
 
 int socket_get_error(struct socket *socket, void *value, socklen_t *length)
 {
-    if (socket->link != NULL)
-        engine_link_poll(socket->link);
+    socket_hear(socket);
     socket_lock(socket);
     int error = -socket_take_error(socket);
     socket_unlock(socket);
@@ -462,6 +464,11 @@ static int get_own(struct socket *socket, int level, int name, void *value, sock
     }
 }
 
+static int32_t clamp_to_int(uint64_t number)
+{
+    return number < INT32_MAX ? (int32_t)number : INT32_MAX;
+}
+
 /* What the engine uses for sockets that choose nothing; before there is one, Linux's default. */
 static int default_congestion(const struct socket *socket)
 {
@@ -498,6 +505,9 @@ int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *
         memcpy(text, congestion_names[index], strlen(congestion_names[index]) + 1);
         return give(text, sizeof(text), value, length);
     }
+    if (level == SOL_SOCKET && name == SO_SNDBUF && socket->state == SOCKET_CONNECTED &&
+        !(socket->options.set & (1u << LINK_OPTION_SEND_BUFFER)))
+        return give_number(clamp_to_int(2 * socket->send_limit), value, length);
     if (socket->is_accepted) {
         int result = get_own(socket, level, name, value, length);
         if (result <= 0)

@@ -133,7 +133,7 @@ static ssize_t receive_urgent(struct socket *socket, const struct iovec *vector,
                               int flags, int *result_flags)
 {
     ssize_t result = -EINVAL;
-    engine_link_poll(socket->link);
+    socket_hear(socket);
     socket_lock(socket);
     if (socket->urgent_offset != 0 && !socket->options.oob_inline && socket->block != NULL &&
         socket->urgent_offset > socket->block->read_offset) {
@@ -193,7 +193,7 @@ ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t
     /* All that has come counts, as it would in the kernel. */
     if (socket->block != NULL &&
         socket->receive.end_offset - socket->block->read_offset < (wanted > 0 ? wanted : 1))
-        engine_link_poll(socket->link);
+        socket_hear(socket);
     for (;;) {
         socket_lock(socket);
         if (socket->block != NULL) {
@@ -218,8 +218,9 @@ ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t
         socket_unlock(socket);
         if (enough || result != -EAGAIN || nonblocking) {
             /* Who only ever tries must learn of the engine's death too: next time. */
-            if (result == -EAGAIN)
-                engine_link_check_alive(socket->link, waiter_now_ns());
+            struct engine_link *link = socket->link;
+            if (result == -EAGAIN && link != NULL)
+                engine_link_check_alive(link, waiter_now_ns());
             break;
         }
         if (deadline_ns == 0)
@@ -240,7 +241,7 @@ ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t
 
 int socket_unread_bytes(struct socket *socket)
 {
-    engine_link_poll(socket->link);
+    socket_hear(socket);
     socket_lock(socket);
     uint64_t unread = 0;
     if (socket->block != NULL) {
@@ -256,7 +257,7 @@ int socket_unread_bytes(struct socket *socket)
 
 int socket_is_at_mark(struct socket *socket)
 {
-    engine_link_poll(socket->link);
+    socket_hear(socket);
     socket_lock(socket);
     bool at_mark = socket->block != NULL && socket->urgent_offset != 0 &&
                    socket->block->read_offset == socket->urgent_offset - 1;

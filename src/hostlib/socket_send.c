@@ -135,6 +135,15 @@ static int wait_for_space(struct socket *socket, uint64_t deadline_ns, bool pool
     return socket_wait(socket, EPOLLOUT | EPOLLERR | EPOLLHUP, -1, deadline_ns, restarts);
 }
 
+/* A buffer that was filled, and is empty already: what tells a poller. Lock held. */
+static uint32_t has_room_again(struct socket *socket)
+{
+    if (socket->block == NULL || send_queue_outstanding(&socket->block->send) > 0)
+        return 0;
+    atomic_store_explicit(&socket->wants_space, false, memory_order_relaxed);
+    return EPOLLOUT | EPOLLWRNORM;
+}
+
 static ssize_t send_all(struct socket *socket, struct source *source, size_t wanted, int flags)
 {
     bool nonblocking =
@@ -143,7 +152,10 @@ static ssize_t send_all(struct socket *socket, struct source *source, size_t wan
     size_t sent = 0;
     ssize_t result = 0;
     /* A reset that has arrived is this call's to report, as if the kernel had processed it. */
-    engine_link_poll(socket->link);
+    socket_hear(socket);
+    struct engine_link *link = socket->link;
+    /* A call that may not wait fills the buffer once: Linux hears of acknowledgements after it. */
+    uint64_t fills = nonblocking ? socket->send_limit : UINT64_MAX;
     for (;;) {
         socket_lock(socket);
         /* An error that comes after some bytes were accepted is the next call's to report. */
@@ -156,10 +168,11 @@ static ssize_t send_all(struct socket *socket, struct source *source, size_t wan
         bool done = sent == wanted || source->ended;
         if (!done && result >= 0)
             atomic_store_explicit(&socket->wants_space, true, memory_order_relaxed);
-        socket_changed(socket, 0);
+        bool filled = sent >= fills;
+        socket_changed(socket, filled && !done ? has_room_again(socket) : 0);
         socket_unlock(socket);
-        if (!nonblocking)
-            engine_link_wait_for_room(socket->link);
+        if (!nonblocking && link != NULL)
+            engine_link_wait_for_room(link);
         if (done && result >= 0) {
             result = 0;
             break;
@@ -171,7 +184,7 @@ static ssize_t send_all(struct socket *socket, struct source *source, size_t wan
             result = -EAGAIN;
         if (nonblocking) {
             /* Acknowledgements may be waiting in the ring. */
-            if (!engine_link_empty(socket->link) && engine_link_drain(socket->link))
+            if (!filled && link != NULL && !engine_link_empty(link) && engine_link_drain(link))
                 continue;
             break;
         }
@@ -271,7 +284,7 @@ ssize_t socket_send_from_fd(struct socket *socket, int in_fd, off_t *offset, siz
 
 int socket_unacknowledged_bytes(struct socket *socket)
 {
-    engine_link_poll(socket->link);
+    socket_hear(socket);
     socket_lock(socket);
     uint64_t bytes = socket->block != NULL ? send_queue_outstanding(&socket->block->send) : 0;
     socket_unlock(socket);

@@ -239,7 +239,7 @@ static void accept_by_either_handler(const struct case_context *context)
     close(listener);
 }
 
-static ssize_t call_send(int fd)
+static void fill_up(int fd)
 {
     static char bytes[65536];
     for (int i = 0; i < 5; i++) { /* what was on its way makes room yet */
@@ -247,7 +247,11 @@ static ssize_t call_send(int fd)
             ;
         settle();
     }
-    ssize_t result = send(fd, bytes, 1, MSG_NOSIGNAL);
+}
+
+static ssize_t call_send(int fd)
+{
+    ssize_t result = send(fd, "x", 1, MSG_NOSIGNAL);
     shutdown(fd, SHUT_WR);
     return result;
 }
@@ -260,6 +264,7 @@ static void send_by_either_handler(const struct case_context *context)
     for (int i = 0; i < 2; i++) {
         int pair[2];
         make_pair(context, pair);
+        fill_up(pair[1]);
         struct signaller signaller = {
             .number = numbers[i], .finish = finish_by_reading, .fd = pair[0]};
         signalled(i == 0 ? "restarts" : "does not", &signaller, call_send, pair[1]);
