@@ -127,8 +127,10 @@ static void cubic_avoid(struct tcp_connection *connection, uint32_t acked, uint6
     uint32_t target = cubic_target(connection, now_ns);
     uint64_t cwnd = hot->cwnd;
     cwnd += (uint64_t)(target - hot->cwnd) * acked / hot->cwnd;
+    /* Idleness takes cwnd back and leaves w_est: back to that in steps, not in a burst. */
+    uint64_t step = hot->cwnd + (uint64_t)acked;
     if (cwnd < cubic->w_est)
-        cwnd = cubic->w_est;
+        cwnd = cubic->w_est < step ? cubic->w_est : step;
     hot->cwnd = cwnd < TCP_CWND_MAX ? (uint32_t)cwnd : TCP_CWND_MAX;
 }
 
