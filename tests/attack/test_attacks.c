@@ -51,6 +51,12 @@ static struct peer connected(const uint8_t *options, uint32_t options_length, ui
     return peer;
 }
 
+static void put32(uint8_t *p, uint32_t value)
+{
+    for (unsigned i = 0; i < 4; i++)
+        p[i] = (uint8_t)(value >> (24 - 8 * i));
+}
+
 /* ---- Opening ------------------------------------------------------------------------------- */
 
 static void syn_flood_keeps_memory_bounded_and_honest_clients_connect(void **unused)
@@ -64,6 +70,10 @@ static void syn_flood_keeps_memory_bounded_and_honest_clients_connect(void **unu
         bench_segment(&bench, &peer, TCP_SYN, sack_options, sizeof(sack_options), 0);
         if (i % 100 == 0)
             bench_pass(&bench, NS_PER_MS);
+        if (i % 4000 == 3999) { /* in the midst of it */
+            struct peer honest = honest_peer((uint16_t)(4500 + i / 4000));
+            bench_connect(&bench, &honest, sack_options, sizeof(sack_options));
+        }
     }
     assert_true(counters()->connections_now <= 64); /* back-log 16 */
     assert_true(counters()->syn_cookies_sent > 10000);
@@ -72,6 +82,33 @@ static void syn_flood_keeps_memory_bounded_and_honest_clients_connect(void **unu
         bench_connect(&bench, &peer, sack_options, sizeof(sack_options));
     }
     assert_true(counters()->syn_cookies_accepted >= 1);
+}
+
+static void syns_with_data_and_guessed_cookies_are_ordinary_syns(void **unused)
+{
+    (void)unused;
+    struct stack_config config;
+    stack_config_init(&config);
+    config.tcp.fast_open = TCP_FAST_OPEN_CLIENT | TCP_FAST_OPEN_SERVER;
+    stack_set_tcp_defaults(bench.stack, &config.tcp);
+    tcp_listener_set_fast_open(bench.listener, 16);
+    bench_forget(&bench);
+    for (unsigned i = 0; i < 20000; i++) {
+        uint8_t options[16] = {2, 4, 1000 >> 8, 1000 & 0xff, 34, 10};
+        struct peer peer = {.address = 0x0a030000 + i, .port = 1000, .seq = i, .window = 1000};
+        put32(options + 6, test_random_next(&chance));
+        put32(options + 10, test_random_next(&chance));
+        options[14] = options[15] = 1;
+        bench_segment(&bench, &peer, TCP_SYN, options, sizeof(options), 500);
+        if (i % 100 == 0)
+            bench_pass(&bench, NS_PER_MS);
+    }
+    assert_int_equal(bench.accepts, 0);
+    assert_int_equal(counters()->fast_open_passive, 0);
+    assert_true(counters()->fast_open_passive_failed > 0);
+    assert_true(counters()->connections_now <= 64);
+    struct peer peer = honest_peer(5000);
+    bench_connect(&bench, &peer, sack_options, sizeof(sack_options));
 }
 
 static void acks_that_are_no_cookies_make_no_connections(void **unused)
@@ -141,7 +178,7 @@ static void optimistic_acks_gain_nothing(void **unused)
     (void)unused;
     struct peer peer = connected(sack_options, sizeof(sack_options), 1000000);
     bench_forget(&bench);
-    uint64_t acked = tcp_acked_offset(bench.accepted);
+    uint64_t acked = tcp_acked_offset(bench.accepted), drops = bench_drops(&bench);
     for (unsigned i = 0; i < 5000; i++) {
         struct peer liar = peer;
         liar.ack = peer.ack + 20000 + test_random_below(&chance, 1000000);
@@ -149,6 +186,7 @@ static void optimistic_acks_gain_nothing(void **unused)
     }
     assert_int_equal(tcp_acked_offset(bench.accepted), acked);
     assert_int_equal(bench.payload_out, 0);
+    assert_int_equal(bench_drops(&bench), drops + 5000);
 }
 
 static void acks_of_single_bytes_grow_the_window_by_bytes(void **unused)
@@ -163,12 +201,6 @@ static void acks_of_single_bytes_grow_the_window_by_bytes(void **unused)
     }
     tcp_get_info(bench.stack, bench.accepted, bench.now_ns, &info);
     assert_true(info.snd_cwnd <= 22);
-}
-
-static void put32(uint8_t *p, uint32_t value)
-{
-    for (unsigned i = 0; i < 4; i++)
-        p[i] = (uint8_t)(value >> (24 - 8 * i));
 }
 
 /** An ACK with up to four SACK blocks of one byte each, every second byte, around a place. */
@@ -207,6 +239,38 @@ static void sack_splinters_cost_bounded_memory_and_work(void **unused)
     peer.ack += 10000;
     bench_segment(&bench, &peer, TCP_ACK, NULL, 0, 0);
     assert_int_equal(tcp_acked_offset(bench.accepted), 10000);
+}
+
+static uint64_t tiny_splinters_cpu_ns(struct peer *peer, unsigned round)
+{
+    uint64_t began_ns = bench_cpu_ns();
+    for (unsigned i = 0; i < 500; i++)
+        sack_splinters(peer, 36 + (i + 13 * round) * 36 % 7000);
+    return bench_cpu_ns() - began_ns;
+}
+
+/** CVE-2019-11477: the smallest segments, and SACKs that tear them apart, loss by loss. */
+static void sacks_of_tiny_segments_cost_bounded_memory_and_work(void **unused)
+{
+    (void)unused;
+    static const uint8_t tiny[] = {2, 4, 0, 8, 1, 1, 4, 2};
+    struct peer peer = connected(tiny, sizeof(tiny), 200000);
+    for (unsigned i = 0; i < 40; i++) { /* slow start: many of them in flight */
+        peer.ack = bench.last_seq + 1;
+        bench_segment(&bench, &peer, TCP_ACK, NULL, 0, 0);
+    }
+    bench_forget(&bench);
+    uint64_t early_ns = tiny_splinters_cpu_ns(&peer, 0), late_ns = UINT64_MAX;
+    for (unsigned i = 1; i < 20; i++) {
+        uint64_t batch_ns = tiny_splinters_cpu_ns(&peer, i);
+        late_ns = batch_ns < late_ns ? batch_ns : late_ns;
+        bench_pass(&bench, 100 * NS_PER_MS);
+    }
+    stack_check(bench.stack);
+    assert_true(late_ns < 20 * early_ns + 50 * NS_PER_MS);
+    assert_true(bench.smallest_payload >= 1);
+    /* Two seconds; the window in small segments every timeout or recovery, not for each ACK. */
+    assert_true(bench.tcp_out < 10000);
 }
 
 static void reneging_for_ever_makes_no_storm(void **unused)
@@ -324,12 +388,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         ATTACK(syn_flood_keeps_memory_bounded_and_honest_clients_connect),
+        ATTACK(syns_with_data_and_guessed_cookies_are_ordinary_syns),
         ATTACK(acks_that_are_no_cookies_make_no_connections),
         ATTACK(blind_segments_in_the_window_neither_end_nor_feed_a_connection),
         ATTACK(acks_of_nothing_start_no_storm),
         ATTACK(optimistic_acks_gain_nothing),
         ATTACK(acks_of_single_bytes_grow_the_window_by_bytes),
         ATTACK(sack_splinters_cost_bounded_memory_and_work),
+        ATTACK(sacks_of_tiny_segments_cost_bounded_memory_and_work),
         ATTACK(reneging_for_ever_makes_no_storm),
         ATTACK(tiny_mss_is_bounded),
         ATTACK(one_byte_windows_draw_no_stream_of_bytes),
