@@ -153,6 +153,10 @@ static void lay_out(struct carver *carver, const struct stack_config *config, st
     struct interval *intervals = carve(carver, sizeof(struct interval), interval_count(config));
     void *records =
         carve(carver, tcp_sent_bytes(), (size_t)config->connections_max + sent_share(config));
+    s->recoveries.bytes = tcp_recovery_bytes();
+    s->recoveries.fresh = carve(carver, s->recoveries.bytes, config->connections_max);
+    s->reassemblies.bytes = tcp_reassembly_bytes();
+    s->reassemblies.fresh = carve(carver, s->reassemblies.bytes, config->connections_max);
     for (unsigned i = 0; i < PACKET_CLASS_COUNT; i++) {
         struct packet_pool *pool = &s->packet_pools[i];
         size_t bytes = packet_class_bytes(i) * packet_class_count(i);
@@ -332,6 +336,16 @@ uint32_t stack_random(struct stack *stack)
 struct tcp_sent_pool *stack_sent_pool(struct stack *stack)
 {
     return &stack->sent;
+}
+
+struct part_pool *stack_recoveries(struct stack *stack)
+{
+    return &stack->recoveries;
+}
+
+struct part_pool *stack_reassemblies(struct stack *stack)
+{
+    return &stack->reassemblies;
 }
 
 struct tcp_fast_open_memory *stack_fast_open_memory(struct stack *stack)

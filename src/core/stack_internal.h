@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/interval_set.h"
 #include "base/list.h"
@@ -166,6 +167,37 @@ static inline uint32_t tcp_output_segments(const struct tcp_output *output)
 }
 
 size_t tcp_connection_bytes(void); /**< sizeof, for the pool */
+
+/** Parts of one kind, which a connection has only while it needs it. There is one for each
+    connection, so that taking one cannot fail. One writer. */
+struct part_pool {
+    void *free;     /**< given back: each begins with a pointer to the next */
+    uint8_t *fresh; /**< never used so far: memory stays untouched */
+    size_t bytes;   /**< of a part */
+};
+
+static inline void *part_take(struct part_pool *pool)
+{
+    void *part = pool->free;
+    if (part != NULL) {
+        memcpy(&pool->free, part, sizeof(void *));
+        return part;
+    }
+    part = pool->fresh;
+    pool->fresh += pool->bytes;
+    return part;
+}
+
+static inline void part_give_back(struct part_pool *pool, void *part)
+{
+    memcpy(part, &pool->free, sizeof(void *));
+    pool->free = part;
+}
+
+size_t tcp_recovery_bytes(void);
+size_t tcp_reassembly_bytes(void);
+struct part_pool *stack_recoveries(struct stack *stack);
+struct part_pool *stack_reassemblies(struct stack *stack);
 
 struct tcp_sent;
 /** Records of what was sent (tcp/sent.h), for all connections of a stack; one writer. */

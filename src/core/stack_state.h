@@ -89,6 +89,7 @@ struct stack {
     size_t listener_stride;
     struct interval_pool intervals;
     struct tcp_sent_pool sent;
+    struct part_pool recoveries, reassemblies;
     struct packet_pool packet_pools[PACKET_CLASS_COUNT];
 
     /* Tables. */

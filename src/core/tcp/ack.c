@@ -121,7 +121,7 @@ static bool first_block_is_dsack(const struct tcp_segment *segment)
 static void dsack_arrives(struct tcp_connection *connection, uint64_t start, uint64_t end,
                           struct tcp_ack_facts *facts)
 {
-    struct tcp_recovery *recovery = &connection->recovery;
+    struct tcp_recovery *recovery = connection->recovery;
     struct tcp_statistics *statistics = &connection->statistics;
     uint32_t mss = connection->hot.mss;
     uint64_t bytes = end - start;
@@ -135,7 +135,7 @@ static void dsack_arrives(struct tcp_connection *connection, uint64_t start, uin
     facts->dsack_of_probe = segments == 1 && recovery->tail_probe != 0 &&
                             recovery->tail_probe_retransmitted && end == recovery->tail_probe;
     if (recovery->reordering_seen && !facts->dsack_of_probe)
-        recovery->rack.dsack_seen = true;
+        recovery->dsack_seen = true;
     tcp_undo_dsack(connection, facts, start, end);
 }
 
@@ -238,7 +238,7 @@ static bool may_grow(const struct tcp_connection *connection, const struct tcp_a
     if (state == TCP_CA_RECOVERY || state == TCP_CA_CWR)
         return false;
     return facts->acked > 0 ||
-           (facts->newly_sacked > 0 && connection->recovery.reordering > TCP_REORDERING_DEFAULT);
+           (facts->newly_sacked > 0 && connection->recovery->reordering > TCP_REORDERING_DEFAULT);
 }
 
 /** All else is known: what becomes of the window, and of the rate. */
@@ -325,6 +325,7 @@ enum drop_reason tcp_ack_arrives(struct stack *stack, struct tcp_connection *con
     window_update_by_congestion(connection, &facts);
     tcp_send_buffer_keep(connection);
     persist_end(stack, connection);
+    tcp_recovery_release_if_idle(stack, connection);
     tcp_output_request_if_wanted(stack, connection);
     return DROP_NONE;
 }
@@ -335,7 +336,7 @@ bool tcp_ack_is_predicted(const struct tcp_connection *connection,
                           const struct tcp_segment *segment, uint64_t now_ns)
 {
     const struct tcp_hot *hot = &connection->hot;
-    const struct tcp_recovery *recovery = &connection->recovery;
+    const struct tcp_recovery *recovery = connection->recovery;
     uint32_t acked = segment->ack.value - tcp_wire(hot->snd_una).value;
     if (acked > tcp_outstanding(connection) || recovery->tail_probe != 0 ||
         tcp_congestion_controls(connection))
@@ -343,9 +344,9 @@ bool tcp_ack_is_predicted(const struct tcp_connection *connection,
     if (acked == 0)
         return true;
     /* RACK, round-trip and rate samples come from records of what was sent just once. */
-    const struct tcp_sent *oldest = recovery->flight.first;
+    const struct tcp_sent *oldest = connection->flight.first;
     return oldest != NULL && recovery->again_count == 0 && recovery->sacked.first == NULL &&
-           recovery->sacked_high <= hot->snd_una && recovery->untimed_end <= hot->snd_una &&
+           recovery->sacked_high <= hot->snd_una && connection->untimed_end <= hot->snd_una &&
            connection->mtu_probe.size == 0 &&
            tcp_sent_clock_us(now_ns) - oldest->sent_us < TCP_RTO_MAX_US;
 }
@@ -354,7 +355,7 @@ bool tcp_ack_is_predicted(const struct tcp_connection *connection,
 static void predicted_forget(struct stack *stack, struct tcp_connection *connection, uint64_t ack)
 {
     struct tcp_sent *first;
-    while ((first = connection->recovery.flight.first) != NULL && tcp_sent_end(first) <= ack)
+    while ((first = connection->flight.first) != NULL && tcp_sent_end(first) <= ack)
         tcp_sent_forget_first(stack, connection);
     if (first != NULL && first->start < ack) {
         first->length -= (uint32_t)(ack - first->start);
@@ -368,7 +369,7 @@ static void predicted_advance(struct stack *stack, struct tcp_connection *connec
 {
     struct tcp_hot *hot = &connection->hot;
     struct tcp_congestion *congestion = &connection->congestion;
-    const struct tcp_sent *newest = connection->recovery.flight.first;
+    const struct tcp_sent *newest = connection->flight.first;
     uint32_t acked = (uint32_t)(ack - hot->snd_una);
     uint32_t now_us = tcp_sent_clock_us(now_ns);
     uint32_t oldest_us = now_us - newest->sent_us;

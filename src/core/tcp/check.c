@@ -21,27 +21,27 @@ static void check_send_space(const struct tcp_connection *c)
 static void check_receive_space(const struct tcp_connection *c)
 {
     const struct tcp_hot *hot = &c->hot;
-    const struct tcp_receive *receive = &c->receive;
+    const struct tcp_reassembly *reassembly = c->reassembly;
     PNO_ASSERT(hot->rcv_start <= hot->rcv_read);
     PNO_ASSERT(hot->rcv_read <= tcp_received_end(c));
     PNO_ASSERT(hot->rcv_wup <= hot->rcv_nxt);
     PNO_ASSERT(!(hot->fin_received && hot->fin_waiting));
-    interval_set_check(&receive->out_of_order);
-    const struct interval *first = receive->out_of_order.first;
+    interval_set_check(&reassembly->out_of_order);
+    const struct interval *first = reassembly->out_of_order.first;
     PNO_ASSERT(first == NULL || first->start > hot->rcv_nxt);
     PNO_ASSERT(first == NULL || !hot->fin_received);
     for (unsigned i = 0; i < TCP_RECENT_BLOCKS; i++) {
-        const struct tcp_sack_block *block = &receive->recent[i];
+        const struct tcp_sack_block *block = &reassembly->recent[i];
         uint64_t start = tcp_unwrap(hot->rcv_nxt, block->start);
         uint64_t end = tcp_unwrap(hot->rcv_nxt, block->end);
         PNO_ASSERT(start == end || first == NULL ||
-                   interval_set_contains(&receive->out_of_order, start, end));
+                   interval_set_contains(&reassembly->out_of_order, start, end));
     }
 }
 
 static void check_scoreboard(const struct tcp_connection *c)
 {
-    const struct tcp_recovery *recovery = &c->recovery;
+    const struct tcp_recovery *recovery = c->recovery;
     interval_set_check(&recovery->sacked);
     PNO_ASSERT(interval_set_bytes(&recovery->sacked) == recovery->sacked_bytes);
     PNO_ASSERT(recovery->sacked_bytes <= tcp_outstanding(c));

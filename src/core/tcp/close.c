@@ -64,8 +64,7 @@ void tcp_fin_acknowledged(struct stack *stack, struct tcp_connection *connection
 void tcp_fin_arrived(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     tcp_event_raise(stack, connection, STACK_EVENT_FIN);
-    interval_set_clear(&connection->receive.out_of_order, stack_interval_pool(stack));
-    connection->receive.dsack = (struct tcp_sack_block){0}; /* no news any more, as Linux has it */
+    tcp_reassembly_clear(stack, connection);
     switch ((enum tcp_state)connection->hot.state) {
     case TCP_STATE_ESTABLISHED:
         tcp_set_state(stack, connection, TCP_STATE_CLOSE_WAIT);

@@ -10,6 +10,7 @@
 #include "core/tcp/mtu_probe.h"
 #include "core/tcp/output.h"
 #include "core/tcp/receive.h"
+#include "core/tcp/recovery.h"
 #include "core/tcp/rto.h"
 #include "core/tcp/state.h"
 #include "core/tcp/timers.h"
@@ -58,8 +59,8 @@ void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
     hot->snd_una = hot->snd_nxt = TCP_SEQ_EPOCH + first.iss.value;
     hot->snd_start = hot->snd_end = hot->snd_una + 1;
     hot->ts_offset = first.ts_offset;
-    connection->recovery.recover = hot->snd_una;
-    connection->recovery.reordering = TCP_REORDERING_DEFAULT;
+    tcp_recovery_init(connection);
+    tcp_reassembly_init(connection);
     connection->congestion.snd_push = connection->congestion.flight_round = first.iss;
     tcp_rto_init(connection);
     tcp_delivery_init(connection);
@@ -98,7 +99,6 @@ void tcp_transfer_begin(struct stack *stack, struct tcp_connection *connection, 
 {
     struct tcp_hot *hot = &connection->hot;
     hot->snd_una = una;
-    connection->recovery.recover = hot->snd_una - 1;
     tcp_mtu_probe_init(stack, connection, now_ns);
     tcp_mss_update(connection);
     tcp_cwnd_init(stack, connection, now_ns);

@@ -128,7 +128,7 @@ struct tcp_hot {
     /* FINs. */
     bool fin_queued : 1;   /**< ours follows snd_end */
     bool fin_received : 1; /**< the peer's is in order, rcv_nxt is past it */
-    bool fin_waiting : 1;  /**< the peer's lies beyond a gap, at receive.fin */
+    bool fin_waiting : 1;  /**< the peer's lies beyond a gap, at reassembly->fin */
     /* Mode. */
     bool pingpong : 1; /**< request–response: ACKs ride on our answers */
     /* Pacing (pacing.h). */
@@ -144,15 +144,23 @@ struct tcp_range {
     uint64_t start, end;
 };
 
-/** What receiving out of order and tuning the receive window need. */
-struct tcp_receive {
+/** What receiving out of order, twice, and urgently needs. Connections that receive all in order
+    share tcp_reassembly_none (reassembly.c). */
+struct tcp_reassembly {
     struct interval_set out_of_order;
     struct tcp_sack_block recent[TCP_RECENT_BLOCKS]; /**< most recent first (RFC 2018 §4);
                                                           start == end: none, nor after it */
     struct tcp_sack_block dsack;                     /**< duplicate to report, unless empty */
-    uint64_t high;              /**< one past the highest byte that was ever wanted */
-    uint64_t fin;               /**< number of a FIN beyond a gap */
-    uint64_t urgent;            /**< one past the urgent byte; 0 none */
+    uint64_t high;   /**< one past the highest byte wanted out of order */
+    uint64_t fin;    /**< number of a FIN beyond a gap */
+    uint64_t urgent; /**< one past the urgent byte; 0 none */
+};
+
+/** That of connections that receive in order: only read. */
+extern const struct tcp_reassembly tcp_reassembly_none;
+
+/** What tuning the receive window needs. */
+struct tcp_receive {
     uint64_t last_data_ns;      /**< of the last payload or FIN; 0 never */
     uint64_t rtt_started_ns;    /**< window-based estimate of the round trip began … */
     uint64_t space_measured_ns; /**< dynamic right-sizing: when the measurement began … */
@@ -177,30 +185,23 @@ struct tcp_sent_list {
     struct tcp_sent *first, *last;
 };
 
-/** Loss detection by time (rack.h). */
+/** Loss detection by time (rack.h): what arrivals tell. */
 struct tcp_rack {
     uint64_t end;     /**< of the most recently sent segment that has arrived (RACK.end_seq) */
     uint32_t sent_us; /**< when it was sent (RACK.xmit_ts) */
     uint32_t newest_rtt_us; /**< its round trip … */
     uint32_t rtt_us;        /**< … and that of what arrived last (RACK.rtt, as in Linux) */
-    uint32_t late_us;       /**< how much longer originals took than what overtook them, at most */
-    uint32_t dsack_delivered; /**< delivered when the window last grew: once a round trip */
-    uint8_t window_steps;     /**< of a quarter of the shortest round trip, less one */
-    uint8_t window_persist;   /**< recoveries for which both stay (RACK.reo_wnd_persist) */
-    bool advanced : 1;        /**< something to look at since losses were last looked for */
-    bool dsack_seen : 1;
+    bool advanced;          /**< something to look at since losses were last looked for */
 };
 
-/** What recovery needs; post-process stage. */
+/** What recovery needs; post-process stage. Most connections have nothing to recover from: they
+    share tcp_recovery_none (recovery_state.c). */
 struct tcp_recovery {
-    struct interval_set sacked;  /**< the scoreboard (RFC 6675 §3) */
-    struct tcp_sent_list flight; /**< on its way, in the order of sending */
-    struct tcp_sent_list lost;   /**< to be sent again, by number */
+    struct interval_set sacked; /**< the scoreboard (RFC 6675 §3) */
+    struct tcp_sent_list lost;  /**< to be sent again, by number */
     uint32_t sacked_bytes, lost_bytes;
     uint32_t again_bytes;    /**< of retransmissions in flight */
-    uint16_t sent_count;     /**< records in both lists */
     uint16_t again_count;    /**< retransmissions among those in flight */
-    uint64_t untimed_end;    /**< below this, bytes may be without record for want of memory */
     uint64_t sacked_high;    /**< one past the highest SACKed byte; below snd_una: none */
     uint64_t recover;        /**< snd_nxt when the episode began (RecoveryPoint) */
     uint64_t tail_probe;     /**< snd_nxt when a tail probe was sent; 0 none outstanding */
@@ -217,8 +218,15 @@ struct tcp_recovery {
     bool retransmitted : 1; /**< in this episode: undo_ts and undo_bytes count */
     bool frto : 1;          /**< the timeout may prove spurious (RFC 5682) … */
     bool frto_new : 1;      /**< … new data is being sent to find out */
-    struct tcp_rack rack;
+    bool dsack_seen : 1;    /**< RACK's reordering window is to grow */
+    uint8_t window_steps;   /**< it is so many quarters of the shortest round trip, less one … */
+    uint32_t late_us; /**< … or as much longer as originals took than what overtook them, at most */
+    uint32_t dsack_delivered; /**< delivered when the window last grew: once a round trip */
+    uint8_t window_persist;   /**< recoveries for which both stay (RACK.reo_wnd_persist) */
 };
+
+/** That of connections where nothing is amiss: only read. */
+extern const struct tcp_recovery tcp_recovery_none;
 
 struct tcp_cubic {
     uint64_t epoch_ns;   /**< 0: no epoch begun */
@@ -374,8 +382,13 @@ struct tcp_connection {
     uint32_t send_buffer_initial; /**< auto-tuning's floor: the stack's, or what was reached … */
     uint32_t send_buffer_max;     /**< … and its limit */
     struct tcp_congestion congestion;
-    struct tcp_recovery recovery;
+    struct tcp_recovery *recovery;
+    struct tcp_sent_list flight; /**< what is on its way, in the order of sending */
+    struct tcp_rack rack;
+    uint64_t untimed_end; /**< below this, bytes may be without record for want of memory */
+    uint16_t sent_count;  /**< records in `flight` and recovery->lost */
     struct tcp_receive receive;
+    struct tcp_reassembly *reassembly;
     struct tcp_delivery delivery;
     struct tcp_statistics statistics;
     struct tcp_options_set options;

@@ -29,7 +29,7 @@ static void fill_congestion(const struct tcp_connection *connection,
                             struct tcp_connection_info *info)
 {
     const struct tcp_hot *hot = &connection->hot;
-    const struct tcp_recovery *recovery = &connection->recovery;
+    const struct tcp_recovery *recovery = connection->recovery;
     const struct tcp_congestion *congestion = &connection->congestion;
     uint32_t lost = recovery->lost_bytes;
     if (hot->ca_state >= TCP_CA_RECOVERY) /* else it is a tail probe */

@@ -63,8 +63,10 @@ static void finish(const struct emission *e, uint64_t number, uint8_t flags, boo
     if (hot->sack) {
         struct tcp_sack_block blocks[TCP_SACK_BLOCKS_MAX];
         unsigned count = tcp_sack_blocks(connection, hot->timestamps ? 3 : 4, blocks);
-        if (count > 0)
+        if (count > 0) {
             length += tcp_options_build_sack(blocks, count, output->options + length);
+            tcp_reassembly_release_if_idle(e->stack, connection);
+        }
     }
     output->options_length = (uint8_t)length;
     if (hot->ecn)
@@ -154,7 +156,7 @@ static void sent_with_syn(const struct emission *e, uint32_t payload)
 {
     struct tcp_connection *connection = e->connection;
     connection->hot.snd_nxt = connection->hot.snd_start + payload;
-    connection->recovery.untimed_end = connection->hot.snd_nxt; /* the handshake times it */
+    connection->untimed_end = connection->hot.snd_nxt; /* the handshake times it */
     connection->congestion.last_sent_ns = e->now_ns;
     connection->statistics.data_segments_out++;
     connection->statistics.bytes_sent += payload;
@@ -215,6 +217,7 @@ static bool emit_syn(const struct emission *e)
 static void retransmit(const struct emission *e, uint64_t start, uint64_t end)
 {
     struct tcp_connection *connection = e->connection;
+    (void)tcp_recovery_take(e->stack, connection);
     finish_data(e, start, end);
     tcp_sent_again(e->stack, connection, start, end, tcp_pipe(connection), e->now_ns);
     tcp_recovery_retransmitted(connection, start, end, e->now_ns);
@@ -428,19 +431,20 @@ static bool emit_tail_probe(const struct emission *e)
     hot->tail_probe_due = false;
     if (tcp_outstanding(connection) == 0 || hot->ca_state >= TCP_CA_RECOVERY)
         return false;
-    connection->recovery.tail_probe_retransmitted = false;
+    struct tcp_recovery *recovery = tcp_recovery_take(e->stack, connection);
+    recovery->tail_probe_retransmitted = false;
     if (!emit_new(e, true)) {
         uint64_t start = tcp_sent_last_segment(connection);
         if (hot->snd_nxt - start > e->mss) /* SACK blocks ride along */
             start = hot->snd_nxt - e->mss;
-        if (start < connection->recovery.sacked_high)
-            start = connection->recovery.sacked_high;
+        if (start < connection->recovery->sacked_high)
+            start = connection->recovery->sacked_high;
         if (start >= hot->snd_nxt || hot->snd_nxt > hot->snd_una + hot->snd_wnd)
             return false; /* the tail has arrived, or lies beyond a window that shrank */
-        connection->recovery.tail_probe_retransmitted = true;
+        recovery->tail_probe_retransmitted = true;
         retransmit(e, start, hot->snd_nxt);
     }
-    connection->recovery.tail_probe = hot->snd_nxt;
+    recovery->tail_probe = hot->snd_nxt;
     tcp_send_timer_set(e->stack, connection, TCP_SEND_TIMER_RETRANSMIT,
                        e->now_ns + tcp_rto_ns(connection, e->now_ns));
     return true;
@@ -490,10 +494,10 @@ static bool emit_payload(const struct emission *e)
     struct tcp_connection *connection = e->connection;
     if (connection->hot.paced && !tcp_pacing_allows(e->stack, connection, e->now_ns))
         return false;
-    if (connection->recovery.frto_new) { /* new data first, to see what becomes of it */
+    if (connection->recovery->frto_new) { /* new data first, to see what becomes of it */
         if (emit_new(e, false))
             return true;
-        if (connection->hot.snd_nxt > connection->recovery.recover)
+        if (connection->hot.snd_nxt > connection->recovery->recover)
             return false;
         tcp_recovery_frto_give_up(connection);
     }
@@ -519,7 +523,7 @@ static bool is_all_sent(const struct tcp_connection *connection)
 static uint32_t predicted_length(const struct tcp_connection *connection, uint32_t gso_bytes_max)
 {
     const struct tcp_hot *hot = &connection->hot;
-    const struct tcp_recovery *recovery = &connection->recovery;
+    const struct tcp_recovery *recovery = connection->recovery;
     uint64_t available = tcp_unsent(connection);
     uint64_t outstanding = tcp_outstanding(connection);
     uint32_t length = available < hot->mss ? (uint32_t)available : hot->mss;

@@ -8,7 +8,7 @@
 void tcp_rack_delivered(struct tcp_connection *connection, const struct tcp_sent *record,
                         uint64_t end, uint64_t now_ns)
 {
-    struct tcp_rack *rack = &connection->recovery.rack;
+    struct tcp_rack *rack = &connection->rack;
     uint32_t rtt_us = tcp_sent_clock_us(now_ns) - record->sent_us;
     /* Sooner than any round trip: it is the original that has arrived. */
     if (record->again && rtt_us < connection->congestion.min_rtt_us)
@@ -25,34 +25,35 @@ void tcp_rack_delivered(struct tcp_connection *connection, const struct tcp_sent
 void tcp_rack_overtaken(struct tcp_connection *connection, const struct tcp_sent *record,
                         uint64_t now_ns)
 {
-    struct tcp_rack *rack = &connection->recovery.rack;
+    struct tcp_recovery *recovery = connection->recovery;
     uint32_t rtt_us = tcp_sent_clock_us(now_ns) - record->sent_us;
-    if (rtt_us <= rack->newest_rtt_us || rtt_us - rack->newest_rtt_us <= rack->late_us)
+    if (rtt_us <= connection->rack.newest_rtt_us ||
+        rtt_us - connection->rack.newest_rtt_us <= recovery->late_us)
         return;
-    rack->late_us = rtt_us - rack->newest_rtt_us;
-    rack->window_persist = WINDOW_PERSIST_RECOVERIES;
+    recovery->late_us = rtt_us - connection->rack.newest_rtt_us;
+    recovery->window_persist = WINDOW_PERSIST_RECOVERIES;
 }
 
 void tcp_rack_window_update(struct tcp_connection *connection, uint32_t prior_delivered)
 {
-    struct tcp_rack *rack = &connection->recovery.rack;
-    if ((int32_t)(prior_delivered - rack->dsack_delivered) < 0)
-        rack->dsack_seen = false; /* of the round trip in which it grew already */
-    if (rack->dsack_seen) {
-        if (rack->window_steps < UINT8_MAX - 1)
-            rack->window_steps++;
-        rack->dsack_seen = false;
-        rack->dsack_delivered = connection->delivery.delivered;
-        rack->window_persist = WINDOW_PERSIST_RECOVERIES;
-    } else if (rack->window_persist == 0) {
-        rack->window_steps = 0;
-        rack->late_us = 0;
+    struct tcp_recovery *recovery = connection->recovery;
+    if ((int32_t)(prior_delivered - recovery->dsack_delivered) < 0)
+        recovery->dsack_seen = false; /* of the round trip in which it grew already */
+    if (recovery->dsack_seen) {
+        if (recovery->window_steps < UINT8_MAX - 1)
+            recovery->window_steps++;
+        recovery->dsack_seen = false;
+        recovery->dsack_delivered = connection->delivery.delivered;
+        recovery->window_persist = WINDOW_PERSIST_RECOVERIES;
+    } else if (recovery->window_persist == 0) {
+        recovery->window_steps = 0;
+        recovery->late_us = 0;
     }
 }
 
 static uint32_t window_us(const struct tcp_connection *connection)
 {
-    const struct tcp_recovery *recovery = &connection->recovery;
+    const struct tcp_recovery *recovery = connection->recovery;
     const struct tcp_congestion *congestion = &connection->congestion;
     if (!recovery->reordering_seen) {
         if (connection->hot.ca_state >= TCP_CA_RECOVERY ||
@@ -61,26 +62,25 @@ static uint32_t window_us(const struct tcp_connection *connection)
     }
     if (congestion->min_rtt_us == UINT32_MAX)
         return congestion->srtt_us;
-    uint64_t window = (uint64_t)(congestion->min_rtt_us / 4) * (recovery->rack.window_steps + 1U);
-    if (window < recovery->rack.late_us)
-        window = recovery->rack.late_us;
+    uint64_t window = (uint64_t)(congestion->min_rtt_us / 4) * (recovery->window_steps + 1U);
+    if (window < recovery->late_us)
+        window = recovery->late_us;
     return window < congestion->srtt_us ? (uint32_t)window : congestion->srtt_us;
 }
 
 int32_t tcp_rack_remaining_us(const struct tcp_connection *connection,
                               const struct tcp_sent *record, uint64_t now_ns)
 {
-    return (int32_t)(record->sent_us + connection->recovery.rack.rtt_us -
-                     tcp_sent_clock_us(now_ns));
+    return (int32_t)(record->sent_us + connection->rack.rtt_us - tcp_sent_clock_us(now_ns));
 }
 
 uint32_t tcp_rack_detect(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
-    const struct tcp_rack *rack = &connection->recovery.rack;
+    const struct tcp_rack *rack = &connection->rack;
     uint32_t window = window_us(connection);
     uint32_t wait_us = 0;
     struct tcp_sent *before = NULL;
-    struct tcp_sent *record = connection->recovery.flight.first;
+    struct tcp_sent *record = connection->flight.first;
     while (record != NULL &&
            tcp_sent_after(rack->sent_us, rack->end, record->sent_us, record->start + 1)) {
         struct tcp_sent *next = record->next;
@@ -104,12 +104,12 @@ uint32_t tcp_rack_detect(struct stack *stack, struct tcp_connection *connection,
 void tcp_rack_timeout(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     uint64_t head = connection->hot.snd_una;
-    if (!connection->hot.sack || head < connection->recovery.untimed_end) {
+    if (!connection->hot.sack || head < connection->untimed_end) {
         tcp_sent_lose_all(stack, connection);
         return;
     }
     struct tcp_sent *before = NULL;
-    struct tcp_sent *record = connection->recovery.flight.first;
+    struct tcp_sent *record = connection->flight.first;
     while (record != NULL) {
         struct tcp_sent *next = record->next;
         bool is_late = tcp_rack_remaining_us(connection, record, now_ns) <= 0;

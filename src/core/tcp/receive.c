@@ -67,39 +67,39 @@ static struct tcp_sack_block block_of(uint64_t start, uint64_t end)
 }
 
 /** The block that just grew goes first; those it swallowed go (RFC 2018 §4). */
-static void recent_block_put(struct tcp_receive *receive, struct tcp_sack_block block)
+static void recent_block_put(struct tcp_reassembly *reassembly, struct tcp_sack_block block)
 {
     unsigned kept = 0;
     struct tcp_sack_block blocks[TCP_RECENT_BLOCKS];
     for (unsigned i = 0; i < TCP_RECENT_BLOCKS; i++) {
-        const struct tcp_sack_block *old = &receive->recent[i];
+        const struct tcp_sack_block *old = &reassembly->recent[i];
         bool swallowed = seq_geq(old->start, block.start) && seq_leq(old->end, block.end);
         if (!block_is_empty(old) && !swallowed && kept < TCP_RECENT_BLOCKS - 1)
             blocks[kept++] = *old;
     }
-    receive->recent[0] = block;
+    reassembly->recent[0] = block;
     for (unsigned i = 1; i < TCP_RECENT_BLOCKS; i++)
-        receive->recent[i] = i <= kept ? blocks[i - 1] : (struct tcp_sack_block){0};
+        reassembly->recent[i] = i <= kept ? blocks[i - 1] : (struct tcp_sack_block){0};
 }
 
 /** rcv_nxt advanced: drop the blocks it passed. */
 static void recent_blocks_trim(struct tcp_connection *connection)
 {
-    struct tcp_receive *receive = &connection->receive;
+    struct tcp_reassembly *reassembly = connection->reassembly;
     unsigned kept = 0;
     for (unsigned i = 0; i < TCP_RECENT_BLOCKS; i++)
-        if (!block_is_empty(&receive->recent[i]) &&
-            seq_gt(receive->recent[i].start, tcp_wire(connection->hot.rcv_nxt)))
-            receive->recent[kept++] = receive->recent[i];
+        if (!block_is_empty(&reassembly->recent[i]) &&
+            seq_gt(reassembly->recent[i].start, tcp_wire(connection->hot.rcv_nxt)))
+            reassembly->recent[kept++] = reassembly->recent[i];
     while (kept < TCP_RECENT_BLOCKS)
-        receive->recent[kept++] = (struct tcp_sack_block){0};
+        reassembly->recent[kept++] = (struct tcp_sack_block){0};
 }
 
 unsigned tcp_sack_blocks_wanted(const struct tcp_connection *connection)
 {
-    const struct tcp_receive *receive = &connection->receive;
-    unsigned count = !block_is_empty(&receive->dsack);
-    for (unsigned i = 0; i < TCP_RECENT_BLOCKS && !block_is_empty(&receive->recent[i]); i++)
+    const struct tcp_reassembly *reassembly = connection->reassembly;
+    unsigned count = !block_is_empty(&reassembly->dsack);
+    for (unsigned i = 0; i < TCP_RECENT_BLOCKS && !block_is_empty(&reassembly->recent[i]); i++)
         count++;
     return count;
 }
@@ -107,27 +107,28 @@ unsigned tcp_sack_blocks_wanted(const struct tcp_connection *connection)
 unsigned tcp_sack_blocks(struct tcp_connection *connection, unsigned max,
                          struct tcp_sack_block *blocks)
 {
-    struct tcp_receive *receive = &connection->receive;
+    struct tcp_reassembly *reassembly = connection->reassembly;
     unsigned count = 0;
-    if (!block_is_empty(&receive->dsack) && count < max) {
-        blocks[count++] = receive->dsack;
-        receive->dsack = (struct tcp_sack_block){0};
+    if (!block_is_empty(&reassembly->dsack) && count < max) {
+        blocks[count++] = reassembly->dsack;
+        reassembly->dsack = (struct tcp_sack_block){0};
     }
     for (unsigned i = 0; i < TCP_RECENT_BLOCKS && count < max; i++) {
-        if (block_is_empty(&receive->recent[i]))
+        if (block_is_empty(&reassembly->recent[i]))
             break;
-        blocks[count++] = receive->recent[i];
+        blocks[count++] = reassembly->recent[i];
     }
     return count;
 }
 
 /** D-SACK [start, end) with the next ACK. What came in the same burst just before is not forgotten:
     a peer that wants to undo needs to hear of every duplicate. */
-static void dsack_note(struct tcp_connection *connection, uint64_t start, uint64_t end)
+static void dsack_note(struct stack *stack, struct tcp_connection *connection, uint64_t start,
+                       uint64_t end)
 {
-    struct tcp_sack_block *dsack = &connection->receive.dsack;
     if (!connection->hot.sack || start >= end)
         return;
+    struct tcp_sack_block *dsack = &tcp_reassembly_take(stack, connection)->dsack;
     if (!block_is_empty(dsack) && seq_eq(dsack->end, tcp_wire(start)))
         dsack->end = tcp_wire(end);
     else
@@ -137,7 +138,7 @@ static void dsack_note(struct tcp_connection *connection, uint64_t start, uint64
 void tcp_duplicate_report(struct stack *stack, struct tcp_connection *connection, uint64_t start,
                           uint64_t end)
 {
-    dsack_note(connection, start, end);
+    dsack_note(stack, connection, start, end);
     tcp_quick_ack_enter(connection, QUICK_ACKS_MAX);
     tcp_ack_now(stack, connection);
 }
@@ -175,9 +176,9 @@ static void arrival_note(struct stack *stack, struct tcp_connection *connection,
 static bool queue_out_of_order(struct stack *stack, struct tcp_connection *connection,
                                uint64_t start, uint64_t end, struct stack_rx_result *result)
 {
-    struct tcp_receive *receive = &connection->receive;
-    int64_t added = interval_set_add(&receive->out_of_order, stack_interval_pool(stack), start, end,
-                                     TCP_INTERVALS_MAX);
+    struct tcp_reassembly *reassembly = tcp_reassembly_take(stack, connection);
+    int64_t added = interval_set_add(&reassembly->out_of_order, stack_interval_pool(stack), start,
+                                     end, TCP_INTERVALS_MAX);
     if (added < 0) {
         result->drop = DROP_INTERVAL_LIMIT;
         tcp_ack_now(stack, connection);
@@ -185,14 +186,16 @@ static bool queue_out_of_order(struct stack *stack, struct tcp_connection *conne
     }
     stack_counters(stack)->out_of_order++;
     connection->statistics.out_of_order++;
-    const struct interval *block = interval_set_find(&receive->out_of_order, start);
+    const struct interval *block = interval_set_find(&reassembly->out_of_order, start);
     PNO_ASSERT(block != NULL);
-    recent_block_put(receive, block_of(block->start, block->end));
+    recent_block_put(reassembly, block_of(block->start, block->end));
     if (added == 0) {
         result->drop = DROP_TCP_OLD_DUPLICATE;
         tcp_duplicate_report(stack, connection, start, end);
         return false;
     }
+    if (end > reassembly->high)
+        reassembly->high = end;
     /* One duplicate ACK per segment is what a sender without SACK counts. */
     if (connection->hot.sack || connection->hot.acks_owed == UINT8_MAX)
         tcp_ack_now(stack, connection);
@@ -206,34 +209,34 @@ static bool queue_out_of_order(struct stack *stack, struct tcp_connection *conne
 /** Nothing follows a FIN: what pretended to is forgotten (as Linux). */
 static void forget_out_of_order(struct stack *stack, struct tcp_connection *connection)
 {
-    struct tcp_receive *receive = &connection->receive;
-    if (receive->out_of_order.first == NULL)
+    struct tcp_reassembly *reassembly = connection->reassembly;
+    if (reassembly->out_of_order.first == NULL)
         return;
-    interval_set_clear(&receive->out_of_order, stack_interval_pool(stack));
+    interval_set_clear(&reassembly->out_of_order, stack_interval_pool(stack));
     for (unsigned i = 0; i < TCP_RECENT_BLOCKS; i++)
-        receive->recent[i] = (struct tcp_sack_block){0};
+        reassembly->recent[i] = (struct tcp_sack_block){0};
 }
 
 /** rcv_nxt moves up to end, and over what was waiting behind it. @return true: a gap was filled. */
 static bool advance(struct stack *stack, struct tcp_connection *connection, uint64_t end)
 {
-    struct tcp_receive *receive = &connection->receive;
+    struct tcp_reassembly *reassembly = connection->reassembly;
     connection->hot.rcv_nxt = end;
-    if (receive->out_of_order.first == NULL)
+    if (reassembly->out_of_order.first == NULL)
         return false;
-    const struct interval *covered = receive->out_of_order.first;
-    if (connection->hot.sack && covered->start < end && block_is_empty(&receive->dsack))
-        receive->dsack = block_of(covered->start, covered->end < end ? covered->end : end);
+    const struct interval *covered = reassembly->out_of_order.first;
+    if (connection->hot.sack && covered->start < end && block_is_empty(&reassembly->dsack))
+        reassembly->dsack = block_of(covered->start, covered->end < end ? covered->end : end);
     /* A long segment may have covered the first intervals: what counts is who reaches beyond. */
-    const struct interval *next = interval_set_from(&receive->out_of_order, end);
+    const struct interval *next = interval_set_from(&reassembly->out_of_order, end);
     if (next && next->start <= end)
         connection->hot.rcv_nxt = next->end;
-    if (connection->hot.fin_waiting && connection->hot.rcv_nxt >= receive->fin) {
-        connection->hot.rcv_nxt = receive->fin;
+    if (connection->hot.fin_waiting && connection->hot.rcv_nxt >= reassembly->fin) {
+        connection->hot.rcv_nxt = reassembly->fin;
         forget_out_of_order(stack, connection);
         return true;
     }
-    interval_set_remove_below(&receive->out_of_order, stack_interval_pool(stack),
+    interval_set_remove_below(&reassembly->out_of_order, stack_interval_pool(stack),
                               connection->hot.rcv_nxt);
     recent_blocks_trim(connection);
     return true;
@@ -256,12 +259,12 @@ static bool accept_payload(struct stack *stack, struct tcp_connection *connectio
 }
 
 /** There is a FIN at number fin: the first that says so counts. */
-static void note_fin(struct tcp_connection *connection, uint64_t fin)
+static void note_fin(struct stack *stack, struct tcp_connection *connection, uint64_t fin)
 {
     if (connection->hot.fin_waiting)
         return;
     connection->hot.fin_waiting = true;
-    connection->receive.fin = fin;
+    tcp_reassembly_take(stack, connection)->fin = fin;
 }
 
 /** Note the FIN at number fin, and take it when it is in order. @return true when it just was. */
@@ -269,12 +272,14 @@ static bool accept_fin(struct stack *stack, struct tcp_connection *connection, b
                        uint64_t fin)
 {
     struct tcp_hot *hot = &connection->hot;
-    if (hot->fin_received)
+    if (hot->fin_received || (!has_fin && !hot->fin_waiting))
         return false;
-    if (has_fin)
-        note_fin(connection, fin);
-    if (!hot->fin_waiting || hot->rcv_nxt != connection->receive.fin)
+    if (hot->fin_waiting)
+        fin = connection->reassembly->fin;
+    if (hot->rcv_nxt != fin) {
+        note_fin(stack, connection, fin);
         return false;
+    }
     hot->fin_waiting = false;
     hot->fin_received = true;
     hot->rcv_nxt++;
@@ -287,7 +292,7 @@ static bool accept_fin(struct stack *stack, struct tcp_connection *connection, b
 static struct tcp_range unplaced(const struct tcp_connection *connection, uint64_t start,
                                  uint64_t end)
 {
-    const struct interval_set *waiting = &connection->receive.out_of_order;
+    const struct interval_set *waiting = &connection->reassembly->out_of_order;
     struct tcp_range range = {.start = start, .end = end};
     if (waiting->first == NULL || start >= end)
         return range;
@@ -322,10 +327,10 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
         tcp_ack_now(stack, connection);
         return false;
     }
-    if (hot->fin_waiting && connection->receive.fin < limit)
-        limit = connection->receive.fin; /* nothing follows a FIN */
+    if (hot->fin_waiting && connection->reassembly->fin < limit)
+        limit = connection->reassembly->fin; /* nothing follows a FIN */
     if (start < hot->rcv_nxt) {
-        dsack_note(connection, start, end < hot->rcv_nxt ? end : hot->rcv_nxt);
+        dsack_note(stack, connection, start, end < hot->rcv_nxt ? end : hot->rcv_nxt);
         start = hot->rcv_nxt;
     }
     if (end > limit) {
@@ -337,14 +342,12 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
         if (segment->payload_length > 0)
             connection->statistics.data_segments_in += tcp_segment_count(segment);
         struct tcp_range place = unplaced(connection, start, end);
-        if (has_fin && start == hot->rcv_nxt)
-            note_fin(connection, end); /* before anything that lies beyond is joined */
+        if (has_fin && start == hot->rcv_nxt && connection->reassembly->out_of_order.first != NULL)
+            note_fin(stack, connection, end); /* before anything that lies beyond is joined */
         if (accept_payload(stack, connection, start, end, now_ns, result)) {
             result->place_offset = place.start - hot->rcv_start;
             result->place_skip = (uint32_t)(place.start - seq);
             result->place_length = (uint32_t)(place.end - place.start);
-            if (end > connection->receive.high)
-                connection->receive.high = end;
         }
     } else if (!has_fin) {
         result->drop = DROP_TCP_OUT_OF_WINDOW;
@@ -369,8 +372,6 @@ void tcp_receive_predicted(struct stack *stack, struct tcp_connection *connectio
     result->place_skip = 0;
     result->place_length = length;
     hot->rcv_nxt += length;
-    if (hot->rcv_nxt > connection->receive.high)
-        connection->receive.high = hot->rcv_nxt;
     tcp_window_grow(connection, length);
     tcp_ack_schedule(stack, connection, now_ns);
 }

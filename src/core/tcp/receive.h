@@ -8,6 +8,26 @@
 
 #include "core/tcp/connection.h"
 
+/* ---- reassembly.c -------------------------------------------------------------------------- */
+
+/** A new connection has received nothing out of order. */
+static inline void tcp_reassembly_init(struct tcp_connection *connection)
+{
+    connection->reassembly = (struct tcp_reassembly *)(uintptr_t)&tcp_reassembly_none;
+}
+
+/** The connection's own from now on: one is there for each. */
+struct tcp_reassembly *tcp_reassembly_take(struct stack *stack, struct tcp_connection *connection);
+
+/** Give it back if it says nothing any more. */
+void tcp_reassembly_release_if_idle(struct stack *stack, struct tcp_connection *connection);
+
+/** All is in order, or nothing more will come: no news for the peer any more (as Linux has it). */
+void tcp_reassembly_clear(struct stack *stack, struct tcp_connection *connection);
+
+/** Give it back, with all it says. */
+void tcp_reassembly_drop(struct stack *stack, struct tcp_connection *connection);
+
 /* ---- receive.c: payload and acknowledgements ----------------------------------------------- */
 
 /**

@@ -37,6 +37,25 @@ struct tcp_ack_facts {
     uint64_t reordered_from; /**< lowest original to arrive after a later one; UINT64_MAX none */
 };
 
+/* ---- recovery_state.c ---------------------------------------------------------------------- */
+
+/** A new connection has nothing to recover from. */
+static inline void tcp_recovery_init(struct tcp_connection *connection)
+{
+    connection->recovery = (struct tcp_recovery *)(uintptr_t)&tcp_recovery_none;
+}
+
+/** What recovery keeps of this connection, its own from now on: one is there for each. */
+struct tcp_recovery *tcp_recovery_take(struct stack *stack, struct tcp_connection *connection);
+
+/** Give it back if it says nothing: nothing amiss, nothing to undo, nothing learnt of the path. */
+void tcp_recovery_release_if_idle(struct stack *stack, struct tcp_connection *connection);
+
+/** Give it back. Nothing is SACKed, nothing in `lost`. */
+void tcp_recovery_drop(struct stack *stack, struct tcp_connection *connection);
+
+/* ---- recovery.c ---------------------------------------------------------------------------- */
+
 /** Part of a record, what of it lies in [start, end), has arrived. */
 void tcp_recovery_note_delivered(struct tcp_connection *connection, const struct tcp_sent *record,
                                  uint64_t start, uint64_t end, struct tcp_ack_facts *facts);
@@ -71,8 +90,8 @@ void tcp_recovery_frto_give_up(struct tcp_connection *connection);
 /** Whether lost data may be sent again now. */
 static inline bool tcp_recovery_may_retransmit(const struct tcp_connection *connection)
 {
-    return connection->recovery.lost.first != NULL && connection->hot.ca_state >= TCP_CA_RECOVERY &&
-           !connection->recovery.frto_new;
+    return connection->recovery->lost.first != NULL &&
+           connection->hot.ca_state >= TCP_CA_RECOVERY && !connection->recovery->frto_new;
 }
 
 /* ---- undo.c -------------------------------------------------------------------------------- */

@@ -264,6 +264,7 @@ static void process_payload(const struct arrival *a)
         tcp_event_raise(a->stack, connection, STACK_EVENT_DATA);
     if (fin)
         tcp_fin_arrived(a->stack, connection, a->now_ns);
+    tcp_reassembly_release_if_idle(a->stack, connection);
 }
 
 static void synchronized_arrives(const struct arrival *a)
@@ -302,7 +303,7 @@ static bool is_predicted(const struct tcp_connection *connection, const struct t
         (int32_t)(options->timestamp_value - hot->ts_recent) < 0)
         return false;
     if (length > 0 && (segment->payload_refused || length > tcp_receive_window(connection) ||
-                       connection->receive.out_of_order.first != NULL))
+                       connection->reassembly->out_of_order.first != NULL))
         return false;
     return tcp_ack_is_predicted(connection, segment, now_ns);
 }

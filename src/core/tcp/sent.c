@@ -26,7 +26,7 @@ void tcp_sent_pool_init(struct tcp_sent_pool *pool, void *nodes, uint32_t connec
 static struct tcp_sent *record_alloc(struct stack *stack, struct tcp_connection *connection)
 {
     struct tcp_sent_pool *pool = stack_sent_pool(stack);
-    bool is_first = connection->recovery.sent_count == 0;
+    bool is_first = connection->sent_count == 0;
     if (!is_first && pool->share == 0)
         return NULL;
     struct tcp_sent *record = pool->free;
@@ -37,7 +37,7 @@ static struct tcp_sent *record_alloc(struct stack *stack, struct tcp_connection 
         record = pool->fresh++;
     }
     pool->share -= !is_first;
-    connection->recovery.sent_count++;
+    connection->sent_count++;
     return record;
 }
 
@@ -45,9 +45,9 @@ static void record_free(struct stack *stack, struct tcp_connection *connection,
                         struct tcp_sent *record)
 {
     struct tcp_sent_pool *pool = stack_sent_pool(stack);
-    PNO_ASSERT(connection->recovery.sent_count > 0);
-    connection->recovery.sent_count--;
-    pool->share += connection->recovery.sent_count > 0;
+    PNO_ASSERT(connection->sent_count > 0);
+    connection->sent_count--;
+    pool->share += connection->sent_count > 0;
     record->next = pool->free;
     pool->free = record;
 }
@@ -58,7 +58,7 @@ static void record_free(struct stack *stack, struct tcp_connection *connection,
 static void sent_count_change(struct tcp_connection *connection, const struct tcp_sent_list *list,
                               const struct tcp_sent *record, uint32_t bytes, bool added)
 {
-    struct tcp_recovery *recovery = &connection->recovery;
+    struct tcp_recovery *recovery = connection->recovery;
     uint32_t change = added ? bytes : 0 - bytes;
     if (list == &recovery->lost)
         recovery->lost_bytes += change;
@@ -77,8 +77,8 @@ static void sent_insert(struct tcp_connection *connection, struct tcp_sent_list 
     if (list->last == before)
         list->last = record;
     sent_count_change(connection, list, record, record->length, true);
-    if (list == &connection->recovery.flight)
-        connection->recovery.again_count += record->again;
+    if (record->again && list == &connection->flight)
+        connection->recovery->again_count++;
 }
 
 static void sent_remove(struct tcp_connection *connection, struct tcp_sent_list *list,
@@ -91,8 +91,8 @@ static void sent_remove(struct tcp_connection *connection, struct tcp_sent_list 
     if (list->last == record)
         list->last = before;
     sent_count_change(connection, list, record, record->length, false);
-    if (list == &connection->recovery.flight)
-        connection->recovery.again_count -= record->again;
+    if (record->again && list == &connection->flight)
+        connection->recovery->again_count--;
 }
 
 /** Take [start, end) out of a record that holds some of it.
@@ -128,7 +128,7 @@ static struct tcp_sent *cut(struct stack *stack, struct tcp_connection *connecti
             return rest->next;
         }
         cut_bytes = 0; /* it keeps what is known to have arrived; whoever sends again skips it */
-        connection->recovery.untimed_end = connection->hot.snd_nxt;
+        connection->untimed_end = connection->hot.snd_nxt;
     }
     record->length -= cut_bytes;
     sent_count_change(connection, list, record, cut_bytes, false);
@@ -141,8 +141,8 @@ static void sent_cut(struct stack *stack, struct tcp_connection *connection,
                      struct tcp_sent_list *list, uint64_t start, uint64_t end,
                      struct tcp_ack_facts *facts)
 {
-    bool is_flight = list == &connection->recovery.flight;
-    unsigned again_ahead = is_flight ? connection->recovery.again_count : 0;
+    bool is_flight = list == &connection->flight;
+    unsigned again_ahead = is_flight ? connection->recovery->again_count : 0;
     struct tcp_sent *before = NULL;
     struct tcp_sent *record = list->first;
     while (record != NULL) {
@@ -174,14 +174,13 @@ static void flight_append(struct tcp_connection *connection, struct tcp_sent *re
         .again = again,
     };
     tcp_delivery_record_sent(connection, record, pipe, now_ns);
-    sent_insert(connection, &connection->recovery.flight, connection->recovery.flight.last, record);
+    sent_insert(connection, &connection->flight, connection->flight.last, record);
 }
 
 void tcp_sent_new(struct stack *stack, struct tcp_connection *connection, uint64_t start,
                   uint64_t end, uint32_t pipe, uint64_t now_ns)
 {
-    struct tcp_recovery *recovery = &connection->recovery;
-    struct tcp_sent *last = recovery->flight.last;
+    struct tcp_sent *last = connection->flight.last;
     if (last != NULL && !last->again && tcp_sent_end(last) == start &&
         last->length % connection->hot.mss == 0 && start < connection->hot.snd_end &&
         tcp_sent_clock_us(now_ns) - last->sent_us <=
@@ -194,20 +193,20 @@ void tcp_sent_new(struct stack *stack, struct tcp_connection *connection, uint64
     if (record != NULL)
         flight_append(connection, record, start, end, false, pipe, now_ns);
     else
-        recovery->untimed_end = end;
+        connection->untimed_end = end;
 }
 
 void tcp_sent_again(struct stack *stack, struct tcp_connection *connection, uint64_t start,
                     uint64_t end, uint32_t pipe, uint64_t now_ns)
 {
-    struct tcp_recovery *recovery = &connection->recovery;
+    struct tcp_recovery *recovery = connection->recovery;
     sent_cut(stack, connection, &recovery->lost, start, end, NULL);
-    sent_cut(stack, connection, &recovery->flight, start, end, NULL);
+    sent_cut(stack, connection, &connection->flight, start, end, NULL);
     struct tcp_sent *record = record_alloc(stack, connection);
     if (record != NULL)
         flight_append(connection, record, start, end, true, pipe, now_ns);
-    else if (end > recovery->untimed_end)
-        recovery->untimed_end = end;
+    else if (end > connection->untimed_end)
+        connection->untimed_end = end;
 }
 
 /* ---- Arriving ------------------------------------------------------------------------------ */
@@ -215,15 +214,15 @@ void tcp_sent_again(struct stack *stack, struct tcp_connection *connection, uint
 void tcp_sent_delivered(struct stack *stack, struct tcp_connection *connection, uint64_t start,
                         uint64_t end, struct tcp_ack_facts *facts)
 {
-    struct tcp_recovery *recovery = &connection->recovery;
-    sent_cut(stack, connection, &recovery->flight, start, end, facts);
+    struct tcp_recovery *recovery = connection->recovery;
+    sent_cut(stack, connection, &connection->flight, start, end, facts);
     if (recovery->lost.first != NULL)
         sent_cut(stack, connection, &recovery->lost, start, end, facts);
 }
 
 void tcp_sent_forget_first(struct stack *stack, struct tcp_connection *connection)
 {
-    struct tcp_sent_list *flight = &connection->recovery.flight;
+    struct tcp_sent_list *flight = &connection->flight;
     struct tcp_sent *record = flight->first;
     PNO_ASSERT(!record->again);
     flight->first = record->next;
@@ -235,9 +234,9 @@ void tcp_sent_forget_first(struct stack *stack, struct tcp_connection *connectio
 void tcp_sent_round_to_segments(const struct tcp_connection *connection, uint64_t *start,
                                 uint64_t *end)
 {
-    const struct tcp_recovery *recovery = &connection->recovery;
+    const struct tcp_recovery *recovery = connection->recovery;
     uint32_t mss = connection->hot.mss;
-    const struct tcp_sent *lists[] = {recovery->flight.first, recovery->lost.first};
+    const struct tcp_sent *lists[] = {connection->flight.first, recovery->lost.first};
     for (unsigned i = 0; i < 2; i++) {
         unsigned again_ahead = i == 0 ? recovery->again_count : 0;
         for (const struct tcp_sent *r = lists[i]; r != NULL; r = r->next) {
@@ -264,7 +263,7 @@ void tcp_sent_round_to_segments(const struct tcp_connection *connection, uint64_
 static void lost_insert(struct stack *stack, struct tcp_connection *connection,
                         struct tcp_sent *record)
 {
-    struct tcp_sent_list *lost = &connection->recovery.lost;
+    struct tcp_sent_list *lost = &connection->recovery->lost;
     struct tcp_sent *before = NULL;
     tcp_delivery_lost(connection, record->length);
     if (lost->last != NULL && lost->last->start < record->start) {
@@ -275,7 +274,7 @@ static void lost_insert(struct stack *stack, struct tcp_connection *connection,
     }
     if (before != NULL && before->again == record->again && tcp_sent_end(before) == record->start) {
         before->length += record->length;
-        connection->recovery.lost_bytes += record->length;
+        connection->recovery->lost_bytes += record->length;
         record_free(stack, connection, record);
         return;
     }
@@ -285,7 +284,7 @@ static void lost_insert(struct stack *stack, struct tcp_connection *connection,
 bool tcp_sent_lose(struct stack *stack, struct tcp_connection *connection, struct tcp_sent *before,
                    struct tcp_sent *record, uint64_t number)
 {
-    struct tcp_sent_list *flight = &connection->recovery.flight;
+    struct tcp_sent_list *flight = &connection->flight;
     PNO_ASSERT(number > record->start);
     if (number >= tcp_sent_end(record)) {
         sent_remove(connection, flight, before, record);
@@ -308,7 +307,7 @@ void tcp_sent_lose_head(struct stack *stack, struct tcp_connection *connection, 
 {
     uint64_t head = connection->hot.snd_una;
     struct tcp_sent *before = NULL;
-    for (struct tcp_sent *r = connection->recovery.flight.first; r != NULL; r = r->next) {
+    for (struct tcp_sent *r = connection->flight.first; r != NULL; r = r->next) {
         if (r->start <= head && tcp_sent_end(r) > head) {
             tcp_sent_lose(stack, connection, before, r, r->start + bytes);
             return;
@@ -320,7 +319,7 @@ void tcp_sent_lose_head(struct stack *stack, struct tcp_connection *connection, 
 void tcp_sent_lose_below(struct stack *stack, struct tcp_connection *connection, uint64_t number)
 {
     struct tcp_sent *before = NULL;
-    struct tcp_sent *record = connection->recovery.flight.first;
+    struct tcp_sent *record = connection->flight.first;
     while (record != NULL) {
         struct tcp_sent *next = record->next;
         bool is_lost = !record->again && record->start < number;
@@ -347,7 +346,7 @@ static void untimed_fill(struct tcp_connection *connection, struct tcp_sent *rec
 void tcp_sent_lose_untimed_head(struct stack *stack, struct tcp_connection *connection)
 {
     uint64_t head = connection->hot.snd_una;
-    const struct interval *sacked = connection->recovery.sacked.first;
+    const struct interval *sacked = connection->recovery->sacked.first;
     uint32_t sent_us;
     if (sacked == NULL || sacked->start <= head || tcp_sent_head(connection, &sent_us))
         return;
@@ -355,7 +354,7 @@ void tcp_sent_lose_untimed_head(struct stack *stack, struct tcp_connection *conn
         sacked->start < head + connection->hot.mss ? sacked->start : head + connection->hot.mss;
     for (unsigned i = 0; i < 2; i++) {
         const struct tcp_sent *r =
-            i == 0 ? connection->recovery.flight.first : connection->recovery.lost.first;
+            i == 0 ? connection->flight.first : connection->recovery->lost.first;
         for (; r != NULL; r = r->next)
             if (r->start > head && r->start < end)
                 end = r->start;
@@ -370,7 +369,7 @@ void tcp_sent_lose_untimed_head(struct stack *stack, struct tcp_connection *conn
 /** What lies between the SACKed intervals, afresh. */
 static void lose_holes(struct stack *stack, struct tcp_connection *connection)
 {
-    struct tcp_recovery *recovery = &connection->recovery;
+    struct tcp_recovery *recovery = connection->recovery;
     uint64_t start = connection->hot.snd_una;
     const struct interval *sacked = recovery->sacked.first;
     while (start < connection->hot.snd_nxt) {
@@ -397,36 +396,35 @@ static void lose_holes(struct stack *stack, struct tcp_connection *connection)
 
 void tcp_sent_lose_all(struct stack *stack, struct tcp_connection *connection)
 {
-    struct tcp_recovery *recovery = &connection->recovery;
-    if (connection->hot.snd_una < recovery->untimed_end) {
+    if (connection->hot.snd_una < connection->untimed_end) {
         tcp_sent_clear(stack, connection);
         lose_holes(stack, connection);
         return;
     }
-    while (recovery->flight.first != NULL)
-        tcp_sent_lose(stack, connection, NULL, recovery->flight.first,
-                      tcp_sent_end(recovery->flight.first));
+    while (connection->flight.first != NULL)
+        tcp_sent_lose(stack, connection, NULL, connection->flight.first,
+                      tcp_sent_end(connection->flight.first));
 }
 
 void tcp_sent_unlose(struct tcp_connection *connection)
 {
-    struct tcp_recovery *recovery = &connection->recovery;
+    struct tcp_recovery *recovery = connection->recovery;
     struct tcp_sent *record;
     while ((record = recovery->lost.first) != NULL) {
         sent_remove(connection, &recovery->lost, NULL, record);
         struct tcp_sent *before = NULL;
-        for (struct tcp_sent *r = recovery->flight.first;
+        for (struct tcp_sent *r = connection->flight.first;
              r != NULL && tcp_sent_after(record->sent_us, record->start, r->sent_us, r->start);
              r = r->next)
             before = r;
-        sent_insert(connection, &recovery->flight, before, record);
+        sent_insert(connection, &connection->flight, before, record);
     }
 }
 
 bool tcp_sent_next_lost(struct stack *stack, struct tcp_connection *connection, uint32_t limit,
                         uint64_t *start, uint64_t *end)
 {
-    struct tcp_recovery *recovery = &connection->recovery;
+    struct tcp_recovery *recovery = connection->recovery;
     struct tcp_sent *record;
     while ((record = recovery->lost.first) != NULL) {
         const struct interval *sacked = interval_set_from(&recovery->sacked, record->start);
@@ -448,7 +446,7 @@ bool tcp_sent_next_lost(struct stack *stack, struct tcp_connection *connection, 
 uint64_t tcp_sent_last_segment(const struct tcp_connection *connection)
 {
     const struct tcp_hot *hot = &connection->hot;
-    const struct tcp_sent *record = connection->recovery.flight.first;
+    const struct tcp_sent *record = connection->flight.first;
     while (record != NULL && tcp_sent_end(record) != hot->snd_nxt)
         record = record->next;
     if (record != NULL)
@@ -468,9 +466,9 @@ static const struct tcp_sent *find_head(const struct tcp_connection *connection,
 
 bool tcp_sent_head(const struct tcp_connection *connection, uint32_t *sent_us)
 {
-    const struct tcp_sent *record = find_head(connection, &connection->recovery.flight);
+    const struct tcp_sent *record = find_head(connection, &connection->flight);
     if (record == NULL)
-        record = find_head(connection, &connection->recovery.lost);
+        record = find_head(connection, &connection->recovery->lost);
     if (record != NULL)
         *sent_us = record->sent_us;
     return record != NULL;
@@ -490,20 +488,20 @@ static void sent_clear(struct stack *stack, struct tcp_connection *connection,
 
 void tcp_sent_clear(struct stack *stack, struct tcp_connection *connection)
 {
-    sent_clear(stack, connection, &connection->recovery.flight);
-    sent_clear(stack, connection, &connection->recovery.lost);
+    sent_clear(stack, connection, &connection->flight);
+    sent_clear(stack, connection, &connection->recovery->lost);
 }
 
 void tcp_sent_check(const struct tcp_connection *c)
 {
-    const struct tcp_recovery *recovery = &c->recovery;
+    const struct tcp_recovery *recovery = c->recovery;
     uint64_t covered = 0, lost = 0, again = 0, edge = 0;
     unsigned count = 0, again_count = 0;
-    for (const struct tcp_sent *r = recovery->flight.first; r != NULL; r = r->next, count++) {
+    for (const struct tcp_sent *r = c->flight.first; r != NULL; r = r->next, count++) {
         PNO_ASSERT(r->length > 0 && r->start >= c->hot.snd_una);
         PNO_ASSERT(tcp_sent_end(r) <= c->hot.snd_nxt);
         PNO_ASSERT(r->again || r->start >= edge);
-        PNO_ASSERT(r->next != NULL || recovery->flight.last == r);
+        PNO_ASSERT(r->next != NULL || c->flight.last == r);
         PNO_ASSERT(r->next == NULL || (int32_t)(r->next->sent_us - r->sent_us) >= 0);
         edge = r->again ? edge : tcp_sent_end(r);
         covered += r->length;
@@ -520,9 +518,9 @@ void tcp_sent_check(const struct tcp_connection *c)
     }
     PNO_ASSERT(lost == recovery->lost_bytes);
     PNO_ASSERT(again == recovery->again_bytes && again_count == recovery->again_count);
-    PNO_ASSERT(count == recovery->sent_count);
+    PNO_ASSERT(count == c->sent_count);
     /* All that is outstanding has a record or is SACKed, but for want of records. */
     if (c->hot.state != TCP_STATE_CLOSED && c->hot.snd_una >= c->hot.snd_start &&
-        c->hot.snd_una >= recovery->untimed_end)
+        c->hot.snd_una >= c->untimed_end)
         PNO_ASSERT(covered + lost + recovery->sacked_bytes == tcp_outstanding(c));
 }

@@ -5,6 +5,8 @@
 #include "core/tcp/fast_open.h"
 #include "core/tcp/listener.h"
 #include "core/tcp/options.h"
+#include "core/tcp/receive.h"
+#include "core/tcp/recovery.h"
 #include "core/tcp/scoreboard.h"
 #include "core/tcp/sent.h"
 #include "core/tcp/timers.h"
@@ -80,9 +82,10 @@ void tcp_enter_closed(struct stack *stack, struct tcp_connection *connection, in
     tcp_fast_open_leave(stack, connection, false, 0);
     tcp_set_state(stack, connection, TCP_STATE_CLOSED);
     tcp_timers_stop(stack, connection);
-    interval_set_clear(&connection->receive.out_of_order, stack_interval_pool(stack));
+    tcp_reassembly_clear(stack, connection);
     tcp_scoreboard_clear(stack, connection);
     tcp_sent_clear(stack, connection);
+    tcp_recovery_drop(stack, connection);
     connection->hot.fin_waiting = false;
     connection->hot.acks_owed = 0;
     stack_flow_remove(stack, connection);
@@ -125,6 +128,7 @@ bool tcp_release_if_done(struct stack *stack, struct tcp_connection *connection)
 {
     if (connection->hot.state != TCP_STATE_CLOSED || !connection->released)
         return false;
+    tcp_reassembly_drop(stack, connection);
     stack_connection_free(stack, connection);
     return true;
 }

@@ -3,6 +3,7 @@
 #include "core/tcp/listener.h"
 #include "core/tcp/output.h"
 #include "core/tcp/receive.h"
+#include "core/tcp/recovery.h"
 #include "core/tcp/state.h"
 #include "core/tcp/timers.h"
 
@@ -20,6 +21,7 @@ void tcp_time_wait_enter(struct stack *stack, struct tcp_connection *connection,
     tcp_set_state(stack, connection, TCP_STATE_TIME_WAIT);
     tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_NONE, TIME_NEVER);
     tcp_ack_timer_set(stack, connection, TIME_NEVER);
+    tcp_recovery_drop(stack, connection);
     timer_restart(stack, connection, now_ns);
     tcp_tell_closed(stack, connection);
 }

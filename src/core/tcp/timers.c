@@ -84,7 +84,7 @@ static bool tail_probe_allowed(const struct tcp_connection *connection)
 {
     const struct tcp_hot *hot = &connection->hot;
     bool in_order = hot->ca_state == TCP_CA_OPEN || hot->ca_state == TCP_CA_CWR;
-    return hot->sack && in_order && connection->recovery.tail_probe == 0 &&
+    return hot->sack && in_order && connection->recovery->tail_probe == 0 &&
            connection->congestion.srtt_us != 0 && connection->congestion.retransmits == 0 &&
            hot->state != TCP_STATE_SYN_SENT && hot->state != TCP_STATE_SYN_RECEIVED;
 }

@@ -1,6 +1,7 @@
 #include "core/tcp/urgent.h"
 
 #include "core/tcp/output.h"
+#include "core/tcp/receive.h"
 #include "core/tcp/state.h"
 
 void tcp_urgent_arrives(struct stack *stack, struct tcp_connection *connection,
@@ -10,15 +11,15 @@ void tcp_urgent_arrives(struct stack *stack, struct tcp_connection *connection,
     /* The pointer is that of BSD: one past the urgent byte (RFC 6093 §2.1). */
     uint64_t urgent = seq + segment->urgent_pointer;
     if (hot->fin_received || segment->urgent_pointer == 0 || urgent <= hot->rcv_read ||
-        urgent <= connection->receive.urgent)
+        urgent <= connection->reassembly->urgent)
         return;
-    connection->receive.urgent = urgent;
+    tcp_reassembly_take(stack, connection)->urgent = urgent;
     tcp_event_raise(stack, connection, STACK_EVENT_URGENT);
 }
 
 uint64_t tcp_urgent_offset(const struct tcp_connection *connection)
 {
-    uint64_t urgent = connection->receive.urgent;
+    uint64_t urgent = connection->reassembly->urgent;
     return urgent ? urgent - connection->hot.rcv_start : 0;
 }
 

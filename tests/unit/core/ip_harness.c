@@ -15,6 +15,16 @@ size_t tcp_connection_bytes(void)
     return sizeof(struct tcp_connection);
 }
 
+size_t tcp_recovery_bytes(void)
+{
+    return 0;
+}
+
+size_t tcp_reassembly_bytes(void)
+{
+    return 0;
+}
+
 size_t tcp_pacing_bytes(void)
 {
     return 64;
