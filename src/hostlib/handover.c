@@ -214,7 +214,7 @@ static void add_left_behind(struct writing *writing, uint32_t number)
         if (socket == NULL || socket->detached || socket->block == NULL ||
             number_of_file(writing, &socket->file) < writing->counts[LEFT_FILES])
             continue;
-        const struct linger *linger = &socket->options.linger;
+        const struct linger *linger = &socket->options->linger;
         if (writing->parts.memory != NULL)
             writing->parts.behind[writing->counts[LEFT_BEHIND]] = (struct left_behind){
                 .name = socket->name,

@@ -22,7 +22,9 @@ void left_socket_describe(const struct socket *socket, struct left_socket *left)
         .readiness = atomic_load_explicit(&socket->readiness, memory_order_relaxed),
         .local = socket->local,
         .remote = socket->remote,
-        .options = socket->options,
+        .options = *socket->options,
+        .receive_timeout_ns = socket->receive_timeout_ns,
+        .send_timeout_ns = socket->send_timeout_ns,
     };
 }
 
@@ -33,6 +35,10 @@ struct socket *left_socket_revive(const struct left_socket *left, struct engine_
     struct socket *socket = socket_create(left->is_v6);
     if (socket == NULL)
         return NULL;
+    if (!socket_options_replace(socket, &left->options)) {
+        socket_free(socket);
+        return NULL;
+    }
     socket->state = left->state;
     atomic_store_explicit(&socket->nonblocking, left->nonblocking, memory_order_relaxed);
     socket->is_accepted = left->is_accepted;
@@ -47,7 +53,8 @@ struct socket *left_socket_revive(const struct left_socket *left, struct engine_
     socket->urgent_offset = left->urgent_offset;
     socket->local = left->local;
     socket->remote = left->remote;
-    socket->options = left->options;
+    socket->receive_timeout_ns = left->receive_timeout_ns;
+    socket->send_timeout_ns = left->send_timeout_ns;
     if (!left->has_slot)
         return socket;
     socket->link = link;

@@ -21,6 +21,7 @@ struct left_socket {
     uint32_t readiness;
     struct ip_endpoint local, remote;
     struct socket_options options;
+    uint64_t receive_timeout_ns, send_timeout_ns;
 };
 
 void left_socket_describe(const struct socket *socket, struct left_socket *left);

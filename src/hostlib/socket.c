@@ -50,9 +50,9 @@ struct socket *socket_create(bool is_v6)
     socket->is_v6 = is_v6;
     socket->state = SOCKET_FRESH;
     socket->shadow_fd = -1;
-    socket->options.receive_timeout_ns = TIME_NEVER;
-    socket->options.send_timeout_ns = TIME_NEVER;
-    socket->options.receive_low_water = 1;
+    socket->receive_timeout_ns = TIME_NEVER;
+    socket->send_timeout_ns = TIME_NEVER;
+    atomic_store_explicit(&socket->options, &option_set_default, memory_order_relaxed);
     atomic_store_explicit(&socket->file.references, 1, memory_order_release);
     return socket;
 }
@@ -62,6 +62,8 @@ void socket_free(struct socket *socket)
     fd_close_internal(socket->shadow_fd);
     receive_queue_free(&socket->receive);
     socket_extra_free(socket);
+    if (socket->options_own)
+        option_set_free((struct socket_options *)(uintptr_t)socket->options);
     lock_acquire(&slab_lock);
     socket->accept_next = free_sockets;
     free_sockets = socket;
@@ -179,9 +181,9 @@ static bool is_writable(const struct socket *socket)
 static bool is_readable(const struct socket *socket)
 {
     uint64_t unread = socket->receive.end_offset - socket->block->read_offset;
-    uint64_t wanted = (uint64_t)socket->options.receive_low_water;
+    uint64_t wanted = (uint64_t)socket->options->receive_low_water;
     /* The urgent byte is none that read() gives. */
-    if (socket->urgent_offset == socket->block->read_offset + 1 && !socket->options.oob_inline)
+    if (socket->urgent_offset == socket->block->read_offset + 1 && !socket->options->oob_inline)
         wanted++;
     return unread > 0 && unread >= wanted;
 }
@@ -198,7 +200,7 @@ static uint32_t readiness_of_data(const struct socket *socket)
 {
     uint64_t unread = socket->receive.end_offset - socket->block->read_offset;
     uint32_t mask = is_writable(socket) ? EPOLLOUT | EPOLLWRNORM : 0;
-    if (unread > 0 && unread >= (uint64_t)socket->options.receive_low_water)
+    if (unread > 0 && unread >= (uint64_t)socket->options->receive_low_water)
         mask |= EPOLLIN | EPOLLRDNORM;
     return mask;
 }

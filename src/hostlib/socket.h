@@ -25,6 +25,7 @@
 #include "hostlib/engine_link.h"
 #include "hostlib/fd_table.h"
 #include "hostlib/lock.h"
+#include "hostlib/option_set.h"
 #include "hostlib/receive_queue.h"
 #include "hostlib/send_queue.h"
 #include "hostlib/waiter.h"
@@ -38,19 +39,6 @@ enum socket_state {
     SOCKET_CONNECTING,
     SOCKET_CONNECTED, /**< with or without FINs sent and received */
     SOCKET_CLOSED,    /**< was connected or failed to: Linux's TCP_CLOSE */
-};
-
-/** Where option values of a socket are kept that has no kernel socket of its own. */
-struct socket_options {
-    int32_t values[LINK_OPTION_COUNT];
-    uint32_t set; /**< bit per link_option: given by the application */
-    struct linger linger;
-    uint64_t max_pacing_rate;    /**< SO_MAX_PACING_RATE, bytes/s; UINT64_MAX: none */
-    uint64_t receive_timeout_ns; /**< TIME_NEVER: none */
-    uint64_t send_timeout_ns;
-    int32_t receive_low_water;
-    bool reuse_address, reuse_port, v6only, oob_inline;
-    bool fast_open_connect; /**< TCP_FASTOPEN_CONNECT */
 };
 
 /**
@@ -88,6 +76,7 @@ struct socket {
     bool peer_fin;
     _Atomic bool unread_listed;
     _Atomic bool lingers; /**< close() waits for acknowledgements */
+    bool options_own;     /**< its set of options is not shared */
     bool detached; /**< closed by the application; lives on until its chunks are acknowledged */
     bool connect_reported; /**< a connect() has returned the outcome */
     bool syn_held;         /**< TCP_FASTOPEN_CONNECT: the first write lets the SYN go */
@@ -126,7 +115,11 @@ struct socket {
     struct socket_extra *extra; /**< NULL: nothing of it is needed */
     struct socket *unread_next; /**< guarded by link->unread_lock, with the next two */
     struct socket **unread_link;
-    struct socket_options options;
+    /** Options: equal ones of several sockets are kept once. Read without lock, changed by
+        socket_options_replace(). */
+    const struct socket_options *_Atomic options;
+    uint64_t receive_timeout_ns; /**< SO_RCVTIMEO; TIME_NEVER: none */
+    uint64_t send_timeout_ns;    /**< SO_SNDTIMEO */
 };
 
 /* ---- Life (socket.c) ---- */
@@ -347,6 +340,10 @@ int socket_shutdown(struct socket *socket, int fd, int how);
 void socket_close(struct socket *socket);
 
 /* ---- Options (socket_options.c) ---- */
+
+/** Have these option values from now on. Lock held, or nobody else knows the socket.
+    @return false: no memory, all is as before. */
+bool socket_options_replace(struct socket *socket, const struct socket_options *values);
 
 int socket_setsockopt(struct socket *socket, int fd, int level, int name, const void *value,
                       socklen_t length);

@@ -54,7 +54,7 @@ int socket_shutdown(struct socket *socket, int fd, int how)
 static void linger(struct socket *socket)
 {
     uint64_t deadline_ns =
-        waiter_now_ns() + (uint64_t)(unsigned)socket->options.linger.l_linger * NS_PER_S;
+        waiter_now_ns() + (uint64_t)(unsigned)socket->options->linger.l_linger * NS_PER_S;
     struct waiter waiter;
     struct wait_node node;
     struct pollfd pollfds[WAITER_POLLFDS];
@@ -80,9 +80,9 @@ void socket_close(struct socket *socket)
     bool fenced = socket_is_fenced(socket);
     unsigned core = socket->core;
     rejoin_remove(socket);
-    bool aborts = socket->options.linger.l_onoff != 0 && socket->options.linger.l_linger == 0;
+    bool aborts = socket->options->linger.l_onoff != 0 && socket->options->linger.l_linger == 0;
     bool lingers =
-        socket->options.linger.l_onoff != 0 && !aborts && socket->state == SOCKET_CONNECTED;
+        socket->options->linger.l_onoff != 0 && !aborts && socket->state == SOCKET_CONNECTED;
     if (lingers) {
         (void)socket_shutdown(socket, -1, SHUT_WR);
         linger(socket);

@@ -108,7 +108,7 @@ int socket_connect_outcome(struct socket *socket, int while_going_on, bool nonbl
         socket_hear(socket);
         return outcome(socket, while_going_on);
     }
-    uint64_t deadline_ns = socket_deadline_ns(socket->options.send_timeout_ns);
+    uint64_t deadline_ns = socket_deadline_ns(socket->send_timeout_ns);
     int result = socket_wait(socket, EPOLLOUT | EPOLLERR | EPOLLHUP, -1, deadline_ns,
                              deadline_ns == TIME_NEVER);
     if (result == -EINTR)
@@ -187,7 +187,7 @@ static int connect_engine(struct socket *socket, int fd, const struct sockaddr *
     become_loopback_if_any(&remote.address);
     if (socket->is_v6 && ip_address_is_v4(&remote.address)) {
         socket_note_v6only(socket, fd);
-        if (socket->options.v6only)
+        if (socket->options->v6only)
             return -ENETUNREACH;
     }
     if (socket->state == SOCKET_BOUND && !ip_address_is_any(&socket->local.address) &&
@@ -197,7 +197,7 @@ static int connect_engine(struct socket *socket, int fd, const struct sockaddr *
     struct engine_link *link = policy_for_connect(socket->link, bound_to_engine, &remote, &reason);
     if (link != NULL) {
         if ((flags & LINK_FLAG_FAST_OPEN) && !link->hello.fast_open) {
-            if (!socket->options.fast_open_connect)
+            if (!socket->options->fast_open_connect)
                 return -EOPNOTSUPP;
             flags = 0;
         }
@@ -216,7 +216,7 @@ static int connect_engine(struct socket *socket, int fd, const struct sockaddr *
 static int connect_first(struct socket *socket, int fd, const struct sockaddr *address,
                          socklen_t length)
 {
-    uint8_t flags = socket->options.fast_open_connect ? LINK_FLAG_FAST_OPEN : 0;
+    uint8_t flags = socket->options->fast_open_connect ? LINK_FLAG_FAST_OPEN : 0;
     int result = connect_engine(socket, fd, address, length, flags);
     if (result < 0)
         return result;

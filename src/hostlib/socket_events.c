@@ -32,7 +32,7 @@ static void on_data(struct socket *socket, const struct link_descriptor *descrip
     if (!receive_queue_append(&socket->receive, extent) || socket->block == NULL)
         return;
     if (socket->receive.end_offset - socket->block->read_offset >=
-        (uint64_t)socket->options.receive_low_water)
+        (uint64_t)socket->options->receive_low_water)
         socket_changed(socket, EPOLLIN | EPOLLRDNORM);
     socket_async_event(socket, SOCKET_WAKE_READERS, POLL_IN);
 }

@@ -34,11 +34,11 @@ static int engine_bind_once(struct socket *socket, struct ip_endpoint *endpoint)
     struct link_descriptor answer;
     operation.endpoints.local = endpoint->address;
     operation.endpoints.local_port = endpoint->port;
-    if (socket->options.reuse_address)
+    if (socket->options->reuse_address)
         operation.flags |= LINK_FLAG_REUSEADDR;
-    if (socket->options.reuse_port || socket->shared_out)
+    if (socket->options->reuse_port || socket->shared_out)
         operation.flags |= LINK_FLAG_REUSEPORT;
-    if (socket->options.v6only)
+    if (socket->options->v6only)
         operation.flags |= LINK_FLAG_V6ONLY;
     if (socket->is_v6)
         operation.flags |= LINK_FLAG_IPV6;
@@ -67,12 +67,20 @@ static void engine_unbind(struct socket *socket)
     socket_release_slot(socket);
 }
 
+/** Without memory for it the socket keeps what it had: the kernel's own does as it was told. */
+static void socket_set_v6only(struct socket *socket, bool on)
+{
+    struct socket_options options = *socket->options;
+    options.v6only = on;
+    (void)socket_options_replace(socket, &options);
+}
+
 void socket_note_v6only(struct socket *socket, int fd)
 {
     int on = 0;
     socklen_t length = sizeof(on);
     if (socket->is_v6 && REAL(getsockopt)(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, &length) == 0)
-        socket->options.v6only = on != 0;
+        socket_set_v6only(socket, on != 0);
 }
 
 static void set_bound(struct socket *socket, const struct ip_endpoint *endpoint, bool also_kernel)
@@ -158,7 +166,7 @@ static int bind_engine_address(struct socket *socket, const struct ip_endpoint *
         return error;
     /* As Linux does: an IPv6 address serves no IPv4. */
     if (socket->is_v6 && !ip_address_is_v4(&endpoint.address))
-        socket->options.v6only = true;
+        socket_set_v6only(socket, true);
     error = engine_bind(socket, &endpoint);
     if (error < 0) {
         engine_unbind(socket);
@@ -400,6 +408,12 @@ void socket_accept_arrived(struct socket *listener, unsigned core,
     struct socket *socket = socket_create(listener->is_v6);
     if (socket == NULL)
         return;
+    if (!socket_options_replace(socket, listener->options)) {
+        socket_free(socket);
+        return;
+    }
+    socket->receive_timeout_ns = listener->receive_timeout_ns;
+    socket->send_timeout_ns = listener->send_timeout_ns;
     socket->link = link;
     socket->name.slot = slot;
     socket->name.incarnation = descriptor->accept_incarnation;
@@ -412,7 +426,6 @@ void socket_accept_arrived(struct socket *listener, unsigned core,
     socket->local.port = descriptor->endpoints.local_port;
     socket->remote.address = descriptor->endpoints.remote;
     socket->remote.port = descriptor->endpoints.remote_port;
-    socket->options = listener->options;
     socket->accept_sequence = descriptor->request_id;
     enqueue(listener, socket);
     engine_link_slot_set(link, slot, socket);
@@ -510,7 +523,7 @@ int socket_accept(struct socket *socket, int fd, struct sockaddr *address, sockl
         return -EFAULT;
     if (address != NULL && (int)*length < 0)
         return -EINVAL;
-    uint64_t deadline_ns = socket_deadline_ns(socket->options.receive_timeout_ns);
+    uint64_t deadline_ns = socket_deadline_ns(socket->receive_timeout_ns);
     socket->accepts = true;
     rejoin_poll();
     for (;;) {

@@ -74,12 +74,12 @@ static const struct known_option *find_known(int level, int name)
 static void push_option(struct socket *socket, unsigned link_option)
 {
     struct link_descriptor operation = socket_operation(socket, LINK_OP_SET_OPTION);
-    int64_t value = socket->options.values[link_option];
+    int64_t value = socket->options->values[link_option];
     /* The kernel doubles buffer sizes to allow for its overhead; the engine counts payload. */
     if (link_option == LINK_OPTION_RECEIVE_BUFFER || link_option == LINK_OPTION_SEND_BUFFER)
         value /= 2;
     if (link_option == LINK_OPTION_MAX_PACING_RATE) {
-        uint64_t rate = socket->options.max_pacing_rate;
+        uint64_t rate = socket->options->max_pacing_rate;
         value = rate > INT64_MAX ? -1 : (int64_t)rate;
     }
     operation.option.option = link_option;
@@ -87,25 +87,55 @@ static void push_option(struct socket *socket, unsigned link_option)
     socket_push(socket, &operation);
 }
 
-static void note(struct socket *socket, unsigned link_option, int32_t value)
+bool socket_options_replace(struct socket *socket, const struct socket_options *values)
 {
-    socket_lock(socket);
-    socket->options.values[link_option] = value;
-    socket->options.set |= 1u << link_option;
+    struct socket_options *own = NULL;
+    if (socket->options_own) {
+        memcpy((struct socket_options *)(uintptr_t)socket->options, values, sizeof(*values));
+        return true;
+    }
+    const struct socket_options *set = option_set_shared(values);
+    if (set == NULL) {
+        set = own = option_set_own(values);
+        if (set == NULL)
+            return false;
+    }
+    socket->options_own = own != NULL;
+    atomic_store_explicit(&socket->options, set, memory_order_release);
+    return true;
+}
+
+/* For the engine. Lock held. @return 0; -ENOBUFS: nothing has changed. */
+static int note_locked(struct socket *socket, struct socket_options *options, unsigned link_option,
+                       int32_t value)
+{
+    options->values[link_option] = value;
+    options->set |= 1u << link_option;
+    if (!socket_options_replace(socket, options))
+        return -ENOBUFS;
     /* What a segment holds was agreed on when the connection opened. */
     bool too_late = link_option == LINK_OPTION_MAXSEG && socket->state == SOCKET_CONNECTED;
     if (socket->link != NULL && !too_late)
         push_option(socket, link_option);
+    return 0;
+}
+
+static int note(struct socket *socket, unsigned link_option, int32_t value)
+{
+    socket_lock(socket);
+    struct socket_options options = *socket->options;
+    int error = note_locked(socket, &options, link_option, value);
     socket_unlock(socket);
     /* These two let go what was held back. */
     if (link_option == LINK_OPTION_NODELAY || link_option == LINK_OPTION_CORK)
         socket_fence(socket);
+    return error;
 }
 
 void socket_options_replay(struct socket *socket)
 {
     for (unsigned option = 1; option < LINK_OPTION_COUNT; option++) {
-        if (socket->options.set & (1u << option))
+        if (socket->options->set & (1u << option))
             push_option(socket, option);
     }
 }
@@ -148,8 +178,7 @@ static int set_fast(struct socket *socket, const struct known_option *known, con
         return -EFAULT;
     if (number < known->lowest || number > known->highest)
         return -EINVAL;
-    note(socket, known->link_option, known->truth ? number != 0 : number);
-    return 0;
+    return note(socket, known->link_option, known->truth ? number != 0 : number);
 }
 
 static int set_congestion(struct socket *socket, const void *value, socklen_t length)
@@ -160,10 +189,8 @@ static int set_congestion(struct socket *socket, const void *value, socklen_t le
     if (user_memory_copy_in(name, value, length < sizeof(name) - 1 ? length : sizeof(name) - 1) < 0)
         return -EFAULT;
     for (int i = 0; i < (int)(sizeof(congestion_names) / sizeof(congestion_names[0])); i++) {
-        if (strcmp(name, congestion_names[i]) == 0) {
-            note(socket, LINK_OPTION_CONGESTION, i);
-            return 0;
-        }
+        if (strcmp(name, congestion_names[i]) == 0)
+            return note(socket, LINK_OPTION_CONGESTION, i);
     }
     return -ENOENT;
 }
@@ -183,56 +210,77 @@ static uint64_t timeout_ns(const void *value, socklen_t length)
     return (uint64_t)timeout.tv_sec * NS_PER_S + (uint64_t)timeout.tv_usec * NS_PER_US;
 }
 
-/* What the kernel has accepted and we must act on ourselves. */
-static void note_own(struct socket *socket, int kernel_fd, int name, const void *value,
-                     socklen_t length)
+/* What the kernel has accepted and we must act on ourselves. Lock held. @return 0; -ENOBUFS. */
+static int note_own_locked(struct socket *socket, int kernel_fd, int name, const void *value,
+                           socklen_t length)
 {
-    struct socket_options *options = &socket->options;
+    struct socket_options options = *socket->options;
     int32_t number = 0;
     if (length >= sizeof(number))
         memcpy(&number, value, sizeof(number));
     switch (name) {
     case SO_REUSEADDR:
-        options->reuse_address = number != 0;
+        options.reuse_address = number != 0;
         break;
     case SO_REUSEPORT:
-        options->reuse_port = number != 0;
+        options.reuse_port = number != 0;
         break;
     case SO_OOBINLINE:
-        options->oob_inline = number != 0;
+        options.oob_inline = number != 0;
         break;
     case SO_LINGER:
-        memcpy(&options->linger, value, sizeof(options->linger));
+        memcpy(&options.linger, value, sizeof(options.linger));
         break;
     case SO_RCVTIMEO:
-        options->receive_timeout_ns = timeout_ns(value, length);
-        break;
+        socket->receive_timeout_ns = timeout_ns(value, length);
+        return 0;
     case SO_SNDTIMEO:
-        options->send_timeout_ns = timeout_ns(value, length);
-        break;
+        socket->send_timeout_ns = timeout_ns(value, length);
+        return 0;
     case SO_MAX_PACING_RATE: {
         uint64_t rate;
         socklen_t rate_length = sizeof(rate);
-        if (REAL(getsockopt)(kernel_fd, SOL_SOCKET, name, &rate, &rate_length) == 0 &&
-            rate_length == sizeof(rate)) {
-            options->max_pacing_rate = rate;
-            note(socket, LINK_OPTION_MAX_PACING_RATE, 0);
-        }
-        break;
+        if (REAL(getsockopt)(kernel_fd, SOL_SOCKET, name, &rate, &rate_length) != 0 ||
+            rate_length != sizeof(rate))
+            return 0;
+        options.max_pacing_rate = rate;
+        return note_locked(socket, &options, LINK_OPTION_MAX_PACING_RATE, 0);
     }
     case SO_RCVLOWAT: {
         socklen_t number_length = sizeof(number);
         REAL(getsockopt)(kernel_fd, SOL_SOCKET, SO_RCVLOWAT, &number, &number_length);
-        socket_lock(socket);
-        options->receive_low_water = number > 0 ? number : 1;
-        if (socket->link != NULL)
-            socket_changed(socket, 0);
-        socket_unlock(socket);
+        options.receive_low_water = number > 0 ? number : 1;
         break;
     }
     default:
-        break;
+        return 0;
     }
+    if (!socket_options_replace(socket, &options))
+        return -ENOBUFS;
+    if (name == SO_RCVLOWAT && socket->link != NULL)
+        socket_changed(socket, 0);
+    return 0;
+}
+
+static int note_own(struct socket *socket, int kernel_fd, int name, const void *value,
+                    socklen_t length)
+{
+    socket_lock(socket);
+    int error = note_own_locked(socket, kernel_fd, name, value, length);
+    socket_unlock(socket);
+    return error;
+}
+
+static int note_fast_open_connect(struct socket *socket, const void *value)
+{
+    int32_t number;
+    memcpy(&number, value, sizeof(number));
+    socket_lock(socket);
+    struct socket_options options = *socket->options;
+    options.fast_open_connect = number != 0;
+    bool noted = socket_options_replace(socket, &options);
+    socket_unlock(socket);
+    return noted ? 0 : -ENOBUFS;
 }
 
 /* Options that Linux takes only before a connection: TCP_CLOSE, most when listening too. */
@@ -291,17 +339,15 @@ int socket_setsockopt(struct socket *socket, int fd, int level, int name, const 
                                                                         : name;
         /* As the kernel understood it: clamped, doubled, made a truth value. */
         if (REAL(getsockopt)(kernel_fd, level, read_name, &number, &number_length) == 0)
-            note(socket, known->link_option, number);
+            return note(socket, known->link_option, number);
     } else if (level == SOL_SOCKET) {
-        note_own(socket, kernel_fd, name, value, length);
+        return note_own(socket, kernel_fd, name, value, length);
     } else if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY) {
         socket_note_v6only(socket, fd);
     } else if (level == IPPROTO_TCP && name == TCP_CONGESTION) {
         (void)set_congestion(socket, value, length);
     } else if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT) {
-        int32_t number;
-        memcpy(&number, value, sizeof(number));
-        socket->options.fast_open_connect = number != 0;
+        return note_fast_open_connect(socket, value);
     }
     return 0;
 }
@@ -433,7 +479,7 @@ static int get_pacing_rate(uint64_t rate, void *value, socklen_t *length)
    @return 1: not one of them. */
 static int get_own(struct socket *socket, int level, int name, void *value, socklen_t *length)
 {
-    const struct socket_options *options = &socket->options;
+    const struct socket_options *options = socket->options;
     const struct known_option *known = find_known(level, name);
     bool only_set = level == SOL_SOCKET && (name == SO_SNDBUFFORCE || name == SO_RCVBUFFORCE);
     if (known != NULL && !only_set && (options->set & (1u << known->link_option)))
@@ -444,9 +490,9 @@ static int get_own(struct socket *socket, int level, int name, void *value, sock
     case SO_LINGER:
         return give(&options->linger, sizeof(options->linger), value, length);
     case SO_RCVTIMEO:
-        return get_timeout(options->receive_timeout_ns, value, length);
+        return get_timeout(socket->receive_timeout_ns, value, length);
     case SO_SNDTIMEO:
-        return get_timeout(options->send_timeout_ns, value, length);
+        return get_timeout(socket->send_timeout_ns, value, length);
     case SO_RCVLOWAT:
         return give_number(options->receive_low_water, value, length);
     case SO_MAX_PACING_RATE:
@@ -489,7 +535,7 @@ int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *
     if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY && socket->is_v6) {
         if ((int)*length < 0) /* this level takes it as unsigned */
             *length = sizeof(int);
-        return give_number(socket->options.v6only, value, length);
+        return give_number(socket->options->v6only, value, length);
     }
     if (level == IPPROTO_TCP && name == TCP_INFO)
         return get_info(socket, fd, value, length);
@@ -499,9 +545,9 @@ int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *
         return get_maxseg(socket, fd, value, length);
     if (level == IPPROTO_TCP && name == TCP_CONGESTION) {
         char text[16] = "";
-        bool set = socket->options.set & (1u << LINK_OPTION_CONGESTION);
+        bool set = socket->options->set & (1u << LINK_OPTION_CONGESTION);
         int index =
-            set ? socket->options.values[LINK_OPTION_CONGESTION] : default_congestion(socket);
+            set ? socket->options->values[LINK_OPTION_CONGESTION] : default_congestion(socket);
         memcpy(text, congestion_names[index], strlen(congestion_names[index]) + 1);
         return give(text, sizeof(text), value, length);
     }

@@ -52,8 +52,8 @@ void socket_tell_consumed(struct socket *socket)
 
 static uint64_t tell_threshold(const struct socket *socket)
 {
-    if (socket->options.set & (1u << LINK_OPTION_RECEIVE_BUFFER)) {
-        uint64_t quarter = (uint64_t)socket->options.values[LINK_OPTION_RECEIVE_BUFFER] / 4;
+    if (socket->options->set & (1u << LINK_OPTION_RECEIVE_BUFFER)) {
+        uint64_t quarter = (uint64_t)socket->options->values[LINK_OPTION_RECEIVE_BUFFER] / 4;
         return quarter < TELL_BYTES ? quarter : TELL_BYTES;
     }
     return TELL_BYTES;
@@ -97,7 +97,7 @@ static size_t copy_available(struct socket *socket, struct cursor *cursor, size_
             break;
         if (socket->urgent_offset == *at + 1 && copied > 0)
             break;
-        if (socket->urgent_offset == *at + 1 && !socket->options.oob_inline) {
+        if (socket->urgent_offset == *at + 1 && !socket->options->oob_inline) {
             (*at)++; /* the urgent byte is read by MSG_OOB alone */
             continue;
         }
@@ -135,7 +135,7 @@ static ssize_t receive_urgent(struct socket *socket, const struct iovec *vector,
     ssize_t result = -EINVAL;
     socket_hear(socket);
     socket_lock(socket);
-    if (socket->urgent_offset != 0 && !socket->options.oob_inline && socket->block != NULL &&
+    if (socket->urgent_offset != 0 && !socket->options->oob_inline && socket->block != NULL &&
         socket->urgent_offset > socket->block->read_offset) {
         uint64_t arena_offset;
         if (receive_queue_at(&socket->receive, socket->urgent_offset - 1, &arena_offset) == 0) {
@@ -181,7 +181,7 @@ ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t
         return receive_urgent(socket, vector, count, flags, result_flags);
     struct cursor cursor = {.vector = vector, .count = count};
     size_t wanted = vector_bytes(vector, count);
-    size_t low_water = (size_t)socket->options.receive_low_water;
+    size_t low_water = (size_t)socket->options->receive_low_water;
     size_t target = (flags & MSG_WAITALL) || low_water > wanted ? wanted : low_water;
     bool nonblocking =
         (flags & MSG_DONTWAIT) || atomic_load_explicit(&socket->nonblocking, memory_order_relaxed);
@@ -224,7 +224,7 @@ ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t
             break;
         }
         if (deadline_ns == 0)
-            deadline_ns = socket_deadline_ns(socket->options.receive_timeout_ns);
+            deadline_ns = socket_deadline_ns(socket->receive_timeout_ns);
         /* What is there already was copied (or peeked at): only more of it, or the end, counts. */
         result = socket_wait_for_bytes(socket, known, deadline_ns,
                                        copied == 0 && deadline_ns == TIME_NEVER);
@@ -247,7 +247,7 @@ int socket_unread_bytes(struct socket *socket)
     if (socket->block != NULL) {
         uint64_t from = socket->block->read_offset;
         unread = socket->receive.end_offset - from;
-        if (socket->urgent_offset > from && !socket->options.oob_inline)
+        if (socket->urgent_offset > from && !socket->options->oob_inline)
             unread = socket->urgent_offset - 1 - from < unread ? socket->urgent_offset - 1 - from
                                                                : unread;
     }

@@ -189,7 +189,7 @@ static ssize_t send_all(struct socket *socket, struct source *source, size_t wan
             break;
         }
         if (deadline_ns == 0)
-            deadline_ns = socket_deadline_ns(socket->options.send_timeout_ns);
+            deadline_ns = socket_deadline_ns(socket->send_timeout_ns);
         result = wait_for_space(socket, deadline_ns, pool_empty, sent > 0);
         if (result < 0) {
             result = result == -ETIMEDOUT ? -EAGAIN : result;

@@ -1,0 +1,44 @@
+/**
+ * @file option_set.h
+ * Values of socket options, each set of them kept once: the sockets of a program have mostly the
+ * same. A shared set neither changes nor goes away, so it may be read without a lock. When there
+ * are OPTION_SETS_MAX of them, a socket with other values gets a set of its own.
+ */
+#ifndef PNO_HOSTLIB_OPTION_SET_H
+#define PNO_HOSTLIB_OPTION_SET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "hostlink/abi.h"
+
+#define OPTION_SETS_MAX 1024
+
+struct lock;
+
+/** Where option values of a socket are kept that has no kernel socket of its own. */
+struct socket_options {
+    int32_t values[LINK_OPTION_COUNT];
+    uint32_t set; /**< bit per link_option: given by the application */
+    struct linger linger;
+    uint64_t max_pacing_rate; /**< SO_MAX_PACING_RATE, bytes/s; UINT64_MAX: none */
+    int32_t receive_low_water;
+    bool reuse_address, reuse_port, v6only, oob_inline;
+    bool fast_open_connect; /**< TCP_FASTOPEN_CONNECT */
+};
+
+/** What a new socket has. */
+extern const struct socket_options option_set_default;
+
+/** The shared set with these values. @return NULL: there are too many, or no memory for it. */
+const struct socket_options *option_set_shared(const struct socket_options *values);
+
+/** A set for one socket, which may change it and gives it back. @return NULL: no memory. */
+struct socket_options *option_set_own(const struct socket_options *values);
+void option_set_free(struct socket_options *own);
+
+/** What fork() has to hold and its child to reset. */
+struct lock *option_set_fork_lock(void);
+
+#endif
