@@ -153,6 +153,9 @@ static void lay_out(struct carver *carver, const struct stack_config *config, st
     struct interval *intervals = carve(carver, sizeof(struct interval), interval_count(config));
     void *records =
         carve(carver, tcp_sent_bytes(), (size_t)config->connections_max + sent_share(config));
+    s->option_sets.pool.bytes = tcp_option_set_bytes();
+    s->option_sets.pool.fresh =
+        carve(carver, s->option_sets.pool.bytes, (size_t)config->connections_max + 1);
     s->recoveries.bytes = tcp_recovery_bytes();
     s->recoveries.fresh = carve(carver, s->recoveries.bytes, config->connections_max);
     s->reassemblies.bytes = tcp_reassembly_bytes();
@@ -336,6 +339,11 @@ uint32_t stack_random(struct stack *stack)
 struct tcp_sent_pool *stack_sent_pool(struct stack *stack)
 {
     return &stack->sent;
+}
+
+struct tcp_option_sets *stack_option_sets(struct stack *stack)
+{
+    return &stack->option_sets;
 }
 
 struct part_pool *stack_recoveries(struct stack *stack)

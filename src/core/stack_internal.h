@@ -194,6 +194,16 @@ static inline void part_give_back(struct part_pool *pool, void *part)
     pool->free = part;
 }
 
+/** Sets of option values that connections share (tcp/option_sets.c). */
+#define TCP_OPTION_SETS_RECENT 4
+struct tcp_option_sets {
+    struct part_pool pool; /**< of one more than connections: a change takes before it gives back */
+    struct tcp_option_set *recent[TCP_OPTION_SETS_RECENT];
+    unsigned next; /**< of those, the one to go */
+};
+size_t tcp_option_set_bytes(void);
+struct tcp_option_sets *stack_option_sets(struct stack *stack);
+
 size_t tcp_recovery_bytes(void);
 size_t tcp_reassembly_bytes(void);
 struct part_pool *stack_recoveries(struct stack *stack);

@@ -90,6 +90,7 @@ struct stack {
     struct interval_pool intervals;
     struct tcp_sent_pool sent;
     struct part_pool recoveries, reassemblies;
+    struct tcp_option_sets option_sets;
     struct packet_pool packet_pools[PACKET_CLASS_COUNT];
 
     /* Tables. */

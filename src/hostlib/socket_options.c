@@ -552,7 +552,7 @@ int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *
         return give(text, sizeof(text), value, length);
     }
     if (level == SOL_SOCKET && name == SO_SNDBUF && socket->state == SOCKET_CONNECTED &&
-        !(socket->options.set & (1u << LINK_OPTION_SEND_BUFFER)))
+        !(socket->options->set & (1u << LINK_OPTION_SEND_BUFFER)))
         return give_number(clamp_to_int(2 * socket->send_limit), value, length);
     if (socket->is_accepted) {
         int result = get_own(socket, level, name, value, length);

@@ -9,7 +9,7 @@
  */
 static uint32_t share_kept(const struct tcp_connection *c)
 {
-    return c->options.congestion == TCP_CONGESTION_CUBIC ? 717 : 512;
+    return c->options->congestion == TCP_CONGESTION_CUBIC ? 717 : 512;
 }
 
 static bool is_open(uint8_t state)

@@ -32,7 +32,7 @@ void tcp_closed_segment_arrives(struct stack *stack, const struct tcp_segment *s
 static void fin_wait_2_limit(struct stack *stack, struct tcp_connection *connection,
                              uint64_t now_ns)
 {
-    uint64_t timeout_ns = connection->options.linger2_ns;
+    uint64_t timeout_ns = connection->options->linger2_ns;
     if (timeout_ns == UINT64_MAX) {
         tcp_send_reset(stack, connection, now_ns);
         tcp_enter_closed(stack, connection, 0);

@@ -68,7 +68,7 @@ const struct tcp_congestion_control *tcp_congestion_find(uint8_t id);
 static inline const struct tcp_congestion_control *
 tcp_congestion_of(const struct tcp_connection *connection)
 {
-    return tcp_congestion_find(connection->options.congestion);
+    return tcp_congestion_find(connection->options->congestion);
 }
 
 /** Whether the algorithm sets the window by itself: nobody else may then, but for the timeout. */

@@ -46,7 +46,7 @@ void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
         first.iss = *iss;
     struct tcp_hot *hot = &connection->hot;
     uint16_t mtu = stack_path_mtu(stack, &connection->flow.remote, now_ns);
-    connection->options = *options;
+    connection->options = tcp_options_share(stack, options);
     connection->send_buffer_initial = stack_get_config(stack)->tcp.send_buffer_initial;
     connection->send_buffer_max = stack_get_config(stack)->tcp.send_buffer_max;
     connection->is_ipv6 = !ip_address_is_v4(&connection->flow.remote);
@@ -187,7 +187,7 @@ int tcp_connect(struct stack *stack, const struct tcp_connect_request *request, 
     tcp_connection_init(stack, c, &options, NULL, now_ns);
     error = stack_flow_insert(stack, c);
     if (error != 0) {
-        stack_connection_free(stack, c);
+        tcp_connection_free(stack, c);
         return error;
     }
     open_active(stack, c, request, now_ns);
@@ -198,8 +198,8 @@ int tcp_connect(struct stack *stack, const struct tcp_connect_request *request, 
 void tcp_syn_sent_expired(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     struct tcp_congestion *congestion = &connection->congestion;
-    unsigned most = connection->options.syn_retries + SYN_LINEAR_TIMEOUTS;
-    uint64_t user_timeout_ns = connection->options.user_timeout_ns;
+    unsigned most = connection->options->syn_retries + SYN_LINEAR_TIMEOUTS;
+    uint64_t user_timeout_ns = connection->options->user_timeout_ns;
     bool too_long = user_timeout_ns != 0 && congestion->retransmit_began_ns != 0 &&
                     now_ns - congestion->retransmit_began_ns >= user_timeout_ns;
     tcp_fast_open_timeout(stack, connection, connection->syn_timeouts >= most || too_long, now_ns);

@@ -109,6 +109,7 @@ struct tcp_hot {
     uint8_t acks_owed;   /**< pure ACKs to send now; one per out-of-order segment without SACK */
     uint8_t dup_acks;    /**< duplicate ACKs since snd_una advanced */
     uint16_t placements; /**< payload on its way to host memory: send nothing */
+    uint16_t sent_count; /**< records in `flight` and recovery->lost */
     /* Negotiated. */
     bool timestamps : 1;
     bool sack : 1;
@@ -386,13 +387,12 @@ struct tcp_connection {
     struct tcp_sent_list flight; /**< what is on its way, in the order of sending */
     struct tcp_rack rack;
     uint64_t untimed_end; /**< below this, bytes may be without record for want of memory */
-    uint16_t sent_count;  /**< records in `flight` and recovery->lost */
     struct tcp_receive receive;
     struct tcp_reassembly *reassembly;
     struct tcp_delivery delivery;
     struct tcp_statistics statistics;
-    struct tcp_options_set options;
-    struct tcp_pacing *pacing; /**< NULL: never paced */
+    const struct tcp_options_set *options; /**< shared with others that have the same */
+    struct tcp_pacing *pacing;             /**< NULL: never paced */
     void *user;
     struct tcp_listener *listener;     /**< while embryonic or unannounced */
     struct tcp_connection *queue_next; /**< the listener's lists … */
@@ -403,6 +403,11 @@ struct tcp_connection {
     };
 };
 _Static_assert(sizeof(struct tcp_connection) <= 1024, "a million connections fit in a gigabyte");
+
+/** The set with these values, held until released (option_sets.c). There is always room. */
+const struct tcp_options_set *tcp_options_share(struct stack *stack,
+                                                const struct tcp_options_set *values);
+void tcp_options_release(struct stack *stack, const struct tcp_options_set *values);
 
 /** cwnd has changed: the send buffer's limit follows it up, but never down, as in Linux; who was
    told that there is room must find it. */

@@ -85,7 +85,7 @@ void tcp_fast_open_timeout(struct stack *stack, const struct tcp_connection *con
 static bool no_cookie_needed(const struct stack *stack, const struct tcp_connection *connection)
 {
     return (defaults_of(stack)->fast_open & TCP_FAST_OPEN_CLIENT_NO_COOKIE) ||
-           connection->options.fast_open_no_cookie;
+           connection->options->fast_open_no_cookie;
 }
 
 /** Payload that fits the SYN: the peer's MSS as remembered, path MTU, TCP_MAXSEG. */

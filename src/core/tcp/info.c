@@ -143,5 +143,5 @@ void tcp_get_info(const struct stack *stack, const struct tcp_connection *connec
     fill_delivery(connection, now_ns, info);
     fill_statistics(connection, info);
     info->pacing_rate_bytes_per_s = tcp_pacing_rate(connection);
-    info->max_pacing_rate_bytes_per_s = connection->options.max_pacing_rate;
+    info->max_pacing_rate_bytes_per_s = connection->options->max_pacing_rate;
 }

@@ -26,13 +26,13 @@ void tcp_keepalive_update(struct stack *stack, struct tcp_connection *connection
     bool running = connection->state_timer == TCP_STATE_TIMER_KEEPALIVE;
     if (!state_allows(connection) || (connection->state_timer != TCP_STATE_TIMER_NONE && !running))
         return;
-    if (!connection->options.keepalive) {
+    if (!connection->options->keepalive) {
         if (running)
             tcp_state_timer_set(stack, connection, TCP_STATE_TIMER_NONE, TIME_NEVER);
         return;
     }
     uint64_t silence = silence_ns(connection, now_ns);
-    uint64_t idle = connection->options.keepalive_idle_ns;
+    uint64_t idle = connection->options->keepalive_idle_ns;
     tcp_state_timer_set(stack, connection, TCP_STATE_TIMER_KEEPALIVE,
                         now_ns + (idle > silence ? idle - silence : 0));
 }
@@ -40,17 +40,17 @@ void tcp_keepalive_update(struct stack *stack, struct tcp_connection *connection
 /** The peer has been silent for too long, or too many probes went unanswered. */
 static bool is_dead(const struct tcp_connection *connection, uint64_t silence)
 {
-    uint64_t user_timeout_ns = connection->options.user_timeout_ns;
+    uint64_t user_timeout_ns = connection->options->user_timeout_ns;
     if (user_timeout_ns != 0)
         return silence >= user_timeout_ns && connection->congestion.probes > 0;
-    return connection->congestion.probes >= connection->options.keepalive_count;
+    return connection->congestion.probes >= connection->options->keepalive_count;
 }
 
 void tcp_keepalive_expired(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
-    if (!connection->options.keepalive || !state_allows(connection))
+    if (!connection->options->keepalive || !state_allows(connection))
         return;
-    uint64_t idle_ns = connection->options.keepalive_idle_ns;
+    uint64_t idle_ns = connection->options->keepalive_idle_ns;
     uint64_t next_ns = idle_ns;
     /* While something is in flight or waits, retransmissions and probes test the peer. */
     if (tcp_outstanding(connection) == 0 && tcp_unsent(connection) == 0) {
@@ -66,7 +66,7 @@ void tcp_keepalive_expired(struct stack *stack, struct tcp_connection *connectio
             connection->congestion.probes++;
             connection->hot.probe_due = true;
             tcp_output_request(stack, connection);
-            next_ns = connection->options.keepalive_interval_ns;
+            next_ns = connection->options->keepalive_interval_ns;
         }
     }
     tcp_state_timer_set(stack, connection, TCP_STATE_TIMER_KEEPALIVE, now_ns + next_ns);

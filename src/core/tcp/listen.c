@@ -45,7 +45,7 @@ struct tcp_connection *tcp_listener_spawn(struct tcp_listener *listener,
     c->passive = true;
     tcp_connection_init(stack, c, &listener->options, iss, now_ns);
     if (stack_flow_insert(stack, c) != 0) {
-        stack_connection_free(stack, c);
+        tcp_connection_free(stack, c);
         return NULL;
     }
     tcp_syn_accept(stack, c, segment, options, now_ns);
@@ -156,7 +156,7 @@ void tcp_syn_received_expired(struct stack *stack, struct tcp_connection *connec
     bool fast = tcp_fast_open_is_pending(connection);
     unsigned most = connection->listener || fast
                         ? stack_get_config(stack)->tcp.synack_retries + fast /* as Linux */
-                        : connection->options.syn_retries;
+                        : connection->options->syn_retries;
     if (connection->syn_timeouts >= most) {
         tcp_fast_open_leave(stack, connection, true, now_ns);
         tcp_enter_closed(stack, connection, ETIMEDOUT);

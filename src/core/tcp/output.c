@@ -263,9 +263,9 @@ static bool holds_back_partial(const struct tcp_connection *connection)
     const struct tcp_hot *hot = &connection->hot;
     if (hot->push_partial || hot->nagle_push || connection->congestion.snd_urgent > hot->snd_una)
         return false;
-    if (connection->options.cork || (hot->more && !hot->more_released))
+    if (connection->options->cork || (hot->more && !hot->more_released))
         return true;
-    return !connection->options.nodelay && tcp_outstanding(connection) > 0 &&
+    return !connection->options->nodelay && tcp_outstanding(connection) > 0 &&
            connection->congestion.snd_sml > hot->snd_una;
 }
 

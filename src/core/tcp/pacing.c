@@ -33,7 +33,7 @@ static bool is_long_path(const struct stack *stack, const struct tcp_connection 
 
 void tcp_pacing_update(struct stack *stack, struct tcp_connection *connection)
 {
-    bool is_asked_for = connection->options.max_pacing_rate != UINT64_MAX ||
+    bool is_asked_for = connection->options->max_pacing_rate != UINT64_MAX ||
                         tcp_congestion_of(connection)->sets_rate;
     if (connection->hot.paced || (!is_asked_for && !is_long_path(stack, connection)))
         return;
@@ -58,7 +58,7 @@ static uint64_t window_rate(const struct tcp_connection *connection)
 
 uint64_t tcp_pacing_rate(const struct tcp_connection *connection)
 {
-    uint64_t limit = connection->options.max_pacing_rate;
+    uint64_t limit = connection->options->max_pacing_rate;
     uint64_t rate = tcp_congestion_of(connection)->sets_rate && connection->hot.paced
                         ? connection->pacing->rate
                         : window_rate(connection);

@@ -24,14 +24,14 @@ static uint32_t payload_of_mtu(const struct tcp_connection *connection, uint32_t
 uint32_t tcp_advertised_mss(const struct tcp_connection *connection)
 {
     uint32_t mss = payload_of_mtu(connection, connection->link_mtu);
-    uint32_t maxseg = connection->options.maxseg;
+    uint32_t maxseg = connection->options->maxseg;
     return maxseg != 0 && maxseg < mss ? maxseg : mss;
 }
 
 uint32_t tcp_path_mss(const struct tcp_connection *connection)
 {
     uint32_t mss = payload_of_mtu(connection, connection->path_mtu);
-    uint32_t maxseg = connection->options.maxseg;
+    uint32_t maxseg = connection->options->maxseg;
     return maxseg != 0 && maxseg < mss ? maxseg : mss;
 }
 

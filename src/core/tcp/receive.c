@@ -32,7 +32,7 @@ void tcp_quick_ack_enter(struct tcp_connection *connection, unsigned count_max)
 void tcp_ack_schedule(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     struct tcp_hot *hot = &connection->hot;
-    bool quick = (hot->quick_acks > 0 && !hot->pingpong) || connection->options.quickack;
+    bool quick = (hot->quick_acks > 0 && !hot->pingpong) || connection->options->quickack;
     if (quick || hot->rcv_nxt - hot->rcv_wup > hot->rcv_mss) {
         tcp_ack_now(stack, connection);
         return;

@@ -43,11 +43,11 @@ void tcp_window_init(struct stack *stack, struct tcp_connection *connection, uin
 {
     struct tcp_hot *hot = &connection->hot;
     hot->rcv_wnd =
-        tcp_window_initial(stack, &connection->options, mss, hot->window_scaling, &hot->rcv_wscale);
-    connection->receive.buffer = buffer_initial(stack, &connection->options);
+        tcp_window_initial(stack, connection->options, mss, hot->window_scaling, &hot->rcv_wscale);
+    connection->receive.buffer = buffer_initial(stack, connection->options);
     connection->receive.ssthresh = hot->rcv_wnd;
     connection->receive.window_clamp =
-        connection->options.window_clamp ? connection->options.window_clamp : UINT32_MAX;
+        connection->options->window_clamp ? connection->options->window_clamp : UINT32_MAX;
 }
 
 void tcp_window_established(struct tcp_connection *connection, uint64_t now_ns)
@@ -206,7 +206,7 @@ static void right_size(struct stack *stack, struct tcp_connection *connection, u
         return;
     uint32_t copied = tcp_wire(connection->hot.rcv_read).value - receive->space_measured.value;
     if (copied > receive->space) {
-        if (connection->options.receive_buffer == 0 && connection->options.window_clamp == 0) {
+        if (connection->options->receive_buffer == 0 && connection->options->window_clamp == 0) {
             uint64_t window = 2 * (uint64_t)copied + 16 * (uint64_t)tcp_advertised_mss(connection);
             window += 2 * (window * (copied - receive->space) / receive->space);
             uint64_t buffer = 2 * window;

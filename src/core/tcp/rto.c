@@ -78,7 +78,7 @@ uint64_t tcp_rto_ns(const struct tcp_connection *connection, uint64_t now_ns)
     if (rto_us > TCP_RTO_MAX_US)
         rto_us = TCP_RTO_MAX_US;
     uint64_t rto_ns = rto_us * NS_PER_US;
-    uint64_t user_timeout_ns = connection->options.user_timeout_ns;
+    uint64_t user_timeout_ns = connection->options->user_timeout_ns;
     if (user_timeout_ns == 0 || congestion->retransmit_began_ns == 0)
         return rto_ns;
     uint64_t end_ns = congestion->retransmit_began_ns + user_timeout_ns;

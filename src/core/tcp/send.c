@@ -37,8 +37,10 @@ int tcp_send(struct stack *stack, struct tcp_connection *connection, uint64_t by
 void tcp_set_options(struct stack *stack, struct tcp_connection *connection,
                      const struct tcp_options_set *options, uint64_t now_ns)
 {
-    const struct tcp_options_set before = connection->options;
-    connection->options = *options;
+    const struct tcp_options_set before = *connection->options;
+    const struct tcp_options_set *replaced = connection->options;
+    connection->options = tcp_options_share(stack, options);
+    tcp_options_release(stack, replaced);
     if (connection->hot.state == TCP_STATE_CLOSED)
         return;
     if (tcp_is_synchronized(connection) && options->congestion != before.congestion)
@@ -106,15 +108,15 @@ uint64_t tcp_send_end_offset(const struct tcp_connection *connection)
 void tcp_send_buffer_keep(struct tcp_connection *connection)
 {
     if (2 * (uint64_t)connection->hot.cwnd > connection->send_buffer_initial &&
-        connection->options.send_buffer == 0)
+        connection->options->send_buffer == 0)
         connection->send_buffer_initial = tcp_send_buffer_bytes(connection);
 }
 
 /** Linux grows it with cwnd, to twice the window (tcp_sndbuf_expand). */
 uint32_t tcp_send_buffer_bytes(const struct tcp_connection *connection)
 {
-    if (connection->options.send_buffer != 0)
-        return connection->options.send_buffer;
+    if (connection->options->send_buffer != 0)
+        return connection->options->send_buffer;
     uint32_t wanted = connection->hot.cwnd < UINT32_MAX / 2 ? 2 * connection->hot.cwnd : UINT32_MAX;
     if (wanted < connection->send_buffer_initial)
         wanted = connection->send_buffer_initial;
@@ -148,12 +150,12 @@ void tcp_endpoints(const struct tcp_connection *connection, struct ip_endpoint *
 
 const struct tcp_options_set *tcp_get_options(const struct tcp_connection *connection)
 {
-    return &connection->options;
+    return connection->options;
 }
 
 const struct tcp_options_set *tcp_connection_options(const struct tcp_connection *connection)
 {
-    return &connection->options;
+    return connection->options;
 }
 
 size_t tcp_connection_bytes(void)

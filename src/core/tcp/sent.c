@@ -26,7 +26,7 @@ void tcp_sent_pool_init(struct tcp_sent_pool *pool, void *nodes, uint32_t connec
 static struct tcp_sent *record_alloc(struct stack *stack, struct tcp_connection *connection)
 {
     struct tcp_sent_pool *pool = stack_sent_pool(stack);
-    bool is_first = connection->sent_count == 0;
+    bool is_first = connection->hot.sent_count == 0;
     if (!is_first && pool->share == 0)
         return NULL;
     struct tcp_sent *record = pool->free;
@@ -37,7 +37,7 @@ static struct tcp_sent *record_alloc(struct stack *stack, struct tcp_connection 
         record = pool->fresh++;
     }
     pool->share -= !is_first;
-    connection->sent_count++;
+    connection->hot.sent_count++;
     return record;
 }
 
@@ -45,9 +45,9 @@ static void record_free(struct stack *stack, struct tcp_connection *connection,
                         struct tcp_sent *record)
 {
     struct tcp_sent_pool *pool = stack_sent_pool(stack);
-    PNO_ASSERT(connection->sent_count > 0);
-    connection->sent_count--;
-    pool->share += connection->sent_count > 0;
+    PNO_ASSERT(connection->hot.sent_count > 0);
+    connection->hot.sent_count--;
+    pool->share += connection->hot.sent_count > 0;
     record->next = pool->free;
     pool->free = record;
 }
@@ -518,7 +518,7 @@ void tcp_sent_check(const struct tcp_connection *c)
     }
     PNO_ASSERT(lost == recovery->lost_bytes);
     PNO_ASSERT(again == recovery->again_bytes && again_count == recovery->again_count);
-    PNO_ASSERT(count == c->sent_count);
+    PNO_ASSERT(count == c->hot.sent_count);
     /* All that is outstanding has a record or is SACKed, but for want of records. */
     if (c->hot.state != TCP_STATE_CLOSED && c->hot.snd_una >= c->hot.snd_start &&
         c->hot.snd_una >= c->untimed_end)

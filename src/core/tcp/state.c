@@ -114,8 +114,8 @@ void tcp_send_reset(struct stack *stack, struct tcp_connection *connection, uint
         .seq = tcp_wire(number),
         .ack = tcp_wire(hot->rcv_nxt),
         .flags = TCP_RST | TCP_ACK,
-        .traffic_class = connection->options.traffic_class,
-        .ttl = connection->options.ttl,
+        .traffic_class = connection->options->traffic_class,
+        .ttl = connection->options->ttl,
     };
     if (hot->timestamps)
         reply.options_length = tcp_options_build_timestamps(tcp_timestamp_now(connection, now_ns),
@@ -124,12 +124,18 @@ void tcp_send_reset(struct stack *stack, struct tcp_connection *connection, uint
     stack_reply_queue(stack, &reply);
 }
 
+void tcp_connection_free(struct stack *stack, struct tcp_connection *connection)
+{
+    tcp_reassembly_drop(stack, connection);
+    tcp_options_release(stack, connection->options);
+    stack_connection_free(stack, connection);
+}
+
 bool tcp_release_if_done(struct stack *stack, struct tcp_connection *connection)
 {
     if (connection->hot.state != TCP_STATE_CLOSED || !connection->released)
         return false;
-    tcp_reassembly_drop(stack, connection);
-    stack_connection_free(stack, connection);
+    tcp_connection_free(stack, connection);
     return true;
 }
 

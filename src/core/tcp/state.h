@@ -30,6 +30,9 @@ void tcp_enter_closed(struct stack *stack, struct tcp_connection *connection, in
 /** Queue the RST of this connection (RFC 9293 §3.10.5: ABORT call), with its timestamp. */
 void tcp_send_reset(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
 
+/** Free it, with what it holds. CLOSED, or never opened. */
+void tcp_connection_free(struct stack *stack, struct tcp_connection *connection);
+
 /** Free it when it is CLOSED and nobody holds it. @return true: it is gone. */
 bool tcp_release_if_done(struct stack *stack, struct tcp_connection *connection);
 

@@ -171,7 +171,7 @@ static bool retries_exhausted(struct stack *stack, const struct tcp_connection *
     if (connection->hot.snd_wnd == 0 && !connection->orphaned &&
         connection->congestion.last_ack_ns > began_ns)
         began_ns = connection->congestion.last_ack_ns;
-    uint64_t limit_ns = connection->options.user_timeout_ns;
+    uint64_t limit_ns = connection->options->user_timeout_ns;
     if (limit_ns == 0)
         limit_ns = tcp_retries_ns(stack, retries_allowed(stack, connection));
     return now_ns - began_ns >= limit_ns;
@@ -217,7 +217,7 @@ static void persist_expired(struct stack *stack, struct tcp_connection *connecti
     tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_NONE, TIME_NEVER);
     if (tcp_unsent(connection) == 0 && !tcp_fin_unsent(connection))
         return;
-    uint64_t user_timeout_ns = connection->options.user_timeout_ns;
+    uint64_t user_timeout_ns = connection->options->user_timeout_ns;
     bool too_long = user_timeout_ns != 0 && congestion->probe_began_ns != 0 &&
                     now_ns - congestion->probe_began_ns >= user_timeout_ns;
     if (too_long || congestion->probes >= retries_allowed(stack, connection)) {

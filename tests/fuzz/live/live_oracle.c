@@ -245,7 +245,7 @@ void live_oracle_check(struct live *live)
         if (tcp_acked_offset(slot->connection) > tcp_send_end_offset(slot->connection))
             live_fail("more is acknowledged than was ever sent");
         uint64_t buffer = slot->connection->receive.buffer;
-        if (buffer > LIVE_RECEIVE_BYTES && slot->connection->options.receive_buffer == 0)
+        if (buffer > LIVE_RECEIVE_BYTES && slot->connection->options->receive_buffer == 0)
             live_fail("a receive buffer of %llu bytes", (unsigned long long)buffer);
     }
     if (live->frames > BARE_FRAMES_MAX)

@@ -15,6 +15,11 @@ size_t tcp_connection_bytes(void)
     return sizeof(struct tcp_connection);
 }
 
+size_t tcp_option_set_bytes(void)
+{
+    return 0;
+}
+
 size_t tcp_recovery_bytes(void)
 {
     return 0;

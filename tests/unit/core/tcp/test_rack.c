@@ -37,11 +37,11 @@ static void idle_connection_holds_no_record(void **unused)
 {
     (void)unused;
     ten_in_flight();
-    assert_int_equal(script.connection->sent_count, 1); /* one burst */
+    assert_int_equal(script.connection->hot.sent_count, 1); /* one burst */
     peer(". 1:1(0) ack %u", S(4));
-    assert_int_equal(script.connection->sent_count, 1);
+    assert_int_equal(script.connection->hot.sent_count, 1);
     peer(". 1:1(0) ack %u", S(10));
-    assert_int_equal(script.connection->sent_count, 0);
+    assert_int_equal(script.connection->hot.sent_count, 0);
 }
 
 static void bursts_of_different_times_have_their_own_records(void **unused)
@@ -53,10 +53,10 @@ static void bursts_of_different_times_have_their_own_records(void **unused)
         assert_int_equal(ours_any(), 1);
         after_ms(1);
     }
-    assert_int_equal(script.connection->sent_count, 4);
+    assert_int_equal(script.connection->hot.sent_count, 4);
     app_send(3 * 1448);
     assert_int_equal(ours_any(), 3);
-    assert_int_equal(script.connection->sent_count, 5);
+    assert_int_equal(script.connection->hot.sent_count, 5);
 }
 
 static void record_falls_in_two_around_what_is_sacked(void **unused)
@@ -64,9 +64,9 @@ static void record_falls_in_two_around_what_is_sacked(void **unused)
     (void)unused;
     ten_in_flight();
     peer(". 1:1(0) ack 1 <sack %u:%u>", S(4), S(5));
-    assert_int_equal(script.connection->sent_count, 2);
+    assert_int_equal(script.connection->hot.sent_count, 2);
     peer(". 1:1(0) ack %u", S(5));
-    assert_int_equal(script.connection->sent_count, 1);
+    assert_int_equal(script.connection->hot.sent_count, 1);
 }
 
 static void what_was_sent_before_is_lost_and_what_was_sent_after_is_not(void **unused)
@@ -254,10 +254,10 @@ static void without_records_sacks_still_repair(void **unused)
         assert_int_equal(ours_any(), 1);
         after_ms(1);
     }
-    assert_true(script.connection->sent_count <= 2);
+    assert_true(script.connection->hot.sent_count <= 2);
     after_ms(5);
     peer(". 1:1(0) ack %u", S(2)); /* what had records */
-    assert_int_equal(script.connection->sent_count, 0);
+    assert_int_equal(script.connection->hot.sent_count, 0);
     peer(". 1:1(0) ack %u <sack %u:%u>", S(2), S(3), S(6));
     ours(". %u:%u(1448) ack 1", S(2), S(3));
     peer(". 1:1(0) ack %u", S(6));
