@@ -60,10 +60,17 @@ static int set_up_queues(struct port_ethdev *ethdev, const struct rte_eth_dev_in
     return 0;
 }
 
+/** net_tap segments in software, but refuses whatever with its Ethernet header exceeds the MTU. */
+static bool segments(const struct port_ethdev *ethdev, const struct rte_eth_dev_info *info)
+{
+    return (info->tx_offload_capa & TSO_OFFLOADS) == TSO_OFFLOADS &&
+           strncmp(ethdev->port.name, "net_tap", strlen("net_tap")) != 0;
+}
+
 /** What the device can do of what we have use for. */
 static void choose_offloads(struct port_ethdev *ethdev, const struct rte_eth_dev_info *info)
 {
-    if ((info->tx_offload_capa & TSO_OFFLOADS) == TSO_OFFLOADS) {
+    if (segments(ethdev, info)) {
         ethdev->offloads = TSO_OFFLOADS;
         ethdev->port.gso_bytes_max = UINT32_MAX; /* as far as our buffers go */
     } else {
