@@ -135,9 +135,12 @@ static void give_event_to(struct waiter *waiter)
 /* waiter_lock held. */
 static void wake(struct waiter *waiter)
 {
-    /* Who drains the rings itself looks again anyway. */
-    if (waiter == own_waiter ||
-        atomic_exchange_explicit(&waiter->woken, true, memory_order_acq_rel))
+    /* Who drains the rings itself looks again; if about to sleep, it is told to. */
+    if (waiter == own_waiter) {
+        waiter->woke_itself = true;
+        return;
+    }
+    if (atomic_exchange_explicit(&waiter->woken, true, memory_order_acq_rel))
         return;
     if (waiter->event_fd < 0)
         give_event_to(waiter);
@@ -385,6 +388,7 @@ int waiter_sleep(struct waiter *waiter, struct pollfd *pollfds, nfds_t kernel_co
 {
     struct timespec timeout = {0};
     waiter->slept = false;
+    waiter->woke_itself = false;
     if (deadline_ns != TIME_NEVER && !timeout_until(deadline_ns, &timeout))
         return -ETIMEDOUT;
     rejoin_poll();
@@ -399,6 +403,9 @@ int waiter_sleep(struct waiter *waiter, struct pollfd *pollfds, nfds_t kernel_co
         engine_link_flush(link);
     if (joined)
         joined_links_flush();
+    /* Telling what was read may close a socket, and that drain the rings. */
+    if (waiter->woke_itself)
+        return 0;
     if (leads && link != NULL && (spin(link) || !engine_link_arm(link)))
         return 0;
     joined = joined && leads;

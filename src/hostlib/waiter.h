@@ -49,6 +49,7 @@ struct waiter {
     struct pollfd *own_poll; /**< while asleep or about to: where event_fd is watched */
     int event_fd;            /**< -1 while the process has one thread and nobody wakes us */
     _Atomic bool woken;
+    bool woke_itself; /**< while about to sleep it applied an event that it waits for */
     bool rung;        /**< event_fd was written to */
     bool restarts;    /**< a handler with SA_RESTART does not end the call */
     bool handled;     /**< a handler was called meanwhile */

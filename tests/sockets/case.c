@@ -227,7 +227,7 @@ static const struct socket_case *const tables[] = {
     cases_exec,        cases_nested,    cases_passing,       cases_spawn,     cases_again,
     cases_syscall,     cases_confined,  cases_fast_open,     cases_cancel,    cases_restart,
     cases_at_once,     cases_libc,      cases_memory,        cases_handlers,  cases_async,
-    cases_sets,        cases_shut,
+    cases_sets,        cases_shut,      cases_stress,
 };
 
 /* Not by alarm(): cases use that timer. @return false: it was killed after CASE_LIMIT_MS. */

@@ -65,6 +65,7 @@ extern const struct socket_case cases_handlers[];
 extern const struct socket_case cases_libc[];
 extern const struct socket_case cases_async[];
 extern const struct socket_case cases_sets[];
+extern const struct socket_case cases_stress[];
 
 /** `pno-socket-cases program NAME [6]`: one of the programs that cases start (cases_passing.c).
     @return its exit status. */
