@@ -6,7 +6,7 @@ import re
 import subprocess
 import time
 
-from . import build, libc_calls
+from . import build, libc_calls, rfc_table
 
 TIDY_TIMEOUT_S = 900
 
@@ -114,6 +114,8 @@ def run(options, report):
                                    os.path.join(options.root, "src/hostlib/interposed.def")))
     report.verdict("static: every call of libc with a descriptor is taken over or left for a reason",
                    libc_calls.problems(options.root))
+    report.verdict("static: docs/rfc_compliance.md names tests that exist, and every requirement",
+                   rfc_table.problems(options.root))
     report.verdict("static: includes follow the architecture", include_problems(options.root),
                    time.monotonic() - start)
     _tidy(options, report)

@@ -47,6 +47,13 @@ enum tcp_ecn_use {
     TCP_ECN_ACCEPT = 2,  /**< accepted when the peer asks: the default */
 };
 
+/** SYN cookies (RFC 4987 §3.6); Linux's numbers of net.ipv4.tcp_syncookies. */
+enum tcp_syn_cookie_use {
+    TCP_SYN_COOKIES_OFF = 0,       /**< a SYN too many is dropped */
+    TCP_SYN_COOKIES_WHEN_FULL = 1, /**< once the SYN queue is full: the default */
+    TCP_SYN_COOKIES_ALWAYS = 2,
+};
+
 /** Path MTU by probing (RFC 4821, 8899); Linux's numbers of net.ipv4.tcp_mtu_probing. */
 enum tcp_mtu_probing {
     TCP_MTU_PROBING_OFF = 0,        /**< the core's default, as Linux's */
@@ -72,8 +79,9 @@ struct tcp_defaults {
     uint8_t congestion;              /**< enum tcp_congestion_id */
     uint64_t constant_rate; /**< bytes/s of "constant-rate" without SO_MAX_PACING_RATE; 125 MB/s */
     uint8_t syn_retries;    /**< 6 */
-    uint8_t synack_retries; /**< 5 */
-    uint8_t retries;        /**< 15: data retransmissions before ETIMEDOUT */
+    uint8_t syn_linear_timeouts; /**< of a SYN before each waits twice as long as the last; 4 */
+    uint8_t synack_retries;      /**< 5 */
+    uint8_t retries;             /**< 15: data retransmissions before ETIMEDOUT */
     uint8_t min_tso_segs;   /**< 2: segments that one segmentation offload may take at any rate */
     uint8_t orphan_retries; /**< 8 */
     uint64_t fin_wait2_timeout_ns;  /**< 60 s */
@@ -86,7 +94,10 @@ struct tcp_defaults {
     uint64_t pace_rtt_ns; /**< connections whose handshake took this long are paced, as on Linux
                              with the fq queueing discipline; TIME_NEVER, as without */
     bool timestamps, window_scaling, sack; /**< offered and accepted; all true */
+    bool tail_probes;                      /**< RFC 8985 §7; true (Linux's tcp_early_retrans) */
+    bool slow_start_after_idle;            /**< the window decays while nothing is sent; true */
     uint8_t ecn;                           /**< enum tcp_ecn_use */
+    uint8_t syn_cookies;                   /**< enum tcp_syn_cookie_use */
     uint8_t mtu_probing;                   /**< enum tcp_mtu_probing */
     uint16_t mtu_probe_base;               /**< MSS to begin with; 1024 */
     uint64_t mtu_probe_interval_ns;        /**< how long a failed probe's size holds; 600 s */

@@ -81,22 +81,24 @@ static void append_values(struct machine *machine, const struct tcp_connection_i
            i->snd_mss, rcv_mss, i->advmss, i->pmtu, i->unacked, i->sacked, i->lost, i->retrans,
            i->total_retrans, i->reordering, i->snd_cwnd, i->snd_ssthresh, i->snd_wnd, i->rcv_wnd,
            i->rcv_space, i->rcv_ssthresh);
-    append(machine,
-           " tcpi_last_data_sent=%llu, tcpi_last_data_recv=%llu, tcpi_last_ack_recv=%llu,"
-           " tcpi_bytes_acked=%llu, tcpi_bytes_received=%llu, tcpi_bytes_sent=%llu,"
-           " tcpi_bytes_retrans=%llu, tcpi_busy_time=%llu, tcpi_rwnd_limited=%llu,"
-           " tcpi_sndbuf_limited=%llu, tcpi_notsent_bytes=%llu, tcpi_delivery_rate=%llu,"
-           " tcpi_pacing_rate=%llu,",
-           (unsigned long long)(i->last_data_sent_ns / NS_PER_MS),
-           (unsigned long long)(i->last_data_recv_ns / NS_PER_MS),
-           (unsigned long long)(i->last_ack_recv_ns / NS_PER_MS),
-           (unsigned long long)i->bytes_acked, (unsigned long long)i->bytes_received,
-           (unsigned long long)i->bytes_sent, (unsigned long long)i->bytes_retrans,
-           (unsigned long long)(i->busy_time_ns / NS_PER_US),
-           (unsigned long long)(i->rwnd_limited_ns / NS_PER_US),
-           (unsigned long long)(i->sndbuf_limited_ns / NS_PER_US),
-           (unsigned long long)i->notsent_bytes, (unsigned long long)i->delivery_rate_bytes_per_s,
-           (unsigned long long)i->pacing_rate_bytes_per_s);
+    append(
+        machine,
+        " tcpi_last_data_sent=%llu, tcpi_last_data_recv=%llu, tcpi_last_ack_recv=%llu,"
+        " tcpi_bytes_acked=%llu, tcpi_bytes_received=%llu, tcpi_bytes_sent=%llu,"
+        " tcpi_bytes_retrans=%llu, tcpi_busy_time=%llu, tcpi_rwnd_limited=%llu,"
+        " tcpi_sndbuf_limited=%llu, tcpi_notsent_bytes=%llu, tcpi_delivery_rate=%llu,"
+        " tcpi_pacing_rate=%llu, tcpi_max_pacing_rate=%llu, tcpi_fackets=0, tcpi_last_ack_sent=0,",
+        (unsigned long long)(i->last_data_sent_ns / NS_PER_MS),
+        (unsigned long long)(i->last_data_recv_ns / NS_PER_MS),
+        (unsigned long long)(i->last_ack_recv_ns / NS_PER_MS), (unsigned long long)i->bytes_acked,
+        (unsigned long long)i->bytes_received, (unsigned long long)i->bytes_sent,
+        (unsigned long long)i->bytes_retrans, (unsigned long long)(i->busy_time_ns / NS_PER_US),
+        (unsigned long long)(i->rwnd_limited_ns / NS_PER_US),
+        (unsigned long long)(i->sndbuf_limited_ns / NS_PER_US),
+        (unsigned long long)i->notsent_bytes, (unsigned long long)i->delivery_rate_bytes_per_s,
+        (unsigned long long)i->pacing_rate_bytes_per_s,
+        i->max_pacing_rate_bytes_per_s == 0 ? ~0ULL
+                                            : (unsigned long long)i->max_pacing_rate_bytes_per_s);
     append(machine,
            " tcpi_segs_in=%u, tcpi_segs_out=%u, tcpi_data_segs_in=%u, tcpi_data_segs_out=%u,"
            " tcpi_delivered=%u, tcpi_dsack_dups=%u, tcpi_reord_seen=%u, tcpi_rcv_ooopack=%u,"

@@ -17,68 +17,85 @@ static void set_buffer_sizes(const char *value, uint32_t *initial, uint32_t *max
     }
 }
 
-/** Values that are what the core does anyway, or that it has no counterpart of. */
-static bool sysctl_changes_nothing(const char *name, const char *value)
+/** Those whose values change nothing that a script could see of the core. */
+static bool sysctl_has_no_effect(const char *name)
 {
     static const char *const without_effect[] = {
         "net.core.default_qdisc",
         "net.core.somaxconn",
-        "net.ipv4.tcp_no_metrics_save",
-        "net.ipv4.tcp_frto",
-        "net.ipv4.tcp_dsack",
-        "net.ipv4.tcp_fack",
-        "net.ipv4.tcp_reordering",
-        "net.ipv4.tcp_early_retrans",
-        "net.ipv4.tcp_recovery",
-        "net.ipv4.tcp_tso_win_divisor",
-        "net.ipv4.tcp_ecn_option",
-        "net.ipv4.tcp_pacing_ss_ratio",
-        "net.ipv4.tcp_pacing_ca_ratio",
-        "net.ipv4.tcp_fastopen_cookies",
-        "net.ipv4.tcp_moderate_rcvbuf",
-        "net.ipv4.tcp_adv_win_scale",
-        "net.ipv4.tcp_invalid_ratelimit",
-        "net.ipv4.tcp_challenge_ack_limit",
-        "net.ipv4.tcp_autocorking",
-        "net.ipv4.tcp_limit_output_bytes",
-        "net.ipv4.tcp_workaround_signed_windows",
-        "net.ipv4.tcp_syn_linear_timeouts",
-        "net.ipv4.tcp_rto_min_us",
-        "net.ipv4.tcp_max_syn_backlog",
-        "net.ipv4.tcp_tw_reuse",
-        "net.ipv4.tcp_stdurg",
-        "net.ipv4.tcp_abort_on_overflow",
-        "net.ipv4.tcp_max_reordering",
-        "net.ipv4.tcp_retries1",
-        "net.ipv4.tcp_comp_sack_delay_ns",
-        "net.ipv4.tcp_comp_sack_slack_ns",
-        "net.ipv4.tcp_reflect_tos",
-        "net.ipv4.tcp_backlog_ack_defer",
-        "net.ipv4.tcp_pingpong_thresh",
-        "net.ipv4.tcp_tso_rtt_log",
-        "net.ipv4.tcp_available_congestion_control",
-        "net.ipv4.tcp_allowed_congestion_control",
-        "net.ipv4.ip_local_port_range",
-        "net.ipv4.route.min_adv_mss",
-        "net.ipv6.auto_flowlabels",
-        "net.ipv6.flowlabel_consistency",
         "net.core.busy_poll",
         "net.core.busy_read",
         "net.core.optmem_max",
         "net.core.rmem_max",
         "net.core.wmem_max",
+        "net.ipv4.ip_local_port_range",
+        "net.ipv4.route.min_adv_mss",
+        "net.ipv4.tcp_allowed_congestion_control",
+        "net.ipv4.tcp_autocorking",
+        "net.ipv4.tcp_available_congestion_control",
+        "net.ipv4.tcp_backlog_ack_defer",
+        "net.ipv4.tcp_challenge_ack_limit",
+        "net.ipv4.tcp_comp_sack_delay_ns",
         "net.ipv4.tcp_comp_sack_nr",
-        "net.ipv4.tcp_shrink_window",
-        "net.ipv4.tcp_thin_linear_timeouts",
+        "net.ipv4.tcp_comp_sack_slack_ns",
+        "net.ipv4.tcp_ecn_option",
+        "net.ipv4.tcp_fack",
+        "net.ipv4.tcp_fastopen_cookies",
+        "net.ipv4.tcp_limit_output_bytes",
+        "net.ipv4.tcp_max_reordering",
+        "net.ipv4.tcp_max_syn_backlog",
+        "net.ipv4.tcp_no_metrics_save",
+        "net.ipv4.tcp_no_ssthresh_metrics_save",
+        "net.ipv4.tcp_tso_win_divisor",
+        "net.ipv4.tcp_tw_reuse",
+        "net.ipv6.auto_flowlabels",
+        "net.ipv6.flowlabel_consistency",
     };
     for (unsigned i = 0; i < sizeof(without_effect) / sizeof(without_effect[0]); i++) {
         if (strcmp(name, without_effect[i]) == 0)
             return true;
     }
-    bool on = strcmp(value, "1") == 0;
-    return (strcmp(name, "net.ipv4.tcp_syncookies") == 0 && on) ||
-           (strcmp(name, "net.ipv4.tcp_slow_start_after_idle") == 0) ||
-           (strcmp(name, "net.ipv4.tcp_rfc1337") == 0);
+    return false;
+}
+
+/** Those that the core has at one value only, or at few: any other can't be run. */
+static bool sysctl_is_as_built(const char *name, const char *value)
+{
+    static const struct {
+        const char *name;
+        const char *values[2];
+    } built[] = {
+        {"net.ipv4.tcp_abort_on_overflow", {"0"}},
+        {"net.ipv4.tcp_adv_win_scale", {"1"}},
+        {"net.ipv4.tcp_dsack", {"1"}},
+        {"net.ipv4.tcp_frto", {"2", "1"}},
+        {"net.ipv4.tcp_invalid_ratelimit", {"500"}},
+        {"net.ipv4.tcp_min_rtt_wlen", {"300"}},
+        {"net.ipv4.tcp_moderate_rcvbuf", {"1"}},
+        {"net.ipv4.tcp_pacing_ca_ratio", {"120"}},
+        {"net.ipv4.tcp_pacing_ss_ratio", {"200"}},
+        {"net.ipv4.tcp_pingpong_thresh", {"1"}},
+        {"net.ipv4.tcp_recovery", {"1"}},
+        {"net.ipv4.tcp_reflect_tos", {"0"}},
+        {"net.ipv4.tcp_reordering", {"3"}},
+        {"net.ipv4.tcp_retries1", {"3"}},
+        {"net.ipv4.tcp_rfc1337", {"0"}},
+        {"net.ipv4.tcp_rto_max_ms", {"120000"}},
+        {"net.ipv4.tcp_shrink_window", {"0"}},
+        {"net.ipv4.tcp_stdurg", {"0"}},
+        {"net.ipv4.tcp_thin_linear_timeouts", {"0"}},
+        {"net.ipv4.tcp_tso_rtt_log", {"9"}},
+        {"net.ipv4.tcp_workaround_signed_windows", {"0"}},
+    };
+    for (unsigned i = 0; i < sizeof(built) / sizeof(built[0]); i++) {
+        if (strcmp(name, built[i].name) != 0)
+            continue;
+        for (unsigned j = 0; j < 2 && built[i].values[j] != NULL; j++) {
+            if (strcmp(value, built[i].values[j]) == 0)
+                return true;
+        }
+    }
+    return false;
 }
 
 static bool set_flag(const char *name, const char *value, struct tcp_defaults *tcp)
@@ -90,6 +107,10 @@ static bool set_flag(const char *name, const char *value, struct tcp_defaults *t
         tcp->sack = on;
     else if (strcmp(name, "net.ipv4.tcp_window_scaling") == 0)
         tcp->window_scaling = on;
+    else if (strcmp(name, "net.ipv4.tcp_early_retrans") == 0)
+        tcp->tail_probes = atoi(value) == 3 || atoi(value) == 4;
+    else if (strcmp(name, "net.ipv4.tcp_slow_start_after_idle") == 0)
+        tcp->slow_start_after_idle = on;
     else
         return false;
     return true;
@@ -103,7 +124,10 @@ static bool set_count(const char *name, const char *value, struct tcp_defaults *
         bool seconds;
     } table[] = {
         {"net.ipv4.tcp_syn_retries", offsetof(struct tcp_defaults, syn_retries), false},
+        {"net.ipv4.tcp_syn_linear_timeouts", offsetof(struct tcp_defaults, syn_linear_timeouts),
+         false},
         {"net.ipv4.tcp_synack_retries", offsetof(struct tcp_defaults, synack_retries), false},
+        {"net.ipv4.tcp_syncookies", offsetof(struct tcp_defaults, syn_cookies), false},
         {"net.ipv4.tcp_retries2", offsetof(struct tcp_defaults, retries), false},
         {"net.ipv4.tcp_orphan_retries", offsetof(struct tcp_defaults, orphan_retries), false},
         {"net.ipv4.tcp_keepalive_probes", offsetof(struct tcp_defaults, keepalive_count), false},
@@ -169,8 +193,12 @@ static bool set_opening(const char *name, const char *value, struct tcp_defaults
 static bool change_sysctl(struct machine *machine, const char *name, const char *value)
 {
     struct tcp_defaults *tcp = &machine->config.tcp;
-    if (sysctl_changes_nothing(name, value))
+    if (sysctl_has_no_effect(name) || sysctl_is_as_built(name, value))
         return true;
+    if (strcmp(name, "net.ipv4.tcp_rto_min_us") == 0) {
+        tcp->rto_min_ns = strtoull(value, NULL, 10) * NS_PER_US;
+        return true;
+    }
     if (strcmp(name, "net.ipv4.tcp_notsent_lowat") == 0) {
         machine->notsent_lowat = (uint32_t)strtoull(value, NULL, 0);
         return true;
@@ -212,6 +240,9 @@ static void set_customary_defaults(struct machine *machine)
     set_sysctl(machine, "net.ipv4.tcp_ecn", "0");
     set_sysctl(machine, "net.ipv4.tcp_timestamps", "1");
     set_sysctl(machine, "net.ipv4.tcp_sack", "1");
+    set_sysctl(machine, "net.ipv4.tcp_syncookies", "1");
+    set_sysctl(machine, "net.ipv4.tcp_early_retrans", "4");
+    set_sysctl(machine, "net.ipv4.tcp_slow_start_after_idle", "0");
     set_sysctl(machine, "net.ipv4.tcp_fastopen", "0x70403");
     set_sysctl(machine, "net.ipv4.tcp_fastopen_key", "a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4");
 }
@@ -311,11 +342,15 @@ static bool run_echo(struct machine *machine, char *rest, const char **what)
     return assign_sysctl(machine, assignment);
 }
 
-/** A queue without length drops all that is sent; any other lets it pass again. */
+/** A queue without length lets nothing through; with fq, all connections are paced. */
 static bool run_tc(struct machine *machine, const char *rest)
 {
-    if (strstr(rest, "qdisc") != NULL)
-        machine->egress_blocked = strstr(rest, "limit 0") != NULL;
+    if (strstr(rest, "qdisc") == NULL)
+        return true;
+    machine->egress_blocked = strstr(rest, "limit 0") != NULL;
+    machine->config.tcp.pace_rtt_ns = strstr(rest, " fq") != NULL ? 0 : TIME_NEVER;
+    if (machine->stack != NULL)
+        stack_set_tcp_defaults(machine->stack, &machine->config.tcp);
     return true;
 }
 
@@ -404,13 +439,12 @@ static void tidy(char *text)
     }
 }
 
-int machine_command(struct machine *machine, const char *text, unsigned line, bool is_init)
+int machine_command(struct machine *machine, const char *text, unsigned line)
 {
     char *copy = strdup(text), *state = NULL;
     int result = 0;
     if (copy == NULL)
         abort();
-    (void)is_init;
     tidy(copy);
     multiply_out(copy);
     for (char *one = strtok_r(copy, "\n;&", &state); one != NULL && result == 0;
@@ -420,6 +454,29 @@ int machine_command(struct machine *machine, const char *text, unsigned line, bo
             script_error_set(machine->problem, line, "command '%s' can't be run here", what);
             result = -1;
         }
+    }
+    free(copy);
+    return result;
+}
+
+int machine_init_scripts(struct machine *machine, const char *names, unsigned line)
+{
+    char *copy = strdup(names), *state = NULL;
+    int result = 0;
+    if (copy == NULL)
+        abort();
+    for (char *name = strtok_r(copy, ",", &state); name != NULL && result == 0;
+         name = strtok_r(NULL, ",", &state)) {
+        char text[65536];
+        FILE *file = fopen(name, "r");
+        if (file == NULL) {
+            script_error_set(machine->problem, line, "--init_scripts: %s can't be read", name);
+            result = -1;
+            break;
+        }
+        text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
+        fclose(file);
+        result = machine_command(machine, text, line);
     }
     free(copy);
     return result;
@@ -456,6 +513,18 @@ int machine_option(struct machine *machine, const struct script_option *option)
         machine->mtu = (uint16_t)atoi(value);
     } else if (strcmp(option->name, "mss") == 0) {
         machine->inbound_mss = (uint16_t)atoi(value);
+    } else if (strcmp(option->name, "bind_port") == 0) {
+        machine->bind_port = (uint16_t)atoi(value);
+    } else if (strcmp(option->name, "connect_port") == 0) {
+        machine->connect_port = (uint16_t)atoi(value);
+    } else if (strcmp(option->name, "non_fatal") == 0) {
+        machine->packets_not_fatal = strstr(value, "packet") != NULL;
+        machine->calls_not_fatal = strstr(value, "syscall") != NULL;
+        good = machine->packets_not_fatal || machine->calls_not_fatal;
+    } else if (strcmp(option->name, "code_command") == 0) {
+        good = strstr(value, "python") != NULL; /* what the code is written in */
+    } else if (strcmp(option->name, "code_sockopt") == 0) {
+        good = value[0] == '\0' || strcmp(value, "TCP_INFO") == 0;
     } else if (strcmp(option->name, "strict_segments") == 0) {
         machine->strict_segments = true;
     } else if (strcmp(option->name, "local_ip") == 0) {
@@ -470,11 +539,12 @@ int machine_option(struct machine *machine, const struct script_option *option)
     } else {
         /* Those that say how packetdrill itself works say nothing about TCP. */
         static const char *const others[] = {
-            "gateway_ip",      "netmask_ip",  "bind_port",      "connect_port",
-            "verbose",         "dry_run",     "speed",          "init_scripts",
-            "define",          "non_fatal",   "send_omit_free", "tcp_ts_ecr_scaled",
-            "wire_client_dev", "so_filename", "so_flags",       "persistent_tun_dev",
-            "netns",           "code_format"};
+            "gateway_ip",     "netmask_ip",     "verbose",
+            "dry_run",        "speed",          "define",
+            "send_omit_free", "init_scripts",   "tcp_ts_ecr_scaled",
+            "so_filename",    "so_flags",       "persistent_tun_dev",
+            "netns",          "debug",          "is_anyip",
+            "code_format",    "wire_client_dev"};
         good = false;
         for (unsigned i = 0; i < sizeof(others) / sizeof(others[0]); i++)
             good |= strcmp(option->name, others[i]) == 0;

@@ -16,11 +16,11 @@ void socket_fast_open_listen(struct machine_socket *socket)
 
 /** Open, or let the SYN go that connect() held, with as much as it takes. */
 static int64_t open_fast(struct machine *machine, struct machine_socket *socket, int64_t size,
-                         bool sleeps)
+                         int64_t flags, bool sleeps)
 {
     if (!socket->deferred) {
         int64_t error =
-            socket_connect_begin(machine, socket, MACHINE_PORT, true, sleeps && size > 0);
+            socket_connect_begin(machine, socket, machine->connect_port, true, sleeps && size > 0);
         if (error != 0)
             return error;
     }
@@ -30,8 +30,10 @@ static int64_t open_fast(struct machine *machine, struct machine_socket *socket,
     if (bytes > 0)
         (void)tcp_send(machine->stack, socket->connection, bytes, false, machine->now_ns);
     socket->written += bytes;
-    if (bytes > 0)
+    if (bytes > 0) {
         send_memory_written(socket, socket->written, true);
+        error_queue_written(machine, socket, flags, socket->written);
+    }
     socket->memory.pushed = socket->written;
     machine->partly_written = bytes;
     machine->partly_opened = true;
@@ -51,7 +53,7 @@ bool socket_fast_open_write(struct machine *machine, struct machine_socket *sock
         return true;
     bool opens = socket->kind == SOCKET_NEW || socket->deferred;
     if (opens) {
-        *result = open_fast(machine, socket, size, sleeps);
+        *result = open_fast(machine, socket, size, flags, sleeps);
         if (*result != 0)
             return true;
     }

@@ -44,6 +44,7 @@ void machine_init(struct machine *machine)
         c->secret[i] = (uint8_t)(17 * i + 3);
     c->random_seed = 1;
     machine->mtu = 1500;
+    machine->bind_port = machine->connect_port = MACHINE_PORT;
     machine->notsent_lowat = UINT32_MAX;
     machine->call_deadline_ns = TIME_NEVER;
     machine->local = c->prefixes[0].address;
@@ -167,10 +168,6 @@ static struct frame *build(const struct stack_frame *out)
 /** Until the script asks about it. */
 static void keep_sent(struct machine *machine, struct frame *frame, bool in_burst)
 {
-    if (machine->egress_blocked) {
-        free(frame);
-        return;
-    }
     struct live_frame *live = calloc(1, sizeof(*live));
     if (live == NULL)
         abort();
@@ -228,7 +225,8 @@ void machine_pump(struct machine *machine)
             machine_socket_event(machine, &event);
             busy = true;
         }
-        while (stack_transmit(machine->stack, machine->now_ns, GSO_BYTES_MAX, &out)) {
+        while (!machine->egress_blocked &&
+               stack_transmit(machine->stack, machine->now_ns, GSO_BYTES_MAX, &out)) {
             struct frame *frame = build(&out);
             if (out.connection != NULL && out.payload_length != 0)
                 machine_sent_payload(machine, out.connection,

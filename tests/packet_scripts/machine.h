@@ -14,7 +14,7 @@
 #include "simulation/frame.h"
 
 #define MACHINE_SOCKETS_MAX 64
-#define MACHINE_PORT        8080
+#define MACHINE_PORT        8080 /* unless --bind_port, --connect_port say otherwise */
 #define MACHINE_REMOTE_PORT 36000
 #define MACHINE_TS_MAP_MAX  64
 #define MACHINE_WATCHES_MAX 16
@@ -123,14 +123,16 @@ struct machine {
     bool is_ipv6;         /**< the wire */
     bool sockets_ipv6;    /**< the sockets; on an IPv4 wire their addresses are mapped */
     bool strict_segments; /**< what is sent must be cut as the script says */
-    bool egress_blocked;  /**< a queue of no length swallows what is sent */
+    bool packets_not_fatal, calls_not_fatal; /**< --non_fatal */
+    bool egress_blocked;                     /**< a queue of no length lets nothing through */
     uint64_t now_ns, start_ns;
     uint64_t tolerance_ns;
     double tolerance_percent;
     uint32_t timestamp_tick_us; /**< 0: values of timestamps are not compared */
     uint16_t mtu;
-    uint16_t inbound_mss;   /**< --mss: what longer payload was joined from; 0 unknown */
-    uint32_t notsent_lowat; /**< net.ipv4.tcp_notsent_lowat */
+    uint16_t bind_port, connect_port; /**< of "..." in bind() and connect() */
+    uint16_t inbound_mss;             /**< --mss: what longer payload was joined from; 0 unknown */
+    uint32_t notsent_lowat;           /**< net.ipv4.tcp_notsent_lowat */
     struct machine_file files[MACHINE_FILES_MAX];
     unsigned file_count;
     struct stack_config config;
@@ -208,7 +210,9 @@ bool symbol_find(const char *name, int64_t *value);
 const char *symbol_errno_name(int error);
 
 /** Shell commands (commands.c): those that set up what the core knows. */
-int machine_command(struct machine *machine, const char *text, unsigned line, bool is_init);
+int machine_command(struct machine *machine, const char *text, unsigned line);
+/** --init_scripts: run the commands of these files, whose names are separated by commas. */
+int machine_init_scripts(struct machine *machine, const char *names, unsigned line);
 /** Options (--name=value). */
 int machine_option(struct machine *machine, const struct script_option *option);
 

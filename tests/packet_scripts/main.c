@@ -230,6 +230,13 @@ static int expect_frame(struct run *run, const struct script_event *event, uint6
 
 /* ---- Events ------------------------------------------------------------------------------- */
 
+/** --non_fatal=packet,syscall: what differs there is told and passed over. */
+static bool is_not_fatal(const struct machine *machine, enum event_kind kind)
+{
+    return (kind == EVENT_PACKET && machine->packets_not_fatal) ||
+           (kind == EVENT_CALL && machine->calls_not_fatal);
+}
+
 static int run_event(struct run *run, const struct script_event *event)
 {
     struct machine *machine = &run->machine;
@@ -248,10 +255,15 @@ static int run_event(struct run *run, const struct script_event *event)
     else if (event->kind == EVENT_PACKET)
         result = machine_packet_in(machine, event);
     else if (event->kind == EVENT_COMMAND)
-        result = machine_command(machine, event->text, event->line, false);
+        result = machine_command(machine, event->text, event->line);
     else
         machine_code(machine, event);
     run->base_ns = event->time_kind == TIME_ANY || event->has_range ? seen_ns : first_ns;
+    if (result < 0 && is_not_fatal(machine, event->kind)) {
+        fprintf(stderr, "%s: line %u: warning: %s\n", machine->path, run->error.line,
+                run->error.text);
+        result = 0;
+    }
     return result < 0 ? result : wake_sleeper(run);
 }
 
@@ -262,8 +274,13 @@ static int run_events(struct run *run, const struct script *script)
         if (machine_option(machine, o) < 0)
             return -1;
     }
+    for (const struct script_option *o = script->options; o != NULL; o = o->next) {
+        if (strcmp(o->name, "init_scripts") == 0 &&
+            machine_init_scripts(machine, o->value == NULL ? "" : o->value, o->line) < 0)
+            return -1;
+    }
     if (script->init_command != NULL &&
-        machine_command(machine, script->init_command, script->init_line, true) < 0)
+        machine_command(machine, script->init_command, script->init_line) < 0)
         return -1;
     if (machine_start(machine, 0) < 0)
         return -1;
@@ -299,6 +316,13 @@ static char *read_file(const char *path, struct script_error *error)
     return text;
 }
 
+static bool has_option(const struct script_option *options, const char *name)
+{
+    while (options != NULL && strcmp(options->name, name) != 0)
+        options = options->next;
+    return options != NULL;
+}
+
 /** Before anything else is set up: which IP the wire and the sockets speak. */
 static void choose_ip(struct machine *machine, const struct script_option *options)
 {
@@ -326,11 +350,7 @@ static const struct script_option *implied_options(const char *path,
 {
     static const char ending[] = "v6.pkt";
     size_t length = strlen(path), end = sizeof(ending) - 1;
-    for (const struct script_option *o = given; o != NULL; o = o->next) {
-        if (strcmp(o->name, "ip_version") == 0)
-            return given;
-    }
-    if (length < end || strcmp(path + length - end, ending) != 0)
+    if (has_option(given, "ip_version") || length < end || strcmp(path + length - end, ending) != 0)
         return given;
     struct script_option *version = new_option("ip_version", "ipv6");
     version->next = (struct script_option *)(uintptr_t)given;
@@ -342,7 +362,7 @@ static struct script_option *usual_definitions(const struct script_option *given
 {
     struct run chosen = {0};
     choose_ip(&chosen.machine, given);
-    if (strstr(text, "--ip_version=ipv6") != NULL)
+    if (!has_option(given, "ip_version") && strstr(text, "--ip_version=ipv6") != NULL)
         chosen.machine.is_ipv6 = chosen.machine.sockets_ipv6 = true;
     const char *const definitions[] = {
         chosen.machine.sockets_ipv6 ? "CMSG_LEVEL_IP=SOL_IPV6" : "CMSG_LEVEL_IP=SOL_IP",
@@ -361,6 +381,16 @@ static struct script_option *usual_definitions(const struct script_option *given
     return first;
 }
 
+/** What the command line says comes last, so that it holds where the script says otherwise. */
+static void append_options(struct script *script, const struct script_option *given)
+{
+    struct script_option **tail = &script->options;
+    while (*tail != NULL)
+        tail = &(*tail)->next;
+    for (; given != NULL; given = given->next, tail = &(*tail)->next)
+        *tail = new_option(given->name, given->value);
+}
+
 /** @return 0 when the script passed. Prints its line. */
 static int run_script(const char *path, const struct script_option *given, volatile unsigned *line)
 {
@@ -375,9 +405,10 @@ static int run_script(const char *path, const struct script_option *given, volat
     char *text = read_file(path, &run->error);
     if (text != NULL && script_parse(text, usual_definitions(implied_options(path, given), text),
                                      &script, &run->error) == 0) {
+        append_options(&script, given);
         choose_ip(&run->machine, script.options);
         machine_init(&run->machine);
-        result = run_events(run, &script);
+        result = has_option(script.options, "dry_run") ? 0 : run_events(run, &script);
         machine_free(&run->machine);
     }
     if (result == 0)
@@ -479,7 +510,7 @@ int main(int argc, char **argv)
         "[--NAME[=VALUE]] [-D NAME=VALUE] FILE...",
         "Run packetdrill scripts against the TCP/IP core in virtual time. Exit 0 when every one "
         "passed. Options are packetdrill's (--ip_version=ipv6, --mtu=1520, --tolerance_usecs=…) "
-        "and hold for every script, before its own.",
+        "and hold for every script, whatever it says itself.",
         NULL,
         NULL,
         NULL};

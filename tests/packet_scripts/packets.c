@@ -74,7 +74,7 @@ static void flow_begin(struct machine *machine)
 {
     machine->flow_known = true;
     machine->local_isn_known = false;
-    machine->local_port = MACHINE_PORT;
+    machine->local_port = machine->bind_port;
     machine->remote_port = (uint16_t)(MACHINE_REMOTE_PORT + machine->flows_begun++);
     machine->local_offset = machine->local_syn_offset = machine->remote_offset = 0;
     machine->script_flow_label = machine->live_flow_label = 0;
@@ -175,8 +175,8 @@ static struct frame *inbound_frame(struct machine *machine, const struct packet_
 static int tcp_in(struct machine *machine, const struct script_event *event)
 {
     const struct packet_spec *spec = &event->packet;
-    if ((spec->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && !machine->flow_known)
-        flow_begin(machine);
+    if (!machine->flow_known && spec->source_port == 0)
+        flow_begin(machine); /* whatever it is, it goes to who is bound */
     bool alive = machine->under_test != NULL && machine->under_test->established;
     if ((spec->flags & TCP_SYN) != 0 && !alive)
         machine->remote_offset = spec->seq;
@@ -221,10 +221,22 @@ static bool icmp_numbers(const struct packet_spec *spec, bool is_ipv6, uint8_t *
         {"unreachable", "source_host_isolated", 3, 8},
         {"unreachable", "net_prohibited", 3, 9},
         {"unreachable", "host_prohibited", 3, 10},
+        {"unreachable", "net_unreachable_for_tos", 3, 11},
+        {"unreachable", "host_unreachable_for_tos", 3, 12},
         {"unreachable", "packet_filtered", 3, 13},
+        {"unreachable", "precedence_violation", 3, 14},
+        {"unreachable", "precedence_cutoff", 3, 15},
         {"source_quench", NULL, 4, 0},
+        {"redirect", NULL, 5, 0},
         {"time_exceeded", "exceeded_ttl", 11, 0},
         {"parameter_problem", NULL, 12, 0},
+        {"echo_reply", NULL, 0, 0},
+        {"timestamp_request", NULL, 13, 0},
+        {"timestamp_reply", NULL, 14, 0},
+        {"information_request", NULL, 15, 0},
+        {"information_reply", NULL, 16, 0},
+        {"address_mask_request", NULL, 17, 0},
+        {"address_mask_reply", NULL, 18, 0},
     };
     static const struct icmp_name v6[] = {
         {"unreachable", NULL, 1, 0},
@@ -234,9 +246,16 @@ static bool icmp_numbers(const struct packet_spec *spec, bool is_ipv6, uint8_t *
         {"unreachable", "not_neighbour", 1, 2},
         {"unreachable", "address_unreachable", 1, 3},
         {"unreachable", "port_unreachable", 1, 4},
+        {"unreachable", "net_unreachable", 1, 0},
         {"packet_too_big", NULL, 2, 0},
         {"time_exceeded", "exceeded_ttl", 3, 0},
+        {"time_exceeded", "exceeded_hop_limit", 3, 0},
+        {"time_exceeded", "exceeded_frag_time", 3, 1},
         {"parameter_problem", NULL, 4, 0},
+        {"parameter_problem", "header_field", 4, 0},
+        {"parameter_problem", "unknown_next_header", 4, 1},
+        {"parameter_problem", "unknown_option", 4, 2},
+        {"echo_reply", NULL, 129, 0},
     };
     const struct icmp_name *names = is_ipv6 ? v6 : v4;
     unsigned count = is_ipv6 ? sizeof(v6) / sizeof(v6[0]) : sizeof(v4) / sizeof(v4[0]);
@@ -283,7 +302,7 @@ static int icmp_in(struct machine *machine, const struct script_event *event)
     quote[ip_bytes + 12] = 5 << 4;
     message[0] = type;
     message[1] = code;
-    put32(message + 4, spec->icmp_mtu);
+    put32(message + 4, spec->icmp_id != 0 ? (uint32_t)spec->icmp_id << 16 : spec->icmp_mtu);
     uint64_t sum = machine->is_ipv6 ? frame_sum(bytes + 22, 32, 0) + length + 58 : 0;
     put16(message + 2, (uint16_t)~frame_sum_fold(frame_sum(message, length, sum)));
     struct frame *frame = frame_new(l4 + length);
@@ -349,8 +368,10 @@ static void options_text(const uint8_t *options, uint32_t length, char *text, si
                                   o[0] == 34    ? "FO "
                                   : o[0] == 19  ? "md5 "
                                   : o[0] == 254 ? "FOEXP "
+                                  : o[0] == 172 ? "ECN e0b… "
+                                  : o[0] == 174 ? "ECN e1b… "
                                                 : "? ");
-        bool in_hex = o[0] == 34 || o[0] == 19 || o[0] == 254;
+        bool in_hex = o[0] == 34 || o[0] == 19 || o[0] == 254 || o[0] == 172 || o[0] == 174;
         for (uint32_t j = o[0] == 254 ? 4 : 2; in_hex && j < o[1] && n + 3 < size; j++)
             n += (size_t)snprintf(text + n, size - n, "%02x", o[j]);
         for (uint32_t j = 2; o[0] == 5 && j + 8 <= o[1] && n + 40 < size; j += 8)

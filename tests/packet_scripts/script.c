@@ -63,6 +63,17 @@ static char *copy_text(const char *start, const char *end)
     return text;
 }
 
+static char *joined(char *first, char *second)
+{
+    size_t length = strlen(first);
+    char *text = allocate(length + strlen(second) + 1);
+    memcpy(text, first, length);
+    memcpy(text + length, second, strlen(second));
+    free(first);
+    free(second);
+    return text;
+}
+
 /* ---- Words -------------------------------------------------------------------------------- */
 
 static void skip_to(struct parser *p, const char *end)
@@ -267,6 +278,8 @@ static struct node *primary(struct parser *p)
     } else if (*p->at == '"') {
         node = new_node(NODE_STRING);
         node->text = quoted(p, '"');
+        while (skip(p), *p->at == '"')
+            node->text = joined(node->text, quoted(p, '"'));
         accept(p, "...");
     } else if (at_integer(p)) {
         node = new_node(NODE_INTEGER);
@@ -421,6 +434,27 @@ static void hex_option(struct parser *p, struct packet_spec *packet, const uint8
     put_option(p, packet, bytes, length);
 }
 
+static void put24(uint8_t *bytes, int64_t value)
+{
+    for (unsigned i = 0; i < 3; i++)
+        bytes[i] = (uint8_t)(value >> (16 - 8 * i));
+}
+
+/** ECN e0b N ceb N e1b N, or e1b first: the later counters may be left out (RFC 9768 §3.2.3). */
+static void accurate_ecn_option(struct parser *p, struct packet_spec *packet)
+{
+    static const char *const orders[2][3] = {{"e0b", "ceb", "e1b"}, {"e1b", "ceb", "e0b"}};
+    unsigned order = accept(p, "e1b");
+    uint8_t bytes[11] = {order == 0 ? 172 : 174, 2};
+    if (order == 0)
+        expect(p, "e0b");
+    for (unsigned i = 0; i == 0 || (i < 3 && accept(p, orders[order][i])); i++) {
+        put24(bytes + bytes[1], integer(p));
+        bytes[1] = (uint8_t)(bytes[1] + 3);
+    }
+    put_option(p, packet, bytes, bytes[1]);
+}
+
 static void tcp_option(struct parser *p, struct packet_spec *packet)
 {
     if (accept(p, "nop")) {
@@ -444,6 +478,8 @@ static void tcp_option(struct parser *p, struct packet_spec *packet)
         hex_option(p, packet, (const uint8_t[]){34, 0}, 2);
     } else if (accept(p, "md5")) {
         hex_option(p, packet, (const uint8_t[]){19, 0}, 2);
+    } else if (accept(p, "ECN")) {
+        accurate_ecn_option(p, packet);
     } else {
         fail(p, "TCP option that can't be run");
     }
@@ -481,7 +517,7 @@ static void ip_info_item(struct parser *p, struct packet_spec *packet)
     if (accept(p, "ect01")) {
         packet->checks_ect01 = true;
         packet->tos = 2;
-    } else if (accept(p, "tos")) {
+    } else if (accept(p, "tos") || accept(p, "class")) {
         packet->checks_tos = true;
         packet->tos = (uint8_t)(packet->tos | integer(p));
     } else if (accept(p, "ttl") || accept(p, "hlim")) {
@@ -544,6 +580,8 @@ static void echoed_segment(struct parser *p, struct packet_spec *packet)
 {
     if (!accept(p, "["))
         return;
+    if (accept(p, "udp") || accept(p, "raw"))
+        fail(p, "an ICMP message about another protocol, which can't be run");
     packet->echoes_sequence = true;
     sequence(p, &packet->echoed_seq, &packet->echoed_length);
     expect(p, "]");
@@ -553,10 +591,12 @@ static void icmp_packet(struct parser *p, struct packet_spec *packet)
 {
     packet->kind = PACKET_ICMP;
     packet->icmp_type = defined_word(p);
-    if (at_word(p) && strncmp(p->at, "mtu ", 4) != 0)
+    if (at_word(p) && strncmp(p->at, "mtu ", 4) != 0 && strncmp(p->at, "id ", 3) != 0)
         packet->icmp_code = defined_word(p);
     if (accept(p, "mtu"))
         packet->icmp_mtu = (uint32_t)integer(p);
+    if (accept(p, "id"))
+        packet->icmp_id = (uint16_t)integer(p);
     echoed_segment(p, packet);
 }
 
@@ -663,18 +703,32 @@ static struct script_event *script_event(struct parser *p)
     return event;
 }
 
+/** A word, "in quotes", or NAME= and either of them or a command in back quotes. */
+static char *option_value(struct parser *p)
+{
+    const char *start = p->at;
+    if (*start == '"')
+        return quoted(p, '"');
+    const char *end = start + strcspn(start, "\n \t\r\"`");
+    if (*end != '"' && *end != '`') {
+        p->at = end;
+        return copy_text(start, end);
+    }
+    p->at = end;
+    return joined(copy_text(start, end), quoted(p, *end));
+}
+
 static struct script_option *script_option(struct parser *p)
 {
     struct script_option *option = allocate(sizeof(*option));
     option->line = p->line;
     const char *start = p->at + 2, *end = start + strcspn(start, "=\n \t\r");
     option->name = copy_text(start, end);
-    if (*end == '=') {
-        start = end + 1;
-        end = start + strcspn(start, "\n \t\r");
-        option->value = copy_text(start, end);
-    }
     p->at = end;
+    if (*end == '=') {
+        p->at++;
+        option->value = option_value(p);
+    }
     return option;
 }
 

@@ -63,6 +63,7 @@ struct packet_spec {
     uint8_t options[TCP_OPTIONS_MAX + 4];
     const char *icmp_type, *icmp_code;
     uint32_t icmp_mtu;
+    uint16_t icmp_id;
     bool echoes_sequence;
     uint32_t echoed_seq, echoed_length;
 };

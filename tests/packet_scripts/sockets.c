@@ -183,7 +183,7 @@ static int64_t call_bind(struct machine *machine, struct machine_socket *socket,
         return -EINVAL;
     if (!socket->is_ipv6)
         socket->local.address = ip_address_from_v4((const uint8_t[4]){0});
-    socket->local.port = address_port(node_argument(call, 1), MACHINE_PORT);
+    socket->local.port = address_port(node_argument(call, 1), machine->bind_port);
     int error = stack_port_bind(machine->stack, &socket->local, socket->is_ipv6, false,
                                 socket->reuse_address, false);
     if (error != 0)
@@ -264,9 +264,9 @@ static int64_t call_connect(struct machine *machine, struct machine_socket *sock
     if (socket->kind == SOCKET_LISTENING)
         return -EISCONN;
     if (first) {
-        int64_t error = socket_connect_begin(machine, socket,
-                                             address_port(node_argument(call, 1), MACHINE_PORT),
-                                             socket->fast_open_connect, false);
+        int64_t error = socket_connect_begin(
+            machine, socket, address_port(node_argument(call, 1), machine->connect_port),
+            socket->fast_open_connect, false);
         if (error != 0)
             return error;
         socket->deferred = tcp_fast_open_room(machine->stack, socket->connection) > 0;

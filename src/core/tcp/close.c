@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "core/tcp/fast_open.h"
 #include "core/tcp/output.h"
 #include "core/tcp/receive.h"
 #include "core/tcp/state.h"
@@ -108,7 +109,12 @@ void tcp_shutdown_write(struct stack *stack, struct tcp_connection *connection, 
         tcp_enter_closed(stack, connection, ECONNRESET);
         break;
     case TCP_STATE_SYN_RECEIVED:
-        connection->fin_after_handshake = true; /* RFC 9293 §3.10.4: queued */
+        connection->fin_after_handshake = true;     /* RFC 9293 §3.10.4: queued … */
+        if (tcp_fast_open_is_pending(connection)) { /* … but behind the answer of a fast opening */
+            connection->hot.fin_queued = true;
+            connection->hot.more = false;
+            tcp_output_request(stack, connection);
+        }
         break;
     case TCP_STATE_ESTABLISHED:
         queue_fin(stack, connection, TCP_STATE_FIN_WAIT_1);

@@ -110,7 +110,8 @@ void tcp_cwnd_on_ack(struct tcp_connection *connection, uint32_t acked, uint64_t
         tcp_congestion_of(connection)->avoid(connection, acked, now_ns);
 }
 
-void tcp_cwnd_restart_if_idle(struct tcp_connection *connection, uint64_t now_ns)
+void tcp_cwnd_restart_if_idle(struct stack *stack, struct tcp_connection *connection,
+                              uint64_t now_ns)
 {
     struct tcp_congestion *congestion = &connection->congestion;
     struct tcp_hot *hot = &connection->hot;
@@ -126,7 +127,7 @@ void tcp_cwnd_restart_if_idle(struct tcp_connection *connection, uint64_t now_ns
     uint64_t idle_ns = now_ns - congestion->last_sent_ns;
     algorithm->resume(connection, idle_ns);
     uint32_t restart = tcp_cwnd_initial(connection);
-    if (hot->cwnd <= restart)
+    if (hot->cwnd <= restart || !stack_get_config(stack)->tcp.slow_start_after_idle)
         return;
     uint32_t three_quarters = hot->cwnd - hot->cwnd / 4;
     if (congestion->ssthresh < three_quarters)

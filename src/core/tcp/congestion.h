@@ -96,7 +96,8 @@ void tcp_cwnd_on_ack(struct tcp_connection *connection, uint32_t acked, uint64_t
 
 /** The application writes with nothing in flight: fall back after idleness (RFC 2861, RFC 5681
     §4.1 as Linux does: halve per RTO of idleness, down to the initial window). */
-void tcp_cwnd_restart_if_idle(struct tcp_connection *connection, uint64_t now_ns);
+void tcp_cwnd_restart_if_idle(struct stack *stack, struct tcp_connection *connection,
+                              uint64_t now_ns);
 
 /** Note what is in flight after sending, for the check of whether cwnd limits. */
 void tcp_cwnd_note_flight(struct tcp_connection *connection, uint32_t flight);

@@ -15,10 +15,6 @@
 #include "core/tcp/state.h"
 #include "core/tcp/timers.h"
 
-/** SYNs retransmitted after one second each before back-off begins: Linux's
-    tcp_syn_linear_timeouts. */
-#define SYN_LINEAR_TIMEOUTS 4
-
 void tcp_options_set_init(struct tcp_options_set *options, const struct tcp_defaults *defaults)
 {
     *options = (struct tcp_options_set){
@@ -195,24 +191,42 @@ int tcp_connect(struct stack *stack, const struct tcp_connect_request *request, 
     return 0;
 }
 
+/** Since the first SYN: the user timeout, or what the retries would take if each waited twice as
+    long as the one before (as Linux), whatever their number in the end. */
+static bool syn_took_too_long(const struct tcp_connection *connection, uint64_t elapsed_ns)
+{
+    uint64_t limit_ns = connection->options->user_timeout_ns;
+    unsigned doublings = connection->options->syn_retries;
+    if (limit_ns == 0) {
+        unsigned most = 0; /* until a wait is the longest there is */
+        while (TCP_RTO_INITIAL_US << (most + 1) <= TCP_RTO_MAX_US)
+            most++;
+        unsigned doubled = doublings < most ? doublings : most;
+        limit_ns = ((UINT64_C(2) << doubled) - 1) * TCP_RTO_INITIAL_US * NS_PER_US +
+                   (doublings - doubled) * TCP_RTO_MAX_US * NS_PER_US;
+    }
+    return elapsed_ns >= limit_ns;
+}
+
 void tcp_syn_sent_expired(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     struct tcp_congestion *congestion = &connection->congestion;
-    unsigned most = connection->options->syn_retries + SYN_LINEAR_TIMEOUTS;
-    uint64_t user_timeout_ns = connection->options->user_timeout_ns;
-    bool too_long = user_timeout_ns != 0 && congestion->retransmit_began_ns != 0 &&
-                    now_ns - congestion->retransmit_began_ns >= user_timeout_ns;
-    tcp_fast_open_timeout(stack, connection, connection->syn_timeouts >= most || too_long, now_ns);
-    if (connection->syn_timeouts >= most || too_long) {
+    unsigned linear = stack_get_config(stack)->tcp.syn_linear_timeouts;
+    uint32_t elapsed_ms = (uint32_t)(now_ns / NS_PER_MS) - connection->established_ms;
+    uint64_t elapsed_ns = elapsed_ms * NS_PER_MS;
+    bool given_up = connection->syn_timeouts >= connection->options->syn_retries + linear ||
+                    syn_took_too_long(connection, elapsed_ns);
+    tcp_fast_open_timeout(stack, connection, given_up, now_ns);
+    if (given_up) {
         tcp_enter_closed(stack, connection,
                          connection->soft_error ? connection->soft_error : ETIMEDOUT);
         return;
     }
     if (congestion->retransmit_began_ns == 0)
-        congestion->retransmit_began_ns = now_ns;
+        congestion->retransmit_began_ns = now_ns - elapsed_ns;
     connection->syn_timeouts++;
     congestion->retransmits = connection->syn_timeouts;
-    if (connection->syn_timeouts > SYN_LINEAR_TIMEOUTS)
+    if (connection->syn_timeouts > linear)
         congestion->backoff++;
     connection->hot.syn_due = true;
     connection->hot.ecn = false; /* as Linux: the path may drop SYNs that ask for it */

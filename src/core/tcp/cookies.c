@@ -1,14 +1,16 @@
 /*
  * SYN cookies (RFC 4987 §3.6): the SYN-ACK's number holds what is needed to tell, when it comes
  * back, that we sent it lately and which MSS the peer named; the timestamp's low bits hold window
- * scale and SACK-permitted, as on Linux.
+ * scale, SACK-permitted and ECN, as on Linux.
  *
  *     31    27 26  24 23                     0
  *    | minute |  mss |  keyed hash of the rest |
  */
 #include <string.h>
 
+#include "core/tcp/congestion.h"
 #include "core/tcp/connect.h"
+#include "core/tcp/ecn.h"
 #include "core/tcp/listener.h"
 #include "core/tcp/options.h"
 #include "core/tcp/receive.h"
@@ -17,11 +19,12 @@
 #define PERIODS_ACCEPTED 2
 #define ALLOWED_NS       (PERIODS_ACCEPTED * PERIOD_NS)
 
-/** Low bits of the timestamp: window scale (15: none) and SACK-permitted. */
+/** Low bits of the timestamp: window scale (15: none), SACK-permitted, ECN (RFC 3168). */
 #define TS_OPTION_BITS 6
 #define TS_SCALE_MASK  0x0fu
 #define TS_SCALE_NONE  0x0fu
 #define TS_SACK        0x10u
+#define TS_ECN         0x20u
 
 static const uint16_t mss_table[8] = {TCP_MSS_DEFAULT, 1220, 1300, 1400, 1440, 1460, 4312, 8940};
 
@@ -40,13 +43,15 @@ static uint32_t cookie_hash(struct stack *stack, const struct tcp_flow *flow, se
 }
 
 /** Our timestamp clock, not after now, with the SYN's options in its low bits. */
-static uint32_t timestamp_with_options(uint32_t now, const struct tcp_options *options)
+static uint32_t timestamp_with_options(uint32_t now, const struct tcp_options *options, bool ecn)
 {
     uint32_t bits = options->has_window_scale ? options->window_scale : TS_SCALE_NONE;
     if (options->has_window_scale && bits > TCP_WINDOW_SCALE_MAX)
         bits = TCP_WINDOW_SCALE_MAX;
     if (options->has_sack_permitted)
         bits |= TS_SACK;
+    if (ecn)
+        bits |= TS_ECN;
     uint32_t mask = (1u << TS_OPTION_BITS) - 1;
     uint32_t value = (now & ~mask) | bits;
     return (int32_t)(value - now) > 0 ? value - (1u << TS_OPTION_BITS) : value;
@@ -72,13 +77,16 @@ void tcp_cookie_send(struct stack *stack, struct tcp_listener *listener,
     uint32_t clock =
         (uint32_t)(now_ns / NS_PER_MS) + tcp_first_numbers_choose(stack, &flow, now_ns).ts_offset;
     uint32_t rounding = mss - (timestamps ? TCP_TIMESTAMP_OPTION_BYTES : 0);
+    const struct tcp_congestion_control *algorithm =
+        tcp_congestion_find(listener->options.congestion);
+    bool ecn = timestamps && tcp_ecn_is_accepted(stack, algorithm, segment);
     bool scaling = timestamps && segment->options.has_window_scale && defaults->window_scaling;
     uint32_t window = tcp_window_initial(stack, &listener->options, rounding, scaling, &scale);
     const struct tcp_options options = {
         .has_mss = true,
         .mss = (uint16_t)mss,
         .has_timestamps = timestamps,
-        .timestamp_value = timestamp_with_options(clock, &segment->options),
+        .timestamp_value = timestamp_with_options(clock, &segment->options, ecn),
         .timestamp_echo = segment->options.timestamp_value,
         .has_sack_permitted = timestamps && segment->options.has_sack_permitted && defaults->sack,
         .has_window_scale = scaling,
@@ -88,7 +96,7 @@ void tcp_cookie_send(struct stack *stack, struct tcp_listener *listener,
         .flow = flow,
         .seq = seq_of((period & 0x1f) << 27 | index << 24 | hash),
         .ack = seq_add(segment->seq, 1),
-        .flags = TCP_SYN | TCP_ACK,
+        .flags = TCP_SYN | TCP_ACK | (ecn ? TCP_ECE : 0),
         .traffic_class = listener->options.traffic_class,
         .ttl = listener->options.ttl,
         .window = (uint16_t)window,
@@ -101,7 +109,7 @@ void tcp_cookie_send(struct stack *stack, struct tcp_listener *listener,
 }
 
 bool tcp_cookie_check(struct stack *stack, const struct tcp_segment *segment, uint64_t now_ns,
-                      struct tcp_options *options)
+                      struct tcp_options *options, bool *ecn)
 {
     struct tcp_flow flow = tcp_segment_flow(segment);
     uint32_t cookie = segment->ack.value - 1;
@@ -114,6 +122,7 @@ bool tcp_cookie_check(struct stack *stack, const struct tcp_segment *segment, ui
     if (cookie_hash(stack, &flow, irs, now_period - age, index) != (cookie & 0xffffff))
         return false;
     *options = (struct tcp_options){.has_mss = true, .mss = mss_table[index]};
+    *ecn = false;
     if (!segment->options.has_timestamps)
         return true;
     /* What we sent as timestamp comes back as echo. */
@@ -122,6 +131,7 @@ bool tcp_cookie_check(struct stack *stack, const struct tcp_segment *segment, ui
     options->timestamp_value = segment->options.timestamp_value;
     options->timestamp_echo = segment->options.timestamp_echo;
     options->has_sack_permitted = bits & TS_SACK;
+    *ecn = bits & TS_ECN;
     options->window_scale = bits & TS_SCALE_MASK;
     options->has_window_scale = options->window_scale != TS_SCALE_NONE;
     return true;

@@ -143,7 +143,9 @@ static enum tcp_chrono chrono_now(const struct tcp_connection *connection)
 void tcp_chrono_update(struct tcp_connection *connection, uint64_t now_ns)
 {
     struct tcp_delivery *delivery = &connection->delivery;
-    if (delivery->chrono == TCP_CHRONO_IDLE && connection->hot.snd_una >= connection->hot.snd_end)
+    const struct tcp_hot *hot = &connection->hot;
+    bool nothing = hot->snd_una >= hot->snd_end || hot->snd_end == hot->snd_start; /* but a SYN */
+    if (delivery->chrono == TCP_CHRONO_IDLE && nothing)
         return;
     enum tcp_chrono chrono = chrono_now(connection);
     if (chrono == delivery->chrono)

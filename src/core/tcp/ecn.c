@@ -1,6 +1,8 @@
 #include "core/tcp/ecn.h"
 
 #include "core/tcp/congestion.h"
+#include "core/tcp/options.h"
+#include "core/tcp/output.h"
 #include "core/tcp/receive.h"
 
 /** ACKs not delayed after news of congestion: Linux's tcp_ecn_check_ce(). */
@@ -14,6 +16,16 @@ void tcp_ecn_request(struct stack *stack, struct tcp_connection *connection)
         (stack_get_config(stack)->tcp.ecn == TCP_ECN_REQUEST || algorithm->needs_ecn);
 }
 
+bool tcp_ecn_is_accepted(struct stack *stack, const struct tcp_congestion_control *algorithm,
+                         const struct tcp_segment *syn)
+{
+    const uint8_t asks = TCP_SYN | TCP_ECE | TCP_CWR;
+    /* A SYN in an ECN-capable packet is not of RFC 3168: only DCTCP sends it. */
+    bool allowed = stack_get_config(stack)->tcp.ecn != TCP_ECN_OFF && syn->ecn == ECN_NOT_ECT &&
+                   !algorithm->ignores_ecn;
+    return (syn->flags & asks) == asks && (allowed || algorithm->needs_ecn);
+}
+
 void tcp_ecn_negotiate(struct stack *stack, struct tcp_connection *connection,
                        const struct tcp_segment *segment)
 {
@@ -21,11 +33,7 @@ void tcp_ecn_negotiate(struct stack *stack, struct tcp_connection *connection,
     bool cwr = segment->flags & TCP_CWR;
     struct tcp_hot *hot = &connection->hot;
     if (connection->passive) {
-        /* A SYN in an ECN-capable packet is not of RFC 3168: only DCTCP sends it. */
-        bool needed = tcp_congestion_of(connection)->needs_ecn;
-        bool allowed = stack_get_config(stack)->tcp.ecn != TCP_ECN_OFF &&
-                       segment->ecn == ECN_NOT_ECT && !tcp_congestion_of(connection)->ignores_ecn;
-        hot->ecn = (segment->flags & TCP_SYN) && ece && cwr && (allowed || needed);
+        hot->ecn = tcp_ecn_is_accepted(stack, tcp_congestion_of(connection), segment);
     } else if (segment->flags & TCP_ACK) {
         hot->ecn = hot->ecn && ece && !cwr;
     } else {
@@ -33,14 +41,40 @@ void tcp_ecn_negotiate(struct stack *stack, struct tcp_connection *connection,
     }
 }
 
+/** What was to be acknowledged with delay is, apart from what follows it: marked or not as it was.
+ */
+static void acknowledge_apart(struct stack *stack, struct tcp_connection *connection,
+                              uint64_t now_ns)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    struct tcp_reply reply = {
+        .flow = connection->flow,
+        .seq = tcp_wire(hot->snd_nxt),
+        .ack = tcp_wire(hot->rcv_nxt),
+        .flags = TCP_ACK | (hot->ece_due ? TCP_ECE : 0),
+        .traffic_class = (uint8_t)((connection->options->traffic_class & ~3u) | ECN_ECT_0),
+        .ttl = connection->options->ttl,
+        .window = tcp_window_advertise(connection),
+    };
+    if (hot->timestamps)
+        reply.options_length = (uint8_t)tcp_options_build_timestamps(
+            tcp_timestamp_now(connection, now_ns), hot->ts_recent, reply.options);
+    connection->statistics.segments_out++;
+    stack_reply_queue(stack, &reply);
+}
+
 void tcp_ecn_payload_arrives(struct stack *stack, struct tcp_connection *connection,
-                             const struct tcp_segment *segment)
+                             const struct tcp_segment *segment, uint64_t now_ns)
 {
     struct tcp_hot *hot = &connection->hot;
     bool marked = segment->ecn == ECN_CE;
     if (tcp_congestion_of(connection)->needs_ecn) {
-        if (marked != hot->ece_due)
-            tcp_ack_now(stack, connection); /* RFC 8257 §3.2 */
+        if (marked != hot->ece_due) { /* RFC 8257 §3.2 */
+            /* Not while payload is on its way to host memory: it is not ours to acknowledge. */
+            if (hot->ack_deadline_ns != TIME_NEVER && hot->placements == 0)
+                acknowledge_apart(stack, connection, now_ns);
+            tcp_ack_now(stack, connection);
+        }
         hot->ece_due = marked;
         return;
     }

@@ -41,7 +41,8 @@ static void fill_congestion(const struct tcp_connection *connection,
     info->unacked = segments(connection, tcp_outstanding(connection));
     info->sacked = segments(connection, recovery->sacked_bytes + recovery->dupack_bytes);
     info->lost = segments(connection, lost);
-    info->retrans = segments(connection, recovery->again_bytes);
+    if (hot->ca_state >= TCP_CA_RECOVERY)
+        info->retrans = segments(connection, recovery->again_bytes);
     info->total_retrans = connection->statistics.retransmitted_segments;
     info->reordering = recovery->reordering;
     info->snd_cwnd = hot->mss ? hot->cwnd / hot->mss : 10;
@@ -57,7 +58,7 @@ static void fill_times(const struct tcp_connection *connection, uint64_t now_ns,
 {
     const struct tcp_congestion *congestion = &connection->congestion;
     info->rto_ns = tcp_rto_ns(connection, now_ns);
-    info->ato_ns = 40 * NS_PER_MS;
+    info->ato_ns = connection->receive.last_data_ns != 0 ? 40 * NS_PER_MS : 0;
     info->srtt_ns = congestion->srtt_us * NS_PER_US;
     info->rttvar_ns = congestion->mdev_quarter_us / 4 * NS_PER_US;
     info->min_rtt_ns =
@@ -89,8 +90,11 @@ static void fill_statistics(const struct tcp_connection *connection,
                             struct tcp_connection_info *info)
 {
     const struct tcp_statistics *statistics = &connection->statistics;
-    info->bytes_acked = tcp_acked_offset(connection);
-    info->bytes_received = tcp_received_offset(connection);
+    /* Linux counts a client's SYN and either side's FIN. */
+    const struct tcp_hot *hot = &connection->hot;
+    uint64_t first = hot->snd_start - !connection->passive;
+    info->bytes_acked = hot->snd_una > first ? hot->snd_una - first : 0;
+    info->bytes_received = tcp_received_offset(connection) + hot->fin_received;
     info->bytes_sent = statistics->bytes_sent;
     info->bytes_retrans = statistics->bytes_retransmitted;
     info->segs_in = statistics->segments_in;

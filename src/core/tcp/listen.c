@@ -4,6 +4,7 @@
 #include "core/tcp/ack.h"
 #include "core/tcp/close.h"
 #include "core/tcp/connect.h"
+#include "core/tcp/ecn.h"
 #include "core/tcp/fast_open.h"
 #include "core/tcp/listener.h"
 #include "core/tcp/output.h"
@@ -43,6 +44,7 @@ struct tcp_connection *tcp_listener_spawn(struct tcp_listener *listener,
         return NULL;
     c->flow = tcp_segment_flow(segment);
     c->passive = true;
+    c->statistics.segments_in = 1; /* the SYN, even if a cookie stands for it */
     tcp_connection_init(stack, c, &listener->options, iss, now_ns);
     if (stack_flow_insert(stack, c) != 0) {
         tcp_connection_free(stack, c);
@@ -70,7 +72,13 @@ void tcp_listener_syn_arrives(struct stack *stack, struct tcp_listener *listener
     }
     struct tcp_connection *c = NULL;
     enum tcp_fast_open_verdict verdict = TCP_FAST_OPEN_ORDINARY;
-    if (listener->syn_count < listener->backlog) {
+    uint8_t cookies = stack_get_config(stack)->tcp.syn_cookies;
+    if (tcp_syn_queue_is_full(listener) && cookies == TCP_SYN_COOKIES_OFF) {
+        listener->overflows++;
+        result->drop = DROP_TCP_LISTEN_OVERFLOW;
+        return;
+    }
+    if (!tcp_syn_queue_is_full(listener) && cookies != TCP_SYN_COOKIES_ALWAYS) {
         verdict = tcp_fast_open_judge(stack, listener, segment, now_ns);
         c = tcp_listener_spawn(listener, segment, iss, &segment->options, now_ns);
     }
@@ -99,13 +107,14 @@ static void ack_arrives(struct stack *stack, struct tcp_listener *listener,
                         struct stack_rx_result *result)
 {
     struct tcp_options options;
+    bool ecn;
     if (now_ns >= listener->cookies_allowed_ns ||
-        !tcp_cookie_check(stack, segment, now_ns, &options)) {
+        !tcp_cookie_check(stack, segment, now_ns, &options, &ecn)) {
         result->drop = DROP_TCP_COOKIE_INVALID;
         tcp_reset_reply(stack, segment);
         return;
     }
-    if (tcp_accept_queue_is_full(listener) && listener->syn_count >= listener->backlog) {
+    if (tcp_accept_queue_is_full(listener) && tcp_syn_queue_is_full(listener)) {
         listener->overflows++;
         result->drop = DROP_TCP_LISTEN_OVERFLOW;
         return;
@@ -114,6 +123,8 @@ static void ack_arrives(struct stack *stack, struct tcp_listener *listener,
        accept queue, it does so as an embryonic connection whose SYN-ACK is repeated. */
     struct tcp_segment syn = *segment;
     syn.seq = seq_sub(segment->seq, 1);
+    syn.flags = ecn ? TCP_SYN | TCP_ECE | TCP_CWR : TCP_SYN;
+    syn.ecn = ECN_NOT_ECT;
     seq_t iss = seq_sub(segment->ack, 1);
     struct tcp_connection *c = tcp_listener_spawn(listener, &syn, &iss, &options, now_ns);
     if (c == NULL) {

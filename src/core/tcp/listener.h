@@ -47,6 +47,12 @@ static inline bool tcp_accept_queue_is_full(const struct tcp_listener *listener)
     return listener->accept_count > listener->backlog;
 }
 
+/** As the accept queue, it holds one more than the backlog says. */
+static inline bool tcp_syn_queue_is_full(const struct tcp_listener *listener)
+{
+    return listener->syn_count > listener->backlog;
+}
+
 /** A new connection of this listener for an acceptable SYN, in SYN_RECEIVED but not in any list;
     iss 0: chosen. NULL: none left. */
 struct tcp_connection *tcp_listener_spawn(struct tcp_listener *listener,
@@ -78,8 +84,9 @@ void tcp_syn_received_expired(struct stack *stack, struct tcp_connection *connec
 void tcp_cookie_send(struct stack *stack, struct tcp_listener *listener,
                      const struct tcp_segment *segment, uint64_t now_ns);
 
-/** Whether this ACK returns a cookie of ours; if so, the options of the SYN as far as kept. */
+/** Whether this ACK returns a cookie of ours; if so, the options of the SYN as far as kept, and
+    whether it was granted ECN. */
 bool tcp_cookie_check(struct stack *stack, const struct tcp_segment *segment, uint64_t now_ns,
-                      struct tcp_options *options);
+                      struct tcp_options *options, bool *ecn);
 
 #endif

@@ -205,7 +205,7 @@ static bool emit_syn(const struct emission *e)
         connection->congestion.syn_sent_ns = 0;
         connection->statistics.retransmitted_segments++;
     }
-    connection->statistics.segments_out++;
+    connection->statistics.segments_out += !connection->passive; /* as Linux counts */
     if (hot->send_timer == TCP_SEND_TIMER_NONE)
         tcp_send_timer_set(e->stack, connection, TCP_SEND_TIMER_RETRANSMIT,
                            e->now_ns + tcp_rto_ns(connection, e->now_ns));
@@ -223,6 +223,7 @@ static void retransmit(const struct emission *e, uint64_t start, uint64_t end)
     tcp_recovery_retransmitted(connection, start, end, e->now_ns);
     tcp_recovery_sent(connection, (uint32_t)(end - start));
     tcp_cwnd_note_flight(connection, tcp_pipe(connection));
+    connection->congestion.last_sent_ns = e->now_ns;
     if (connection->hot.paced)
         tcp_pacing_sent(connection, (uint32_t)(end - start), e->now_ns);
     stack_counters(e->stack)->retransmits++;
@@ -318,9 +319,10 @@ static uint32_t sendable(const struct emission *e, uint32_t cwnd_free)
     if (length > cwnd_free)
         length = cwnd_free;
     uint64_t partial = length % e->mss;
-    bool is_tail = length == available;
-    if (partial != 0 && (!is_tail || (!hot->fin_queued && holds_back_partial(connection))) &&
-        !hot->push_partial)
+    bool is_tail = length == available, fills_window = length == usable;
+    bool may_go = is_tail ? hot->fin_queued || !holds_back_partial(connection)
+                          : fills_window && !holds_back_partial(connection); /* as Linux */
+    if (partial != 0 && !may_go && !hot->push_partial)
         length -= partial;
     return (uint32_t)length;
 }
@@ -431,6 +433,9 @@ static bool emit_tail_probe(const struct emission *e)
     hot->tail_probe_due = false;
     if (tcp_outstanding(connection) == 0 || hot->ca_state >= TCP_CA_RECOVERY)
         return false;
+    if (hot->paced && tcp_unsent(connection) > 0 &&
+        !tcp_pacing_allows(e->stack, connection, e->now_ns))
+        return false; /* new data comes soon enough */
     struct tcp_recovery *recovery = tcp_recovery_take(e->stack, connection);
     recovery->tail_probe_retransmitted = false;
     if (!emit_new(e, true)) {

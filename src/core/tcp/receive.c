@@ -168,8 +168,28 @@ static void arrival_note(struct stack *stack, struct tcp_connection *connection,
     rcv_mss_update(connection,
                    segment->gso_size != 0 ? segment->gso_size : segment->payload_length);
     if (connection->hot.ecn && segment->payload_length > 0)
-        tcp_ecn_payload_arrives(stack, connection, segment);
+        tcp_ecn_payload_arrives(stack, connection, segment, now_ns);
     tcp_receive_rtt_measure(connection, segment, now_ns);
+}
+
+/** What waits around here goes first among the blocks to report; a FIN behind it counts (Linux). */
+static void waiting_block_put(struct tcp_connection *connection, uint64_t start)
+{
+    struct tcp_reassembly *reassembly = connection->reassembly;
+    const struct interval *block = interval_set_find(&reassembly->out_of_order, start);
+    PNO_ASSERT(block != NULL);
+    bool fin = connection->hot.fin_waiting && block->end == reassembly->fin;
+    recent_block_put(reassembly, block_of(block->start, block->end + fin));
+}
+
+/** A FIN beyond a gap: it is reported with the payload before it, or alone. */
+static void waiting_fin_put(struct tcp_connection *connection)
+{
+    struct tcp_reassembly *reassembly = connection->reassembly;
+    if (interval_set_find(&reassembly->out_of_order, reassembly->fin - 1) != NULL)
+        waiting_block_put(connection, reassembly->fin - 1);
+    else
+        recent_block_put(reassembly, block_of(reassembly->fin, reassembly->fin + 1));
 }
 
 /** Beyond a gap. @return true when it is wanted. */
@@ -186,9 +206,7 @@ static bool queue_out_of_order(struct stack *stack, struct tcp_connection *conne
     }
     stack_counters(stack)->out_of_order++;
     connection->statistics.out_of_order++;
-    const struct interval *block = interval_set_find(&reassembly->out_of_order, start);
-    PNO_ASSERT(block != NULL);
-    recent_block_put(reassembly, block_of(block->start, block->end));
+    waiting_block_put(connection, start);
     if (added == 0) {
         result->drop = DROP_TCP_OLD_DUPLICATE;
         tcp_duplicate_report(stack, connection, start, end);
@@ -277,13 +295,18 @@ static bool accept_fin(struct stack *stack, struct tcp_connection *connection, b
     if (hot->fin_waiting)
         fin = connection->reassembly->fin;
     if (hot->rcv_nxt != fin) {
+        bool is_news = !hot->fin_waiting && fin > hot->rcv_nxt;
         note_fin(stack, connection, fin);
+        if (is_news)
+            waiting_fin_put(connection);
         return false;
     }
     hot->fin_waiting = false;
     hot->fin_received = true;
     hot->rcv_nxt++;
     forget_out_of_order(stack, connection);
+    if (!block_is_empty(&connection->reassembly->recent[0]))
+        recent_blocks_trim(connection); /* a FIN that waited alone */
     return true;
 }
 

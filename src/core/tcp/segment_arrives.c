@@ -200,8 +200,8 @@ static bool check_ack_syn_received(const struct arrival *a)
         tcp_listener_established(a->stack, connection);
     } else {
         tcp_event_raise(a->stack, connection, STACK_EVENT_ESTABLISHED);
-        if (is_syn)
-            tcp_ack_now(a->stack, connection);
+        if (is_syn) /* SYNs crossed: the number that came twice is told (as Linux) */
+            tcp_duplicate_report(a->stack, connection, a->seq, a->seq + 1);
     }
     return true;
 }
@@ -215,12 +215,15 @@ static bool check_ack(const struct arrival *a)
         a->result->drop = DROP_TCP_BAD_FLAGS;
         return false;
     }
-    if (hot->state == TCP_STATE_SYN_RECEIVED)
-        return check_ack_syn_received(a);
-    enum drop_reason drop = tcp_ack_arrives(a->stack, connection, a->segment, a->now_ns);
-    if (drop != DROP_NONE) {
-        a->result->drop = drop;
-        return false;
+    if (hot->state == TCP_STATE_SYN_RECEIVED) {
+        if (!check_ack_syn_received(a))
+            return false;
+    } else {
+        enum drop_reason drop = tcp_ack_arrives(a->stack, connection, a->segment, a->now_ns);
+        if (drop != DROP_NONE) {
+            a->result->drop = drop;
+            return false;
+        }
     }
     if (hot->fin_queued && hot->snd_una > hot->snd_end)
         tcp_fin_acknowledged(a->stack, connection, a->now_ns);

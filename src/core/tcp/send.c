@@ -25,7 +25,7 @@ int tcp_send(struct stack *stack, struct tcp_connection *connection, uint64_t by
         return -EPIPE;
     tcp_delivery_application_writes(connection);
     if (tcp_outstanding(connection) == 0)
-        tcp_cwnd_restart_if_idle(connection, now_ns);
+        tcp_cwnd_restart_if_idle(stack, connection, now_ns);
     hot->snd_end += bytes;
     hot->more = more;
     hot->more_released = false;

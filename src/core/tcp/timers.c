@@ -14,10 +14,11 @@
 #include "core/tcp/rto.h"
 #include "core/tcp/state.h"
 
-/** Slack for the tail probe besides two round trips: Linux's TCP_TIMEOUT_MIN. */
-#define TAIL_PROBE_SLACK_NS (8 * NS_PER_MS)
+/** Slack for the tail probe besides two round trips: Linux's TCP_TIMEOUT_MIN_US. */
+#define TAIL_PROBE_SLACK_NS (2 * NS_PER_MS)
 
-/** Timeouts without progress that make a black hole likely: Linux's tcp_retries1. */
+/** Timeouts without progress that make a black hole likely, or the time that they take at least:
+    Linux's tcp_retries1. */
 #define BLACK_HOLE_TIMEOUTS 3
 
 static uint64_t earliest(const struct tcp_connection *connection)
@@ -97,7 +98,7 @@ void tcp_send_timer_restart(struct stack *stack, struct tcp_connection *connecti
     }
     uint64_t timeout_ns = tcp_rto_ns(connection, now_ns);
     enum tcp_send_timer kind = TCP_SEND_TIMER_RETRANSMIT;
-    if (tail_probe_allowed(connection)) {
+    if (stack_get_config(stack)->tcp.tail_probes && tail_probe_allowed(connection)) {
         uint64_t probe_ns = 2 * (uint64_t)connection->congestion.srtt_us * NS_PER_US;
         if (tcp_outstanding(connection) <= connection->hot.mss)
             probe_ns += stack_get_config(stack)->tcp.rto_min_ns; /* for the delayed ACK */
@@ -197,7 +198,9 @@ static void retransmit_expired(struct stack *stack, struct tcp_connection *conne
     }
     stack_counters(stack)->rto_expirations++;
     tcp_mtu_probe_give_up(connection);
-    if (congestion->retransmits >= BLACK_HOLE_TIMEOUTS)
+    uint64_t began_ns = congestion->retransmit_began_ns;
+    if (congestion->retransmits >= BLACK_HOLE_TIMEOUTS ||
+        (began_ns != 0 && now_ns - began_ns >= tcp_retries_ns(stack, BLACK_HOLE_TIMEOUTS)))
         (void)tcp_mtu_black_hole(stack, connection, now_ns);
     tcp_recovery_timeout(stack, connection, now_ns);
     if (congestion->retransmit_began_ns == 0)

@@ -15,6 +15,14 @@ static void handshake_from(uint16_t port)
     peer(". 1:1(0) ack 1 win 512");
 }
 
+/** net.ipv4.tcp_syncookies */
+static void use_cookies(enum tcp_syn_cookie_use use)
+{
+    struct tcp_defaults defaults = stack_get_config(script.stack)->tcp;
+    defaults.syn_cookies = use;
+    stack_set_tcp_defaults(script.stack, &defaults);
+}
+
 static struct tcp_listener_info listener_info(void)
 {
     struct tcp_listener_info info;
@@ -68,7 +76,7 @@ static void last_ack_is_dropped_while_the_accept_queue_is_full(void **unused)
 static void full_syn_queue_answers_with_cookies(void **unused)
 {
     (void)unused;
-    tcp_listener_set_backlog(script.listener, 1);
+    tcp_listener_set_backlog(script.listener, 0);
     syn_from(1);
     ours("S. 0:0(0) ack 1");
     syn_from(2);
@@ -92,7 +100,7 @@ static void full_syn_queue_answers_with_cookies(void **unused)
 static void cookie_keeps_the_mss_without_timestamps(void **unused)
 {
     (void)unused;
-    tcp_listener_set_backlog(script.listener, 0);
+    use_cookies(TCP_SYN_COOKIES_ALWAYS);
     peer("S 0:0(0) win 65535 <mss 1400,sackOK,nop,wscale 7>");
     ours("S. 0:0(0) ack 1 win 64240 <mss 1460>");
     peer("P. 1:11(10) ack 1 win 5000");
@@ -105,7 +113,7 @@ static void cookie_keeps_the_mss_without_timestamps(void **unused)
 static void forged_and_stale_cookies_are_reset(void **unused)
 {
     (void)unused;
-    tcp_listener_set_backlog(script.listener, 0);
+    use_cookies(TCP_SYN_COOKIES_ALWAYS);
     peer("S 0:0(0) win 65535 <mss 1400>");
     ours("S. 0:0(0) ack 1");
     peer(". 1:1(0) ack 2");
@@ -117,6 +125,19 @@ static void forged_and_stale_cookies_are_reset(void **unused)
     peer(". 1:1(0) ack 1");
     ours("R 1:1(0)");
     assert_int_equal(script.accepted, 0);
+}
+
+static void full_syn_queue_without_cookies_drops(void **unused)
+{
+    (void)unused;
+    use_cookies(TCP_SYN_COOKIES_OFF);
+    tcp_listener_set_backlog(script.listener, 0);
+    syn_from(1);
+    ours("S. 0:0(0) ack 1");
+    syn_from(2);
+    nothing();
+    assert_int_equal(script.result.drop, DROP_TCP_LISTEN_OVERFLOW);
+    assert_int_equal(listener_info().overflows, 1);
 }
 
 static void defer_accept_waits_for_data(void **unused)
@@ -199,6 +220,7 @@ int main(void)
         TEST(accept_queue_takes_one_more_than_the_backlog),
         TEST(last_ack_is_dropped_while_the_accept_queue_is_full),
         TEST(full_syn_queue_answers_with_cookies),
+        TEST(full_syn_queue_without_cookies_drops),
         TEST(cookie_keeps_the_mss_without_timestamps),
         TEST(forged_and_stale_cookies_are_reset),
         TEST(defer_accept_waits_for_data),

@@ -193,9 +193,9 @@ static void silence_after_a_flight_is_probed(void **unused)
     established();
     app_send(3 * 1448);
     assert_int_equal(ours_any(), 3);
-    after_ms(27);
+    after_ms(21);
     nothing();
-    after_ms(1); /* two round trips and 8 ms */
+    after_ms(1); /* two round trips and 2 ms */
     ours("P. %u:%u(1448) ack 1", S(2), S(3));
     nothing();
     after_ms(10);
