@@ -126,7 +126,11 @@ PNO_EXPORT int setsockopt(int fd, int level, int name, const void *value, sockle
     struct socket *socket = interpose_socket(fd);
     if (socket == NULL)
         return REAL(setsockopt)(fd, level, name, value, length);
-    return interpose_end_int(socket, socket_setsockopt(socket, fd, level, name, value, length));
+    bool was_kernels = socket->state == SOCKET_KERNEL;
+    int result = socket_setsockopt(socket, fd, level, name, value, length);
+    if (socket->state == SOCKET_KERNEL && !was_kernels)
+        epoll_socket_moved(socket);
+    return interpose_end_int(socket, result);
 }
 
 /* The error of a connection that is no more is ours to tell, though the kernel has the socket. */

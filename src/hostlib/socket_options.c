@@ -10,9 +10,18 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/log.h"
+#include "hostlib/notes.h"
+#include "hostlib/policy.h"
 #include "hostlib/real.h"
 #include "hostlib/socket.h"
+#include "hostlib/socket_options_own.h"
 #include "hostlib/user_memory.h"
+
+/* Linux's own header for it can't be included beside libc's. */
+#ifndef IP_PROTOCOL
+#define IP_PROTOCOL 52
+#endif
 
 /* More than any struct tcp_info so far. */
 #define TCP_INFO_BYTES_MAX 512
@@ -33,16 +42,16 @@ static const struct known_option known_options[] = {
     {IPPROTO_TCP, TCP_KEEPCNT, LINK_OPTION_KEEPALIVE_COUNT, true, 1, 127, false},
     {IPPROTO_TCP, TCP_CORK, LINK_OPTION_CORK, true, INT32_MIN, INT32_MAX, true},
     {IPPROTO_TCP, TCP_QUICKACK, LINK_OPTION_QUICKACK, true, INT32_MIN, INT32_MAX, true},
-    {IPPROTO_TCP, TCP_USER_TIMEOUT, LINK_OPTION_USER_TIMEOUT_MS, false, 0, 0, false},
+    {IPPROTO_TCP, TCP_USER_TIMEOUT, LINK_OPTION_USER_TIMEOUT_MS, true, 0, INT32_MAX, false},
     {SOL_SOCKET, SO_RCVBUF, LINK_OPTION_RECEIVE_BUFFER, false, 0, 0, false},
     {SOL_SOCKET, SO_RCVBUFFORCE, LINK_OPTION_RECEIVE_BUFFER, false, 0, 0, false},
     {SOL_SOCKET, SO_SNDBUF, LINK_OPTION_SEND_BUFFER, false, 0, 0, false},
     {SOL_SOCKET, SO_SNDBUFFORCE, LINK_OPTION_SEND_BUFFER, false, 0, 0, false},
     {IPPROTO_TCP, TCP_MAXSEG, LINK_OPTION_MAXSEG, false, 0, 0, false},
     {IPPROTO_TCP, TCP_LINGER2, LINK_OPTION_LINGER2_S, false, 0, 0, false},
-    {IPPROTO_TCP, TCP_SYNCNT, LINK_OPTION_SYNCNT, false, 0, 0, false},
+    {IPPROTO_TCP, TCP_SYNCNT, LINK_OPTION_SYNCNT, true, 1, 127, false},
     {IPPROTO_TCP, TCP_WINDOW_CLAMP, LINK_OPTION_WINDOW_CLAMP, false, 0, 0, false},
-    {IPPROTO_TCP, TCP_NOTSENT_LOWAT, LINK_OPTION_NOTSENT_LOWAT, false, 0, 0, false},
+    {IPPROTO_TCP, TCP_NOTSENT_LOWAT, LINK_OPTION_NOTSENT_LOWAT, true, INT32_MIN, INT32_MAX, false},
     {IPPROTO_TCP, TCP_DEFER_ACCEPT, LINK_OPTION_DEFER_ACCEPT_S, false, 0, 0, false},
     {IPPROTO_TCP, TCP_FASTOPEN, LINK_OPTION_FAST_OPEN, false, 0, 0, false},
     {IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, LINK_OPTION_FAST_OPEN_NO_COOKIE, false, 0, 0, false},
@@ -232,9 +241,11 @@ static int note_own_locked(struct socket *socket, int kernel_fd, int name, const
         memcpy(&options.linger, value, sizeof(options.linger));
         break;
     case SO_RCVTIMEO:
+    case SO_RCVTIMEO_NEW:
         socket->receive_timeout_ns = timeout_ns(value, length);
         return 0;
     case SO_SNDTIMEO:
+    case SO_SNDTIMEO_NEW:
         socket->send_timeout_ns = timeout_ns(value, length);
         return 0;
     case SO_MAX_PACING_RATE: {
@@ -307,15 +318,52 @@ static bool is_signing_key(int level, int name, const void *value, socklen_t len
     return signature.tcpm_keylen != 0;
 }
 
+/* A connection that is over gives back a port that nobody bound. */
+static bool lost_port(const struct socket *socket)
+{
+    return socket->state == SOCKET_CLOSED && socket->bound.port == 0;
+}
+
+/* Source: Linux do_ipv6_setsockopt(). */
+static int set_address_form(struct socket *socket, const void *value, socklen_t length)
+{
+    int32_t family;
+    if (length < sizeof(family))
+        return -EINVAL;
+    if (user_memory_copy_in(&family, value, sizeof(family)) < 0)
+        return -EFAULT;
+    if (family != AF_INET)
+        return -EINVAL;
+    if (socket->options->v6only || !ip_address_is_v4(&socket->remote.address))
+        return -EADDRNOTAVAIL;
+    socket->is_v6 = false;
+    return 0;
+}
+
 int socket_setsockopt(struct socket *socket, int fd, int level, int name, const void *value,
                       socklen_t length)
 {
     const struct known_option *known = find_known(level, name);
     bool offloaded = socket_is_offloaded(socket);
+    if ((int)length < 0)
+        return -EINVAL;
+    int unserved = socket_option_needs_kernel(level, name, value, length);
+    int error = socket_option_judge_state(socket, level, name, value, length);
+    if (error == 0 && offloaded)
+        error = unserved;
+    if (error < 0)
+        return error;
     if (known != NULL && known->fast && socket->is_accepted)
         return set_fast(socket, known, value, length);
-    if (offloaded && level == IPPROTO_IPV6 && name == IPV6_V6ONLY && socket->is_v6)
+    if (socket->is_accepted &&
+        (error = socket_option_set_own(socket, level, name, value, length)) <= 0)
+        return error;
+    if (offloaded && !lost_port(socket) && level == IPPROTO_IPV6 && name == IPV6_V6ONLY &&
+        socket->is_v6)
         return -EINVAL; /* bound, as Linux sees it */
+    if (level == IPPROTO_IPV6 && name == IPV6_ADDRFORM && socket->is_v6 &&
+        socket->state == SOCKET_CONNECTED)
+        return set_address_form(socket, value, length);
     if (level == IPPROTO_TCP && is_too_late(socket, name, value, length))
         return -EINVAL;
     if (offloaded && level == IPPROTO_TCP && name == TCP_CONGESTION)
@@ -326,7 +374,7 @@ int socket_setsockopt(struct socket *socket, int fd, int level, int name, const 
     if (kernel_fd < 0)
         return kernel_fd;
     if (REAL(setsockopt)(kernel_fd, level, name, value, length) < 0) {
-        int error = errno;
+        error = errno;
         /* The engine may know an algorithm that this kernel has no module for. */
         bool unknown = level == IPPROTO_TCP && name == TCP_CONGESTION && error == ENOENT;
         return unknown ? set_congestion(socket, value, length) : -error;
@@ -348,6 +396,15 @@ int socket_setsockopt(struct socket *socket, int fd, int level, int name, const 
         (void)set_congestion(socket, value, length);
     } else if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT) {
         return note_fast_open_connect(socket, value);
+    }
+    if (unserved < 0 && socket->state == SOCKET_FRESH && policy_offloads_loopback()) {
+        /* Its peers are all here, and the kernel's stack would not reach them. */
+        static _Atomic bool said;
+        if (!atomic_exchange(&said, true))
+            log_warning("option %d of level %d has no effect on offloaded sockets", name, level);
+    } else if (unserved < 0 && socket->state == SOCKET_FRESH && socket->link == NULL) {
+        notes_set(fd, SOCKET_NOTE_OPTION, 0);
+        socket->state = SOCKET_KERNEL;
     }
     return 0;
 }
@@ -447,6 +504,58 @@ static int get_maxseg(struct socket *socket, int fd, void *value, socklen_t *len
     return give_number((int32_t)info.tcpi_snd_mss, value, length);
 }
 
+/* Source: Linux sk_getsockopt(). */
+static int get_peer_name(struct socket *socket, void *value, socklen_t *length)
+{
+    struct sockaddr_storage name;
+    socklen_t name_length = sizeof(name);
+    if (socket->state == SOCKET_CLOSED)
+        socket_endpoint_write(&socket->remote, socket->is_v6, (struct sockaddr *)&name,
+                              &name_length);
+    else {
+        int error = socket_getpeername(socket, (struct sockaddr *)&name, &name_length);
+        if (error < 0)
+            return error;
+    }
+    if (name_length < *length)
+        return -EINVAL;
+    return give(&name, name_length, value, length);
+}
+
+/* What the kernel asks of the path, the peer and the port, which its own socket does not have.
+   @return 1: nothing of that. */
+static int get_of_connection(struct socket *socket, int level, int name, void *value,
+                             socklen_t *length)
+{
+    bool of_path = (level == IPPROTO_IP && name == IP_MTU) ||
+                   (level == IPPROTO_IPV6 && (name == IPV6_MTU || name == IPV6_PATHMTU));
+    if (level == IPPROTO_IP && name == IP_PROTOCOL)
+        return give_number(lost_port(socket) ? 0 : socket->local.port, value, length);
+    if (level == SOL_SOCKET && name == SO_DOMAIN)
+        return give_number(socket->is_v6 ? AF_INET6 : AF_INET, value, length);
+    if (level == IPPROTO_IPV6 && name == IPV6_ADDRFORM && socket->is_v6)
+        return socket->state == SOCKET_CONNECTED ? give_number(AF_INET6, value, length) : 1;
+    if (level == IPPROTO_TCP && name == TCP_AO_REPAIR && socket->state == SOCKET_LISTENING)
+        return -EPERM;
+    if (level == SOL_SOCKET && name == SO_PEERNAME)
+        return get_peer_name(socket, value, length);
+    if (!of_path || (level == IPPROTO_IPV6 && !socket->is_v6) ||
+        (socket->state != SOCKET_CONNECTED && socket->state != SOCKET_CLOSED))
+        return 1;
+    struct tcp_info info;
+    uint8_t bytes[TCP_INFO_BYTES_MAX];
+    int error = fetch_info(socket, bytes);
+    if (error < 0)
+        return error;
+    memcpy(&info, bytes, sizeof(info));
+    if (name != IPV6_PATHMTU || level != IPPROTO_IPV6)
+        return give_number((int32_t)info.tcpi_pmtu, value, length);
+    struct ip6_mtuinfo path = {.ip6m_mtu = info.tcpi_pmtu};
+    if (*length < sizeof(path))
+        return -EINVAL;
+    return give(&path, sizeof(path), value, length);
+}
+
 int socket_get_error(struct socket *socket, void *value, socklen_t *length)
 {
     socket_hear(socket);
@@ -490,8 +599,10 @@ static int get_own(struct socket *socket, int level, int name, void *value, sock
     case SO_LINGER:
         return give(&options->linger, sizeof(options->linger), value, length);
     case SO_RCVTIMEO:
+    case SO_RCVTIMEO_NEW:
         return get_timeout(socket->receive_timeout_ns, value, length);
     case SO_SNDTIMEO:
+    case SO_SNDTIMEO_NEW:
         return get_timeout(socket->send_timeout_ns, value, length);
     case SO_RCVLOWAT:
         return give_number(options->receive_low_water, value, length);
@@ -539,6 +650,9 @@ int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *
     }
     if (level == IPPROTO_TCP && name == TCP_INFO)
         return get_info(socket, fd, value, length);
+    int answered = get_of_connection(socket, level, name, value, length);
+    if (answered <= 0)
+        return answered;
     if (level == IPPROTO_TCP && name == TCP_CC_INFO && socket->link != NULL)
         return get_congestion_info(socket, value, length);
     if (level == IPPROTO_TCP && name == TCP_MAXSEG)

@@ -221,13 +221,15 @@ bool is_pattern(const unsigned char *bytes, size_t count, size_t from)
 /* ---- Running -------------------------------------------------------------------------------- */
 
 static const struct socket_case *const tables[] = {
-    cases_open,        cases_data,      cases_end,           cases_readiness, cases_options,
-    cases_descriptors, cases_processes, cases_option_values, cases_names,     cases_wrong,
-    cases_flags,       cases_epoll,     cases_waiting,       cases_files,     cases_threads,
-    cases_exec,        cases_nested,    cases_passing,       cases_spawn,     cases_again,
-    cases_syscall,     cases_confined,  cases_fast_open,     cases_cancel,    cases_restart,
-    cases_at_once,     cases_libc,      cases_memory,        cases_handlers,  cases_async,
-    cases_sets,        cases_shut,      cases_stress,
+    cases_open,     cases_data,           cases_end,         cases_readiness,
+    cases_options,  cases_descriptors,    cases_processes,   cases_option_values,
+    cases_names,    cases_wrong,          cases_flags,       cases_epoll,
+    cases_waiting,  cases_files,          cases_threads,     cases_exec,
+    cases_nested,   cases_passing,        cases_spawn,       cases_again,
+    cases_syscall,  cases_confined,       cases_fast_open,   cases_cancel,
+    cases_restart,  cases_at_once,        cases_libc,        cases_memory,
+    cases_handlers, cases_async,          cases_sets,        cases_shut,
+    cases_stress,   cases_option_effects, cases_option_walk,
 };
 
 /* Not by alarm(): cases use that timer. @return false: it was killed after CASE_LIMIT_MS. */

@@ -28,7 +28,7 @@ if [ "$kind" = fake ]; then
         [ $tries -gt 100 ] && echo "the engine does not come up" >&2 && exit 1
         sleep 0.05
     done
-    PNO_LOOPBACK=1 PNO_SOCKET="$work/engine.sock" LD_PRELOAD="$second" \
+    PNO_LOG=error PNO_LOOPBACK=1 PNO_SOCKET="$work/engine.sock" LD_PRELOAD="$second" \
         timeout 300 "$cases" "$@" >"$work/pno" 2>&1
 else
     timeout 300 "$first" lab --name "$second" exec host -- \

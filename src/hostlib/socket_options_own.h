@@ -1,0 +1,32 @@
+/**
+ * @file socket_options_own.h
+ * What setsockopt() decides without a kernel socket. See socket_options.c for the rest.
+ */
+#ifndef PNO_HOSTLIB_SOCKET_OPTIONS_OWN_H
+#define PNO_HOSTLIB_SOCKET_OPTIONS_OWN_H
+
+#include <sys/socket.h>
+
+struct socket;
+
+/* Newer than many headers. */
+#ifndef TCP_AO_REPAIR
+#define TCP_AO_REPAIR 42
+#endif
+
+/** For accepted sockets. @return 0; negative errno; 1: not one that is kept here. */
+int socket_option_set_own(struct socket *socket, int level, int name, const void *value,
+                          socklen_t length);
+
+/**
+ * Whether the value asks for what only the kernel's stack does: a socket not offloaded yet stays
+ * with the kernel then, another is refused.
+ * @return 0: no; else the negative errno of a kernel that lacks the option.
+ */
+int socket_option_needs_kernel(int level, int name, const void *value, socklen_t length);
+
+/** TCP's options that depend on the connection's state, which the kernel's socket does not know. */
+int socket_option_judge_state(const struct socket *socket, int level, int name, const void *value,
+                              socklen_t length);
+
+#endif
