@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -15,6 +16,7 @@
 #include "hostlib/epoll.h"
 #include "hostlib/interpose.h"
 #include "hostlib/passing.h"
+#include "hostlib/socket_control.h"
 #include "hostlib/user_memory.h"
 
 /* How much one splice() moves between a socket and a pipe. */
@@ -217,12 +219,25 @@ static ssize_t receive_message(struct socket *socket, struct msghdr *message, in
     if (error < 0)
         return error;
     int result_flags = 0;
-    ssize_t result =
-        socket_receive(socket, message->msg_iov, message->msg_iovlen, flags, &result_flags);
+    struct control_room room = control_room_of(message);
+    ssize_t result;
+    if (flags & MSG_ERRQUEUE) {
+        result_flags = MSG_ERRQUEUE;
+        result = socket_take_report(socket, &room);
+    } else {
+        result =
+            socket_receive(socket, message->msg_iov, message->msg_iovlen, flags, &result_flags);
+    }
+    if (result >= 0 && socket->options->tells_inq && (flags & MSG_ERRQUEUE) == 0) {
+        int inq = socket_inq(socket);
+        if (control_put(&room, IPPROTO_TCP, TCP_CM_INQ, &inq, sizeof(inq)) < 0)
+            return -EFAULT;
+    }
     if (result < 0)
         return result;
-    message->msg_flags = result_flags | (flags & MSG_CMSG_CLOEXEC);
-    message->msg_controllen = 0;
+    message->msg_flags =
+        result_flags | (room.truncated ? MSG_CTRUNC : 0) | (flags & MSG_CMSG_CLOEXEC);
+    message->msg_controllen = room.used;
     if (message->msg_name != NULL)
         message->msg_namelen = 0;
     return result;

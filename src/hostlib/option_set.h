@@ -25,6 +25,8 @@ struct socket_options {
     uint64_t max_pacing_rate; /**< SO_MAX_PACING_RATE, bytes/s; UINT64_MAX: none */
     int32_t receive_low_water;
     bool reuse_address, reuse_port, v6only, oob_inline;
+    bool zerocopy;          /**< SO_ZEROCOPY */
+    bool tells_inq;         /**< TCP_INQ */
     bool fast_open_connect; /**< TCP_FASTOPEN_CONNECT */
 };
 

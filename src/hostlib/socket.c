@@ -191,8 +191,9 @@ static bool is_readable(const struct socket *socket)
 /* What compute_readiness() comes to for nearly all events: a connection with nothing but data. */
 static bool has_only_data(const struct socket *socket)
 {
-    return socket->state == SOCKET_CONNECTED && socket->error == 0 && !socket->peer_fin &&
-           socket->block != NULL && socket->urgent_offset <= socket->block->read_offset &&
+    return socket->state == SOCKET_CONNECTED && socket->error == 0 && socket->extra == NULL &&
+           !socket->peer_fin && socket->block != NULL &&
+           socket->urgent_offset <= socket->block->read_offset &&
            atomic_load_explicit(&socket->block->shut, memory_order_relaxed) == 0;
 }
 
@@ -208,7 +209,8 @@ static uint32_t readiness_of_data(const struct socket *socket)
 /* Source: Linux net/ipv4/tcp.c, tcp_poll(). */
 static uint32_t compute_readiness(const struct socket *socket)
 {
-    uint32_t mask = socket->error != 0 ? EPOLLERR : 0;
+    bool reports = socket->extra != NULL && socket->extra->errors.waits;
+    uint32_t mask = socket->error != 0 || reports ? EPOLLERR : 0;
     bool receive_shut = socket_receive_is_shut(socket);
     bool send_shut = socket_send_is_shut(socket);
     switch (socket->state) {

@@ -10,9 +10,11 @@
 
 #include "hostlib/socket.h"
 #include "hostlib/socket_async.h"
+#include "hostlib/socket_control.h"
 
 struct socket_extra {
     struct socket_async async;
+    struct socket_error_queue errors;
 };
 
 /** The socket's, made if need be. @return NULL: no memory. */

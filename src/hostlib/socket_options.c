@@ -237,6 +237,9 @@ static int note_own_locked(struct socket *socket, int kernel_fd, int name, const
     case SO_OOBINLINE:
         options.oob_inline = number != 0;
         break;
+    case SO_ZEROCOPY:
+        options.zerocopy = number != 0;
+        break;
     case SO_LINGER:
         memcpy(&options.linger, value, sizeof(options.linger));
         break;
@@ -280,6 +283,18 @@ static int note_own(struct socket *socket, int kernel_fd, int name, const void *
     int error = note_own_locked(socket, kernel_fd, name, value, length);
     socket_unlock(socket);
     return error;
+}
+
+static int note_inq(struct socket *socket, const void *value)
+{
+    int32_t number;
+    memcpy(&number, value, sizeof(number));
+    socket_lock(socket);
+    struct socket_options options = *socket->options;
+    options.tells_inq = number != 0;
+    bool noted = socket_options_replace(socket, &options);
+    socket_unlock(socket);
+    return noted ? 0 : -ENOBUFS;
 }
 
 static int note_fast_open_connect(struct socket *socket, const void *value)
@@ -394,6 +409,8 @@ int socket_setsockopt(struct socket *socket, int fd, int level, int name, const 
         socket_note_v6only(socket, fd);
     } else if (level == IPPROTO_TCP && name == TCP_CONGESTION) {
         (void)set_congestion(socket, value, length);
+    } else if (level == IPPROTO_TCP && name == TCP_INQ) {
+        return note_inq(socket, value);
     } else if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT) {
         return note_fast_open_connect(socket, value);
     }
@@ -593,6 +610,8 @@ static int get_own(struct socket *socket, int level, int name, void *value, sock
     bool only_set = level == SOL_SOCKET && (name == SO_SNDBUFFORCE || name == SO_RCVBUFFORCE);
     if (known != NULL && !only_set && (options->set & (1u << known->link_option)))
         return give_number(options->values[known->link_option], value, length);
+    if (level == IPPROTO_TCP && name == TCP_INQ)
+        return give_number(options->tells_inq, value, length);
     if (level != SOL_SOCKET)
         return 1;
     switch (name) {
@@ -616,6 +635,8 @@ static int get_own(struct socket *socket, int level, int name, void *value, sock
         return give_number(options->reuse_port, value, length);
     case SO_OOBINLINE:
         return give_number(options->oob_inline, value, length);
+    case SO_ZEROCOPY:
+        return give_number(options->zerocopy, value, length);
     default:
         return 1;
     }

@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 
 #include "hostlib/socket.h"
+#include "hostlib/socket_control.h"
 #include "hostlib/user_memory.h"
 
 /* Reading is told to the engine when so much has gathered, with the next write, or before sleep. */
@@ -173,8 +174,12 @@ static size_t vector_bytes(const struct iovec *vector, size_t count)
 ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t count, int flags,
                        int *result_flags)
 {
-    if (flags & MSG_ERRQUEUE)
-        return -EAGAIN;
+    if (flags & MSG_ERRQUEUE) {
+        int taken = socket_take_report(socket, NULL);
+        if (taken == 0 && result_flags != NULL)
+            *result_flags |= MSG_ERRQUEUE;
+        return taken;
+    }
     if (socket->state == SOCKET_LISTENING)
         return -ENOTCONN;
     if (flags & MSG_OOB)

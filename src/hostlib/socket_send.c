@@ -12,6 +12,7 @@
 #include "base/assert.h"
 #include "hostlib/real.h"
 #include "hostlib/socket.h"
+#include "hostlib/socket_control.h"
 #include "hostlib/user_memory.h"
 
 /* How long to wait for others' chunks when the tenant's pool is used up. */
@@ -237,7 +238,10 @@ ssize_t socket_send(struct socket *socket, const struct iovec *vector, size_t co
     size_t wanted = 0;
     for (size_t i = 0; i < count; i++)
         wanted += vector[i].iov_len;
-    return send_all(socket, &source, wanted, flags);
+    ssize_t sent = send_all(socket, &source, wanted, flags);
+    if ((flags & MSG_ZEROCOPY) && sent > 0 && socket->options->zerocopy)
+        socket_zerocopy_sent(socket);
+    return sent;
 }
 
 /* A pipe may have nothing for us yet: wait for it without holding the socket's lock.
