@@ -562,7 +562,7 @@ static bool is_done(const struct live *live, const struct live_slot *slot)
     if (c == NULL || slot->closed || live->over || !tcp_is_synchronized(c) ||
         c->hot.state == TCP_STATE_SYN_RECEIVED)
         return true;
-    bool held = c->fast_open.held || c->options.cork || c->hot.more;
+    bool held = c->fast_open.held || c->options->cork || c->hot.more;
     return (held || tcp_acked_offset(c) == tcp_send_end_offset(c)) && !tcp_has_out_of_order(c);
 }
 
