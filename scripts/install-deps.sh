@@ -14,7 +14,8 @@ packages="
     python3 iproute2 ethtool procps util-linux curl redis-server redis-tools"
 case "${1:-}" in
 check | apps) packages="$packages lighttpd nginx-light haproxy memcached nodejs iperf3 wrk apache2-utils
-    openssh-server openssh-client openssl tshark valgrind" ;;
+    openssh-server openssh-client openssl tshark valgrind
+    liburing-dev" ;;
 bench) packages="$packages lighttpd nginx-light haproxy memcached wrk gnuplot-nox
     liblwip-dev valgrind" ;;
 "") ;;
@@ -24,7 +25,7 @@ bench) packages="$packages lighttpd nginx-light haproxy memcached wrk gnuplot-no
     ;;
 esac
 [ "${1:-}" != apps ] || packages="$packages apache2 postgresql mariadb-server openjdk-17-jdk-headless
-    erlang-base vsftpd rsync wget stunnel4 nghttp2-client liburing-dev gunicorn git"
+    erlang-base vsftpd rsync wget stunnel4 nghttp2-client gunicorn git"
 
 is_installed() {
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]

@@ -1,8 +1,8 @@
 /**
  * @file fd_table.h
- * From a descriptor's number to what we know about it: a TCP socket, an epoll set, or a descriptor
- * of our own that the application must not close. Everything else has no entry, so that a foreign
- * descriptor costs one load and one branch.
+ * From a descriptor's number to what we know about it: a TCP socket, an epoll set, an
+ * io_uring, or a descriptor of our own that the application must not close. Everything else has no
+ * entry, so that a foreign descriptor costs one load and one branch.
  *
  * The kernel stays the owner of numbers: an entry exists only beside a kernel descriptor.
  */
@@ -19,7 +19,7 @@
 
 struct lock;
 
-enum file_kind { FILE_SOCKET = 1, FILE_EPOLL, FILE_INTERNAL };
+enum file_kind { FILE_SOCKET = 1, FILE_EPOLL, FILE_URING, FILE_INTERNAL };
 
 /** What several descriptors (dup) can refer to; like the kernel's open file description. Its
     memory is never unmapped, so that a stale pointer can be looked at safely. */

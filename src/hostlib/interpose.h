@@ -30,6 +30,13 @@ int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout
 /** A socket has come to descriptor 0, 1 or 2: libc's stream of that number must use our calls. */
 void interpose_standard_stream(int fd);
 
+/** Linux's import_iovec(). @return 0; -EINVAL, -EFAULT. */
+int interpose_check_vector(const struct iovec *vector, size_t count);
+
+/** recvmsg() and sendmsg() on an offloaded socket. @return bytes, or negative errno. */
+ssize_t interpose_receive_message(struct socket *socket, struct msghdr *message, int flags);
+ssize_t interpose_send_message(struct socket *socket, const struct msghdr *message, int flags);
+
 /** The TCP socket behind fd whoever serves it, with a reference to give back; NULL: none of ours.
     A socket found to be the kernel's for good is forgotten here. */
 static inline struct socket *interpose_socket(int fd)

@@ -11,6 +11,7 @@
 #include "hostlib/epoll.h"
 #include "hostlib/interpose.h"
 #include "hostlib/socket_extra.h"
+#include "hostlib/uring.h"
 #include "hostlib/user_memory.h"
 
 void file_destroy(struct file *file)
@@ -19,6 +20,8 @@ void file_destroy(struct file *file)
         socket_destroy((struct socket *)file);
     else if (file->kind == FILE_EPOLL)
         epoll_destroy((struct epoll_set *)file);
+    else if (file->kind == FILE_URING)
+        uring_destroy((struct uring *)file);
 }
 
 static bool is_internal(int fd)

@@ -42,8 +42,7 @@ static ssize_t send_buffer(struct socket *socket, const void *buffer, size_t cou
     return interpose_end(socket, socket_send(socket, &vector, 1, flags));
 }
 
-/* @return 0; negative errno as Linux's import_iovec(). */
-static int check_vector(const struct iovec *vector, size_t count)
+int interpose_check_vector(const struct iovec *vector, size_t count)
 {
     size_t total = 0;
     if (count > IOV_MAX)
@@ -97,7 +96,7 @@ PNO_EXPORT ssize_t write(int fd, const void *buffer, size_t count)
 
 static ssize_t read_vector(struct socket *socket, const struct iovec *vector, int count, int flags)
 {
-    int error = count < 0 ? -EINVAL : check_vector(vector, (size_t)count);
+    int error = count < 0 ? -EINVAL : interpose_check_vector(vector, (size_t)count);
     if (error < 0 || vector_bytes(vector, count) == 0)
         return interpose_end(socket, error);
     return interpose_end(socket, socket_receive(socket, vector, (size_t)count, flags, NULL));
@@ -105,7 +104,7 @@ static ssize_t read_vector(struct socket *socket, const struct iovec *vector, in
 
 static ssize_t write_vector(struct socket *socket, const struct iovec *vector, int count, int flags)
 {
-    int error = count < 0 ? -EINVAL : check_vector(vector, (size_t)count);
+    int error = count < 0 ? -EINVAL : interpose_check_vector(vector, (size_t)count);
     if (error < 0)
         return interpose_end(socket, error);
     return interpose_end(socket, socket_send(socket, vector, (size_t)count, flags));
@@ -207,13 +206,13 @@ PNO_EXPORT ssize_t __recvfrom_chk(int fd, void *buffer, size_t count, size_t buf
     return recvfrom(fd, buffer, count, flags, address, length);
 }
 
-static ssize_t receive_message(struct socket *socket, struct msghdr *message, int flags)
+ssize_t interpose_receive_message(struct socket *socket, struct msghdr *message, int flags)
 {
     if (user_memory_unwritable(message, sizeof(*message)))
         return -EFAULT;
     if (message->msg_name != NULL && (int)message->msg_namelen < 0)
         return -EINVAL;
-    int error = check_vector(message->msg_iov, message->msg_iovlen);
+    int error = interpose_check_vector(message->msg_iov, message->msg_iovlen);
     if (message->msg_iovlen > IOV_MAX)
         return -EMSGSIZE;
     if (error < 0)
@@ -261,7 +260,7 @@ static int check_control(const struct msghdr *message)
     return 0;
 }
 
-static ssize_t send_message(struct socket *socket, const struct msghdr *message, int flags)
+ssize_t interpose_send_message(struct socket *socket, const struct msghdr *message, int flags)
 {
     if (user_memory_unreadable(message, sizeof(*message)))
         return -EFAULT;
@@ -269,7 +268,7 @@ static ssize_t send_message(struct socket *socket, const struct msghdr *message,
         return -EINVAL;
     if (message->msg_iovlen > IOV_MAX)
         return -EMSGSIZE;
-    int error = check_vector(message->msg_iov, message->msg_iovlen);
+    int error = interpose_check_vector(message->msg_iov, message->msg_iovlen);
     if (error == 0 && message->msg_controllen > 0)
         error = message->msg_control != NULL &&
                         user_memory_unreadable(message->msg_control, message->msg_controllen)
@@ -337,7 +336,7 @@ PNO_EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
     struct socket *socket = interpose_cancellable(fd);
     if (socket == NULL)
         return receive_passed(fd, message, flags);
-    return interpose_end(socket, receive_message(socket, message, flags));
+    return interpose_end(socket, interpose_receive_message(socket, message, flags));
 }
 
 /* Source: Linux net/socket.c, do_recvmmsg(): blocks for the first, for the rest only without
@@ -356,7 +355,8 @@ PNO_EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int fl
     unsigned done = 0;
     ssize_t result = 0;
     while (done < count) {
-        result = receive_message(socket, &messages[done].msg_hdr, flags & ~MSG_WAITFORONE);
+        result =
+            interpose_receive_message(socket, &messages[done].msg_hdr, flags & ~MSG_WAITFORONE);
         if (result < 0)
             break;
         messages[done++].msg_len = (unsigned)result;
@@ -423,7 +423,7 @@ PNO_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
     struct socket *socket = interpose_cancellable(fd);
     if (socket == NULL)
         return send_passing(fd, message, flags);
-    return interpose_end(socket, send_message(socket, message, flags));
+    return interpose_end(socket, interpose_send_message(socket, message, flags));
 }
 
 PNO_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
@@ -437,7 +437,7 @@ PNO_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int fl
     if (count > UIO_MAXIOV)
         count = UIO_MAXIOV; /* Linux takes no more messages at once */
     while (done < count) {
-        result = send_message(socket, &messages[done].msg_hdr, flags);
+        result = interpose_send_message(socket, &messages[done].msg_hdr, flags);
         if (result < 0)
             break;
         messages[done].msg_len = (unsigned)result;

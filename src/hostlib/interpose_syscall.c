@@ -12,6 +12,7 @@
 #include "hostlib/interpose.h"
 #include "hostlib/poll.h"
 #include "hostlib/process.h"
+#include "hostlib/uring.h"
 #include "hostlink/raw_syscall.h"
 
 /* What none of these calls returns: the kernel has the call. */
@@ -172,6 +173,16 @@ static long call_fork(long number, const struct arguments *arguments)
     return child;
 }
 
+static long call_uring(long number, const struct arguments *arguments)
+{
+    long result = uring_call(number, arguments->a, arguments->b, arguments->c, arguments->d,
+                             arguments->e, arguments->f);
+    if (result >= 0)
+        return result;
+    errno = (int)-result;
+    return -1;
+}
+
 /* They may carry descriptors of ours over a socket that is none. */
 static bool carries_descriptors(long number)
 {
@@ -210,11 +221,8 @@ PNO_EXPORT long(syscall)(long number, ...)
     va_end(list);
     if (is_fork(number, &arguments))
         return call_fork(number, &arguments);
-    if (number == SYS_io_uring_setup) {
-        /* A ring would act on the kernel's sockets behind ours: programs do without. */
-        errno = ENOSYS;
-        return -1;
-    }
+    if (number >= SYS_io_uring_setup && number <= SYS_io_uring_register)
+        return call_uring(number, &arguments);
     long result = call_ours(number, &arguments);
     if (result != NOT_OURS)
         return result;

@@ -1,8 +1,6 @@
 #include "hostlib/policy.h"
 
 #include <errno.h>
-#include <link.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -11,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/time_units.h"
+#include "hostlib/syscall_sites.h"
 #include "hostlink/policy_rule.h"
 
 /* Longer would be polling. */
@@ -113,31 +112,6 @@ static bool rules_allow(const struct engine_link *link, uint32_t own, enum link_
     return rule == 0 || link->header->policy[rule - 1].action != LINK_POLICY_KERNEL;
 }
 
-static int is_liburing(struct dl_phdr_info *object, size_t bytes, void *context)
-{
-    (void)bytes;
-    (void)context;
-    const char *name = strrchr(object->dlpi_name, '/');
-    static const char prefix[] = "/liburing.so";
-    return name != NULL && strncmp(name, prefix, sizeof(prefix) - 1) == 0;
-}
-
-/* Whether liburing is loaded. Its rings hand descriptors to the kernel past everybody, and the
-   kernel knows nothing of the engine's sockets; so such a program's sockets are the kernel's. */
-static bool uses_io_uring(void)
-{
-    static _Atomic int known; /* 1: no, 2: yes */
-    int answer = atomic_load_explicit(&known, memory_order_relaxed);
-    if (answer == 0) {
-        answer = dl_iterate_phdr(is_liburing, NULL) != 0 ? 2 : 1;
-        atomic_store_explicit(&known, answer, memory_order_relaxed);
-        if (answer == 2)
-            log_warning("this program is linked with liburing: its sockets stay on kernel TCP "
-                        "(unless PNO_POLICY offloads them)");
-    }
-    return answer == 2;
-}
-
 /* The link by which a call is served as far as rules say. @param link  as known; NULL: none yet. */
 static struct engine_link *link_by_rules(struct engine_link *link, enum link_policy_call call,
                                          const struct ip_endpoint *endpoint,
@@ -149,7 +123,7 @@ static struct engine_link *link_by_rules(struct engine_link *link, enum link_pol
         *reason = (struct policy_reason){SOCKET_NOTE_OWN_RULE, own};
         return NULL;
     }
-    if (own == 0 && uses_io_uring()) {
+    if (own == 0 && syscall_sites_escaped()) {
         *reason = (struct policy_reason){.reason = SOCKET_NOTE_IO_URING};
         return NULL;
     }

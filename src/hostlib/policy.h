@@ -5,9 +5,9 @@
  *
  * In this order: addresses that the kernel serves whatever is said (loopback without
  * PNO_LOOPBACK=1, multicast); the first rule of PNO_POLICY that fits; the first of the engine's
- * that fits; else what the engine's addresses reach is offloaded. A program linked with liburing
- * has the kernel's sockets unless PNO_POLICY says otherwise. No rule makes the engine serve
- * what it can't reach.
+ * that fits; else what the engine's addresses reach is offloaded. A program whose
+ * io_uring calls can't be followed has the kernel's sockets unless PNO_POLICY says otherwise. No
+ * rule makes the engine serve what it can't reach.
  */
 #ifndef PNO_HOSTLIB_POLICY_H
 #define PNO_HOSTLIB_POLICY_H

@@ -17,14 +17,17 @@
 #include "hostlib/signals.h"
 #include "hostlib/socket.h"
 #include "hostlib/socket_async.h"
+#include "hostlib/syscall_sites.h"
+#include "hostlib/uring.h"
 #include "hostlib/waiter.h"
 
 bool process_may_not_allocate;
 
 /* Held around fork(), outer ones first, so that the child finds nothing half changed. */
 static struct lock *(*const fork_locks[])(void) = {
-    engine_link_fork_lock, placeholder_fork_lock, epoll_fork_lock,  socket_fork_lock,
-    option_set_fork_lock,  rejoin_fork_lock,      waiter_fork_lock, fd_table_fork_lock,
+    engine_link_fork_lock, placeholder_fork_lock, epoll_fork_lock,
+    socket_fork_lock,      option_set_fork_lock,  rejoin_fork_lock,
+    uring_fork_lock,       waiter_fork_lock,      fd_table_fork_lock,
 };
 
 #define FORK_LOCKS (sizeof(fork_locks) / sizeof(fork_locks[0]))
@@ -163,6 +166,7 @@ void process_fork_child(void)
     if (!all)
         abandon();
     joined_links_fork_child();
+    uring_fork_child();
     forked_count = 0;
     (void)signal_guard_suspend();
 }
@@ -238,6 +242,7 @@ void process_init(void)
     real_resolve();
     policy_init();
     signals_init();
+    syscall_sites_rewrite();
     handover_adopt();
     pthread_atfork(process_fork_prepare, process_fork_parent, process_fork_child);
 }

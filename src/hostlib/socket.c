@@ -11,6 +11,7 @@
 #include "hostlib/policy.h"
 #include "hostlib/signals.h"
 #include "hostlib/socket_extra.h"
+#include "hostlib/uring.h"
 
 /* Objects are carved from slabs that are never unmapped: a thread may look at an object that
    another has just freed (fd_get_shared). */
@@ -257,6 +258,8 @@ void socket_changed(struct socket *socket, uint32_t events)
         return;
     if (socket->items != NULL)
         epoll_socket_event(socket, events);
+    if (socket->uring_ops != NULL)
+        uring_socket_event(socket, events);
     wait_queue_wake(&socket->waiters, false);
 }
 
@@ -265,6 +268,8 @@ void socket_state_changed(struct socket *socket)
     update(socket);
     if (socket->items != NULL)
         epoll_socket_event(socket, UINT32_MAX);
+    if (socket->uring_ops != NULL)
+        uring_socket_event(socket, UINT32_MAX);
     wait_queue_wake(&socket->waiters, false);
 }
 

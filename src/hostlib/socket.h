@@ -61,6 +61,7 @@ struct socket_block {
 
 struct epoll_item;
 struct socket_extra;
+struct uring_op;
 
 struct socket {
     struct file file; /**< first: a struct file * of kind FILE_SOCKET is a struct socket * */
@@ -99,7 +100,8 @@ struct socket {
     struct ip_endpoint bound; /**< what bind() asked for: kept when a connection is no more */
     uint16_t former_port; /**< bound again to another, it tells this one until it listens; or 0 */
     struct wait_queue waiters;
-    struct epoll_item *items; /**< guarded by the epoll lock */
+    struct epoll_item *items;   /**< guarded by the epoll lock */
+    struct uring_op *uring_ops; /**< that wait for it; guarded by uring_event_lock */
 
     struct socket *accept_next; /**< listener: queue head's chain */
     struct socket *accept_first, *accept_last;
@@ -271,7 +273,14 @@ int socket_listen(struct socket *socket, int fd, int backlog);
 int socket_listen_again(struct socket *socket, struct engine_link *link);
 int socket_accept(struct socket *socket, int fd, struct sockaddr *address, socklen_t *length,
                   int flags);
+/** One attempt of accept(), whatever the socket's flags. @return -EAGAIN: none is there. */
+int socket_try_accept(struct socket *socket, int fd, struct sockaddr *address, socklen_t *length,
+                      int flags);
 int socket_connect(struct socket *socket, int fd, const struct sockaddr *address, socklen_t length);
+/** connect() that never waits. @return -EINPROGRESS: socket_connect_outcome() tells; 1: the socket
+    is the kernel's, and has not been connected; else as connect(). */
+int socket_connect_now(struct socket *socket, int fd, const struct sockaddr *address,
+                       socklen_t length);
 
 /** connect() as sendto() with MSG_FASTOPEN does it, up to the held SYN.
     @param more  the application has bytes to send after the SYN's.
@@ -282,6 +291,10 @@ int socket_connect_fast(struct socket *socket, int fd, const struct sockaddr *ad
 /** Back to a socket that can connect or listen again: Linux's tcp_disconnect(). It must have a
     link. */
 void socket_disconnect(struct socket *socket, int fd);
+
+/** What SO_ERROR tells of a connect() that goes on: the socket stays as it is, whatever that is.
+    @return 0: connected; -EINPROGRESS; else why not. */
+int socket_connect_result(struct socket *socket);
 
 /** What connect() returns on a socket that connects; waits, unless that is not wanted. */
 int socket_connect_outcome(struct socket *socket, int while_going_on, bool nonblocking);

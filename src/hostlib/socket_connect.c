@@ -102,6 +102,20 @@ static int outcome(struct socket *socket, int while_going_on)
     return result;
 }
 
+int socket_connect_result(struct socket *socket)
+{
+    int result = 0;
+    socket_lock(socket);
+    if (socket->state == SOCKET_CONNECTING)
+        result = -EINPROGRESS;
+    else if (socket->state == SOCKET_CONNECTED || socket->peer_fin)
+        socket->connect_reported = true;
+    else
+        result = socket_take_error(socket);
+    socket_unlock(socket);
+    return result;
+}
+
 int socket_connect_outcome(struct socket *socket, int while_going_on, bool nonblocking)
 {
     if (nonblocking) {
@@ -213,17 +227,25 @@ static int connect_engine(struct socket *socket, int fd, const struct sockaddr *
     return 1;
 }
 
-static int connect_first(struct socket *socket, int fd, const struct sockaddr *address,
+/* @return as connect_engine(), but -EINPROGRESS: the engine connects. */
+static int connect_begin(struct socket *socket, int fd, const struct sockaddr *address,
                          socklen_t length)
 {
     uint8_t flags = socket->options->fast_open_connect ? LINK_FLAG_FAST_OPEN : 0;
     int result = connect_engine(socket, fd, address, length, flags);
-    if (result < 0)
-        return result;
+    if (result != 0 || socket->syn_held)
+        return result; /* TCP_FASTOPEN_CONNECT: the first write sends the SYN */
+    return -EINPROGRESS;
+}
+
+static int connect_first(struct socket *socket, int fd, const struct sockaddr *address,
+                         socklen_t length)
+{
+    int result = connect_begin(socket, fd, address, length);
     if (result > 0)
         return REAL(connect)(fd, address, length) < 0 ? -errno : 0;
-    if (socket->syn_held)
-        return 0; /* TCP_FASTOPEN_CONNECT: the first write sends the SYN */
+    if (result != -EINPROGRESS)
+        return result;
     /* Linux never knows the outcome before it returns from a connect that may not wait. */
     return atomic_load_explicit(&socket->nonblocking, memory_order_relaxed)
                ? -EINPROGRESS
@@ -237,7 +259,9 @@ int socket_connect_fast(struct socket *socket, int fd, const struct sockaddr *ad
                           (uint8_t)(LINK_FLAG_FAST_OPEN | (more ? LINK_FLAG_MORE : 0)));
 }
 
-int socket_connect(struct socket *socket, int fd, const struct sockaddr *address, socklen_t length)
+/* What comes before the socket's state does. @return 1: nothing; else the call's result. */
+static int check_connect(struct socket *socket, int fd, const struct sockaddr *address,
+                         socklen_t length)
 {
     struct sockaddr_storage copy = {.ss_family = AF_INET};
     if (length > 0 && length <= sizeof(copy) && user_memory_copy_in(&copy, address, length) < 0)
@@ -245,6 +269,29 @@ int socket_connect(struct socket *socket, int fd, const struct sockaddr *address
     if (length >= sizeof(copy.ss_family) && copy.ss_family == AF_UNSPEC)
         return disconnect(socket, fd, address, length);
     socket_hear(socket);
+    return 1;
+}
+
+int socket_connect_now(struct socket *socket, int fd, const struct sockaddr *address,
+                       socklen_t length)
+{
+    int result = check_connect(socket, fd, address, length);
+    if (result != 1)
+        return result;
+    if (socket->state < SOCKET_LISTENING)
+        return connect_begin(socket, fd, address, length);
+    if (socket->state == SOCKET_CONNECTING && !socket->syn_held)
+        return outcome(socket, -EALREADY);
+    if (socket->state < SOCKET_CONNECTED || socket->connect_reported)
+        return -EISCONN;
+    return outcome(socket, -EALREADY);
+}
+
+int socket_connect(struct socket *socket, int fd, const struct sockaddr *address, socklen_t length)
+{
+    int result = check_connect(socket, fd, address, length);
+    if (result != 1)
+        return result;
     switch (socket->state) {
     case SOCKET_FRESH:
     case SOCKET_KERNEL:

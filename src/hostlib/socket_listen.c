@@ -513,16 +513,34 @@ static int accept_once(struct socket *listener, int fd, struct sockaddr *address
     return result;
 }
 
-int socket_accept(struct socket *socket, int fd, struct sockaddr *address, socklen_t *length,
-                  int flags)
+static int check_accept(const struct socket *socket, struct sockaddr *address, socklen_t *length,
+                        int flags)
 {
     if ((flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != 0 || socket->state != SOCKET_LISTENING)
         return -EINVAL;
     if (address != NULL && (user_memory_unwritable(length, sizeof(*length)) ||
                             ((int)*length > 0 && user_memory_unwritable(address, *length))))
         return -EFAULT;
-    if (address != NULL && (int)*length < 0)
-        return -EINVAL;
+    return address != NULL && (int)*length < 0 ? -EINVAL : 0;
+}
+
+int socket_try_accept(struct socket *socket, int fd, struct sockaddr *address, socklen_t *length,
+                      int flags)
+{
+    int error = check_accept(socket, address, length, flags);
+    if (error < 0)
+        return error;
+    socket->accepts = true;
+    rejoin_poll();
+    return accept_once(socket, fd, address, length, flags);
+}
+
+int socket_accept(struct socket *socket, int fd, struct sockaddr *address, socklen_t *length,
+                  int flags)
+{
+    int error = check_accept(socket, address, length, flags);
+    if (error < 0)
+        return error;
     uint64_t deadline_ns = socket_deadline_ns(socket->receive_timeout_ns);
     socket->accepts = true;
     rejoin_poll();

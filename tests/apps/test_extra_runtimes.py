@@ -195,14 +195,24 @@ def erlang_gen_tcp(context):
     server.kill()
 
 
-@test(timeout_s=60, extra=True, shortfall="io_uring sees the kernel's socket, not the engine's")
-def liburing_echo(context):
+def serve_by_ring(context, options):
+    """`options` link the program with liburing, one way or the other."""
     lab = context.up()
     source = write(lab, "uring.c", URING_SERVER)
     program = os.path.join(lab.folder, "uring")
-    if run(["gcc", "-O1", "-o", program, source, "-luring"], check=False).returncode != 0:
+    if run(["gcc", "-O1", "-o", program, source, *options], check=False).returncode != 0:
         raise Skip("liburing-dev is not installed")
     server = lab.start_host("uring", [program, str(PORT)])
     lab.wait_listening(server, PORT, HOST_V4)
     check_echo(lab)
     server.stop()
+
+
+@test(timeout_s=60)
+def liburing_echo(context):
+    serve_by_ring(context, ["-luring"])
+
+
+@test(timeout_s=60)
+def liburing_echo_linked_statically(context):
+    serve_by_ring(context, ["-Wl,-Bstatic", "-luring", "-Wl,-Bdynamic"])

@@ -177,14 +177,21 @@ def reasons_are_told_without_an_engine_too(cli):
             child.communicate()
 
 
+# A function that nothing describes: where it starts can't be known, so it can't be rewritten.
+OBSCURE_RING = """
+__asm__(".text\\n.globl setup\\nsetup: movl $425, %eax\\nsyscall\\nret\\n");
+"""
+
+
 @test
-def programs_with_liburing_keep_kernel_sockets(cli):
+def rings_that_cannot_be_followed_keep_kernel_sockets(cli):
     library = os.path.join(cli.folder, "liburing.so.2")
-    subprocess.run(["gcc", "-shared", "-o", library, "-x", "c", "/dev/null"], check=True)
+    subprocess.run(["gcc", "-shared", "-o", library, "-x", "c", "-"], input=OBSCURE_RING, text=True,
+                   check=True)
     name = cli.up()
     sockets = (f"load {library}", "listen 0.0.0.0 7001", "listen 10.77.0.1 7002")
     with Program(cli, name, sockets=sockets) as program:
-        expect(program.reasons(), [("tcp", 7001, "io_uring", None)], "with liburing")
+        expect(program.reasons(), [("tcp", 7001, "io_uring", None)], "with such a library")
         require(program.offloaded_ports() == [], "offloaded all the same")
     with Program(cli, name, policy="offload port=7002", sockets=sockets) as program:
         expect(program.offloaded_ports(), [7002], "by its own rule")
@@ -192,8 +199,8 @@ def programs_with_liburing_keep_kernel_sockets(cli):
 
 
 @test
-def rings_made_by_libcs_syscall_are_refused(cli):
+def rings_made_by_libcs_syscall_are_made(cli):
     program = ("import ctypes; libc = ctypes.CDLL(None, use_errno=True); "
-               "print(libc.syscall(425, 4, ctypes.create_string_buffer(120)), ctypes.get_errno())")
+               "print(libc.syscall(425, 4, ctypes.create_string_buffer(120)) >= 0)")
     done = cli.run("run", "--", "/usr/bin/python3", "-c", program)
-    require(done.stdout == "-1 38\n", f"io_uring_setup: {done.stdout!r}")
+    require(done.stdout == "True\n", f"io_uring_setup: {done.stdout!r}")

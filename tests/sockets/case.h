@@ -69,6 +69,7 @@ extern const struct socket_case cases_libc[];
 extern const struct socket_case cases_async[];
 extern const struct socket_case cases_sets[];
 extern const struct socket_case cases_stress[];
+extern const struct socket_case cases_uring[];
 
 /** `pno-socket-cases program NAME [6]`: one of the programs that cases start (cases_passing.c).
     @return its exit status. */

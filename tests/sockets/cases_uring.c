@@ -1,0 +1,897 @@
+/* io_uring, as programs linked with liburing use it. */
+#include <liburing.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "case.h"
+
+#define ENTRIES 32
+
+static struct __kernel_timespec milliseconds(long count)
+{
+    return (struct __kernel_timespec){.tv_nsec = count * 1000000};
+}
+
+static bool open_ring(struct io_uring *ring, unsigned flags)
+{
+    int error = io_uring_queue_init(ENTRIES, ring, flags);
+    if (error < 0)
+        say("no ring: %d", error);
+    return error == 0;
+}
+
+/* An entry whose completion will be told under a name. */
+static struct io_uring_sqe *entry(struct io_uring *ring, const char *name)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+    memset(sqe, 0, sizeof(*sqe));
+    sqe->user_data = (uintptr_t)name;
+    return sqe;
+}
+
+static void name_entry(struct io_uring_sqe *sqe, const char *name)
+{
+    sqe->user_data = (uintptr_t)name;
+}
+
+static void say_completion(const struct io_uring_cqe *cqe)
+{
+    const char *name = (const char *)(uintptr_t)cqe->user_data;
+    errno = cqe->res < 0 ? -cqe->res : 0;
+    say_result(name != NULL ? name : "(unnamed)", cqe->res < 0 ? -1 : cqe->res);
+    unsigned flags = cqe->flags & (IORING_CQE_F_MORE | IORING_CQE_F_BUFFER | IORING_CQE_F_NOTIF |
+                                   IORING_CQE_F_SOCK_NONEMPTY);
+    if (flags != 0)
+        say("  flags %x, buffer %u", flags,
+            cqe->flags & IORING_CQE_F_BUFFER ? cqe->flags >> IORING_CQE_BUFFER_SHIFT : 0);
+}
+
+/* Wait for and tell one completion. @return its result. */
+static int complete(struct io_uring *ring)
+{
+    struct io_uring_cqe *cqe = NULL;
+    struct __kernel_timespec limit = milliseconds(CASE_WAIT_MS / 2);
+    int error = io_uring_wait_cqe_timeout(ring, &cqe, &limit);
+    if (error < 0 || cqe == NULL) {
+        say("no completion: %d", error);
+        return error;
+    }
+    int result = cqe->res;
+    say_completion(cqe);
+    io_uring_cqe_seen(ring, cqe);
+    return result;
+}
+
+/* Descriptors differ between stacks. */
+static int complete_descriptor(struct io_uring *ring)
+{
+    struct io_uring_cqe *cqe = NULL;
+    struct __kernel_timespec limit = milliseconds(CASE_WAIT_MS / 2);
+    if (io_uring_wait_cqe_timeout(ring, &cqe, &limit) < 0) {
+        say("no descriptor");
+        return -1;
+    }
+    int fd = cqe->res;
+    say("%s is a descriptor: %d, flags %x", (const char *)(uintptr_t)cqe->user_data, fd >= 0,
+        cqe->flags);
+    io_uring_cqe_seen(ring, cqe);
+    return fd;
+}
+
+static void nothing_yet(struct io_uring *ring)
+{
+    struct io_uring_cqe *cqe;
+    struct __kernel_timespec limit = milliseconds(CASE_QUIET_MS);
+    int error = io_uring_wait_cqe_timeout(ring, &cqe, &limit);
+    if (error == -ETIME)
+        say("nothing yet");
+    else
+        say("something already: %d", error);
+}
+
+static void receive(struct io_uring *ring, const char *name, int fd, void *bytes, unsigned count,
+                    int flags)
+{
+    struct io_uring_sqe *sqe = entry(ring, name);
+    io_uring_prep_recv(sqe, fd, bytes, count, flags);
+    name_entry(sqe, name);
+}
+
+static void transmit(struct io_uring *ring, const char *name, int fd, const void *bytes,
+                     unsigned count, int flags)
+{
+    struct io_uring_sqe *sqe = entry(ring, name);
+    io_uring_prep_send(sqe, fd, bytes, count, flags);
+    name_entry(sqe, name);
+}
+
+/* ---- Opening -------------------------------------------------------------------------------- */
+
+static void uring_open(const struct case_context *context)
+{
+    struct io_uring ring;
+    struct sockaddr_storage address, peer;
+    socklen_t length, peer_length = sizeof(peer);
+    int listener = make_listener(context, 4);
+    if (!open_ring(&ring, 0))
+        return;
+    length = loopback(context, &address, port_of(listener));
+    struct io_uring_sqe *sqe = entry(&ring, "accept");
+    io_uring_prep_accept(sqe, listener, (struct sockaddr *)&peer, &peer_length, SOCK_CLOEXEC);
+    name_entry(sqe, "accept");
+    say_result("submit", io_uring_submit(&ring));
+    nothing_yet(&ring);
+    int fd = make_socket(context, 0);
+    sqe = entry(&ring, "connect");
+    io_uring_prep_connect(sqe, fd, (struct sockaddr *)&address, length);
+    name_entry(sqe, "connect");
+    say_result("submit", io_uring_submit(&ring));
+    int accepted = -1;
+    for (int i = 0; i < 2; i++) {
+        struct io_uring_cqe *cqe;
+        if (io_uring_wait_cqe(&ring, &cqe) < 0)
+            break;
+        if (strcmp((const char *)(uintptr_t)cqe->user_data, "accept") == 0)
+            accepted = cqe->res;
+        else
+            say("connect %d", cqe->res);
+        io_uring_cqe_seen(&ring, cqe);
+    }
+    say("accepted: %d, name of %u bytes, family %d", accepted >= 0, peer_length,
+        peer.ss_family == context->family);
+    char bytes[16] = "";
+    receive(&ring, "receive", accepted, bytes, sizeof(bytes), 0);
+    transmit(&ring, "send", fd, "hello", 5, 0);
+    say_result("submit", io_uring_submit_and_wait(&ring, 2));
+    complete(&ring);
+    complete(&ring);
+    say_bytes("got", 5, bytes);
+    close(fd);
+    close(accepted);
+    close(listener);
+    io_uring_queue_exit(&ring);
+}
+
+static void uring_refused(const struct case_context *context)
+{
+    struct io_uring ring;
+    struct sockaddr_storage address;
+    int listener = make_listener(context, 1);
+    socklen_t length = loopback(context, &address, port_of(listener));
+    close(listener);
+    if (!open_ring(&ring, 0))
+        return;
+    int fd = make_socket(context, SOCK_NONBLOCK);
+    struct io_uring_sqe *sqe = entry(&ring, "connect");
+    io_uring_prep_connect(sqe, fd, (struct sockaddr *)&address, length);
+    name_entry(sqe, "connect");
+    io_uring_submit(&ring);
+    complete(&ring);
+    char byte;
+    receive(&ring, "receive of unconnected", fd, &byte, 1, 0);
+    io_uring_submit(&ring);
+    complete(&ring);
+    close(fd);
+    io_uring_queue_exit(&ring);
+}
+
+static void uring_multishot_accept(const struct case_context *context)
+{
+    struct io_uring ring;
+    int listener = make_listener(context, 8);
+    if (!open_ring(&ring, 0))
+        return;
+    struct io_uring_sqe *sqe = entry(&ring, "accept");
+    io_uring_prep_multishot_accept(sqe, listener, NULL, NULL, 0);
+    name_entry(sqe, "accept");
+    io_uring_submit(&ring);
+    for (int i = 0; i < 3; i++) {
+        int fd = make_socket(context, 0);
+        say_result("connect", connect_to(context, fd, port_of(listener)));
+        close(complete_descriptor(&ring));
+        close(fd);
+    }
+    sqe = entry(&ring, "cancel");
+    io_uring_prep_cancel(sqe, (void *)(uintptr_t) "accept", 0);
+    name_entry(sqe, "cancel");
+    sqe->addr = (uintptr_t) "accept";
+    sqe->cancel_flags = IORING_ASYNC_CANCEL_ANY;
+    io_uring_submit(&ring);
+    int sum = complete(&ring) < 0;
+    sum += complete(&ring) < 0;
+    say("of both, failed: %d", sum);
+    close(listener);
+    io_uring_queue_exit(&ring);
+}
+
+/* ---- Data ----------------------------------------------------------------------------------- */
+
+static void uring_data(const struct case_context *context)
+{
+    struct io_uring ring;
+    int pair[2];
+    char bytes[64] = "";
+    make_pair(context, pair);
+    if (!open_ring(&ring, 0))
+        return;
+    receive(&ring, "nothing there", pair[1], bytes, sizeof(bytes), MSG_DONTWAIT);
+    io_uring_submit(&ring);
+    complete(&ring);
+    receive(&ring, "receive", pair[1], bytes, sizeof(bytes), 0);
+    io_uring_submit(&ring);
+    nothing_yet(&ring);
+    send(pair[0], "abc", 3, 0);
+    complete(&ring);
+    say_bytes("got", 3, bytes);
+    send(pair[0], "defghi", 6, 0);
+    settle();
+    receive(&ring, "peek", pair[1], bytes, 2, MSG_PEEK);
+    io_uring_submit(&ring);
+    complete(&ring);
+    receive(&ring, "part", pair[1], bytes, 4, 0);
+    io_uring_submit(&ring);
+    complete(&ring);
+    receive(&ring, "all of it", pair[1], bytes, 6, MSG_WAITALL);
+    io_uring_submit(&ring);
+    nothing_yet(&ring);
+    send(pair[0], "jklm", 4, 0);
+    complete(&ring);
+    say_bytes("got", 6, bytes);
+    struct iovec vector[2] = {{(void *)(uintptr_t) "no", 2}, {(void *)(uintptr_t) "pq", 2}};
+    struct io_uring_sqe *sqe = entry(&ring, "");
+    io_uring_prep_writev(sqe, pair[1], vector, 2, 0);
+    name_entry(sqe, "writev");
+    io_uring_submit(&ring);
+    complete(&ring);
+    sqe = entry(&ring, "");
+    io_uring_prep_read(sqe, pair[0], bytes, sizeof(bytes), 0);
+    name_entry(sqe, "read");
+    io_uring_submit(&ring);
+    complete(&ring);
+    say_bytes("got", 4, bytes);
+    sqe = entry(&ring, "");
+    io_uring_prep_shutdown(sqe, pair[0], SHUT_WR);
+    name_entry(sqe, "shutdown");
+    io_uring_submit(&ring);
+    complete(&ring);
+    receive(&ring, "end", pair[1], bytes, sizeof(bytes), 0);
+    io_uring_submit(&ring);
+    complete(&ring);
+    transmit(&ring, "send to nowhere", pair[0], "x", 1, 0);
+    io_uring_submit(&ring);
+    complete(&ring);
+    close_pair(pair);
+    io_uring_queue_exit(&ring);
+}
+
+/* Sockets that don't block wait all the same. */
+static void uring_nonblocking(const struct case_context *context)
+{
+    struct io_uring ring;
+    int pair[2];
+    char bytes[8];
+    make_pair(context, pair);
+    set_nonblocking(pair[1], true);
+    if (!open_ring(&ring, 0))
+        return;
+    receive(&ring, "receive", pair[1], bytes, sizeof(bytes), 0);
+    io_uring_submit(&ring);
+    nothing_yet(&ring);
+    send(pair[0], "x", 1, 0);
+    complete(&ring);
+    close_pair(pair);
+    io_uring_queue_exit(&ring);
+}
+
+static void uring_messages(const struct case_context *context)
+{
+    struct io_uring ring;
+    int pair[2];
+    char first[3], second[8], name[64];
+    make_pair(context, pair);
+    if (!open_ring(&ring, 0))
+        return;
+    struct iovec vector[2] = {{first, sizeof(first)}, {second, sizeof(second)}};
+    struct msghdr message = {
+        .msg_iov = vector, .msg_iovlen = 2, .msg_name = name, .msg_namelen = sizeof(name)};
+    struct io_uring_sqe *sqe = entry(&ring, "");
+    io_uring_prep_recvmsg(sqe, pair[1], &message, 0);
+    name_entry(sqe, "recvmsg");
+    io_uring_submit(&ring);
+    send(pair[0], "abcdef", 6, 0);
+    complete(&ring);
+    say("name of %u bytes, flags %x, '%.3s' '%.3s'", message.msg_namelen, message.msg_flags, first,
+        second);
+    struct msghdr answer = {.msg_iov = vector, .msg_iovlen = 1};
+    sqe = entry(&ring, "");
+    io_uring_prep_sendmsg(sqe, pair[1], &answer, 0);
+    name_entry(sqe, "sendmsg");
+    sqe = entry(&ring, "");
+    io_uring_prep_send_zc(sqe, pair[1], "zero", 4, 0, 0);
+    name_entry(sqe, "send_zc");
+    io_uring_submit(&ring);
+    complete(&ring);
+    complete(&ring);
+    complete(&ring);
+    settle();
+    say_bytes("all", recv(pair[0], second, sizeof(second), 0), second);
+    close_pair(pair);
+    io_uring_queue_exit(&ring);
+}
+
+static void uring_much(const struct case_context *context)
+{
+    enum { COUNT = 4 << 20 };
+    struct io_uring ring;
+    int pair[2];
+    unsigned char *out = malloc(COUNT), *in = malloc(COUNT);
+    make_pair(context, pair);
+    if (!open_ring(&ring, 0))
+        return;
+    fill_pattern(out, COUNT, 0);
+    transmit(&ring, "send", pair[0], out, COUNT, MSG_WAITALL);
+    receive(&ring, "receive", pair[1], in, COUNT, MSG_WAITALL);
+    io_uring_submit(&ring);
+    int sum = 0;
+    for (int i = 0; i < 2; i++) {
+        struct io_uring_cqe *cqe;
+        io_uring_wait_cqe(&ring, &cqe);
+        sum += cqe->res;
+        io_uring_cqe_seen(&ring, cqe);
+    }
+    say("both: %d, right: %d", sum, is_pattern(in, COUNT, 0));
+    free(out);
+    free(in);
+    close_pair(pair);
+    io_uring_queue_exit(&ring);
+}
+
+static void uring_reset(const struct case_context *context)
+{
+    struct io_uring ring;
+    int pair[2];
+    char bytes[8];
+    struct linger abort = {.l_onoff = 1};
+    make_pair(context, pair);
+    if (!open_ring(&ring, 0))
+        return;
+    receive(&ring, "receive", pair[1], bytes, sizeof(bytes), 0);
+    io_uring_submit(&ring);
+    setsockopt(pair[0], SOL_SOCKET, SO_LINGER, &abort, sizeof(abort));
+    close(pair[0]);
+    complete(&ring);
+    close(pair[1]);
+    io_uring_queue_exit(&ring);
+}
+
+/* ---- Readiness ------------------------------------------------------------------------------ */
+
+static void uring_poll(const struct case_context *context)
+{
+    struct io_uring ring;
+    int pair[2];
+    char bytes[8];
+    make_pair(context, pair);
+    if (!open_ring(&ring, 0))
+        return;
+    struct io_uring_sqe *sqe = entry(&ring, "");
+    io_uring_prep_poll_add(sqe, pair[1], POLLIN);
+    name_entry(sqe, "poll");
+    io_uring_submit(&ring);
+    nothing_yet(&ring);
+    send(pair[0], "x", 1, 0);
+    complete(&ring);
+    sqe = entry(&ring, "");
+    io_uring_prep_poll_add(sqe, pair[1], POLLIN | POLLOUT);
+    name_entry(sqe, "poll again");
+    io_uring_submit(&ring);
+    complete(&ring);
+    say_result("recv", recv(pair[1], bytes, sizeof(bytes), 0));
+    sqe = entry(&ring, "");
+    io_uring_prep_poll_multishot(sqe, pair[1], POLLIN);
+    name_entry(sqe, "many");
+    io_uring_submit(&ring);
+    for (int i = 0; i < 2; i++) {
+        send(pair[0], "y", 1, 0);
+        complete(&ring);
+        say_result("recv", recv(pair[1], bytes, sizeof(bytes), 0));
+    }
+    sqe = entry(&ring, "");
+    io_uring_prep_poll_add(sqe, pair[0], POLLIN);
+    sqe->user_data = 77;
+    io_uring_submit(&ring);
+    sqe = entry(&ring, "");
+    io_uring_prep_poll_remove(sqe, 77);
+    sqe->user_data = 78;
+    io_uring_submit(&ring);
+    for (int i = 0; i < 2; i++) {
+        struct io_uring_cqe *cqe;
+        io_uring_wait_cqe(&ring, &cqe);
+        say("of %d: %d", cqe->user_data == 77, cqe->res);
+        io_uring_cqe_seen(&ring, cqe);
+    }
+    sqe = entry(&ring, "");
+    io_uring_prep_poll_remove(sqe, 79);
+    name_entry(sqe, "remove what is not there");
+    io_uring_submit(&ring);
+    complete(&ring);
+    close_pair(pair);
+    io_uring_queue_exit(&ring);
+}
+
+/* ---- Cancelling, links, timeouts ------------------------------------------------------------ */
+
+static void say_two(struct io_uring *ring)
+{
+    int results[2] = {1, 1};
+    for (int i = 0; i < 2; i++) {
+        struct io_uring_cqe *cqe;
+        struct __kernel_timespec limit = milliseconds(CASE_WAIT_MS / 2);
+        if (io_uring_wait_cqe_timeout(ring, &cqe, &limit) < 0)
+            break;
+        results[cqe->user_data & 1] = cqe->res;
+        io_uring_cqe_seen(ring, cqe);
+    }
+    say("operation %d, cancel %d", results[0], results[1]);
+}
+
+static void uring_cancel(const struct case_context *context)
+{
+    struct io_uring ring;
+    int pair[2];
+    char bytes[8];
+    make_pair(context, pair);
+    if (!open_ring(&ring, 0))
+        return;
+    for (int way = 0; way < 3; way++) {
+        receive(&ring, "", pair[1], bytes, sizeof(bytes), 0);
+        ring.sq.sqes[(ring.sq.sqe_tail - 1) & *ring.sq.kring_mask].user_data = 10;
+        io_uring_submit(&ring);
+        struct io_uring_sqe *sqe = entry(&ring, "");
+        if (way == 0)
+            io_uring_prep_cancel64(sqe, 10, 0);
+        else if (way == 1)
+            io_uring_prep_cancel_fd(sqe, pair[1], 0);
+        else
+            io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY);
+        sqe->user_data = 11;
+        io_uring_submit(&ring);
+        say_two(&ring);
+    }
+    struct io_uring_sqe *sqe = entry(&ring, "");
+    io_uring_prep_cancel64(sqe, 12, 0);
+    name_entry(sqe, "cancel of none");
+    io_uring_submit(&ring);
+    complete(&ring);
+    say_result("send", send(pair[0], "x", 1, 0));
+    say_result("recv", recv(pair[1], bytes, sizeof(bytes), 0));
+    close_pair(pair);
+    io_uring_queue_exit(&ring);
+}
+
+static void uring_links(const struct case_context *context)
+{
+    struct io_uring ring;
+    int pair[2];
+    char bytes[8] = "";
+    make_pair(context, pair);
+    if (!open_ring(&ring, 0))
+        return;
+    struct io_uring_sqe *sqe = entry(&ring, "first");
+    io_uring_prep_nop(sqe);
+    name_entry(sqe, "nop");
+    sqe->flags |= IOSQE_IO_LINK;
+    transmit(&ring, "then send", pair[0], "abc", 3, 0);
+    ring.sq.sqes[(ring.sq.sqe_tail - 1) & *ring.sq.kring_mask].flags |= IOSQE_IO_LINK;
+    receive(&ring, "then receive", pair[1], bytes, sizeof(bytes), 0);
+    ring.sq.sqes[(ring.sq.sqe_tail - 1) & *ring.sq.kring_mask].flags |= IOSQE_IO_LINK;
+    sqe = entry(&ring, "");
+    io_uring_prep_nop(sqe);
+    name_entry(sqe, "then nop");
+    say_result("submit", io_uring_submit(&ring));
+    for (int i = 0; i < 4; i++)
+        complete(&ring);
+    say_bytes("got", 3, bytes);
+    /* What fails breaks the chain. */
+    receive(&ring, "fails", pair[1], bytes, sizeof(bytes), MSG_DONTWAIT);
+    ring.sq.sqes[(ring.sq.sqe_tail - 1) & *ring.sq.kring_mask].flags |= IOSQE_IO_LINK;
+    transmit(&ring, "is cancelled", pair[0], "abc", 3, 0);
+    io_uring_submit(&ring);
+    complete(&ring);
+    complete(&ring);
+    receive(&ring, "fails", pair[1], bytes, sizeof(bytes), MSG_DONTWAIT);
+    ring.sq.sqes[(ring.sq.sqe_tail - 1) & *ring.sq.kring_mask].flags |= IOSQE_IO_HARDLINK;
+    transmit(&ring, "goes on", pair[0], "xyz", 3, 0);
+    io_uring_submit(&ring);
+    complete(&ring);
+    complete(&ring);
+    settle();
+    say_bytes("sent", recv(pair[1], bytes, sizeof(bytes), 0), bytes);
+    close_pair(pair);
+    io_uring_queue_exit(&ring);
+}
+
+static void uring_link_timeout(const struct case_context *context)
+{
+    struct io_uring ring;
+    int pair[2];
+    char bytes[8];
+    struct __kernel_timespec soon = milliseconds(20), late = milliseconds(CASE_WAIT_MS);
+    make_pair(context, pair);
+    if (!open_ring(&ring, 0))
+        return;
+    for (int fires = 1; fires >= 0; fires--) {
+        receive(&ring, "", pair[1], bytes, sizeof(bytes), 0);
+        struct io_uring_sqe *sqe = &ring.sq.sqes[(ring.sq.sqe_tail - 1) & *ring.sq.kring_mask];
+        sqe->flags |= IOSQE_IO_LINK;
+        sqe->user_data = 20;
+        sqe = entry(&ring, "");
+        io_uring_prep_link_timeout(sqe, fires ? &soon : &late, 0);
+        sqe->user_data = 21;
+        io_uring_submit(&ring);
+        if (!fires)
+            send(pair[0], "x", 1, 0);
+        say_two(&ring);
+    }
+    close_pair(pair);
+    io_uring_queue_exit(&ring);
+}
+
+/* ---- Buffers -------------------------------------------------------------------------------- */
+
+static void uring_provided(const struct case_context *context)
+{
+    struct io_uring ring;
+    int pair[2];
+    char buffers[2][4];
+    make_pair(context, pair);
+    if (!open_ring(&ring, 0))
+        return;
+    struct io_uring_sqe *sqe = entry(&ring, "");
+    io_uring_prep_provide_buffers(sqe, buffers, 4, 2, 3, 5);
+    name_entry(sqe, "provide");
+    io_uring_submit(&ring);
+    complete(&ring);
+    send(pair[0], "abcdefghij", 10, 0);
+    settle();
+    for (int i = 0; i < 3; i++) {
+        receive(&ring, "receive", pair[1], NULL, 4, 0);
+        sqe = &ring.sq.sqes[(ring.sq.sqe_tail - 1) & *ring.sq.kring_mask];
+        sqe->flags |= IOSQE_BUFFER_SELECT;
+        sqe->buf_group = 3;
+        io_uring_submit(&ring);
+        complete(&ring);
+    }
+    say_bytes("first", 4, buffers[0]);
+    say_bytes("second", 4, buffers[1]);
+    close_pair(pair);
+    io_uring_queue_exit(&ring);
+}
+
+static void uring_multishot_receive(const struct case_context *context)
+{
+    struct io_uring ring;
+    int pair[2];
+    static char buffers[4][8];
+    make_pair(context, pair);
+    if (!open_ring(&ring, 0))
+        return;
+    void *memory = NULL;
+    if (posix_memalign(&memory, 4096, 4096) != 0)
+        return;
+    struct io_uring_buf_ring *provided = memory;
+    struct io_uring_buf_reg registration = {
+        .ring_addr = (uintptr_t)provided, .ring_entries = 4, .bgid = 9};
+    say_result("register", io_uring_register_buf_ring(&ring, &registration, 0));
+    io_uring_buf_ring_init(provided);
+    for (unsigned short i = 0; i < 3; i++)
+        io_uring_buf_ring_add(provided, buffers[i], 8, i, io_uring_buf_ring_mask(4), i);
+    io_uring_buf_ring_advance(provided, 3);
+    struct io_uring_sqe *sqe = entry(&ring, "");
+    io_uring_prep_recv_multishot(sqe, pair[1], NULL, 0, 0);
+    name_entry(sqe, "receive");
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = 9;
+    io_uring_submit(&ring);
+    send(pair[0], "abc", 3, 0);
+    complete(&ring);
+    send(pair[0], "defghijklm", 10, 0);
+    complete(&ring);
+    complete(&ring);
+    say_bytes("first", 3, buffers[0]);
+    say_bytes("second", 8, buffers[1]);
+    say_bytes("third", 2, buffers[2]);
+    send(pair[0], "x", 1, 0);
+    complete(&ring);
+    say_result("unregister", io_uring_unregister_buf_ring(&ring, 9));
+    close_pair(pair);
+    io_uring_queue_exit(&ring);
+    free(memory);
+}
+
+/* ---- Registered files ----------------------------------------------------------------------- */
+
+static void uring_files(const struct case_context *context)
+{
+    struct io_uring ring;
+    int pair[2];
+    char bytes[8];
+    make_pair(context, pair);
+    if (!open_ring(&ring, 0))
+        return;
+    int files[3] = {pair[1], -1, pair[0]};
+    say_result("register", io_uring_register_files(&ring, files, 3));
+    transmit(&ring, "send", 2, "abc", 3, 0);
+    ring.sq.sqes[(ring.sq.sqe_tail - 1) & *ring.sq.kring_mask].flags |= IOSQE_FIXED_FILE;
+    io_uring_submit(&ring);
+    complete(&ring);
+    receive(&ring, "receive", 0, bytes, sizeof(bytes), 0);
+    ring.sq.sqes[(ring.sq.sqe_tail - 1) & *ring.sq.kring_mask].flags |= IOSQE_FIXED_FILE;
+    io_uring_submit(&ring);
+    complete(&ring);
+    receive(&ring, "of an empty slot", 1, bytes, sizeof(bytes), 0);
+    ring.sq.sqes[(ring.sq.sqe_tail - 1) & *ring.sq.kring_mask].flags |= IOSQE_FIXED_FILE;
+    io_uring_submit(&ring);
+    complete(&ring);
+    close(pair[0]);
+    transmit(&ring, "send of closed", 2, "def", 3, 0);
+    ring.sq.sqes[(ring.sq.sqe_tail - 1) & *ring.sq.kring_mask].flags |= IOSQE_FIXED_FILE;
+    io_uring_submit(&ring);
+    complete(&ring);
+    settle();
+    say_bytes("got", recv(pair[1], bytes, sizeof(bytes), 0), bytes);
+    int none = -1;
+    say_result("update", io_uring_register_files_update(&ring, 2, &none, 1));
+    say_events("end", wait_for(pair[1], POLLIN | POLLRDHUP));
+    close(pair[1]);
+    io_uring_queue_exit(&ring);
+}
+
+static void uring_direct(const struct case_context *context)
+{
+    struct io_uring ring;
+    char bytes[8];
+    int listener = make_listener(context, 4);
+    if (!open_ring(&ring, 0))
+        return;
+    say_result("register", io_uring_register_files_sparse(&ring, 4));
+    int fd = make_socket(context, 0);
+    say_result("connect", connect_to(context, fd, port_of(listener)));
+    struct io_uring_sqe *sqe = entry(&ring, "");
+    io_uring_prep_accept_direct(sqe, listener, NULL, NULL, 0, 2);
+    name_entry(sqe, "accept");
+    io_uring_submit(&ring);
+    complete(&ring);
+    send(fd, "abc", 3, 0);
+    receive(&ring, "receive", 2, bytes, sizeof(bytes), 0);
+    ring.sq.sqes[(ring.sq.sqe_tail - 1) & *ring.sq.kring_mask].flags |= IOSQE_FIXED_FILE;
+    io_uring_submit(&ring);
+    complete(&ring);
+    sqe = entry(&ring, "");
+    io_uring_prep_close_direct(sqe, 2);
+    name_entry(sqe, "close");
+    io_uring_submit(&ring);
+    complete(&ring);
+    say_events("end", wait_for(fd, POLLIN | POLLRDHUP));
+    close(fd);
+    fd = make_socket(context, 0);
+    say_result("connect", connect_to(context, fd, port_of(listener)));
+    sqe = entry(&ring, "");
+    io_uring_prep_accept_direct(sqe, listener, NULL, NULL, 0, IORING_FILE_INDEX_ALLOC - 1);
+    sqe->file_index = IORING_FILE_INDEX_ALLOC;
+    name_entry(sqe, "accept anywhere");
+    io_uring_submit(&ring);
+    complete(&ring);
+    close(fd);
+    close(listener);
+    io_uring_queue_exit(&ring);
+}
+
+/* ---- Ways to wait --------------------------------------------------------------------------- */
+
+static void uring_waited_elsewhere(const struct case_context *context)
+{
+    struct io_uring ring;
+    int pair[2];
+    char bytes[8];
+    make_pair(context, pair);
+    if (!open_ring(&ring, 0))
+        return;
+    int event = eventfd(0, EFD_NONBLOCK);
+    say_result("eventfd", io_uring_register_eventfd(&ring, event));
+    receive(&ring, "by eventfd", pair[1], bytes, sizeof(bytes), 0);
+    io_uring_submit(&ring);
+    send(pair[0], "x", 1, 0);
+    say_events("event", wait_for(event, POLLIN));
+    complete(&ring);
+    io_uring_unregister_eventfd(&ring);
+    receive(&ring, "by poll", pair[1], bytes, sizeof(bytes), 0);
+    io_uring_submit(&ring);
+    send(pair[0], "x", 1, 0);
+    say_events("ring", wait_for(ring.ring_fd, POLLIN));
+    complete(&ring);
+    int epoll = epoll_create1(0);
+    struct epoll_event events = {.events = EPOLLIN};
+    epoll_ctl(epoll, EPOLL_CTL_ADD, ring.ring_fd, &events);
+    receive(&ring, "by epoll", pair[1], bytes, sizeof(bytes), 0);
+    io_uring_submit(&ring);
+    say_result("epoll", epoll_wait(epoll, &events, 1, CASE_QUIET_MS));
+    send(pair[0], "x", 1, 0);
+    say_result("epoll", epoll_wait(epoll, &events, 1, CASE_WAIT_MS));
+    complete(&ring);
+    receive(&ring, "by looking", pair[1], bytes, sizeof(bytes), 0);
+    io_uring_submit(&ring);
+    send(pair[0], "x", 1, 0);
+    for (int i = 0; i < CASE_WAIT_MS && *ring.cq.khead == *(volatile unsigned *)ring.cq.ktail; i++)
+        usleep(1000);
+    complete(&ring);
+    close(epoll);
+    close(event);
+    close_pair(pair);
+    io_uring_queue_exit(&ring);
+}
+
+static void echo_once(const struct case_context *context, unsigned flags)
+{
+    struct io_uring ring;
+    int pair[2];
+    char bytes[8];
+    make_pair(context, pair);
+    if (!open_ring(&ring, flags))
+        return;
+    receive(&ring, "receive", pair[1], bytes, sizeof(bytes), 0);
+    io_uring_submit(&ring);
+    send(pair[0], "abc", 3, 0);
+    complete(&ring);
+    transmit(&ring, "send", pair[1], bytes, 3, 0);
+    io_uring_submit_and_wait(&ring, 1);
+    complete(&ring);
+    settle();
+    say_bytes("back", recv(pair[0], bytes, sizeof(bytes), 0), bytes);
+    close_pair(pair);
+    io_uring_queue_exit(&ring);
+}
+
+static void uring_kinds_of_rings(const struct case_context *context)
+{
+    echo_once(context, IORING_SETUP_SQPOLL);
+    echo_once(context, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+    echo_once(context, IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG);
+    echo_once(context, IORING_SETUP_SQE128 | IORING_SETUP_CQE32);
+}
+
+/* ---- Ends ----------------------------------------------------------------------------------- */
+
+/* An operation keeps the connection although its descriptor is closed; the ring's end ends it. */
+static void uring_closed_meanwhile(const struct case_context *context)
+{
+    struct io_uring ring;
+    int pair[2];
+    char bytes[8];
+    make_pair(context, pair);
+    if (!open_ring(&ring, 0))
+        return;
+    receive(&ring, "receive", pair[1], bytes, sizeof(bytes), 0);
+    io_uring_submit(&ring);
+    close(pair[1]);
+    say_events("still there", events_now(pair[0], POLLIN | POLLRDHUP));
+    say_result("send", send(pair[0], "abc", 3, 0));
+    complete(&ring);
+    say_events("end", wait_for(pair[0], POLLIN | POLLRDHUP));
+    close(pair[0]);
+    make_pair(context, pair);
+    receive(&ring, "receive", pair[1], bytes, sizeof(bytes), 0);
+    io_uring_submit(&ring);
+    close(pair[1]);
+    io_uring_queue_exit(&ring);
+    say_events("end", wait_for(pair[0], POLLIN | POLLRDHUP));
+    close(pair[0]);
+}
+
+static void uring_child(const struct case_context *context)
+{
+    struct io_uring ring;
+    int pair[2];
+    char bytes[8];
+    make_pair(context, pair);
+    if (!open_ring(&ring, 0))
+        return;
+    receive(&ring, "receive", pair[1], bytes, sizeof(bytes), 0);
+    io_uring_submit(&ring);
+    pid_t child = fork();
+    if (child == 0) {
+        struct io_uring own;
+        int made[2];
+        if (io_uring_queue_init(ENTRIES, &own, 0) < 0)
+            _exit(1);
+        make_pair(context, made);
+        receive(&own, "", made[1], bytes, sizeof(bytes), 0);
+        io_uring_submit(&own);
+        send(made[0], "x", 1, 0);
+        struct io_uring_cqe *cqe;
+        _exit(io_uring_wait_cqe(&own, &cqe) == 0 && cqe->res == 1 ? 0 : 2);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    say("child: %d", WEXITSTATUS(status));
+    send(pair[0], "abc", 3, 0);
+    complete(&ring);
+    close_pair(pair);
+    io_uring_queue_exit(&ring);
+}
+
+static void uring_descriptors(const struct case_context *context)
+{
+    struct io_uring ring;
+    int pair[2];
+    char bytes[8];
+    make_pair(context, pair);
+    if (!open_ring(&ring, 0))
+        return;
+    struct io_uring_sqe *sqe = entry(&ring, "");
+    io_uring_prep_close(sqe, pair[0]);
+    name_entry(sqe, "close");
+    io_uring_submit(&ring);
+    complete(&ring);
+    say_events("end", wait_for(pair[1], POLLIN | POLLRDHUP));
+    say_result("recv of closed", recv(pair[0], bytes, sizeof(bytes), 0));
+    sqe = entry(&ring, "");
+    io_uring_prep_socket(sqe, context->family, SOCK_STREAM, 0, 0);
+    name_entry(sqe, "socket");
+    io_uring_submit(&ring);
+    int fd = complete_descriptor(&ring);
+    int listener = make_listener(context, 1);
+    say_result("connect", connect_to(context, fd, port_of(listener)));
+    int epoll = epoll_create1(0);
+    struct epoll_event event = {.events = EPOLLOUT};
+    sqe = entry(&ring, "");
+    io_uring_prep_epoll_ctl(sqe, epoll, fd, EPOLL_CTL_ADD, &event);
+    name_entry(sqe, "epoll_ctl");
+    io_uring_submit(&ring);
+    complete(&ring);
+    say_result("epoll", epoll_wait(epoll, &event, 1, CASE_WAIT_MS));
+    receive(&ring, "bad descriptor", 9999, bytes, sizeof(bytes), 0);
+    io_uring_submit(&ring);
+    complete(&ring);
+    sqe = entry(&ring, "");
+    io_uring_prep_shutdown(sqe, fd, 77);
+    name_entry(sqe, "bad shutdown");
+    io_uring_submit(&ring);
+    complete(&ring);
+    close(epoll);
+    close(fd);
+    close(listener);
+    close(pair[1]);
+    io_uring_queue_exit(&ring);
+}
+
+const struct socket_case cases_uring[] = {
+    {"uring_open", uring_open},
+    {"uring_refused", uring_refused},
+    {"uring_multishot_accept", uring_multishot_accept},
+    {"uring_data", uring_data},
+    {"uring_nonblocking", uring_nonblocking},
+    {"uring_messages", uring_messages},
+    {"uring_much", uring_much},
+    {"uring_reset", uring_reset},
+    {"uring_poll", uring_poll},
+    {"uring_cancel", uring_cancel},
+    {"uring_links", uring_links},
+    {"uring_link_timeout", uring_link_timeout},
+    {"uring_provided", uring_provided},
+    {"uring_multishot_receive", uring_multishot_receive},
+    {"uring_files", uring_files},
+    {"uring_direct", uring_direct},
+    {"uring_waited_elsewhere", uring_waited_elsewhere},
+    {"uring_kinds_of_rings", uring_kinds_of_rings},
+    {"uring_closed_meanwhile", uring_closed_meanwhile},
+    {"uring_child", uring_child},
+    {"uring_descriptors", uring_descriptors},
+    {NULL, NULL},
+};
