@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "hostlib/interpose.h"
@@ -157,8 +158,11 @@ static uint32_t kernel_flags(uint32_t flags)
 }
 
 /* What the kernel refuses, and would not as we ask it. Source: Linux io_uring_sanitise_params(). */
-static bool are_refused(uint32_t flags)
+static bool are_refused(const struct io_uring_params *params)
 {
+    uint32_t flags = params->flags;
+    if ((flags & IORING_SETUP_SQ_AFF) && params->sq_thread_cpu >= (uint32_t)get_nprocs_conf())
+        return true;
     bool deferred = (flags & IORING_SETUP_DEFER_TASKRUN) != 0;
     bool issuer = (flags & IORING_SETUP_SINGLE_ISSUER) != 0;
     bool polled = (flags & IORING_SETUP_SQPOLL) != 0;
@@ -243,7 +247,7 @@ long uring_setup(uint32_t entries, struct io_uring_params *params)
     if (user_memory_unwritable(params, sizeof(*params)) ||
         user_memory_copy_in(&asked, params, sizeof(asked)) < 0)
         return -EFAULT;
-    if (are_refused(asked.flags) || is_beyond_us(asked.flags)) {
+    if (are_refused(&asked) || is_beyond_us(asked.flags)) {
         long result = syscall(SYS_io_uring_setup, entries, params);
         return result < 0 ? -errno : result;
     }

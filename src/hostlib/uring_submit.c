@@ -66,7 +66,8 @@ static bool closes_ours(const struct uring *ring, const struct io_uring_sqe *sqe
     if (sqe->file_index != 0)
         return sqe->file_index - 1 < ring->slot_count &&
                ring->slots[sqe->file_index - 1].file != NULL;
-    return fd_peek(sqe->fd) != NULL;
+    const struct file *file = fd_peek(sqe->fd);
+    return file != NULL && file->kind != FILE_URING; /* Linux closes no ring in this way */
 }
 
 /* IORING_OP_FILES_UPDATE: one of ours comes or goes. */
