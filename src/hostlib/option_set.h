@@ -8,6 +8,7 @@
 #define PNO_HOSTLIB_OPTION_SET_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
@@ -17,18 +18,23 @@
 
 struct lock;
 
-/** Where option values of a socket are kept that has no kernel socket of its own. */
+/** Where option values of a socket are kept that has no kernel socket of its own. Without padding:
+    sets are compared as bytes. */
 struct socket_options {
+    uint64_t max_pacing_rate; /**< SO_MAX_PACING_RATE, bytes/s; UINT64_MAX: none */
     int32_t values[LINK_OPTION_COUNT];
     uint32_t set; /**< bit per link_option: given by the application */
     struct linger linger;
-    uint64_t max_pacing_rate; /**< SO_MAX_PACING_RATE, bytes/s; UINT64_MAX: none */
     int32_t receive_low_water;
     bool reuse_address, reuse_port, v6only, oob_inline;
-    bool zerocopy;          /**< SO_ZEROCOPY */
-    bool tells_inq;         /**< TCP_INQ */
-    bool fast_open_connect; /**< TCP_FASTOPEN_CONNECT */
+    bool zerocopy;                                 /**< SO_ZEROCOPY */
+    bool tells_inq;                                /**< TCP_INQ */
+    bool fast_open_connect;                        /**< TCP_FASTOPEN_CONNECT */
+    uint8_t unused[1 + LINK_OPTION_COUNT % 2 * 4]; /**< up to a multiple of 8 bytes */
 };
+_Static_assert(sizeof(struct socket_options) == offsetof(struct socket_options, unused) +
+                                                    sizeof(((struct socket_options *)0)->unused),
+               "no padding");
 
 /** What a new socket has. */
 extern const struct socket_options option_set_default;
