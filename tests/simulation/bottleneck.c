@@ -175,8 +175,10 @@ static void backward(struct bottleneck *b, struct packet *packet)
 {
     const struct bottleneck_settings *s = b->settings;
     uint64_t rate = s->ack_rate_bytes_per_s != 0 ? s->ack_rate_bytes_per_s : s->rate_bytes_per_s;
+    /* Neither ARP nor the SYN-ACK: their loss is no matter of congestion control. */
     bool is_ip = packet->bytes[12] == 0x08 && packet->bytes[13] == 0x00;
-    if (is_ip && random_below(&b->random, 10000) < s->ack_loss) {
+    bool is_ack = is_ip && (packet->bytes[14 + 20 + 13] & TCP_SYN) == 0;
+    if (is_ack && random_below(&b->random, 10000) < s->ack_loss) {
         packet_give(b, packet);
         return;
     }
