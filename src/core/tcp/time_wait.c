@@ -53,8 +53,10 @@ static bool reuse(struct stack *stack, struct tcp_connection *connection,
     if (listener == NULL)
         return false;
     seq_t iss = tcp_wire(connection->hot.snd_nxt + REUSE_GAP);
+    struct tcp_segment syn = *segment;
+    syn.payload_refused = true; /* nobody was told of the new connection yet: it comes again */
     tcp_enter_closed(stack, connection, 0);
-    tcp_listener_syn_arrives(stack, listener, segment, &iss, now_ns, result);
+    tcp_listener_syn_arrives(stack, listener, &syn, &iss, now_ns, result);
     return true;
 }
 
