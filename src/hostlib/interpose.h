@@ -22,7 +22,6 @@ int __vasprintf_chk(char **text, int flag, const char *format, va_list arguments
 int __dprintf_chk(int fd, int flag, const char *format, ...);
 int __vdprintf_chk(int fd, int flag, const char *format, va_list arguments);
 FILE *_IO_fdopen(int fd, const char *mode);
-int bindresvport(int fd, struct sockaddr_in *address);
 int __poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms, size_t fds_bytes);
 int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
                 const sigset_t *mask, size_t fds_bytes);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "hostlib/interpose.h"
+#include "hostlib/process.h"
 
 ssize_t __read(int fd, void *buffer, size_t count);
 ssize_t __write(int fd, const void *buffer, size_t count);
@@ -71,7 +72,7 @@ PNO_EXPORT int __select(int count, fd_set *read_set, fd_set *write_set, fd_set *
 
 PNO_EXPORT pid_t __vfork(void)
 {
-    return vfork();
+    return process_fork_until_exec();
 }
 
 PNO_EXPORT FILE *_IO_popen(const char *command, const char *type)

@@ -8,6 +8,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "base/assert.h"
 #include "hostlib/interpose.h"
 #include "hostlib/uring_ring.h"
 #include "hostlib/user_memory.h"
@@ -269,9 +270,11 @@ long uring_setup(uint32_t entries, struct io_uring_params *params)
     }
     given.flags = asked.flags;
     if (asked.flags & IORING_SETUP_NO_SQARRAY) {
+        uint32_t *array = ring->program.sq_array;
+        PNO_ASSERT(array != NULL); /* kernel_flags() has asked for one */
         given.sq_off.array = 0;
         for (uint32_t i = 0; i < given.sq_entries; i++)
-            ring->program.sq_array[i] = i; /* as if there were none */
+            array[i] = i; /* as if there were none */
     }
     *params = given;
     adopt(fd, ring);

@@ -262,10 +262,11 @@ static ssize_t receive_framed(struct uring_op *op, struct transfer *transfer, bo
     if (buffer->iov_len < before)
         return -EFAULT;
     struct io_uring_recvmsg_out *header = buffer->iov_base;
-    struct iovec payload = {(uint8_t *)buffer->iov_base + before, buffer->iov_len - before};
+    size_t room = buffer->iov_len - before;
+    transfer->single = (struct iovec){(uint8_t *)buffer->iov_base + before, room};
     message->msg_name = name_room > 0 ? (void *)(header + 1) : NULL;
     message->msg_control = control_room > 0 ? (uint8_t *)(header + 1) + name_room : NULL;
-    message->msg_iov = &payload;
+    message->msg_iov = &transfer->single;
     message->msg_iovlen = 1;
     ssize_t result = receive(op, transfer);
     if (result < 0)
@@ -275,8 +276,7 @@ static ssize_t receive_framed(struct uring_op *op, struct transfer *transfer, bo
     header->payloadlen = (uint32_t)result;
     header->flags = (uint32_t)message->msg_flags & ~(uint32_t)MSG_CMSG_CLOEXEC;
     *ended = result == 0;
-    return (ssize_t)(before +
-                     ((size_t)result < payload.iov_len ? (size_t)result : payload.iov_len));
+    return (ssize_t)(before + ((size_t)result < room ? (size_t)result : room));
 }
 
 static int receive_many(struct uring_op *op, uint32_t *flags)

@@ -209,5 +209,5 @@ void uring_worker_fork_child(void)
 {
     atomic_store(&started, false);
     atomic_store(&asleep, false);
-    events = (struct wait_queue){0};
+    atomic_store(&events.head, NULL);
 }

@@ -19,7 +19,7 @@ static void handshake_from(uint16_t port)
 static void use_cookies(enum tcp_syn_cookie_use use)
 {
     struct tcp_defaults defaults = stack_get_config(script.stack)->tcp;
-    defaults.syn_cookies = use;
+    defaults.syn_cookies = (uint8_t)use;
     stack_set_tcp_defaults(script.stack, &defaults);
 }
 
