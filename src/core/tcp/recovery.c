@@ -458,6 +458,7 @@ void tcp_recovery_timeout(struct stack *stack, struct tcp_connection *connection
         tcp_scoreboard_sacked_segments(connection) >= DUPLICATE_THRESHOLD)
         recovery->reordering = DUPLICATE_THRESHOLD; /* it was overestimated */
     recovery->dupack_bytes = 0;
+    tcp_sent_limit_ages(connection, now_ns);
     tcp_rack_timeout(stack, connection, now_ns);
     hot->ca_state = TCP_CA_LOSS;
     hot->dup_acks = 0;

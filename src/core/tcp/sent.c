@@ -6,6 +6,7 @@
 
 /** Bursts this share of a round trip apart have one record: at most so many fly at once. */
 #define RECORDS_PER_RTT 256
+#define AGE_MAX_US      (15u * 60 * 1000 * 1000)
 
 /* ---- Pool ---------------------------------------------------------------------------------- */
 
@@ -484,6 +485,21 @@ static void sent_clear(struct stack *stack, struct tcp_connection *connection,
         sent_remove(connection, list, NULL, record);
         record_free(stack, connection, record);
     }
+}
+
+static void limit_ages(struct tcp_sent *first, uint32_t now_us)
+{
+    for (struct tcp_sent *r = first; r != NULL; r = r->next) {
+        if (now_us - r->sent_us > AGE_MAX_US)
+            r->sent_us = now_us - AGE_MAX_US;
+    }
+}
+
+void tcp_sent_limit_ages(struct tcp_connection *connection, uint64_t now_ns)
+{
+    uint32_t now_us = tcp_sent_clock_us(now_ns);
+    limit_ages(connection->flight.first, now_us);
+    limit_ages(connection->recovery->lost.first, now_us);
 }
 
 void tcp_sent_clear(struct stack *stack, struct tcp_connection *connection)

@@ -36,7 +36,8 @@ struct tcp_sent {
     bool app_limited;
 };
 
-/** The clock of the records: microseconds modulo 2^32, good for distances under half an hour. */
+/** The clock of the records: microseconds modulo 2^32, good for distances under half an hour, which
+    tcp_sent_limit_ages() sees to. */
 static inline uint32_t tcp_sent_clock_us(uint64_t now_ns)
 {
     return (uint32_t)(now_ns / NS_PER_US);
@@ -105,6 +106,10 @@ uint64_t tcp_sent_last_segment(const struct tcp_connection *connection);
 
 /** When what begins at snd_una was last sent. @return false when that is not known. */
 bool tcp_sent_head(const struct tcp_connection *connection, uint32_t *sent_us);
+
+/** No record counts as older than a quarter of an hour from now on: at each retransmission timeout,
+    which come more often than that. What is that old only has to stay the oldest. */
+void tcp_sent_limit_ages(struct tcp_connection *connection, uint64_t now_ns);
 
 /** Give all records back. */
 void tcp_sent_clear(struct stack *stack, struct tcp_connection *connection);
