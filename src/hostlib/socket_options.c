@@ -521,7 +521,7 @@ static int get_maxseg(struct socket *socket, int fd, void *value, socklen_t *len
     return give_number((int32_t)info.tcpi_snd_mss, value, length);
 }
 
-/* Source: Linux sk_getsockopt(). */
+/* Source: Linux net/core/sock.c, sk_getsockopt(): a longer buffer than the name is wrong. */
 static int get_peer_name(struct socket *socket, void *value, socklen_t *length)
 {
     struct sockaddr_storage name;
@@ -655,19 +655,6 @@ static int default_congestion(const struct socket *socket)
     return index < LINK_CONGESTION_COUNT ? (int)index : LINK_CONGESTION_CUBIC;
 }
 
-/* Source: Linux net/core/sock.c, sk_getsockopt(): a longer buffer than the name is wrong. */
-static int get_peername(struct socket *socket, void *value, socklen_t *length)
-{
-    struct sockaddr_storage name;
-    socklen_t name_length = sizeof(name);
-    int result = socket_getpeername(socket, (struct sockaddr *)&name, &name_length);
-    if (result < 0)
-        return -ENOTCONN;
-    if ((int)*length < 0 || name_length < *length)
-        return -EINVAL;
-    return give(&name, sizeof(name), value, length);
-}
-
 int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *value,
                       socklen_t *length)
 {
@@ -677,8 +664,6 @@ int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *
         return socket_get_error(socket, value, length);
     if (level == SOL_SOCKET && name == SO_ACCEPTCONN)
         return give_number(socket->state == SOCKET_LISTENING, value, length);
-    if (level == SOL_SOCKET && name == SO_PEERNAME)
-        return get_peername(socket, value, length);
     if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY && socket->is_v6) {
         if ((int)*length < 0) /* this level takes it as unsigned */
             *length = sizeof(int);
