@@ -48,7 +48,7 @@ struct socket_holder {
     TAILQ_ENTRY(socket_holder) queue_link;
     uint64_t told_data;  /**< payload told up to here */
     uint64_t told_sent;  /**< acknowledged offset told last with a doorbell */
-    uint32_t told_limit; /**< bytes beyond it that may be outstanding, as told with it */
+    uint32_t told_limit; /**< the least that the host may believe to be its send buffer, in bytes */
     uint16_t dirty;      /**< enum dirty_bit */
     uint8_t queue;       /**< enum holder_queue */
     bool released;       /**< the process has let go; it is told SENT and SLOT_FREE only */

@@ -273,6 +273,18 @@ void socket_state_changed(struct socket *socket)
     wait_queue_wake(&socket->waiters, false);
 }
 
+void socket_has_room(struct socket *socket)
+{
+    update(socket);
+    if ((atomic_load_explicit(&socket->readiness, memory_order_relaxed) & EPOLLOUT) == 0 ||
+        !atomic_load_explicit(&socket->wants_space, memory_order_relaxed))
+        return;
+    atomic_store_explicit(&socket->wants_space, false, memory_order_relaxed);
+    socket_changed(socket, EPOLLOUT | EPOLLWRNORM);
+    if (!socket_send_is_shut(socket))
+        socket_async_event(socket, SOCKET_WAKE_IO, POLL_OUT);
+}
+
 uint32_t socket_poll(struct socket *socket)
 {
     uint32_t mask = atomic_load_explicit(&socket->readiness, memory_order_acquire);

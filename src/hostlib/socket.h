@@ -168,6 +168,10 @@ void socket_changed(struct socket *socket, uint32_t events);
  */
 void socket_state_changed(struct socket *socket);
 
+/** There may be more room in the send buffer: recompute readiness, and tell who waits for that.
+   Lock held. */
+void socket_has_room(struct socket *socket);
+
 /** Readiness for a poller, noting like Linux's tcp_poll() that somebody waits for space. */
 uint32_t socket_poll(struct socket *socket);
 

@@ -60,16 +60,9 @@ static void on_sent(struct socket *socket, const struct link_descriptor *descrip
         return;
     send_queue_acknowledge(&socket->block->send, &socket->link->send_memory,
                            descriptor->data.stream_offset);
-    socket_changed(socket, 0);
+    socket_has_room(socket);
     if (atomic_load_explicit(&socket->lingers, memory_order_relaxed))
         wait_queue_wake(&socket->waiters, false);
-    if ((atomic_load_explicit(&socket->readiness, memory_order_relaxed) & EPOLLOUT) &&
-        atomic_load_explicit(&socket->wants_space, memory_order_relaxed)) {
-        atomic_store_explicit(&socket->wants_space, false, memory_order_relaxed);
-        socket_changed(socket, EPOLLOUT | EPOLLWRNORM);
-        if (!socket_send_is_shut(socket))
-            socket_async_event(socket, SOCKET_WAKE_IO, POLL_OUT);
-    }
 }
 
 static void on_error(struct socket *socket, const struct link_descriptor *descriptor)

@@ -126,6 +126,10 @@ static int note_locked(struct socket *socket, struct socket_options *options, un
     bool too_late = link_option == LINK_OPTION_MAXSEG && socket->state == SOCKET_CONNECTED;
     if (socket->link != NULL && !too_late)
         push_option(socket, link_option);
+    if (socket->block != NULL && link_option == LINK_OPTION_SEND_BUFFER) {
+        socket->send_limit = (uint64_t)value / 2;
+        socket_has_room(socket);
+    }
     return 0;
 }
 

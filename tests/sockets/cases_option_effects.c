@@ -4,9 +4,11 @@
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <time.h>
@@ -217,6 +219,83 @@ static void info_of_a_quiet_connection(const struct case_context *context)
     close_pair(pair);
 }
 
+/* Room for a quarter of what larger_buffer() gives. */
+static void small_buffer(int fd)
+{
+    int bytes = 40000;
+    say_result("SO_SNDBUF", setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)));
+}
+
+static void larger_buffer(int fd)
+{
+    int bytes = 160000;
+    say_result("SO_SNDBUF", setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)));
+}
+
+/* Until neither the peer nor the send buffer takes more; the next window probe is far. */
+static void fill_for_good(int fd)
+{
+    static char bytes[1 << 16];
+    for (int quiet = 0; quiet < 7; quiet++) {
+        while (send(fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+            quiet = 0;
+        poll(NULL, 0, 100);
+    }
+}
+
+static void larger_buffer_is_an_event(const struct case_context *context)
+{
+    int pair[2];
+    struct epoll_event event = {.events = EPOLLOUT | EPOLLET};
+    make_pair(context, pair);
+    small_buffer(pair[0]);
+    fill_for_good(pair[0]);
+    int set = epoll_create1(0);
+    say_result("epoll_ctl", epoll_ctl(set, EPOLL_CTL_ADD, pair[0], &event));
+    say_result("epoll_wait", epoll_wait(set, &event, 1, 0));
+    larger_buffer(pair[0]);
+    say_result("epoll_wait", epoll_wait(set, &event, 1, 0));
+    say_events("events", event.events);
+    say_result("epoll_wait", epoll_wait(set, &event, 1, CASE_QUIET_MS));
+    char byte = 0;
+    say_result("send", send(pair[0], &byte, 1, MSG_DONTWAIT));
+    close(set);
+    close_pair(pair);
+}
+
+static void *send_byte(void *argument)
+{
+    const int *fd = argument;
+    char byte = 0;
+    bool sent = send(*fd, &byte, 1, MSG_NOSIGNAL) == 1;
+    return sent ? argument : NULL;
+}
+
+static void larger_buffer_wakes_a_writer(const struct case_context *context)
+{
+    int pair[2];
+    pthread_t writer;
+    struct timespec until;
+    make_pair(context, pair);
+    small_buffer(pair[0]);
+    fill_for_good(pair[0]);
+    pthread_create(&writer, NULL, send_byte, &pair[0]);
+    poll(NULL, 0, CASE_QUIET_MS);
+    larger_buffer(pair[0]);
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += 400000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    void *sent = NULL;
+    bool woken = pthread_timedjoin_np(writer, &sent, &until) == 0;
+    say("woken at once: %d, sent: %d", woken, sent != NULL);
+    if (!woken) {
+        shutdown(pair[0], SHUT_RDWR);
+        pthread_join(writer, NULL);
+    }
+    close_pair(pair);
+}
+
 const struct socket_case cases_option_effects[] = {
     {"options_without_descriptors", options_without_descriptors},
     {"timeouts_read_back", timeouts_read_back},
@@ -225,5 +304,7 @@ const struct socket_case cases_option_effects[] = {
     {"peer_name_as_an_option", peer_name_as_an_option},
     {"address_form", address_form},
     {"info_of_a_quiet_connection", info_of_a_quiet_connection},
+    {"larger_buffer_is_an_event", larger_buffer_is_an_event},
+    {"larger_buffer_wakes_a_writer", larger_buffer_wakes_a_writer},
     {0},
 };

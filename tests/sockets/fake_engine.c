@@ -86,7 +86,7 @@ struct end {
     struct ip_endpoint local, remote;
     uint8_t flags;
     uint32_t accept_sequence;
-    uint64_t sent, fin_at, received, consumed, receive_buffer;
+    uint64_t sent, fin_at, received, consumed, receive_buffer, send_buffer;
     bool fin_wanted, fin_told, let_go, accepted;
     STAILQ_HEAD(, piece) outgoing, incoming;
 };
@@ -145,6 +145,7 @@ static struct end *end_create(struct tenant *tenant, struct link_socket_name nam
     end->tenant = tenant;
     end->name = name;
     end->receive_buffer = RECEIVE_BUFFER;
+    end->send_buffer = SEND_BUFFER;
     STAILQ_INIT(&end->outgoing);
     STAILQ_INIT(&end->incoming);
     tenant->ends[name.slot] = end;
@@ -234,13 +235,21 @@ static bool deliver(struct end *from)
     piece->length -= length;
     struct link_descriptor sent = {
         .type = LINK_EVENT_SENT,
-        .data = {.stream_offset = piece->stream_offset, .length = SEND_BUFFER}};
+        .data = {.stream_offset = piece->stream_offset, .length = from->send_buffer}};
     tell(from, &sent);
     if (piece->length == 0) {
         STAILQ_REMOVE_HEAD(&from->outgoing, link);
         free(piece);
     }
     return true;
+}
+
+static void set_send_buffer(struct end *end, uint64_t bytes)
+{
+    struct link_descriptor sent = {.type = LINK_EVENT_SENT, .data = {.length = bytes}};
+    end->send_buffer = bytes;
+    if (end->kind == CONNECTION)
+        tell(end, &sent);
 }
 
 /* @return whether anything happened. */
@@ -361,6 +370,7 @@ static void establish(struct end *end, struct end *at)
     accepted->local = end->remote;
     accepted->remote = end->local;
     accepted->receive_buffer = at->receive_buffer;
+    accepted->send_buffer = at->send_buffer;
     accepted->peer = end;
     end->peer = accepted;
     struct link_descriptor established = {.type = LINK_EVENT_ESTABLISHED};
@@ -522,6 +532,8 @@ static void apply_to(unsigned index, struct end *end, const struct link_descript
     case LINK_OP_SET_OPTION:
         if (operation->option.option == LINK_OPTION_RECEIVE_BUFFER)
             end->receive_buffer = (uint64_t)operation->option.value;
+        if (operation->option.option == LINK_OPTION_SEND_BUFFER)
+            set_send_buffer(end, (uint64_t)operation->option.value);
         break;
     case LINK_OP_GET_INFO:
         get_info(process, end, operation);

@@ -50,10 +50,7 @@ static void dequeue(struct socket_holder *holder)
 static bool sent_can_wait(const struct socket_holder *holder)
 {
     const struct engine_socket *socket = holder->socket;
-    /* A buffer made smaller counts at once, though the host may not have been told surely. */
-    uint64_t limit =
-        socket->send_limit < holder->told_limit ? socket->send_limit : holder->told_limit;
-    return socket->tx.end - holder->told_sent < limit / 2 && !holder->released &&
+    return socket->tx.end - holder->told_sent < holder->told_limit / 2 && !holder->released &&
            !socket->shutdown_told;
 }
 
@@ -63,6 +60,10 @@ void notify_holder(struct socket_holder *holder, uint16_t dirty)
         dirty &= DIRTY_SENT | DIRTY_SLOT_FREE;
     if (dirty == 0)
         return;
+    /* A buffer made smaller counts until a larger one is told surely: lazy news of it may have been
+       heard, and its room been filled. */
+    if ((dirty & DIRTY_SENT) != 0 && holder->socket->send_limit < holder->told_limit)
+        holder->told_limit = holder->socket->send_limit;
     holder->dirty |= dirty;
     if (holder->channel == NULL || holder->queue == HOLDER_PENDING)
         return;

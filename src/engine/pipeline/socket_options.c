@@ -2,6 +2,7 @@
 
 #include "base/time_units.h"
 #include "engine/engine_core.h"
+#include "engine/pipeline/notify.h"
 #include "engine/socket.h"
 #include "hostlink/abi.h"
 
@@ -138,6 +139,13 @@ static bool set_defer_accept(struct engine_socket *socket, uint64_t value_s)
     return true;
 }
 
+/* Nothing may be acknowledged for long, and a writer wait for the room. */
+static void send_buffer_changed(struct engine_socket *socket)
+{
+    socket->send_limit = tcp_send_buffer_bytes(socket->connection);
+    notify_socket(socket, DIRTY_SENT);
+}
+
 bool socket_options_set(struct engine_socket *socket, uint32_t option, int64_t value)
 {
     if (option == 0 || option >= LINK_OPTION_COUNT || value < ranges[option].minimum ||
@@ -161,6 +169,8 @@ bool socket_options_set(struct engine_socket *socket, uint32_t option, int64_t v
         struct tcp_options_set options = *tcp_get_options(socket->connection);
         change(&options, option, (uint64_t)value);
         tcp_set_options(core->stack, socket->connection, &options, core->now_ns);
+        if (option == LINK_OPTION_SEND_BUFFER)
+            send_buffer_changed(socket);
     } else if (socket->setup != NULL) {
         change(&socket->setup->options, option, (uint64_t)value);
     }
