@@ -391,7 +391,8 @@ static void rewrite_text(struct object *object)
         object->failed = object->is_liburing;
         return;
     }
-    if (mprotect(page, page_bytes, PROT_READ | PROT_WRITE | PROT_EXEC) < 0) {
+    if (!uring_kernel_suffices() ||
+        mprotect(page, page_bytes, PROT_READ | PROT_WRITE | PROT_EXEC) < 0) {
         object->failed = true;
         return;
     }

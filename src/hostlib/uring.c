@@ -3,9 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -242,9 +245,25 @@ static void adopt(int fd, struct uring *ring)
         file_put(&ring->file);
 }
 
+bool uring_kernel_suffices(void)
+{
+    static _Atomic int answer = -1;
+    int known = atomic_load_explicit(&answer, memory_order_relaxed);
+    if (known < 0) {
+        struct utsname name;
+        unsigned major = 0, minor = 0;
+        known = uname(&name) == 0 && sscanf(name.release, "%u.%u", &major, &minor) == 2 &&
+                (major > 6 || (major == 6 && minor >= 3));
+        atomic_store_explicit(&answer, known, memory_order_relaxed);
+    }
+    return known != 0;
+}
+
 long uring_setup(uint32_t entries, struct io_uring_params *params)
 {
     struct io_uring_params asked;
+    if (!uring_kernel_suffices())
+        return -ENOSYS; /* run-times do without, then */
     if (user_memory_unwritable(params, sizeof(*params)) ||
         user_memory_copy_in(&asked, params, sizeof(asked)) < 0)
         return -EFAULT;

@@ -24,6 +24,10 @@ struct lock;
 struct socket;
 struct uring;
 
+/** Whether the kernel can post what we say into a program's ring, flags and all:
+    IORING_MSG_RING_FLAGS_PASS, Linux 6.3. Where not, rings are left to it. */
+bool uring_kernel_suffices(void);
+
 /** The system calls, by the kernel's convention: a result or a negative errno. */
 long uring_setup(uint32_t entries, struct io_uring_params *params);
 long uring_enter(uint32_t fd, uint32_t to_submit, uint32_t min_complete, uint32_t flags,

@@ -17,7 +17,20 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 1' INT TERM
 
-timeout 300 "$cases" "$@" >"$work/kernel" 2>&1 &
+# Each run with ports of its own, where that can be: TIME_WAIT of one would be in the other's way.
+can_part=no
+if [ "$kind" = fake ] && unshare -n ip link set lo up 2>/dev/null; then
+    can_part=yes
+fi
+run_apart() {
+    if [ $can_part = yes ]; then
+        unshare -n sh -c 'ip link set lo up && exec "$@"' sh "$@"
+    else
+        "$@"
+    fi
+}
+
+run_apart timeout 300 "$cases" "$@" >"$work/kernel" 2>&1 &
 native_pid=$!
 if [ "$kind" = fake ]; then
     "$first" "$work/engine.sock" &
@@ -28,8 +41,8 @@ if [ "$kind" = fake ]; then
         [ $tries -gt 100 ] && echo "the engine does not come up" >&2 && exit 1
         sleep 0.05
     done
-    PNO_LOG=error PNO_LOOPBACK=1 PNO_SOCKET="$work/engine.sock" LD_PRELOAD="$second" \
-        timeout 300 "$cases" "$@" >"$work/pno" 2>&1
+    run_apart env PNO_LOG=error PNO_LOOPBACK=1 PNO_SOCKET="$work/engine.sock" \
+        LD_PRELOAD="$second" timeout 300 "$cases" "$@" >"$work/pno" 2>&1
 else
     timeout 300 "$first" lab --name "$second" exec host -- \
         env PNO_LOOPBACK=1 "$first" run -- "$cases" "$@" >"$work/pno" 2>&1 || exit 77
