@@ -84,8 +84,9 @@ static bool hold_back(int number, siginfo_t *info, ucontext_t *context)
         return false;
     /* What is in force when we return. */
     memcpy(&before, &context->uc_sigmask, sizeof(before));
-    if (signal_guard.pending == 0)
-        mask_before = before;
+    /* The last to come here counts: signals that come at once enter their handlers one within the
+       other, and the innermost, which is first, was entered with the others blocked. */
+    mask_before = before;
     signal_guard.pending = 1;
     mask |= before;
     memcpy(&context->uc_sigmask, &mask, sizeof(mask));

@@ -468,6 +468,8 @@ static void begin_accepted(struct socket *socket, const struct socket *listener,
         socket_push(socket, &operation);
     }
     socket_attach_block(socket);
+    if (socket->shared) /* queued at a fork: as socket_lock() does where there is a block */
+        lock_acquire_shared(&socket->block->lock);
     atomic_store_explicit(&socket->nonblocking, nonblocking, memory_order_relaxed);
     socket_changed(socket, 0);
     socket_unlock(socket);

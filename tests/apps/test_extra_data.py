@@ -208,7 +208,7 @@ read only = no
     lab.wait_listening(server, 8730)
     url = f"rsync://{HOST_V4}:8730/tree/"
     for turn in range(2):
-        lab.run_client(["rsync", "-a", "--delete", f"{source}/", url], timeout_s=60)
+        lab.run_client(["rsync", "-a", "-c", "--delete", f"{source}/", url], timeout_s=60)
         require(folder_digest(there) == folder_digest(source), f"the tree there differs ({turn})")
         with open(os.path.join(source, "big"), "r+b") as file:
             file.seek(5_000_000)

@@ -378,6 +378,30 @@ static void jump_out_of_a_call(const struct case_context *context)
     close(pair[1]);
 }
 
+/* A server that forks while a connection is queued, accepts it then, and is to end by a signal. */
+static void queued_at_a_fork(const struct case_context *context)
+{
+    int listener = make_listener(context, 4);
+    int client = make_socket(context, 0);
+    say_result("connect", connect_to(context, client, port_of(listener)));
+    say_events("listener", wait_for(listener, POLLIN));
+    atomic_store(&handler_calls, 0);
+    handle(SIGUSR1, count_call, 0);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(0);
+    (void)waitpid(child, NULL, 0);
+    int fd = accept(listener, NULL, NULL);
+    say("accepted %d", fd >= 0);
+    kill(getpid(), SIGUSR1);
+    (void)events_now(fd, POLLIN);
+    say("handled %d", atomic_load(&handler_calls));
+    handle(SIGUSR1, SIG_DFL, 0);
+    close(fd);
+    close(client);
+    close(listener);
+}
+
 const struct socket_case cases_handlers[] = {
     {"write_to_the_same_socket", write_to_the_same_socket},
     {"exchange_within", exchange_within},
@@ -389,5 +413,6 @@ const struct socket_case cases_handlers[] = {
     {"what_a_handler_is_told", what_a_handler_is_told},
     {"one_shot_handlers", one_shot_handlers},
     {"jump_out_of_a_call", jump_out_of_a_call},
+    {"queued_at_a_fork", queued_at_a_fork},
     {0},
 };
