@@ -612,11 +612,7 @@ static int collect_kernel(struct epoll_set *set, int epoll_fd, struct epoll_even
 /* Both kinds of events, neither starving the other. */
 static int collect_both(struct epoll_set *set, int epoll_fd, struct epoll_event *events, int max)
 {
-    struct engine_link *link = engine_link_current();
-    if (link != NULL)
-        engine_link_poll(link);
-    if (joined_links_any())
-        joined_links_poll();
+    struct engine_link *link = links_poll_all();
     int count = 0;
     if (set->kernel_count > 0 || set->kick_fd >= 0) {
         uint64_t now_ns = waiter_now_ns();

@@ -136,18 +136,8 @@ PNO_EXPORT int clone(int (*run)(void *argument), void *stack, int flags, void *a
     return pid;
 }
 
-int __clone(int (*run)(void *argument), void *stack, int flags, void *argument, ...);
-
-PNO_EXPORT int __clone(int (*run)(void *argument), void *stack, int flags, void *argument, ...)
-{
-    va_list list;
-    va_start(list, argument);
-    pid_t *parent_tid = va_arg(list, pid_t *);
-    void *tls = va_arg(list, void *);
-    pid_t *child_tid = va_arg(list, pid_t *);
-    va_end(list);
-    return clone(run, stack, flags, argument, parent_tid, tls, child_tid);
-}
+PNO_EXPORT int __clone(int (*run)(void *argument), void *stack, int flags, void *argument,
+                       ...) __THROW __attribute__((alias("clone")));
 
 PNO_EXPORT void _exit(int status)
 {

@@ -18,9 +18,9 @@
 
 #define JOINED_LINKS_MAX 64
 
-/** Slots used so far; the links in them may be NULL or dead. */
 struct engine_attachment;
 
+/** Slots used so far; the links in them may be NULL or dead. */
 extern _Atomic unsigned joined_links_count;
 extern struct engine_link *_Atomic joined_links[JOINED_LINKS_MAX];
 
@@ -43,6 +43,18 @@ struct engine_link *joined_links_adopt(struct engine_attachment *attachment);
 
 /** engine_link_poll() on all. */
 void joined_links_poll(void);
+
+/** engine_link_poll() on all and on this process's own link, whichever there are.
+    @return the own link; NULL: none. */
+static inline struct engine_link *links_poll_all(void)
+{
+    struct engine_link *link = engine_link_current();
+    if (link != NULL)
+        engine_link_poll(link);
+    if (joined_links_any())
+        joined_links_poll();
+    return link;
+}
 
 /** Tell their engine what has been read. */
 void joined_links_flush(void);

@@ -134,11 +134,7 @@ static int sleep_until_ready(struct polling *polling, uint64_t deadline_ns, cons
     for (nfds_t i = 0; i < polling->watched_count; i++)
         waiter_watch(&waiter, &polling->watched[i].node, queue_of(polling->watched[i].file));
     for (;;) {
-        struct engine_link *link = engine_link_current();
-        if (link != NULL)
-            engine_link_poll(link);
-        if (joined_links_any())
-            joined_links_poll();
+        links_poll_all();
         for (nfds_t i = 0; i < polling->count; i++)
             polling->kernel[WAITER_POLLFDS + i].revents = 0;
         if ((result = gather(polling)) != 0)
@@ -147,10 +143,8 @@ static int sleep_until_ready(struct polling *polling, uint64_t deadline_ns, cons
         if (result == -EINTR)
             break;
         int slept = result;
-        if (slept == 0 && link != NULL)
-            engine_link_poll(link);
-        if (slept == 0 && joined_links_any())
-            joined_links_poll();
+        if (slept == 0)
+            links_poll_all();
         if ((result = gather(polling)) != 0 || slept == -ETIMEDOUT)
             break;
     }

@@ -31,11 +31,7 @@ static void *look_for_events(void *unused)
     (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
     waiter_begin(&waiter, NULL);
     for (;;) {
-        struct engine_link *link = engine_link_current();
-        if (link != NULL)
-            engine_link_poll(link);
-        if (joined_links_any())
-            joined_links_poll();
+        links_poll_all();
         (void)waiter_sleep(&waiter, pollfds, 0, TIME_NEVER, NULL);
     }
     return NULL;

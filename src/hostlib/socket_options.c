@@ -232,15 +232,6 @@ static int note_own_locked(struct socket *socket, int kernel_fd, int name, const
     if (length >= sizeof(number))
         memcpy(&number, value, sizeof(number));
     switch (name) {
-    case SO_REUSEADDR:
-        options.reuse_address = number != 0;
-        break;
-    case SO_REUSEPORT:
-        options.reuse_port = number != 0;
-        break;
-    case SO_OOBINLINE:
-        options.oob_inline = number != 0;
-        break;
     case SO_ZEROCOPY:
         options.zerocopy = number != 0;
         break;
@@ -271,7 +262,9 @@ static int note_own_locked(struct socket *socket, int kernel_fd, int name, const
         break;
     }
     default:
-        return 0;
+        if (!socket_option_note_flag(&options, name, number != 0))
+            return 0;
+        break;
     }
     if (!socket_options_replace(socket, &options))
         return -ENOBUFS;
@@ -289,25 +282,17 @@ static int note_own(struct socket *socket, int kernel_fd, int name, const void *
     return error;
 }
 
-static int note_inq(struct socket *socket, const void *value)
+/* TCP_INQ, TCP_FASTOPEN_CONNECT. */
+static int note_tcp_flag(struct socket *socket, int name, const void *value)
 {
     int32_t number;
     memcpy(&number, value, sizeof(number));
     socket_lock(socket);
     struct socket_options options = *socket->options;
-    options.tells_inq = number != 0;
-    bool noted = socket_options_replace(socket, &options);
-    socket_unlock(socket);
-    return noted ? 0 : -ENOBUFS;
-}
-
-static int note_fast_open_connect(struct socket *socket, const void *value)
-{
-    int32_t number;
-    memcpy(&number, value, sizeof(number));
-    socket_lock(socket);
-    struct socket_options options = *socket->options;
-    options.fast_open_connect = number != 0;
+    if (name == TCP_INQ)
+        options.tells_inq = number != 0;
+    else
+        options.fast_open_connect = number != 0;
     bool noted = socket_options_replace(socket, &options);
     socket_unlock(socket);
     return noted ? 0 : -ENOBUFS;
@@ -413,10 +398,8 @@ int socket_setsockopt(struct socket *socket, int fd, int level, int name, const 
         socket_note_v6only(socket, fd);
     } else if (level == IPPROTO_TCP && name == TCP_CONGESTION) {
         (void)set_congestion(socket, value, length);
-    } else if (level == IPPROTO_TCP && name == TCP_INQ) {
-        return note_inq(socket, value);
-    } else if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT) {
-        return note_fast_open_connect(socket, value);
+    } else if (level == IPPROTO_TCP && (name == TCP_INQ || name == TCP_FASTOPEN_CONNECT)) {
+        return note_tcp_flag(socket, name, value);
     }
     if (unserved < 0 && socket->state == SOCKET_FRESH && policy_offloads_loopback()) {
         /* Its peers are all here, and the kernel's stack would not reach them. */

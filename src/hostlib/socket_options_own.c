@@ -118,26 +118,32 @@ static int set_linger(struct linger *linger, const void *value, socklen_t length
     return 0;
 }
 
+bool socket_option_note_flag(struct socket_options *options, int name, bool on)
+{
+    switch (name) {
+    case SO_REUSEADDR:
+        options->reuse_address = on;
+        return true;
+    case SO_REUSEPORT:
+        options->reuse_port = on;
+        return true;
+    case SO_OOBINLINE:
+        options->oob_inline = on;
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* Lock held. */
 static int set_number(struct socket *socket, int name, int32_t number)
 {
     struct socket_options options = *socket->options;
     bool has_buffer = options.set & (1u << LINK_OPTION_RECEIVE_BUFFER);
-    switch (name) {
-    case SO_REUSEADDR:
-        options.reuse_address = number != 0;
-        break;
-    case SO_REUSEPORT:
-        options.reuse_port = number != 0;
-        break;
-    case SO_OOBINLINE:
-        options.oob_inline = number != 0;
-        break;
-    default:
+    if (!socket_option_note_flag(&options, name, number != 0)) {
         if (number < 0 || number > LOW_WATER_MAX || has_buffer)
             return 1;
         options.receive_low_water = number > 0 ? number : 1;
-        break;
     }
     if (!socket_options_replace(socket, &options))
         return -ENOBUFS;

@@ -5,14 +5,19 @@
 #ifndef PNO_HOSTLIB_SOCKET_OPTIONS_OWN_H
 #define PNO_HOSTLIB_SOCKET_OPTIONS_OWN_H
 
+#include <stdbool.h>
 #include <sys/socket.h>
 
 struct socket;
+struct socket_options;
 
 /* Newer than many headers. */
 #ifndef TCP_AO_REPAIR
 #define TCP_AO_REPAIR 42
 #endif
+
+/** SO_REUSEADDR, SO_REUSEPORT or SO_OOBINLINE. @return false: name is none of these. */
+bool socket_option_note_flag(struct socket_options *options, int name, bool on);
 
 /** For accepted sockets. @return 0; negative errno; 1: not one that is kept here. */
 int socket_option_set_own(struct socket *socket, int level, int name, const void *value,

@@ -78,15 +78,6 @@ static bool is_attended(struct uring *ring)
     return false;
 }
 
-static void poll_links(void)
-{
-    struct engine_link *link = engine_link_current();
-    if (link != NULL)
-        engine_link_poll(link);
-    if (joined_links_any())
-        joined_links_poll();
-}
-
 /* What there is to wait for, of polled rings. No reference is held while asleep: a ring may go. */
 struct watched {
     struct pollfd pollfds[WAITER_POLLFDS + RINGS_WATCHED_MAX];
@@ -113,7 +104,7 @@ static void watch(struct uring *rings[], uint32_t count, uint32_t kicks_seen)
     struct watched watched = {.deadline_ns = TIME_NEVER};
     waiter_begin(&waiter, NULL);
     waiter_watch(&waiter, &node, &events);
-    poll_links();
+    links_poll_all();
     for (uint32_t i = 0; i < count; i++) {
         if (is_polled(rings[i]))
             look_at(&watched, rings[i]);
@@ -122,7 +113,7 @@ static void watch(struct uring *rings[], uint32_t count, uint32_t kicks_seen)
     if (!watched.has_work && atomic_load(&kicks) == kicks_seen)
         (void)waiter_sleep(&waiter, watched.pollfds, watched.count, watched.deadline_ns, NULL);
     waiter_end(&waiter);
-    poll_links();
+    links_poll_all();
 }
 
 static void sleep_for(const struct timespec *timeout, uint32_t kicks_seen)
