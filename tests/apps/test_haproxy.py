@@ -182,13 +182,7 @@ def haproxy_stops_and_dies(context):
         got = slow.recv(1000)
         os.kill(proxy.program.pid, signal.SIGUSR1)
 
-        def refused():
-            try:
-                lab.connect(PORT, timeout=2).close()
-            except ConnectionRefusedError:
-                return True
-            return False
-        wait_until(refused, "the port is refused after SIGUSR1")
+        lab.wait_refused(PORT, "the port is refused after SIGUSR1")
         while part := slow.recv(1 << 18):
             got += part
     site.check(name, got.partition(b"\r\n\r\n")[2], " while stopping")

@@ -117,13 +117,7 @@ def lighttpd_stops_under_load(context):
         got = slow.recv(1000)
         os.kill(server.pid, signal.SIGINT)
 
-        def refused():
-            try:
-                lab.connect(PORT, timeout=2).close()
-            except ConnectionRefusedError:
-                return True
-            return False
-        wait_until(refused, "the port is refused after SIGINT")
+        lab.wait_refused(PORT, "the port is refused after SIGINT")
         while part := slow.recv(1 << 18):
             got += part
     site.check(name, got.partition(b"\r\n\r\n")[2], " while stopping")

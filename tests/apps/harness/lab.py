@@ -102,6 +102,19 @@ class Lab:
             return True
         wait_until(reachable, f"{name} reachable at {address} port {port}", timeout_s)
 
+    def wait_refused(self, port, what, timeout_s=10.0):
+        """Wait until the port refuses connections from the client's end. One that arrived just before
+        its listener was closed is reset, by Linux too."""
+        def refused():
+            try:
+                self.connect(port, timeout=2.0).close()
+            except ConnectionRefusedError:
+                return True
+            except ConnectionResetError:
+                pass
+            return False
+        wait_until(refused, what, timeout_s)
+
     # What the engine says about itself; a lab without an engine has nothing to say.
 
     def assert_nothing_left(self, allow=("TIME-WAIT",), timeout_s=5.0):
