@@ -30,6 +30,8 @@ ALGORITHMS = ("cubic", "reno")
 ALLOWED = "/proc/sys/net/ipv4/tcp_allowed_congestion_control"
 AGENT = os.path.join(os.path.dirname(os.path.realpath(__file__)), "wire_agent.py")
 RPC_CONNECTIONS = 16
+# For every pair the same: where there is room, as the scheduler sees it; both cores have other work.
+WIRE_CORES = f"{HOST_CORE},{CLIENT_CORE}"
 ANSWER_TIMEOUT_S = 90
 
 
@@ -157,9 +159,9 @@ class PnoWireLab(WireLab):
     def __init__(self, number, folder, build):
         super().__init__("pno", number, folder, build)
 
-    def _pno_lab(self, *words):
+    def _pno_lab(self, *words, core=CLIENT_CORE):
         run([os.path.join(self._build, "src/cli/pno"), "lab", "--name", self.name, *words],
-            timeout_s=40)
+            timeout_s=40, core=core)
 
     def make_lab(self):
         self._pno_lab("up", "--wire", "delay=1ms")
@@ -168,7 +170,7 @@ class PnoWireLab(WireLab):
         return [self._lab.client]
 
     def set_wire(self, settings):
-        self._pno_lab("wire", "--wire", settings)
+        self._pno_lab("wire", "--wire", settings, core=WIRE_CORES)
 
 
 class KernelWireLab(WireLab):
@@ -203,7 +205,7 @@ class KernelWireLab(WireLab):
     def set_wire(self, settings):
         self._stop_wire()
         self._wire = subprocess.Popen(
-            ["ip", "netns", "exec", self._space,
+            ["taskset", "-c", WIRE_CORES, "ip", "netns", "exec", self._space,
              os.path.join(self._build, "src/wire/pno-wire"), settings, "near", "far"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         if self._wire.stdout.readline() != b"ready\n":
