@@ -6,7 +6,7 @@ import signal
 
 from harness import web
 from harness.lab import CLIENT_V4, HOST_V4
-from harness.process import need_program, require, wait_until
+from harness.process import catches, need_program, require, wait_until
 from harness.registry import test
 from harness.web import PORT, Load, Site, curl, fetch_all, write_config
 
@@ -165,6 +165,8 @@ def haproxy_reload_master(context):
         load.wait_progress()
         for _ in range(3):
             before = workers()
+            # While it starts, and executes itself once more, it ignores the signal.
+            wait_until(lambda: catches(proxy.program.pid, signal.SIGUSR2), "the master is ready", 30)
             os.kill(proxy.program.pid, signal.SIGUSR2)
             wait_until(lambda old=before: workers() - old or load.failures, "another worker", 30)
             load.wait_progress(10)

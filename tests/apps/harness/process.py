@@ -1,6 +1,7 @@
 """Programs started by a test, and what /proc says about them."""
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -107,6 +108,13 @@ def run(argv, timeout_s=60.0, core=CLIENT_CORE, check=True, stdin=None, cwd=None
         raise Failure(f"{short(argv)}: exit status {done.returncode}"
                       + (f" ({message[-1]})" if message else ""))
     return done
+
+
+def catches(pid, number):
+    """Whether the process has a handler for the signal."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        caught = re.search(r"^SigCgt:\s*(\w+)$", status.read(), re.M)[1]
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def short(argv):
