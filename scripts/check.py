@@ -87,7 +87,7 @@ def main():
         stop_children()
         report.fail("all tests run", f"interrupted {reason}", 0)
     print(f"{time.monotonic() - start:.0f} s in all; logs in {report.folder}")
-    report.say(report.summary())
+    report.end()
     return 1 if report.failed else 0
 
 

@@ -14,6 +14,7 @@ CLI_TIMEOUT_S = 240
 PACKET_SCRIPTS_TIMEOUT_S = 120
 SOCKETS_TIMEOUT_S = 300
 APPS_TIMEOUT_S = 1800
+ONCE_OF_TWO = " once of two times: "  # run_apps.py and run_sockets.py
 SOAK_APPS_SHARE = 0.3  # of the time
 NEED_NO_DPDK = re.compile(r"^(base|core)\b")
 
@@ -67,10 +68,13 @@ def unit(options, report):
 
 
 def _runner(report, kind, argv, timeout_s):
-    """A runner's 'ok NAME (s)', 'not ok NAME: why' and 'skip NAME: why' lines, each a test."""
+    """A runner's 'ok NAME (s)', 'not ok NAME: why' and 'skip NAME: why' lines, each a test; and what it
+    says of tests that it ran again."""
     seen = []
 
     def take(line):
+        if ONCE_OF_TWO in line:
+            report.note(f"{kind}: {line.lstrip('# ')}")
         match = re.match(r"(ok|not ok|skip) ([^:(]+?)(?: \(([\d.]+)(?: s)?\))?(?:: (.*))?$", line)
         if not match:
             return
@@ -132,14 +136,15 @@ def sockets(options, report):
 
 
 def apps(options, report):
-    """Those of make check; with --extra-apps those of make check-apps; when soaking, all in turn."""
+    """Those of make check; with --extra-apps those of make check-apps; when soaking, all in turn, where
+    none is given a second try."""
     if _needs_root(report, "apps"):
         return
     runner = os.path.join(options.root, "tests/apps/run_apps.py")
     argv = ["/usr/bin/python3", runner, "--build", options.build]
     if not options.soak:
-        _runner(report, "apps", argv + ["--set", "extra" if options.extra_apps else "check"],
-                APPS_TIMEOUT_S)
+        chosen = "extra" if options.extra_apps else "check"
+        _runner(report, "apps", argv + ["--again", "--set", chosen], APPS_TIMEOUT_S)
         return
     deadline = time.monotonic() + options.soak * 60 * SOAK_APPS_SHARE
     while time.monotonic() < deadline:

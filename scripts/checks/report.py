@@ -111,6 +111,7 @@ class Report:
         self.folder = folder
         self.journal = journal
         self.passed = self.failed = self.skipped = 0
+        self.notes = []
         os.makedirs(folder, exist_ok=True)
 
     def say(self, line):
@@ -138,6 +139,10 @@ class Report:
         self.skipped += 1
         self.say(f"skipped           {name}: {why}")
 
+    def note(self, text):
+        """Something that counts as no failure and that a reader must see at the end."""
+        self.notes.append(text)
+
     def check(self, name, outcome, pattern=None):
         """Count a command's outcome as a test; returns whether it passed."""
         if outcome.ok:
@@ -154,5 +159,8 @@ class Report:
         else:
             self.ok(name, seconds)
 
-    def summary(self):
-        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+    def end(self):
+        """Say the notes, and as the last line the counts."""
+        for text in self.notes:
+            self.say(f"note    {text}")
+        self.say(f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped")

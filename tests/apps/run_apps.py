@@ -31,6 +31,9 @@ from harness.process import (CLIENT_CORE, Failure, Skip, allow_many_descriptors,
 from harness.resp import RedisError  # noqa: E402
 
 
+REPEATED_MOST = 3  # more failures than that are no accident of a busy machine
+
+
 class Interrupted(Exception):
     """SIGINT or SIGTERM."""
 
@@ -47,6 +50,9 @@ def parse_arguments():
     parser.add_argument("--shortfalls", action="store_true",
                         help="also what is known not to work on PnO")
     parser.add_argument("--list", action="store_true", help="only say what there is")
+    parser.add_argument("--again", action="store_true",
+                        help=f"run a test that fails once more, {REPEATED_MOST} at most: it counts as it "
+                        "ends then, and what failed once is told")
     parser.add_argument("--keep", action="store_true", help="keep the files of failed tests")
     options = parser.parse_args()
     options.build = os.path.realpath(options.build)
@@ -162,6 +168,23 @@ def report(test, verdict, seconds):
                 print(f"#   {line}", flush=True)
 
 
+def run_all(tests, shared_folder, options):
+    """Returns how many failed."""
+    failed = repeated = 0
+    for index, test in enumerate(tests):
+        start = time.monotonic()
+        verdict = run_one(test, labs.make_name("a", index), shared_folder, options)
+        if verdict["result"] == "not ok" and options.again and repeated < REPEATED_MOST:
+            repeated += 1
+            first, start = verdict, time.monotonic()
+            verdict = run_one(test, labs.make_name("a", len(tests) + index), shared_folder, options)
+            if verdict["result"] == "ok":
+                print(f"# {test.name} failed once of two times: {first['why']}", flush=True)
+        report(test, verdict, time.monotonic() - start)
+        failed += verdict["result"] == "not ok"
+    return failed
+
+
 def interrupt(number, _frame):
     raise Interrupted(signal.Signals(number).name)
 
@@ -186,11 +209,7 @@ def main():
     shared_folder = tempfile.mkdtemp(prefix="pno-apps-")
     failed = 0
     try:
-        for index, test in enumerate(tests):
-            start = time.monotonic()
-            verdict = run_one(test, labs.make_name("a", index), shared_folder, options)
-            report(test, verdict, time.monotonic() - start)
-            failed += verdict["result"] == "not ok"
+        failed = run_all(tests, shared_folder, options)
     except Interrupted as interrupted:
         print(f"run_apps: stopped by {interrupted}", file=sys.stderr)
         return 130
