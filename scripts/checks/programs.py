@@ -10,11 +10,11 @@ from . import build
 from .random_tests import SANITIZERS
 
 MESON_TIMEOUT_S = 600
-CLI_TIMEOUT_S = 240
+CLI_TIMEOUT_S = 300
 PACKET_SCRIPTS_TIMEOUT_S = 120
 SOCKETS_TIMEOUT_S = 300
 APPS_TIMEOUT_S = 1800
-ONCE_OF_TWO = " once of two times: "  # run_apps.py and run_sockets.py
+ONCE_OF_TWO = " once of two times: "  # run_apps.py, run_cli.py, run_sockets.py
 SOAK_APPS_SHARE = 0.3  # of the time
 NEED_NO_DPDK = re.compile(r"^(base|core)\b")
 
@@ -121,7 +121,8 @@ def _needs_root(report, name):
 
 def cli(options, report):
     runner = os.path.join(options.root, "tests/cli/run_cli.py")
-    _runner(report, "cli", ["/usr/bin/python3", runner, "--build", options.build], CLI_TIMEOUT_S)
+    argv = ["/usr/bin/python3", runner, "--build", options.build, "--again"]
+    _runner(report, "cli", argv, CLI_TIMEOUT_S)
 
 
 def sockets(options, report):
