@@ -215,9 +215,7 @@ static enum drop_reason range_check(struct stack *stack, struct tcp_connection *
     const struct tcp_hot *hot = &connection->hot;
     *old = false;
     if (ack > hot->snd_nxt) {
-        /* RFC 9293 would have it answered; Linux does so outside of the established states. */
-        if (hot->state != TCP_STATE_ESTABLISHED && hot->state != TCP_STATE_CLOSE_WAIT)
-            tcp_challenge_ack(stack, connection, now_ns);
+        tcp_challenge_ack(stack, connection, now_ns); /* RFC 9293 §3.10.7.4, RFC 5961 §5.2 */
         return DROP_TCP_BAD_ACK;
     }
     if (ack >= hot->snd_una)

@@ -57,7 +57,7 @@ void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
     hot->ts_offset = first.ts_offset;
     tcp_recovery_init(connection);
     tcp_reassembly_init(connection);
-    connection->congestion.snd_push = connection->congestion.flight_round = first.iss;
+    connection->congestion.flight_round = first.iss;
     tcp_rto_init(connection);
     tcp_delivery_init(connection);
 }

@@ -290,7 +290,6 @@ struct tcp_congestion {
     uint64_t last_ack_ns;         /**< last acceptable segment with ACK */
     uint64_t snd_sml;             /**< end of the last small segment sent (Minshall) */
     uint64_t snd_urgent;          /**< one past the urgent byte to send; 0 none */
-    seq_t snd_push;               /**< end of the last segment sent with PSH */
     uint32_t max_window;          /**< largest the peer ever offered */
     union tcp_congestion_private own;
 };

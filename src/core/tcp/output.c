@@ -88,8 +88,17 @@ static void set_urgent(const struct emission *e, uint64_t number)
     e->output->urgent_pointer = (uint16_t)(distance < UINT16_MAX ? distance : UINT16_MAX);
 }
 
-/** Payload [number, end) and FIN if end passes it. */
-static void finish_data(const struct emission *e, uint64_t number, uint64_t end)
+/** Whether PSH belongs on new payload up to data_end: at the end of what the application gave,
+   unless it said that there is more, and, as Linux, of what a timer forces out. */
+static bool is_pushed(const struct tcp_connection *connection, uint64_t data_end)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    return (data_end == hot->snd_end && !hot->more) || hot->push_partial;
+}
+
+/** Payload [number, end) and FIN if end passes it.
+    @param pushed  PSH belongs on it. */
+static void finish_data(const struct emission *e, uint64_t number, uint64_t end, bool pushed)
 {
     struct tcp_connection *connection = e->connection;
     struct tcp_hot *hot = &connection->hot;
@@ -97,20 +106,11 @@ static void finish_data(const struct emission *e, uint64_t number, uint64_t end)
     uint64_t data_end = end < hot->snd_end ? end : hot->snd_end;
     uint32_t length = (uint32_t)(data_end - number);
     uint8_t flags = 0;
-    PNO_ASSERT(e->mss > 0);
     if (end > hot->snd_end)
         flags |= TCP_FIN;
-    /* As Linux, what goes out as several segments at once is pushed at its end. */
-    if (length > e->mss)
+    /* As Linux, what goes out as several segments at once is pushed at its end, this once. */
+    if (length > 0 && (pushed || length > e->mss))
         flags |= TCP_PSH;
-    /* And so is what a timer forces out. */
-    if (length > 0 && hot->push_partial)
-        flags |= TCP_PSH;
-    if (length > 0 && ((data_end == hot->snd_end && !hot->more) ||
-                       seq_eq(tcp_wire(data_end), connection->congestion.snd_push))) {
-        flags |= TCP_PSH;
-        connection->congestion.snd_push = tcp_wire(data_end);
-    }
     finish(e, number, flags, length > 0 && number >= hot->snd_nxt);
     hot->acks_owed = 0;
     set_urgent(e, number);
@@ -214,12 +214,13 @@ static bool emit_syn(const struct emission *e)
 
 /* ---- Retransmissions ----------------------------------------------------------------------- */
 
-static void retransmit(const struct emission *e, uint64_t start, uint64_t end)
+static void retransmit(const struct emission *e, const struct tcp_sent_piece *piece)
 {
     struct tcp_connection *connection = e->connection;
+    uint64_t start = piece->start, end = piece->end;
     (void)tcp_recovery_take(e->stack, connection);
-    finish_data(e, start, end);
-    tcp_sent_again(e->stack, connection, start, end, tcp_pipe(connection), e->now_ns);
+    finish_data(e, start, end, piece->pushed);
+    tcp_sent_again(e->stack, connection, piece, tcp_pipe(connection), e->now_ns);
     tcp_recovery_retransmitted(connection, start, end, e->now_ns);
     tcp_recovery_sent(connection, (uint32_t)(end - start));
     tcp_cwnd_note_flight(connection, tcp_pipe(connection));
@@ -235,23 +236,25 @@ static bool emit_retransmission(const struct emission *e)
 {
     struct tcp_connection *connection = e->connection;
     struct tcp_hot *hot = &connection->hot;
-    uint64_t start, end;
+    struct tcp_sent_piece piece;
     if (!tcp_recovery_may_retransmit(connection) ||
-        !tcp_sent_next_lost(e->stack, connection, e->mss, &start, &end))
+        !tcp_sent_next_lost(e->stack, connection, e->mss, &piece))
         return false;
     /* What lies beyond a window that shrank waits; the first segment goes as far as the window
        does, and probes one that is closed (as Linux). */
     uint64_t window_end = hot->snd_una + hot->snd_wnd;
-    if (end > window_end && start != hot->snd_una)
+    if (piece.end > window_end && piece.start != hot->snd_una)
         return false;
-    if (end > window_end && window_end > start)
-        end = window_end;
+    if (piece.end > window_end && window_end > piece.start) {
+        piece.end = window_end;
+        piece.pushed = false;
+    }
     uint32_t pipe = tcp_pipe(connection);
-    if (pipe > 0 && pipe + (end - start) > hot->cwnd) {
+    if (pipe > 0 && pipe + (piece.end - piece.start) > hot->cwnd) {
         connection->congestion.cwnd_limited = true;
         return false;
     }
-    retransmit(e, start, end);
+    retransmit(e, &piece);
     return true;
 }
 
@@ -340,13 +343,16 @@ static inline void sent_payload_note(struct stack *stack, struct tcp_connection 
         connection->hot.pingpong = true;
 }
 
-/** Account for [snd_nxt, end) being sent, and keep its timers. */
-static void sent_new(const struct emission *e, uint64_t end, uint32_t length, uint32_t pipe)
+/** [snd_nxt, end) goes out, length bytes of payload and perhaps FIN, in segments of e->mss: all
+   that has to be accounted for, and timers. */
+static void send_new(const struct emission *e, uint64_t end, uint32_t length, uint32_t pipe)
 {
     struct tcp_connection *connection = e->connection;
     struct tcp_hot *hot = &connection->hot;
     struct tcp_congestion *congestion = &connection->congestion;
-    tcp_sent_new(e->stack, connection, hot->snd_nxt, end, pipe, e->now_ns);
+    bool pushed = is_pushed(connection, hot->snd_nxt + length);
+    finish_data(e, hot->snd_nxt, end, pushed);
+    tcp_sent_new(e->stack, connection, hot->snd_nxt, end, pushed, pipe, e->now_ns);
     hot->snd_nxt = end;
     hot->push_partial = false;
     hot->nagle_push = hot->nagle_push && end < hot->snd_end;
@@ -382,8 +388,7 @@ static bool emit_mtu_probe(const struct emission *e, uint32_t pipe)
     probe.mss = tcp_mtu_probe_due(e->stack, connection, pipe, e->now_ns);
     if (probe.mss == 0 || sack_option_bytes(connection) > 0)
         return false;
-    finish_data(&probe, start, start + probe.mss);
-    sent_new(&probe, start + probe.mss, probe.mss, pipe);
+    send_new(&probe, start + probe.mss, probe.mss, pipe);
     tcp_mtu_probe_sent(e->stack, connection, start);
     return true;
 }
@@ -416,8 +421,7 @@ static bool emit_new(const struct emission *e, bool ignore_cwnd)
     fin = fin && length == available && (window_end > end || (hot->push_partial && length == 0));
     if (length == 0 && !fin)
         return held_back(e);
-    finish_data(e, hot->snd_nxt, end + fin);
-    sent_new(e, end + fin, length, pipe);
+    send_new(e, end + fin, length, pipe);
     return true;
 }
 
@@ -439,15 +443,15 @@ static bool emit_tail_probe(const struct emission *e)
     struct tcp_recovery *recovery = tcp_recovery_take(e->stack, connection);
     recovery->tail_probe_retransmitted = false;
     if (!emit_new(e, true)) {
-        uint64_t start = tcp_sent_last_segment(connection);
-        if (hot->snd_nxt - start > e->mss) /* SACK blocks ride along */
-            start = hot->snd_nxt - e->mss;
-        if (start < connection->recovery->sacked_high)
-            start = connection->recovery->sacked_high;
-        if (start >= hot->snd_nxt || hot->snd_nxt > hot->snd_una + hot->snd_wnd)
+        struct tcp_sent_piece last = tcp_sent_last_segment(connection);
+        if (last.end - last.start > e->mss) /* SACK blocks ride along */
+            last.start = last.end - e->mss;
+        if (last.start < connection->recovery->sacked_high)
+            last.start = connection->recovery->sacked_high;
+        if (last.start >= last.end || last.end > hot->snd_una + hot->snd_wnd)
             return false; /* the tail has arrived, or lies beyond a window that shrank */
         recovery->tail_probe_retransmitted = true;
-        retransmit(e, start, hot->snd_nxt);
+        retransmit(e, &last);
     }
     recovery->tail_probe = hot->snd_nxt;
     tcp_send_timer_set(e->stack, connection, TCP_SEND_TIMER_RETRANSMIT,
@@ -548,7 +552,7 @@ static uint32_t predicted_length(const struct tcp_connection *connection, uint32
     return length;
 }
 
-/** finish_data() and sent_new() for that. */
+/** send_new() for that. */
 static void emit_predicted(struct stack *stack, struct tcp_connection *connection, uint32_t length,
                            uint64_t now_ns, struct tcp_output *output)
 {
@@ -560,10 +564,9 @@ static void emit_predicted(struct stack *stack, struct tcp_connection *connectio
     output->seq = tcp_wire(number);
     output->ack = tcp_wire(hot->rcv_nxt);
     output->flags = TCP_ACK;
-    if (end == hot->snd_end || seq_eq(tcp_wire(end), congestion->snd_push)) {
+    bool pushed = end == hot->snd_end;
+    if (pushed)
         output->flags = TCP_ACK | TCP_PSH;
-        congestion->snd_push = tcp_wire(end);
-    }
     output->window = tcp_window_advertise(connection);
     output->ecn = 0;
     output->urgent_pointer = 0;
@@ -580,7 +583,7 @@ static void emit_predicted(struct stack *stack, struct tcp_connection *connectio
     connection->statistics.data_segments_out++;
     connection->statistics.bytes_sent += length;
 
-    tcp_sent_new(stack, connection, number, end, in_flight, now_ns);
+    tcp_sent_new(stack, connection, number, end, pushed, in_flight, now_ns);
     hot->snd_nxt = end;
     if (hot->send_timer == TCP_SEND_TIMER_PERSIST)
         congestion->backoff = 0;

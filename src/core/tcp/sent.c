@@ -7,6 +7,8 @@
 /** Bursts this share of a round trip apart have one record: at most so many fly at once. */
 #define RECORDS_PER_RTT 256
 #define AGE_MAX_US      (15u * 60 * 1000 * 1000)
+/** From so many on, bursts share a record even if the first was pushed: that is forgotten. */
+#define RECORDS_PUSHED_MAX 64
 
 /* ---- Pool ---------------------------------------------------------------------------------- */
 
@@ -115,6 +117,7 @@ static struct tcp_sent *cut(struct stack *stack, struct tcp_connection *connecti
         record->start = end;
     } else if (end >= record_end) {
         cut_bytes = (uint32_t)(record_end - start);
+        record->pushed = false;
     } else {
         struct tcp_sent *rest = record_alloc(stack, connection);
         if (rest != NULL) {
@@ -123,6 +126,7 @@ static struct tcp_sent *cut(struct stack *stack, struct tcp_connection *connecti
             rest->length = (uint32_t)(record_end - end);
             cut_bytes = (uint32_t)(record_end - start);
             record->length -= cut_bytes;
+            record->pushed = false;
             sent_count_change(connection, list, record, cut_bytes, false);
             sent_insert(connection, list, record, rest);
             *before = rest;
@@ -166,48 +170,53 @@ static void sent_cut(struct stack *stack, struct tcp_connection *connection,
 /* ---- Sending ------------------------------------------------------------------------------- */
 
 static void flight_append(struct tcp_connection *connection, struct tcp_sent *record,
-                          uint64_t start, uint64_t end, bool again, uint32_t pipe, uint64_t now_ns)
+                          const struct tcp_sent_piece *piece, bool again, uint32_t pipe,
+                          uint64_t now_ns)
 {
     *record = (struct tcp_sent){
-        .start = start,
-        .length = (uint32_t)(end - start),
+        .start = piece->start,
+        .length = (uint32_t)(piece->end - piece->start),
         .sent_us = tcp_sent_clock_us(now_ns),
         .again = again,
+        .pushed = piece->pushed,
     };
     tcp_delivery_record_sent(connection, record, pipe, now_ns);
     sent_insert(connection, &connection->flight, connection->flight.last, record);
 }
 
 void tcp_sent_new(struct stack *stack, struct tcp_connection *connection, uint64_t start,
-                  uint64_t end, uint32_t pipe, uint64_t now_ns)
+                  uint64_t end, bool pushed, uint32_t pipe, uint64_t now_ns)
 {
     struct tcp_sent *last = connection->flight.last;
     if (last != NULL && !last->again && tcp_sent_end(last) == start &&
         last->length % connection->hot.mss == 0 && start < connection->hot.snd_end &&
+        (!last->pushed || connection->hot.sent_count >= RECORDS_PUSHED_MAX) &&
         tcp_sent_clock_us(now_ns) - last->sent_us <=
             connection->congestion.srtt_us / RECORDS_PER_RTT) {
         last->length += (uint32_t)(end - start);
         last->in_flight = pipe + (uint32_t)(end - start);
+        last->pushed = pushed;
         return;
     }
     struct tcp_sent *record = record_alloc(stack, connection);
+    const struct tcp_sent_piece piece = {start, end, pushed};
     if (record != NULL)
-        flight_append(connection, record, start, end, false, pipe, now_ns);
+        flight_append(connection, record, &piece, false, pipe, now_ns);
     else
         connection->untimed_end = end;
 }
 
-void tcp_sent_again(struct stack *stack, struct tcp_connection *connection, uint64_t start,
-                    uint64_t end, uint32_t pipe, uint64_t now_ns)
+void tcp_sent_again(struct stack *stack, struct tcp_connection *connection,
+                    const struct tcp_sent_piece *piece, uint32_t pipe, uint64_t now_ns)
 {
     struct tcp_recovery *recovery = connection->recovery;
-    sent_cut(stack, connection, &recovery->lost, start, end, NULL);
-    sent_cut(stack, connection, &connection->flight, start, end, NULL);
+    sent_cut(stack, connection, &recovery->lost, piece->start, piece->end, NULL);
+    sent_cut(stack, connection, &connection->flight, piece->start, piece->end, NULL);
     struct tcp_sent *record = record_alloc(stack, connection);
     if (record != NULL)
-        flight_append(connection, record, start, end, true, pipe, now_ns);
-    else if (end > connection->untimed_end)
-        connection->untimed_end = end;
+        flight_append(connection, record, piece, true, pipe, now_ns);
+    else if (piece->end > connection->untimed_end)
+        connection->untimed_end = piece->end;
 }
 
 /* ---- Arriving ------------------------------------------------------------------------------ */
@@ -260,7 +269,7 @@ void tcp_sent_round_to_segments(const struct tcp_connection *connection, uint64_
 
 /* ---- Loss ---------------------------------------------------------------------------------- */
 
-/** Into `lost`, in order, one with its neighbour where they touch. */
+/** Into `lost`, in order, one with its neighbour where a segment could as well reach over both. */
 static void lost_insert(struct stack *stack, struct tcp_connection *connection,
                         struct tcp_sent *record)
 {
@@ -273,8 +282,10 @@ static void lost_insert(struct stack *stack, struct tcp_connection *connection,
         for (struct tcp_sent *r = lost->first; r != NULL && r->start < record->start; r = r->next)
             before = r;
     }
-    if (before != NULL && before->again == record->again && tcp_sent_end(before) == record->start) {
+    if (before != NULL && before->again == record->again && !before->pushed &&
+        before->length % connection->hot.mss == 0 && tcp_sent_end(before) == record->start) {
         before->length += record->length;
+        before->pushed = record->pushed;
         connection->recovery->lost_bytes += record->length;
         record_free(stack, connection, record);
         return;
@@ -297,6 +308,7 @@ bool tcp_sent_lose(struct stack *stack, struct tcp_connection *connection, struc
         return false; /* found out by the next who looks, or by the timeout */
     *head = *record;
     head->length = (uint32_t)(number - record->start);
+    head->pushed = false;
     sent_count_change(connection, flight, record, head->length, false);
     record->start = number;
     record->length -= head->length;
@@ -339,6 +351,7 @@ static void untimed_fill(struct tcp_connection *connection, struct tcp_sent *rec
         .length = (uint32_t)(end - start),
         .sent_us = tcp_sent_clock_us(connection->congestion.last_sent_ns),
         .again = true,
+        .pushed = end == connection->hot.snd_nxt,
     };
     tcp_delivery_record_sent(connection, record, record->length,
                              connection->congestion.last_sent_ns);
@@ -423,7 +436,7 @@ void tcp_sent_unlose(struct tcp_connection *connection)
 }
 
 bool tcp_sent_next_lost(struct stack *stack, struct tcp_connection *connection, uint32_t limit,
-                        uint64_t *start, uint64_t *end)
+                        struct tcp_sent_piece *piece)
 {
     struct tcp_recovery *recovery = connection->recovery;
     struct tcp_sent *record;
@@ -433,26 +446,36 @@ bool tcp_sent_next_lost(struct stack *stack, struct tcp_connection *connection, 
             sent_cut(stack, connection, &recovery->lost, record->start, sacked->end, NULL);
             continue;
         }
-        *start = record->start;
-        *end = tcp_sent_end(record);
-        if (*end - *start > limit)
-            *end = *start + limit;
-        if (sacked != NULL && sacked->start < *end)
-            *end = sacked->start;
+        uint64_t reach = record->start + limit;
+        if (sacked != NULL && sacked->start < reach)
+            reach = sacked->start;
+        *piece = (struct tcp_sent_piece){.start = record->start, .end = record->start};
+        for (const struct tcp_sent *r = record;
+             r != NULL && r->start == piece->end && tcp_sent_end(r) <= reach; r = r->next) {
+            piece->end = tcp_sent_end(r);
+            piece->pushed |= r->pushed;
+        }
+        if (piece->end == piece->start)
+            piece->end = reach;
         return true;
     }
     return false;
 }
 
-uint64_t tcp_sent_last_segment(const struct tcp_connection *connection)
+struct tcp_sent_piece tcp_sent_last_segment(const struct tcp_connection *connection)
 {
     const struct tcp_hot *hot = &connection->hot;
     const struct tcp_sent *record = connection->flight.first;
+    struct tcp_sent_piece piece = {.end = hot->snd_nxt};
     while (record != NULL && tcp_sent_end(record) != hot->snd_nxt)
         record = record->next;
     if (record != NULL)
-        return record->start + (record->length - 1) / hot->mss * hot->mss;
-    return tcp_outstanding(connection) > hot->mss ? hot->snd_nxt - hot->mss : hot->snd_una;
+        piece.start = record->start + (record->length - 1) / hot->mss * hot->mss;
+    else
+        piece.start =
+            tcp_outstanding(connection) > hot->mss ? hot->snd_nxt - hot->mss : hot->snd_una;
+    piece.pushed = record == NULL || record->pushed;
+    return piece;
 }
 
 static const struct tcp_sent *find_head(const struct tcp_connection *connection,

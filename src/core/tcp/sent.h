@@ -34,6 +34,13 @@ struct tcp_sent {
     uint32_t lost;          /**< bytes found lost on this connection so far */
     bool again;             /**< a retransmission, or in `lost`: was one */
     bool app_limited;
+    bool pushed; /**< PSH was on its last segment, and is when that is sent again (as Linux) */
+};
+
+/** Numbers [start, end) to send again. */
+struct tcp_sent_piece {
+    uint64_t start, end;
+    bool pushed; /**< PSH belongs on it */
 };
 
 /** The clock of the records: microseconds modulo 2^32, good for distances under half an hour, which
@@ -50,14 +57,15 @@ static inline uint64_t tcp_sent_end(const struct tcp_sent *record)
 
 /** New data [start, end) goes out. What follows full segments within a 256th of the round trip
    shares their record: that bounds how many there are, and leaves the segments' bounds known.
-    @param pipe  bytes in flight before. */
+    @param pushed  PSH was on the last of it.
+    @param pipe    bytes in flight before. */
 void tcp_sent_new(struct stack *stack, struct tcp_connection *connection, uint64_t start,
-                  uint64_t end, uint32_t pipe, uint64_t now_ns);
+                  uint64_t end, bool pushed, uint32_t pipe, uint64_t now_ns);
 
-/** [start, end) goes out once more: out of `lost`, or (a tail probe) while the original may still
+/** A piece goes out once more: out of `lost`, or (a tail probe) while the original may still
    be on its way, which is then forgotten. */
-void tcp_sent_again(struct stack *stack, struct tcp_connection *connection, uint64_t start,
-                    uint64_t end, uint32_t pipe, uint64_t now_ns);
+void tcp_sent_again(struct stack *stack, struct tcp_connection *connection,
+                    const struct tcp_sent_piece *piece, uint32_t pipe, uint64_t now_ns);
 
 /** [start, end) has arrived, by ACK or by SACK. Of which transmission goes into facts. */
 void tcp_sent_delivered(struct stack *stack, struct tcp_connection *connection, uint64_t start,
@@ -91,9 +99,10 @@ void tcp_sent_lose_all(struct stack *stack, struct tcp_connection *connection);
 /** What was called lost was not: back to `flight`, with the times it had. */
 void tcp_sent_unlose(struct tcp_connection *connection);
 
-/** NextSeg(): the next lost piece, at most limit bytes. @return false when there is none. */
+/** NextSeg(): the next lost piece, at most limit bytes. Small ones that follow each other go
+   together, each whole (as Linux collapses them). @return false when there is none. */
 bool tcp_sent_next_lost(struct stack *stack, struct tcp_connection *connection, uint32_t limit,
-                        uint64_t *start, uint64_t *end);
+                        struct tcp_sent_piece *piece);
 
 /** Whether a transmission came after another; of one burst's, the number decides. */
 static inline bool tcp_sent_after(uint32_t a_us, uint64_t a_end, uint32_t b_us, uint64_t b_end)
@@ -101,8 +110,8 @@ static inline bool tcp_sent_after(uint32_t a_us, uint64_t a_end, uint32_t b_us, 
     return (int32_t)(a_us - b_us) > 0 || (a_us == b_us && a_end > b_end);
 }
 
-/** Where the last segment sent begins. */
-uint64_t tcp_sent_last_segment(const struct tcp_connection *connection);
+/** The last segment sent. */
+struct tcp_sent_piece tcp_sent_last_segment(const struct tcp_connection *connection);
 
 /** When what begins at snd_una was last sent. @return false when that is not known. */
 bool tcp_sent_head(const struct tcp_connection *connection, uint32_t *sent_us);

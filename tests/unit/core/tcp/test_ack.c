@@ -24,13 +24,14 @@ static void partial_ack_of_a_segment_counts(void **unused)
     assert_int_equal(tcp_acked_offset(script.connection), 50);
 }
 
-static void ack_of_what_was_not_sent_is_dropped(void **unused)
+static void ack_of_what_was_not_sent_is_challenged(void **unused)
 {
     (void)unused;
     established();
     peer("P. 1:11(10) ack 50");
     assert_int_equal(script.result.drop, DROP_TCP_BAD_ACK);
     assert_int_equal(script.result.place_length, 0);
+    ours(". 1:1(0) ack 1");
     nothing();
 }
 
@@ -150,7 +151,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(ack_frees_and_is_told),
         TEST(partial_ack_of_a_segment_counts),
-        TEST(ack_of_what_was_not_sent_is_dropped),
+        TEST(ack_of_what_was_not_sent_is_challenged),
         TEST(old_ack_is_ignored_but_its_payload_counts),
         TEST(far_too_old_ack_is_challenged),
         TEST(segment_without_ack_is_dropped),
