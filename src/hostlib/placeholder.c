@@ -12,11 +12,18 @@
 static struct lock original_lock;
 static int originals[2] = {-1, -1}; /* by is_v6 */
 
+static int make_socket(bool is_v6, bool close_on_exec)
+{
+    int type = SOCK_STREAM | (close_on_exec ? SOCK_CLOEXEC : 0);
+    int fd = (int)syscall(SYS_socket, is_v6 ? AF_INET6 : AF_INET, type, 0);
+    return fd < 0 ? -errno : fd;
+}
+
 static int make_original(bool is_v6)
 {
-    int fd = (int)syscall(SYS_socket, is_v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = make_socket(is_v6, true);
     if (fd < 0)
-        return -errno;
+        return fd;
     fd = fd_make_internal(fd);
     if (fd >= 0) {
         originals[is_v6] = fd;
@@ -37,8 +44,8 @@ int placeholder_open(bool is_v6, bool close_on_exec)
     if (original < 0)
         original = make_original(is_v6);
     lock_release(&original_lock);
-    if (original < 0)
-        return original;
+    if (original < 0) /* no room for one more than the program asked for */
+        return make_socket(is_v6, close_on_exec);
     int fd = (int)syscall(SYS_fcntl, original, close_on_exec ? F_DUPFD_CLOEXEC : F_DUPFD, 0);
     return fd < 0 ? -errno : fd;
 }

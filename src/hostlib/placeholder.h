@@ -1,7 +1,8 @@
 /**
  * @file placeholder.h
  * The kernel descriptors that stand for accepted connections: duplicates of one unconnected TCP
- * socket per family, the cheapest thing that is a socket to fstat() and to the kernel.
+ * socket per family, the cheapest thing that is a socket to fstat() and to the kernel; or a socket
+ * each, where the limit of descriptors has no room for the one to duplicate.
  */
 #ifndef PNO_HOSTLIB_PLACEHOLDER_H
 #define PNO_HOSTLIB_PLACEHOLDER_H

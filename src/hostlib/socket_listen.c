@@ -505,12 +505,14 @@ static int accept_once(struct socket *listener, int fd, struct sockaddr *address
                        int flags)
 {
     int result = accept_offloaded(listener, address, length, flags);
-    if (result != -EAGAIN || !listener->also_kernel)
+    if (result != -EAGAIN)
         return result;
-    /* Never blocks; and no cancellation point, unlike libc's accept4(). */
+    /* Never blocks; and no cancellation point, unlike libc's accept4(). Where the kernel's socket
+       does not listen, this says whether a descriptor is free: Linux takes that before it looks
+       into the queue. */
     result = (int)syscall(SYS_accept4, fd, address, length, flags);
     if (result < 0)
-        return -errno;
+        return listener->also_kernel || errno == EMFILE || errno == ENFILE ? -errno : -EAGAIN;
     notes_set(result, SOCKET_NOTE_KERNEL_HALF, 0);
     return result;
 }

@@ -145,6 +145,46 @@ static void out_of_descriptors(const struct case_context *context)
     close(listener);
 }
 
+/* accept() takes its descriptor before it looks for a connection. */
+static void out_of_descriptors_nothing_queued(const struct case_context *context)
+{
+    int listener = make_listener(context, 4);
+    struct rlimit limit, before;
+    getrlimit(RLIMIT_NOFILE, &before);
+    limit = before;
+    limit.rlim_cur = (rlim_t)listener + 1;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    say_result("accept", accept(listener, NULL, NULL));
+    set_nonblocking(listener, true);
+    say_result("nonblocking", accept(listener, NULL, NULL));
+    setrlimit(RLIMIT_NOFILE, &before);
+    say_result("with one free", accept(listener, NULL, NULL));
+    close(listener);
+}
+
+/* The process's first accept() gets the last descriptor that it may have. */
+static void last_descriptor(const struct case_context *context)
+{
+    int listener = make_listener(context, 4), client = make_socket(context, 0);
+    char bytes[8];
+    connect_to(context, client, port_of(listener));
+    wait_for(listener, POLLIN);
+    struct rlimit limit, before;
+    getrlimit(RLIMIT_NOFILE, &before);
+    limit = before;
+    limit.rlim_cur = (rlim_t)client + 2;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    int accepted = accept(listener, NULL, NULL);
+    say("accept +%d", accepted - client);
+    say_result("one more", accept(listener, NULL, NULL));
+    send(client, "abc", 3, 0);
+    say_bytes("recv", recv(accepted, bytes, sizeof(bytes), 0), bytes);
+    setrlimit(RLIMIT_NOFILE, &before);
+    close(accepted);
+    close(client);
+    close(listener);
+}
+
 /* A limit on the address space is the program's own, whatever the sockets need. */
 static void address_space_limit(const struct case_context *context)
 {
@@ -194,5 +234,7 @@ const struct socket_case cases_descriptors[] = {
     {"is_a_socket", is_a_socket},
     {"close_ranges", close_ranges},
     {"out_of_descriptors", out_of_descriptors},
+    {"out_of_descriptors_nothing_queued", out_of_descriptors_nothing_queued},
+    {"last_descriptor", last_descriptor},
     {0},
 };
