@@ -16,9 +16,10 @@
 #include "hostlib/joined_links.h"
 #include "hostlib/left_socket.h"
 #include "hostlib/process.h"
+#include "hostlib/signals.h"
 #include "hostlib/socket.h"
 
-#define HANDOVER_MAGIC 0x324f4e50u /* "PNO2" */
+#define HANDOVER_MAGIC 0x334f4e50u /* "PNO3" */
 
 #define NO_LINK UINT32_MAX
 
@@ -56,6 +57,7 @@ struct left_memory {
     uint32_t bytes;
     bool has_own_link; /* the first link is the program's own, the others are joined */
     uint32_t counts[LEFT_PARTS];
+    struct signals_left signals;
 };
 
 struct left_parts {
@@ -250,7 +252,7 @@ static void *allocate(size_t bytes)
     return memory == MAP_FAILED ? NULL : memory;
 }
 
-/* @return the memory's descriptor; a negative errno. */
+/* Makes the memory. @return 0; a negative errno. */
 static int write_memory(struct handover *handover, struct writing *writing)
 {
     write_all(writing); /* counts */
@@ -276,8 +278,10 @@ static int write_memory(struct handover *handover, struct writing *writing)
         .has_own_link = writing->link_count > 0 && writing->links[0] == engine_link_current(),
     };
     memcpy(writing->parts.memory->counts, writing->counts, sizeof(writing->counts));
-    munmap(memory, bytes);
-    return fd;
+    handover->memory = writing->parts.memory;
+    handover->memory_fd = fd;
+    signals_leave_to(&handover->memory->signals);
+    return 0;
 }
 
 static size_t attachments_bytes(void)
@@ -298,7 +302,7 @@ int handover_prepare(struct handover *handover)
     if (handover->attachments != NULL && writing.files != NULL)
         result = process_exec_prepare(links, writing.link_count, handover->attachments);
     if (result == 0) {
-        result = handover->memory_fd = write_memory(handover, &writing);
+        result = write_memory(handover, &writing);
         if (result < 0)
             process_exec_failed(handover->attachments);
     }
@@ -306,12 +310,14 @@ int handover_prepare(struct handover *handover)
         munmap((void *)writing.files, files_bytes);
     if (result < 0 && handover->attachments != NULL)
         munmap(handover->attachments, attachments_bytes());
-    return result < 0 ? result : 0;
+    return result;
 }
 
 void handover_cancel(struct handover *handover)
 {
     syscall(SYS_close, handover->memory_fd);
+    signals_leave_to(NULL);
+    munmap(handover->memory, handover->memory->bytes);
     process_exec_failed(handover->attachments);
     munmap(handover->attachments, attachments_bytes());
 }
@@ -434,6 +440,7 @@ static void adopt(struct left_memory *memory, size_t bytes)
         memory->counts[LEFT_LINKS] > PROCESS_LINKS_MAX ||
         lay_out(&reading.parts, memory, memory->counts) > bytes)
         return;
+    signals_take_over(&memory->signals);
     size_t files_bytes = (memory->counts[LEFT_FILES] + 1) * sizeof(struct file *);
     reading.files = allocate(files_bytes);
     if (reading.files == NULL)

@@ -13,8 +13,11 @@
 
 #include "hostlib/engine_attach.h"
 
+struct left_memory;
+
 struct handover {
     struct engine_attachment *attachments; /**< one for each link */
+    struct left_memory *memory;            /**< what memory_fd holds, shared with the heir */
     int memory_fd;                         /**< -1: nothing is handed over */
 };
 

@@ -39,7 +39,6 @@ static unsigned forked_count;
 /* The links that are stopped for an exec() under way. */
 static struct engine_link *stopped_links[PROCESS_LINKS_MAX];
 static unsigned stopped_count;
-static uint32_t stopped_guard;
 
 unsigned process_links(struct engine_link *links[PROCESS_LINKS_MAX])
 {
@@ -168,7 +167,7 @@ void process_fork_child(void)
     joined_links_fork_child();
     uring_fork_child();
     forked_count = 0;
-    (void)signal_guard_suspend();
+    signal_guard_fork_child();
 }
 
 static void resume_links(unsigned count, struct engine_attachment *attachments)
@@ -183,12 +182,14 @@ static void resume_links(unsigned count, struct engine_attachment *attachments)
 int process_exec_prepare(struct engine_link *const *links, unsigned count,
                          struct engine_attachment *attachments)
 {
+    signal_guard_enter();
     memcpy(stopped_links, links, count * sizeof(*links));
     for (unsigned i = 0; i < count; i++) {
         settle_link(links[i]);
         int error = engine_attach_exec_prepare(links[i], &attachments[i]);
         if (error < 0) {
             resume_links(i, attachments);
+            signal_guard_leave();
             return error;
         }
         stop_link(links[i]);
@@ -196,16 +197,14 @@ int process_exec_prepare(struct engine_link *const *links, unsigned count,
     stopped_count = count;
     for (size_t i = 0; i < FORK_LOCKS; i++)
         lock_acquire(fork_locks[i]());
-    /* The program to come must not start with signals held back. */
-    stopped_guard = signal_guard_suspend();
     return 0;
 }
 
 void process_exec_failed(struct engine_attachment *attachments)
 {
-    signal_guard_resume(stopped_guard);
     release_fork_locks();
     resume_links(stopped_count, attachments);
+    signal_guard_leave();
 }
 
 void process_settle(void)

@@ -33,7 +33,8 @@ void process_fork_child(void);
 
 /**
  * Before exec() of a program that goes on with our sockets: stop everything, and make its
- * connections to the engine, one for each of the links. Undone by process_exec_failed().
+ * connections to the engine, one for each of the links. Undone by process_exec_failed(), up to
+ * which handlers wait (signals_leave_to()).
  * @return 0; a negative errno: the engine refuses, and nothing is stopped.
  */
 int process_exec_prepare(struct engine_link *const *links, unsigned count,

@@ -39,22 +39,7 @@ static inline void signal_guard_leave(void)
         signal_guard_deliver();
 }
 
-/** Leave all stretches, before the program is replaced or in a forked child, whose locks are reset
-    rather than released. @return what signal_guard_resume() takes to be in them again. */
-static inline uint32_t signal_guard_suspend(void)
-{
-    uint32_t depth = signal_guard.depth;
-    signal_guard.depth = 0;
-    atomic_signal_fence(memory_order_seq_cst);
-    if (signal_guard.pending != 0)
-        signal_guard_deliver();
-    return depth;
-}
-
-static inline void signal_guard_resume(uint32_t depth)
-{
-    signal_guard.depth = depth;
-    atomic_signal_fence(memory_order_seq_cst);
-}
+/** Leave all stretches in a forked child, whose locks are reset rather than released. */
+void signal_guard_fork_child(void);
 
 #endif

@@ -26,6 +26,21 @@ _Thread_local struct signal_guard signal_guard;
 /* The thread's own mask while signals are held back. */
 static _Thread_local kernel_mask mask_before __attribute__((tls_model("initial-exec")));
 
+/* Signals that are held back without the kernel: where it has no room for another
+   (RLIMIT_SIGPENDING), where a sandbox forbids to ask it, and where the signal can't be blocked
+   lest a fault of ours ends the program. A ring, from which only the end of a guarded stretch
+   takes; a handler of ours that interrupts another adds to it in between, hence the atomic end. */
+#define KEPT_MAX 8
+
+static _Thread_local struct {
+    siginfo_t infos[KEPT_MAX];
+    unsigned first;
+    _Atomic unsigned end;
+} kept __attribute__((tls_model("initial-exec")));
+
+/* Where to tell the program to come of what is held back; NULL: no exec() is under way. */
+static _Thread_local struct signals_left *left_to __attribute__((tls_model("initial-exec")));
+
 /* What the program has installed, where ours is installed for it. Handler and flags are changed one
    by one: a signal that comes in between finds a pair that both were good a moment ago. */
 static struct {
@@ -47,50 +62,39 @@ static bool is_synchronous(int number)
            number == SIGABRT || number == SIGSYS;
 }
 
-/* All that can wait; not libc's own two (cancellation, setuid() of all threads). */
+static kernel_mask bit_of(int number)
+{
+    return (kernel_mask)1 << (number - 1);
+}
+
+/* All that can wait and be blocked; not libc's own two (cancellation, setuid() of all threads). */
 static kernel_mask deferrable(void)
 {
     kernel_mask mask = 0;
     for (int number = 1; number < SIGNALS_END; number++) {
-        if (!is_synchronous(number) && (number < 32 || number >= SIGRTMIN))
-            mask |= (kernel_mask)1 << (number - 1);
+        if (!is_synchronous(number) && (number < 32 || number >= SIGRTMIN) && number != SIGKILL &&
+            number != SIGSTOP)
+            mask |= bit_of(number);
     }
     return mask;
 }
 
-static void set_mask(int how, kernel_mask mask)
+/* @return false: it is not allowed. */
+static bool set_mask(int how, kernel_mask mask, kernel_mask *before)
 {
-    syscall(SYS_rt_sigprocmask, how, &mask, NULL, sizeof(mask));
+    return syscall(SYS_rt_sigprocmask, how, &mask, before, sizeof(mask)) == 0;
 }
 
-/* ---- Delivery -------------------------------------------------------------------------------- */
-
-void signal_guard_deliver(void)
+static int send_to_self(int number)
 {
-    int saved_errno = errno;
-    kernel_mask mask = mask_before;
-    signal_guard.pending = 0;
-    set_mask(SIG_SETMASK, mask);
-    errno = saved_errno;
+    return (int)syscall(SYS_tgkill, syscall(SYS_getpid), syscall(SYS_gettid), number);
 }
 
-/* Have this thread go on with all signals blocked, this one pending. @return false: it can't be. */
-static bool hold_back(int number, siginfo_t *info, ucontext_t *context)
+/* @return negative: the kernel has no room for it, or may not be asked. */
+static int queue_to_self(int number, siginfo_t *info)
 {
-    kernel_mask mask = deferrable();
-    kernel_mask before;
-    set_mask(SIG_BLOCK, mask);
-    if (syscall(SYS_rt_tgsigqueueinfo, syscall(SYS_getpid), syscall(SYS_gettid), number, info) < 0)
-        return false;
-    /* What is in force when we return. */
-    memcpy(&before, &context->uc_sigmask, sizeof(before));
-    /* The last to come here counts: signals that come at once enter their handlers one within the
-       other, and the innermost, which is first, was entered with the others blocked. */
-    mask_before = before;
-    signal_guard.pending = 1;
-    mask |= before;
-    memcpy(&context->uc_sigmask, &mask, sizeof(mask));
-    return true;
+    return (int)syscall(SYS_rt_tgsigqueueinfo, syscall(SYS_getpid), syscall(SYS_gettid), number,
+                        info);
 }
 
 /* In si_errno, with the code that is meant. */
@@ -133,15 +137,153 @@ static void call(int number, siginfo_t *info, void *context)
     waiter_go_on(interrupted);
 }
 
+/* ---- Holding back ---------------------------------------------------------------------------- */
+
+static bool is_kept(int number)
+{
+    for (unsigned i = kept.first; i != atomic_load(&kept.end); i++) {
+        if (kept.infos[i % KEPT_MAX].si_signo == number)
+            return true;
+    }
+    return false;
+}
+
+/* @return false: no room. */
+static bool keep(int number, const siginfo_t *info)
+{
+    if (number < SIGRTMIN && is_kept(number))
+        return true; /* Linux too has one of each at a time */
+    unsigned place = atomic_fetch_add(&kept.end, 1);
+    if (place - kept.first >= KEPT_MAX) {
+        atomic_fetch_sub(&kept.end, 1);
+        return false;
+    }
+    kept.infos[place % KEPT_MAX] = *info;
+    if (left_to != NULL)
+        left_to->kept |= bit_of(number);
+    return true;
+}
+
+/* Have this thread go on with all signals blocked, and this one pending, or kept by ourselves.
+   @return false: it can't be. */
+static bool hold_back(int number, siginfo_t *info, ucontext_t *context)
+{
+    kernel_mask mask = deferrable();
+    kernel_mask before, now;
+    bool blocks = set_mask(SIG_BLOCK, mask, &now);
+    bool queues = blocks && !is_synchronous(number) && queue_to_self(number, info) == 0;
+    if (!queues && !keep(number, info)) {
+        if (blocks)
+            (void)set_mask(SIG_SETMASK, now, NULL);
+        return false;
+    }
+    /* What is in force when we return. */
+    memcpy(&before, &context->uc_sigmask, sizeof(before));
+    if (!blocks) {
+        signal_guard.pending = 1;
+        return true; /* what can't be blocked can't be unblocked either */
+    }
+    /* The last to come here counts: signals that come at once enter their handlers one within the
+       other, and the innermost, which is first, was entered with the others blocked. Not so one
+       that comes later, and can't be blocked. */
+    if (signal_guard.pending == 0 || (before & mask) != mask) {
+        mask_before = before;
+        if (left_to != NULL) {
+            left_to->mask = before;
+            left_to->is_blocked = true;
+        }
+    }
+    signal_guard.pending = 1;
+    mask |= before;
+    memcpy(&context->uc_sigmask, &mask, sizeof(mask));
+    return true;
+}
+
+/* As the kernel calls a handler, but on the stack that is in use. `mask` is the thread's own. */
+static void call_kept(siginfo_t *info, kernel_mask mask)
+{
+    int number = info->si_signo;
+    struct sigaction action;
+    ucontext_t context = {0};
+    kernel_mask within;
+    if (REAL(sigaction)(number, NULL, &action) < 0 || !signals_is_ours(action.sa_handler)) {
+        (void)send_to_self(number); /* the program wants something else done by now */
+        return;
+    }
+    (void)getcontext(&context); /* fails where the mask may not be asked for, with all else there */
+    memcpy(&within, &action.sa_mask, sizeof(within));
+    within |= mask | ((action.sa_flags & SA_NODEFER) != 0 ? 0 : bit_of(number));
+    memcpy(&context.uc_sigmask, &mask, sizeof(mask));
+    (void)set_mask(SIG_SETMASK, within, NULL);
+    call(number, info, &context);
+    (void)set_mask(SIG_BLOCK, deferrable(), NULL);
+}
+
+void signal_guard_deliver(void)
+{
+    int saved_errno = errno;
+    kernel_mask mask = mask_before;
+    signal_guard.pending = 0;
+    while (kept.first != atomic_load(&kept.end)) {
+        siginfo_t info = kept.infos[kept.first % KEPT_MAX];
+        kept.first++;
+        call_kept(&info, mask);
+    }
+    (void)set_mask(SIG_SETMASK, mask, NULL);
+    errno = saved_errno;
+}
+
+void signal_guard_fork_child(void)
+{
+    kept.first = atomic_load(&kept.end); /* sent to the parent */
+    signal_guard.depth = 0;
+    atomic_signal_fence(memory_order_seq_cst);
+    if (signal_guard.pending != 0)
+        signal_guard_deliver();
+}
+
+/* ---- exec() ---------------------------------------------------------------------------------- */
+
+void signals_leave_to(struct signals_left *left)
+{
+    kernel_mask before;
+    bool blocks = set_mask(SIG_BLOCK, deferrable(), &before);
+    left_to = left;
+    if (left != NULL && signal_guard.pending != 0) {
+        left->is_blocked = blocks;
+        left->mask = mask_before;
+        for (unsigned i = kept.first; i != atomic_load(&kept.end); i++)
+            left->kept |= bit_of(kept.infos[i % KEPT_MAX].si_signo);
+    }
+    if (blocks)
+        (void)set_mask(SIG_SETMASK, before, NULL);
+}
+
+void signals_take_over(const struct signals_left *left)
+{
+    for (int number = 1; number < SIGNALS_END; number++) {
+        if ((left->kept & bit_of(number)) != 0)
+            (void)send_to_self(number);
+    }
+    if (left->is_blocked)
+        (void)set_mask(SIG_SETMASK, left->mask, NULL);
+}
+
+/* ---- What the kernel calls ------------------------------------------------------------------- */
+
+/* A signal that others sent can wait, whichever it is; a fault can't. */
+static bool must_wait(int number, const siginfo_t *info)
+{
+    return signal_guard.depth != 0 && (!is_synchronous(number) || info->si_code <= 0);
+}
+
 static void on_signal(int number, siginfo_t *info, void *context)
 {
     int saved_errno = errno;
-    if (signal_guard.depth == 0 || is_synchronous(number) || !hold_back(number, info, context)) {
-        errno = saved_errno;
-        call(number, info, context);
-        return; /* with the errno that the handler leaves */
-    }
+    bool is_held = must_wait(number, info) && hold_back(number, info, context);
     errno = saved_errno;
+    if (!is_held)
+        call(number, info, context); /* the errno that the handler leaves stays */
 }
 
 /* The program has no handler: what the kernel would have done, after our return. */
@@ -150,7 +292,7 @@ static void fault_by_default(int number, siginfo_t *info)
     struct sigaction action = {.sa_handler = SIG_DFL};
     (void)REAL(sigaction)(number, &action, NULL);
     if (info->si_code <= 0) /* sent by somebody; else it faults again */
-        syscall(SYS_rt_tgsigqueueinfo, syscall(SYS_getpid), syscall(SYS_gettid), number, info);
+        (void)send_to_self(number);
 }
 
 static void on_fault(int number, siginfo_t *info, void *context)
@@ -161,7 +303,8 @@ static void on_fault(int number, siginfo_t *info, void *context)
     if (atomic_load(&actions[number].handler) == SIG_DFL)
         fault_by_default(number, info);
     errno = saved_errno;
-    call(number, info, context);
+    if (atomic_load(&actions[number].handler) != SIG_DFL)
+        on_signal(number, info, context);
 }
 
 /* ---- Installing ------------------------------------------------------------------------------ */

@@ -4,7 +4,8 @@
  * one of ours, with the program's own flags and mask, which
  *   - holds the signal back while its thread is within the library (signal_guard.h): it is blocked
  *     and sent again, so that the kernel delivers it, with all that belongs to it, once that is
- *     over;
+ *     over. Where the kernel can't, we call the handler then, on the stack that is in use. Only a
+ *     fault of the thread's own does not wait;
  *   - notes whether the handler asks for interrupted calls to be restarted (SA_RESTART), by which a
  *     blocking call ends by EINTR exactly where Linux's would;
  *   - keeps the wait that it interrupts apart from waits in the handler (waiter.h);
@@ -16,6 +17,14 @@
 
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
+
+/** What a thread held back when it called exec(): for the program that comes. */
+struct signals_left {
+    uint64_t mask;   /**< the thread's own: bit per signal, from 1 on */
+    uint64_t kept;   /**< likewise: came, and the kernel does not know */
+    bool is_blocked; /**< all that can be is blocked, instead of `mask` */
+};
 
 /** Put what is installed already behind ours. */
 void signals_init(void);
@@ -36,6 +45,16 @@ void signals_note(int number);
  */
 void signals_disguise(siginfo_t *info);
 void signals_reveal(siginfo_t *info);
+
+/**
+ * Have `left`, shared with the program to come, say at any moment what this thread holds back. An
+ * exec() ends a guarded stretch without its end being reached.
+ * @param left  all zero; NULL: the exec() has failed.
+ */
+void signals_leave_to(struct signals_left *left);
+
+/** In the new program: as if these signals had come just after the exec(). */
+void signals_take_over(const struct signals_left *left);
 
 /** Have faults on the program's memory end the access instead of the program, from now on. */
 void signals_catch_faults(void);

@@ -78,6 +78,9 @@ int case_program(int argc, char **argv);
 /** One of these programs: has an epoll set from the program before (cases_sets.c). */
 int program_with_set(const struct case_context *context);
 
+/** Another: is started while signals come (cases_exec.c). */
+int program_in_storm(const struct case_context *context);
+
 /** One line of output, prefixed by the case's name. */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

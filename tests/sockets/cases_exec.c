@@ -1,8 +1,12 @@
 /* Connections that outlive an exec. */
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -134,6 +138,7 @@ static void failed_exec(const struct case_context *context)
     int pair[2];
     char bytes[16];
     make_pair(context, pair);
+    fcntl(pair[0], F_SETFD, 0);
     say_result("execl", execl("/nowhere", "nowhere", (char *)NULL));
     say_result("execlp", execlp("no-such-program", "x", (char *)NULL));
     send(pair[0], "alive", 5, 0);
@@ -161,6 +166,139 @@ static void what_was_not_read(const struct case_context *context)
     say_all(pair);
 }
 
+/* ---- Signals that come meanwhile ------------------------------------------------------------- */
+
+/* How many programs are started while signals come. */
+#define STORM_PROGRAMS   20
+#define FAILING_PROGRAMS 25
+
+/* How long the storm waits for a handler to have come to its end: programs that have none are sent
+   signals as well. */
+#define STORM_PATIENCE_US 2000
+#define STORM_STEP_US     50
+
+static int storm_fd = -1;
+static atomic_int storm_bytes;
+static atomic_int *storm_calls; /* shared with the storm */
+
+static void write_in_storm(int number)
+{
+    (void)number;
+    int saved_errno = errno;
+    if (send(storm_fd, "s", 1, MSG_DONTWAIT) == 1)
+        atomic_fetch_add(&storm_bytes, 1);
+    atomic_fetch_add(storm_calls, 1);
+    errno = saved_errno;
+}
+
+/* Send signals, one after the other's handler has ended and the program has had a moment, as
+   another storm would leave it no time. */
+_Noreturn static void storm_at(pid_t target)
+{
+    for (unsigned turn = 0; kill(target, SIGURG) == 0; turn++) {
+        int calls = atomic_load(storm_calls);
+        for (int waited = 0; waited < STORM_PATIENCE_US && atomic_load(storm_calls) == calls;
+             waited += STORM_STEP_US)
+            usleep(STORM_STEP_US);
+        usleep(turn * 37 % 500);
+    }
+    _exit(0);
+}
+
+/* By a signal that is ignored where it has no handler. @return the child that sends it until it is
+   killed, or we are no more. */
+static pid_t start_storm(int fd)
+{
+    struct sigaction action = {.sa_handler = write_in_storm, .sa_flags = SA_RESTART};
+    storm_fd = fd;
+    storm_calls =
+        mmap(NULL, sizeof(*storm_calls), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    sigaction(SIGURG, &action, NULL);
+    pid_t target = getpid(), pid = fork();
+    if (pid == 0)
+        storm_at(target);
+    return pid;
+}
+
+static void end_storm(pid_t pid)
+{
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}
+
+static void *sleep_on(void *argument)
+{
+    (void)pause();
+    return argument;
+}
+
+/* With another thread, so that locks are no matter of form. */
+static void failing_in_a_storm(const struct case_context *context)
+{
+    int pair[2], failures = 0;
+    char bytes[16];
+    pthread_t thread;
+    make_pair(context, pair);
+    fcntl(pair[0], F_SETFD, 0);
+    pthread_create(&thread, NULL, sleep_on, NULL);
+    pid_t storm = start_storm(pair[0]);
+    while (atomic_load(storm_calls) < 10)
+        usleep(1000);
+    for (int i = 0; i < FAILING_PROGRAMS; i++)
+        failures += execl("/nowhere", "nowhere", (char *)NULL) == -1 && errno == ENOENT;
+    end_storm(storm);
+    say("failures %d", failures);
+    shutdown(pair[0], SHUT_WR);
+    int heard = 0;
+    ssize_t got;
+    while ((got = recv(pair[1], bytes, sizeof(bytes), 0)) > 0)
+        heard += (int)got;
+    say("heard all: %d", heard == atomic_load(&storm_bytes));
+    close_pair(pair);
+}
+
+int program_in_storm(const struct case_context *context)
+{
+    (void)context;
+    sigset_t mask;
+    char byte = 0;
+    sigprocmask(SIG_BLOCK, NULL, &mask);
+    for (int number = 1; number < SIGRTMAX; number++) {
+        if (sigismember(&mask, number) == 1)
+            return 2;
+    }
+    return read(STDIN_FILENO, &byte, 1) == 1 && byte == 'q' && write(STDIN_FILENO, "a", 1) == 1 ? 0
+                                                                                                : 3;
+}
+
+static void in_a_storm(const struct case_context *context)
+{
+    int good = 0, answers = 0;
+    for (int i = 0; i < STORM_PROGRAMS; i++) {
+        int pair[2], status = -1;
+        char byte;
+        make_pair(context, pair);
+        send(pair[0], "q", 1, 0);
+        pid_t pid = fork();
+        if (pid == 0) {
+            close(pair[0]);
+            dup2(pair[1], STDIN_FILENO);
+            (void)start_storm(pair[1]);
+            while (atomic_load(storm_calls) < 3)
+                usleep(100);
+            execl("/proc/self/exe", "pno-socket-cases", "program", "in_storm", (char *)NULL);
+            _exit(95);
+        }
+        close(pair[1]);
+        waitpid(pid, &status, 0);
+        good += status == 0;
+        while (recv(pair[0], &byte, 1, 0) == 1)
+            answers += byte == 'a';
+        close(pair[0]);
+    }
+    say("good %d, answers %d", good, answers);
+}
+
 const struct socket_case cases_exec[] = {
     {"exec_as_standard_input_and_output", as_standard_input_and_output},
     {"exec_as_standard_output_of_stdio", as_standard_output_of_stdio},
@@ -170,5 +308,7 @@ const struct socket_case cases_exec[] = {
     {"exec_kept_open_by_the_program", kept_open_by_the_program},
     {"exec_failed", failed_exec},
     {"exec_what_was_not_read", what_was_not_read},
+    {"exec_failing_in_a_storm", failing_in_a_storm},
+    {"exec_in_a_storm", in_a_storm},
     {0},
 };
