@@ -38,4 +38,7 @@ struct engine {
 /** CLOCK_MONOTONIC in nanoseconds. */
 uint64_t engine_now_ns(void);
 
+/** Nanoseconds of CLOCK_REALTIME: for what programs are told. */
+uint64_t engine_real_now_ns(void);
+
 #endif

@@ -84,6 +84,7 @@ struct engine_socket {
     bool farewell;       /**< its last holder is being told SLOT_FREE */
     bool in_unaccepted;  /**< announced, nobody has taken it yet */
     bool news_held_back; /**< a holder waits for copies in flight to be told */
+    bool stamps;         /**< LINK_OPTION_RECEIVE_STAMPS */
     uint16_t error;      /**< errno of the last ERROR */
     uint16_t soft_error;
     uint16_t copies_in_flight; /**< asynchronous DMA; the socket is not freed before it is 0 */
@@ -94,6 +95,7 @@ struct engine_socket {
     struct rx_buffer rx;
     struct tx_buffer tx;
     uint64_t received, acked, shutdown_at, urgent_offset;
+    uint64_t arrived_ns; /**< with stamps: when payload came last, CLOCK_REALTIME */
     struct ip_endpoint local, remote;
     struct socket_setup *setup;             /**< host-allocated sockets before use; else NULL */
     struct accept_counter *accept_counter;  /**< listeners */

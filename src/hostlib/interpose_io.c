@@ -17,6 +17,7 @@
 #include "hostlib/interpose.h"
 #include "hostlib/passing.h"
 #include "hostlib/socket_control.h"
+#include "hostlib/socket_stamps.h"
 #include "hostlib/user_memory.h"
 
 /* How much one splice() moves between a socket and a pipe. */
@@ -217,16 +218,17 @@ ssize_t interpose_receive_message(struct socket *socket, struct msghdr *message,
         return -EMSGSIZE;
     if (error < 0)
         return error;
-    int result_flags = 0;
+    struct socket_received received = {0};
     struct control_room room = control_room_of(message);
     ssize_t result;
     if (flags & MSG_ERRQUEUE) {
-        result_flags = MSG_ERRQUEUE;
+        received.flags = MSG_ERRQUEUE;
         result = socket_take_report(socket, &room);
     } else {
-        result =
-            socket_receive(socket, message->msg_iov, message->msg_iovlen, flags, &result_flags);
+        result = socket_receive(socket, message->msg_iov, message->msg_iovlen, flags, &received);
     }
+    if (result >= 0 && socket_stamps_put(socket->options, &room, received.stamp_ns) < 0)
+        return -EFAULT;
     if (result >= 0 && socket->options->tells_inq && (flags & MSG_ERRQUEUE) == 0) {
         int inq = socket_inq(socket);
         if (control_put(&room, IPPROTO_TCP, TCP_CM_INQ, &inq, sizeof(inq)) < 0)
@@ -235,7 +237,7 @@ ssize_t interpose_receive_message(struct socket *socket, struct msghdr *message,
     if (result < 0)
         return result;
     message->msg_flags =
-        result_flags | (room.truncated ? MSG_CTRUNC : 0) | (flags & MSG_CMSG_CLOEXEC);
+        received.flags | (room.truncated ? MSG_CTRUNC : 0) | (flags & MSG_CMSG_CLOEXEC);
     message->msg_controllen = room.used;
     if (message->msg_name != NULL)
         message->msg_namelen = 0;

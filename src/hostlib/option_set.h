@@ -17,20 +17,26 @@
 #define OPTION_SETS_MAX 1024
 
 struct lock;
+struct option_kept;
 
 /** Where option values of a socket are kept that has no kernel socket of its own. Without padding:
     sets are compared as bytes. */
 struct socket_options {
-    uint64_t max_pacing_rate; /**< SO_MAX_PACING_RATE, bytes/s; UINT64_MAX: none */
+    uint64_t max_pacing_rate;       /**< SO_MAX_PACING_RATE, bytes/s; UINT64_MAX: none */
+    const struct option_kept *kept; /**< what accepted sockets take over beside the rest */
     int32_t values[LINK_OPTION_COUNT];
     uint32_t set; /**< bit per link_option: given by the application */
     struct linger linger;
     int32_t receive_low_water;
+    uint32_t timestamping; /**< SO_TIMESTAMPING: SOF_TIMESTAMPING_* */
     bool reuse_address, reuse_port, v6only, oob_inline;
     bool zerocopy;                                 /**< SO_ZEROCOPY */
     bool tells_inq;                                /**< TCP_INQ */
     bool fast_open_connect;                        /**< TCP_FASTOPEN_CONNECT */
-    uint8_t unused[1 + LINK_OPTION_COUNT % 2 * 4]; /**< up to a multiple of 8 bytes */
+    bool stamps;                                   /**< SO_TIMESTAMP or SO_TIMESTAMPNS ... */
+    bool stamps_in_ns;                             /**< ... the latter */
+    bool stamps_new;                               /**< by the newer of their names */
+    uint8_t unused[2 + LINK_OPTION_COUNT % 2 * 4]; /**< up to a multiple of 8 bytes */
 };
 _Static_assert(sizeof(struct socket_options) == offsetof(struct socket_options, unused) +
                                                     sizeof(((struct socket_options *)0)->unused),

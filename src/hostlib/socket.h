@@ -312,12 +312,20 @@ void socket_accept_discard(struct socket *listener);
 
 /* ---- Data (socket_receive.c, socket_send.c) ---- */
 
+/** What recvmsg() tells beside the bytes. */
+struct socket_received {
+    int flags;         /**< of msg_flags */
+    uint64_t stamp_ns; /**< when the last byte came, CLOCK_REALTIME; 0: not known, or none */
+};
+
 /**
- * Linux's tcp_recvmsg(). `vector` is left as it was. flags: MSG_*; result_flags may be NULL.
+ * Linux's tcp_recvmsg(). `vector` is left as it was.
+ * @param flags     MSG_*
+ * @param received  all zero before; or NULL.
  * @return bytes; 0: end of stream.
  */
 ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t count, int flags,
-                       int *result_flags);
+                       struct socket_received *received);
 
 /** Bytes that can be read now (FIONREAD). */
 int socket_unread_bytes(struct socket *socket);

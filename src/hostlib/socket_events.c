@@ -18,6 +18,17 @@ static void on_established(struct socket *socket, const struct link_descriptor *
     socket_async_event(socket, SOCKET_WAKE_IO, POLL_OUT);
 }
 
+/* The bytes from `start` on have come. */
+static void note_arrival(struct socket *socket, uint64_t start, uint64_t stamp_ns)
+{
+    bool asked = socket->options->values[LINK_OPTION_RECEIVE_STAMPS] != 0;
+    if (!asked && (socket->extra == NULL || socket->extra->stamps.count == 0))
+        return;
+    struct socket_extra *extra = socket_extra_get(socket);
+    if (extra != NULL)
+        socket_stamps_add(&extra->stamps, start, socket->receive.end_offset, stamp_ns);
+}
+
 static void on_data(struct socket *socket, const struct link_descriptor *descriptor)
 {
     const struct link_hello_reply *hello = &socket->link->hello;
@@ -29,7 +40,11 @@ static void on_data(struct socket *socket, const struct link_descriptor *descrip
     if (extent.arena_offset > hello->arena_bytes ||
         extent.length > hello->arena_bytes - extent.arena_offset)
         return;
-    if (!receive_queue_append(&socket->receive, extent) || socket->block == NULL)
+    uint64_t start = socket->receive.end_offset;
+    if (!receive_queue_append(&socket->receive, extent))
+        return;
+    note_arrival(socket, start, descriptor->data.consumed);
+    if (socket->block == NULL)
         return;
     if (socket->receive.end_offset - socket->block->read_offset >=
         (uint64_t)socket->options->receive_low_water)

@@ -11,10 +11,15 @@
 #include "hostlib/socket.h"
 #include "hostlib/socket_async.h"
 #include "hostlib/socket_control.h"
+#include "hostlib/socket_stamps.h"
 
 struct socket_extra {
     struct socket_async async;
     struct socket_error_queue errors;
+    struct socket_stamps stamps;
+    bool peeks_onward;   /**< SO_PEEK_OFF was set: */
+    int32_t peek_offset; /**< ... where the next MSG_PEEK begins, from the next byte to read on;
+                              negative: as if it were not set */
 };
 
 /** The socket's, made if need be. @return NULL: no memory. */

@@ -389,6 +389,37 @@ static void enqueue(struct socket *listener, struct socket *socket)
         listener->accept_last = socket;
 }
 
+/* What is a listener's alone. Source: Linux net/ipv4/inet_connection_sock.c,
+   inet_csk_clone_lock(). */
+#define OPTIONS_OF_LISTENERS                                                                       \
+    (1u << LINK_OPTION_DEFER_ACCEPT_S | 1u << LINK_OPTION_QUICKACK | 1u << LINK_OPTION_FAST_OPEN)
+
+/* @return false: no memory. */
+static bool inherit_options(struct socket *socket, const struct socket *listener)
+{
+    const struct socket_options *inherited = listener->options;
+    struct socket_options own;
+    if (inherited->set & OPTIONS_OF_LISTENERS) {
+        own = *inherited;
+        own.set &= ~OPTIONS_OF_LISTENERS;
+        own.values[LINK_OPTION_DEFER_ACCEPT_S] = own.values[LINK_OPTION_QUICKACK] =
+            own.values[LINK_OPTION_FAST_OPEN] = 0;
+        inherited = &own;
+    }
+    if (!socket_options_replace(socket, inherited))
+        return false;
+    socket->receive_timeout_ns = listener->receive_timeout_ns;
+    socket->send_timeout_ns = listener->send_timeout_ns;
+    if (listener->extra == NULL || !listener->extra->peeks_onward)
+        return true;
+    struct socket_extra *extra = socket_extra_get(socket);
+    if (extra == NULL)
+        return false;
+    extra->peeks_onward = true;
+    extra->peek_offset = listener->extra->peek_offset;
+    return true;
+}
+
 void socket_accept_arrived(struct socket *listener, unsigned core,
                            const struct link_descriptor *descriptor)
 {
@@ -408,12 +439,10 @@ void socket_accept_arrived(struct socket *listener, unsigned core,
     struct socket *socket = socket_create(listener->is_v6);
     if (socket == NULL)
         return;
-    if (!socket_options_replace(socket, listener->options)) {
+    if (!inherit_options(socket, listener)) {
         socket_free(socket);
         return;
     }
-    socket->receive_timeout_ns = listener->receive_timeout_ns;
-    socket->send_timeout_ns = listener->send_timeout_ns;
     socket->link = link;
     socket->name.slot = slot;
     socket->name.incarnation = descriptor->accept_incarnation;

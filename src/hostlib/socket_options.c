@@ -12,9 +12,11 @@
 
 #include "base/log.h"
 #include "hostlib/notes.h"
+#include "hostlib/option_kept.h"
 #include "hostlib/policy.h"
 #include "hostlib/real.h"
 #include "hostlib/socket.h"
+#include "hostlib/socket_extra.h"
 #include "hostlib/socket_options_own.h"
 #include "hostlib/user_memory.h"
 
@@ -165,6 +167,7 @@ static int option_fd(struct socket *socket, int fd)
     if (shadow < 0)
         return -errno;
     socket->shadow_fd = fd_make_internal(shadow);
+    option_kept_apply(socket->options->kept, socket->shadow_fd);
     return socket->shadow_fd;
 }
 
@@ -223,6 +226,40 @@ static uint64_t timeout_ns(const void *value, socklen_t length)
     return (uint64_t)timeout.tv_sec * NS_PER_S + (uint64_t)timeout.tv_usec * NS_PER_US;
 }
 
+/* For the sockets that are accepted from this one. @return whether there is something new. */
+static bool keep(const struct socket *socket, struct socket_options *options, int level, int name,
+                 const void *value, socklen_t length)
+{
+    uint8_t bytes[OPTION_KEPT_BYTES_MAX];
+    if (socket->is_accepted || socket->state > SOCKET_LISTENING || length > sizeof(bytes) ||
+        !option_kept_is_inherited(level, name) || user_memory_copy_in(bytes, value, length) < 0)
+        return false;
+    options->kept = option_kept_add(options->kept, level, name, bytes, length);
+    return options->kept != socket->options->kept;
+}
+
+static int note_kept(struct socket *socket, int level, int name, const void *value,
+                     socklen_t length)
+{
+    socket_lock(socket);
+    struct socket_options options = *socket->options;
+    bool noted = !keep(socket, &options, level, name, value, length) ||
+                 socket_options_replace(socket, &options);
+    socket_unlock(socket);
+    return noted ? 0 : -ENOBUFS;
+}
+
+/* SO_PEEK_OFF. Lock held. @return 0; -ENOBUFS. */
+static int note_peek_offset(struct socket *socket, int32_t offset)
+{
+    struct socket_extra *extra = socket_extra_get(socket);
+    if (extra == NULL)
+        return -ENOBUFS;
+    extra->peeks_onward = true;
+    extra->peek_offset = offset;
+    return 0;
+}
+
 /* What the kernel has accepted and we must act on ourselves. Lock held. @return 0; -ENOBUFS. */
 static int note_own_locked(struct socket *socket, int kernel_fd, int name, const void *value,
                            socklen_t length)
@@ -231,7 +268,14 @@ static int note_own_locked(struct socket *socket, int kernel_fd, int name, const
     int32_t number = 0;
     if (length >= sizeof(number))
         memcpy(&number, value, sizeof(number));
+    if (socket_stamps_is_option(name)) {
+        bool wanted = socket_stamps_note(&options, kernel_fd);
+        (void)keep(socket, &options, SOL_SOCKET, name, value, length);
+        return note_locked(socket, &options, LINK_OPTION_RECEIVE_STAMPS, wanted);
+    }
     switch (name) {
+    case SO_PEEK_OFF:
+        return note_peek_offset(socket, number);
     case SO_ZEROCOPY:
         options.zerocopy = number != 0;
         break;
@@ -262,7 +306,8 @@ static int note_own_locked(struct socket *socket, int kernel_fd, int name, const
         break;
     }
     default:
-        if (!socket_option_note_flag(&options, name, number != 0))
+        if (!socket_option_note_flag(&options, name, number != 0) &&
+            !keep(socket, &options, SOL_SOCKET, name, value, length))
             return 0;
         break;
     }
@@ -393,14 +438,18 @@ int socket_setsockopt(struct socket *socket, int fd, int level, int name, const 
         if (REAL(getsockopt)(kernel_fd, level, read_name, &number, &number_length) == 0)
             return note(socket, known->link_option, number);
     } else if (level == SOL_SOCKET) {
-        return note_own(socket, kernel_fd, name, value, length);
+        error = note_own(socket, kernel_fd, name, value, length);
     } else if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY) {
         socket_note_v6only(socket, fd);
     } else if (level == IPPROTO_TCP && name == TCP_CONGESTION) {
         (void)set_congestion(socket, value, length);
     } else if (level == IPPROTO_TCP && (name == TCP_INQ || name == TCP_FASTOPEN_CONNECT)) {
-        return note_tcp_flag(socket, name, value);
+        error = note_tcp_flag(socket, name, value);
+    } else {
+        error = note_kept(socket, level, name, value, length);
     }
+    if (error < 0)
+        return error;
     if (unserved < 0 && socket->state == SOCKET_FRESH && policy_offloads_loopback()) {
         /* Its peers are all here, and the kernel's stack would not reach them. */
         static _Atomic bool said;
@@ -543,6 +592,9 @@ static int get_of_connection(struct socket *socket, int level, int name, void *v
         return -EPERM;
     if (level == SOL_SOCKET && name == SO_PEERNAME)
         return get_peer_name(socket, value, length);
+    if (level == SOL_SOCKET && name == SO_PEEK_OFF && socket->extra != NULL &&
+        socket->extra->peeks_onward)
+        return give_number(socket->extra->peek_offset, value, length);
     if (!of_path || (level == IPPROTO_IPV6 && !socket->is_v6) ||
         (socket->state != SOCKET_CONNECTED && socket->state != SOCKET_CLOSED))
         return 1;
@@ -599,8 +651,15 @@ static int get_own(struct socket *socket, int level, int name, void *value, sock
         return give_number(options->values[known->link_option], value, length);
     if (level == IPPROTO_TCP && name == TCP_INQ)
         return give_number(options->tells_inq, value, length);
+    if (level == IPPROTO_TCP && name == TCP_FASTOPEN_CONNECT)
+        return give_number(options->fast_open_connect, value, length);
     if (level != SOL_SOCKET)
         return 1;
+    if (socket_stamps_is_option(name)) {
+        int32_t stamps[2] = {socket_stamps_get(options, name)}; /* so_timestamping: no clock */
+        bool both = name == SO_TIMESTAMPING_OLD || name == SO_TIMESTAMPING_NEW;
+        return give(stamps, both ? sizeof(stamps) : sizeof(stamps[0]), value, length);
+    }
     switch (name) {
     case SO_LINGER:
         return give(&options->linger, sizeof(options->linger), value, length);
@@ -680,6 +739,8 @@ int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *
         int result = get_own(socket, level, name, value, length);
         if (result <= 0)
             return result;
+        if (option_kept_find(socket->options->kept, level, name) != NULL)
+            (void)option_fd(socket, fd);
         if (socket->shadow_fd >= 0)
             fd = socket->shadow_fd;
         if (is_multicast_ttl(socket, level, name) && socket->is_v6 && (int)*length < 0)

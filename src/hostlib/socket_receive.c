@@ -5,6 +5,7 @@
 
 #include "hostlib/socket.h"
 #include "hostlib/socket_control.h"
+#include "hostlib/socket_extra.h"
 #include "hostlib/user_memory.h"
 
 /* Reading is told to the engine when so much has gathered, with the next write, or before sleep. */
@@ -129,9 +130,52 @@ static int why_empty(struct socket *socket)
     return -EAGAIN;
 }
 
+/* Where MSG_PEEK begins, counted from the next byte to read. Lock held. */
+static uint64_t peek_start(const struct socket *socket)
+{
+    const struct socket_extra *extra = socket->extra;
+    return extra != NULL && extra->peeks_onward && extra->peek_offset > 0
+               ? (uint64_t)extra->peek_offset
+               : 0;
+}
+
+/* SO_PEEK_OFF. Source: Linux include/net/sock.h, sk_peek_offset_fwd() and sk_peek_offset_bwd(). */
+static void move_peek_offset(struct socket_extra *extra, size_t given, bool peeked)
+{
+    int64_t offset = extra->peek_offset;
+    if (!extra->peeks_onward || offset < 0)
+        return;
+    offset = peeked ? offset + (int64_t)given : offset - (int64_t)given;
+    extra->peek_offset = (int32_t)(offset < 0 ? 0 : offset < INT32_MAX ? offset : INT32_MAX);
+}
+
+/* Bytes were given up to stream offset `at`. Lock held. */
+static void note_given(struct socket *socket, uint64_t at, size_t given, bool peeked,
+                       struct socket_received *received)
+{
+    struct socket_extra *extra = socket->extra;
+    if (__builtin_expect(extra == NULL || given == 0, 1))
+        return;
+    if (received != NULL)
+        received->stamp_ns = socket_stamps_at(&extra->stamps, at - 1);
+    if (!peeked)
+        socket_stamps_forget(&extra->stamps, at);
+    move_peek_offset(extra, given, peeked);
+}
+
+/* Asked for no bytes: whether there is one at `at`, which counts for its time. Lock held. */
+static bool has_byte(const struct socket *socket, uint64_t at, struct socket_received *received)
+{
+    if (socket->receive.end_offset <= at)
+        return false;
+    if (socket->extra != NULL && received != NULL)
+        received->stamp_ns = socket_stamps_at(&socket->extra->stamps, at);
+    return true;
+}
+
 /* MSG_OOB: the urgent byte alone. Source: tcp_recv_urg(). */
 static ssize_t receive_urgent(struct socket *socket, const struct iovec *vector, size_t count,
-                              int flags, int *result_flags)
+                              int flags, struct socket_received *received)
 {
     ssize_t result = -EINVAL;
     socket_hear(socket);
@@ -153,8 +197,8 @@ static ssize_t receive_urgent(struct socket *socket, const struct iovec *vector,
                 socket_unlock(socket);
                 return -EFAULT;
             }
-            if (result_flags != NULL)
-                *result_flags |= MSG_OOB;
+            if (received != NULL)
+                received->flags |= MSG_OOB;
             if ((flags & MSG_PEEK) == 0 && socket->urgent_offset - 1 == socket->block->read_offset)
                 (void)advance(socket, socket->urgent_offset);
         }
@@ -172,18 +216,18 @@ static size_t vector_bytes(const struct iovec *vector, size_t count)
 }
 
 ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t count, int flags,
-                       int *result_flags)
+                       struct socket_received *received)
 {
     if (flags & MSG_ERRQUEUE) {
         int taken = socket_take_report(socket, NULL);
-        if (taken == 0 && result_flags != NULL)
-            *result_flags |= MSG_ERRQUEUE;
+        if (taken == 0 && received != NULL)
+            received->flags |= MSG_ERRQUEUE;
         return taken;
     }
     if (socket->state == SOCKET_LISTENING)
         return -ENOTCONN;
     if (flags & MSG_OOB)
-        return receive_urgent(socket, vector, count, flags, result_flags);
+        return receive_urgent(socket, vector, count, flags, received);
     struct cursor cursor = {.vector = vector, .count = count};
     size_t wanted = vector_bytes(vector, count);
     size_t low_water = (size_t)socket->options->receive_low_water;
@@ -191,6 +235,7 @@ ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t
     bool nonblocking =
         (flags & MSG_DONTWAIT) || atomic_load_explicit(&socket->nonblocking, memory_order_relaxed);
     uint64_t deadline_ns = 0;
+    bool peeks = (flags & MSG_PEEK) != 0;
     uint64_t peeked = 0;
     size_t copied = 0;
     ssize_t result = 0;
@@ -202,18 +247,21 @@ ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t
     for (;;) {
         socket_lock(socket);
         if (socket->block != NULL) {
+            if (peeks && copied == 0)
+                peeked = peek_start(socket);
             uint64_t at = socket->block->read_offset + peeked;
             size_t part =
                 copy_available(socket, &cursor, wanted - copied, &at, (flags & MSG_TRUNC) != 0);
             copied += part;
-            if (flags & MSG_PEEK)
+            note_given(socket, at, part, peeks, received);
+            if (peeks)
                 peeked += part;
             else if (at != socket->block->read_offset)
                 told = advance(socket, at) || told;
         }
         bool enough = copied > 0 && copied >= target;
         if (wanted == 0 && socket->block != NULL)
-            enough = socket->receive.end_offset > socket->block->read_offset;
+            enough = has_byte(socket, socket->block->read_offset + peeked, received);
         enough = enough || cursor.faulted;
         if (enough)
             result = cursor.faulted ? -EFAULT : 0;

@@ -34,7 +34,7 @@
 #include "base/ip_address.h"
 
 /** Changes with every incompatible change of this file; a mismatch is refused in the hello. */
-#define LINK_ABI_VERSION 5
+#define LINK_ABI_VERSION 6
 
 #define LINK_CORES_MAX     8  /**< engine cores that one tenant can talk to */
 #define LINK_CHANNELS_MAX  64 /**< channels (threads with rings of their own) per process */
@@ -119,7 +119,8 @@ enum link_event {
     LINK_EVENT_ESTABLISHED,
     /**
      * data: these payload bytes lie in the receive region. In stream order without gaps; may repeat
-     * bytes told before (to be skipped). They stay until CONSUMED passes them.
+     * bytes told before (to be skipped). They stay until CONSUMED passes them. data.consumed: when
+     * the last of them came, CLOCK_REALTIME in ns, with LINK_OPTION_RECEIVE_STAMPS; else 0.
      */
     LINK_EVENT_DATA,
     /** data.stream_offset: the peer's stream ends here. */
@@ -187,6 +188,7 @@ enum link_option {
     LINK_OPTION_MAX_PACING_RATE, /**< SO_MAX_PACING_RATE, bytes/s; -1 = none */
     LINK_OPTION_FAST_OPEN,       /**< TCP_FASTOPEN on a listener: its queue; 0 = off */
     LINK_OPTION_FAST_OPEN_NO_COOKIE, /**< TCP_FASTOPEN_NO_COOKIE, 0 or 1 */
+    LINK_OPTION_RECEIVE_STAMPS,      /**< 0 or 1: DATA tells when its bytes came */
     LINK_OPTION_COUNT
 };
 

@@ -63,6 +63,8 @@ extern const struct socket_case cases_at_once[];
 extern const struct socket_case cases_memory[];
 extern const struct socket_case cases_handlers[];
 extern const struct socket_case cases_error_queue[];
+extern const struct socket_case cases_peeks[];
+extern const struct socket_case cases_stamps[];
 extern const struct socket_case cases_option_effects[];
 extern const struct socket_case cases_option_walk[];
 extern const struct socket_case cases_libc[];

@@ -183,6 +183,80 @@ static void walk(const struct case_context *context, int level, enum state state
     }
 }
 
+/* Set the option, before it is bound, to the first of some values that changes it.
+   @return whether one did. */
+static bool change_option(int fd, int level, int name)
+{
+    static const int32_t numbers[] = {1, 2, 3, 0, 1000, 50000 << 16 | 40000};
+    int32_t before = -77;
+    socklen_t length = sizeof(before);
+    if (getsockopt(fd, level, name, &before, &length) < 0)
+        return false;
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        int32_t now = -77;
+        length = sizeof(now);
+        if (setsockopt(fd, level, name, &numbers[i], sizeof(numbers[i])) == 0 &&
+            getsockopt(fd, level, name, &now, &length) == 0 && now != before)
+            return true;
+    }
+    return false;
+}
+
+/* What a listener was told, asked of the socket that it accepts; and when that is changed. */
+static void inherit_option(const struct case_context *context, int level, int name)
+{
+    struct sockaddr_storage address;
+    struct line line = {0};
+    int listener = make_socket(context, 0);
+    if (!change_option(listener, level, name) ||
+        bind(listener, (struct sockaddr *)&address, loopback(context, &address, 0)) < 0 ||
+        listen(listener, 1) < 0) {
+        close(listener);
+        return;
+    }
+    int fd = make_socket(context, 0);
+    connect_to(context, fd, port_of(listener));
+    (void)!write(fd, "", 1); /* TCP_DEFER_ACCEPT waits for it */
+    int accepted = accept(listener, NULL, NULL);
+    add_get(&line, listener, level, name, 4);
+    add_get(&line, accepted, level, name, 4);
+    add_set(&line, accepted, level, name, 0, 4);
+    add_get(&line, accepted, level, name, 4);
+    say("inherited %d:%s", name, line.text);
+    close(accepted);
+    close(fd);
+    close(listener);
+}
+
+static void inherit_all(const struct case_context *context, int level)
+{
+    for (int name = 0; name < NUMBERS; name++) {
+        if (!is_left_out(level, name, BOUND))
+            inherit_option(context, level, name);
+    }
+}
+
+static void inherited_of_socket(const struct case_context *context)
+{
+    inherit_all(context, SOL_SOCKET);
+}
+
+static void inherited_of_tcp(const struct case_context *context)
+{
+    inherit_all(context, IPPROTO_TCP);
+}
+
+static void inherited_of_ip(const struct case_context *context)
+{
+    inherit_all(context, IPPROTO_IP);
+}
+
+static void inherited_of_ipv6(const struct case_context *context)
+{
+    if (context->family == AF_INET6)
+        inherit_all(context, IPPROTO_IPV6);
+}
+
 #define WALK(level_name, level)                                                                    \
     static void walk_##level_name##_fresh(const struct case_context *context)                      \
     {                                                                                              \
@@ -225,5 +299,13 @@ WALK(ipv6, IPPROTO_IPV6)
     }
 
 const struct socket_case cases_option_walk[] = {
-    WALKS(socket), WALKS(tcp), WALKS(ip), WALKS(ipv6), {0},
+    WALKS(socket),
+    WALKS(tcp),
+    WALKS(ip),
+    WALKS(ipv6),
+    {"inherited_of_socket", inherited_of_socket},
+    {"inherited_of_tcp", inherited_of_tcp},
+    {"inherited_of_ip", inherited_of_ip},
+    {"inherited_of_ipv6", inherited_of_ipv6},
+    {0},
 };

@@ -18,6 +18,7 @@
 #include <sys/eventfd.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "hostlink/chunk_pool.h"
@@ -202,6 +203,13 @@ static void reset(struct end *end, int error)
     end->peer = NULL;
 }
 
+static uint64_t real_now_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 /* Move bytes of one piece to the peer, as far as its window is open. */
 static bool deliver(struct end *from)
 {
@@ -225,9 +233,11 @@ static bool deliver(struct end *from)
     *arrived = (struct piece){
         .stream_offset = to->received, .arena_offset = chunk.offset, .length = length};
     STAILQ_INSERT_TAIL(&to->incoming, arrived, link);
-    struct link_descriptor data = {
-        .type = LINK_EVENT_DATA,
-        .data = {.stream_offset = to->received, .arena_offset = chunk.offset, .length = length}};
+    struct link_descriptor data = {.type = LINK_EVENT_DATA,
+                                   .data = {.stream_offset = to->received,
+                                            .arena_offset = chunk.offset,
+                                            .length = length,
+                                            .consumed = real_now_ns()}};
     to->received += length;
     tell(to, &data);
     piece->stream_offset += length;

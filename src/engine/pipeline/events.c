@@ -31,6 +31,7 @@ static void announce(struct engine_core *core, struct engine_socket *listener,
     socket->kind = SOCKET_CONNECTION;
     socket->connection = connection;
     socket->established = true;
+    socket->stamps = listener->stamps;
     socket->send_limit = tcp_send_buffer_bytes(connection);
     tcp_endpoints(connection, &socket->local, &socket->remote);
     tcp_set_user(connection, socket);

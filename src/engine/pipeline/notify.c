@@ -164,7 +164,8 @@ static bool tell_data(struct socket_holder *holder)
             .socket = socket->name,
             .data = {.stream_offset = holder->told_data,
                      .arena_offset = extent.arena_offset,
-                     .length = extent.length},
+                     .length = extent.length,
+                     .consumed = socket->stamps ? socket->arrived_ns : 0},
         };
         if (!push(holder->channel, &event))
             return false;

@@ -44,6 +44,7 @@ static const struct option_range ranges[LINK_OPTION_COUNT] = {
     [LINK_OPTION_TTL] = {1, 255},
     [LINK_OPTION_FAST_OPEN] = {0, INT32_MAX},
     [LINK_OPTION_FAST_OPEN_NO_COOKIE] = {0, 1},
+    [LINK_OPTION_RECEIVE_STAMPS] = {0, 1},
     [LINK_OPTION_MAX_PACING_RATE] = {-1, INT64_MAX},
 };
 
@@ -154,6 +155,10 @@ bool socket_options_set(struct engine_socket *socket, uint32_t option, int64_t v
     /* TCP_NOTSENT_LOWAT is about when the application is told it may write: the host's business. */
     if (option == LINK_OPTION_NOTSENT_LOWAT)
         return true;
+    if (option == LINK_OPTION_RECEIVE_STAMPS) {
+        socket->stamps = value != 0;
+        return true;
+    }
     if (option == LINK_OPTION_FAST_OPEN)
         return set_fast_open(socket, (uint32_t)value);
     if (option == LINK_OPTION_DEFER_ACCEPT_S)

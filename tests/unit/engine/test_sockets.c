@@ -59,6 +59,39 @@ static void a_request_and_its_answer(void **state)
     (void)host_expect(&client, LINK_EVENT_SLOT_FREE, 0);
 }
 
+static void set_stamps(struct host *host, struct link_socket_name name, int64_t on)
+{
+    struct link_descriptor operation = {
+        .type = LINK_OP_SET_OPTION,
+        .socket = name,
+        .option = {.value = on, .option = LINK_OPTION_RECEIVE_STAMPS}};
+    host_push(host, &operation);
+}
+
+/* By whom they were asked for, or his listener; as the clock was meanwhile. */
+static void stamps_tell_when_payload_came(void **state)
+{
+    (void)state;
+    uint16_t port = host_listen(&server, 0);
+    set_stamps(&server, host_name(0), 1);
+    assert_int_equal(host_connect(&client, 0, port).error, 0);
+    (void)host_expect(&client, LINK_EVENT_ESTABLISHED, 0);
+    struct link_socket_name connection = host_accept(&server, 0);
+    uint64_t before_ns = engine_real_now_ns();
+    host_send(&client, host_name(0), 0, 0, "request", 7);
+    struct link_descriptor data = host_expect(&server, LINK_EVENT_DATA, connection.slot);
+    assert_in_range(data.data.consumed, before_ns, engine_real_now_ns());
+    host_send(&server, connection, 0, 0, "answer", 6);
+    data = host_expect(&client, LINK_EVENT_DATA, 0);
+    assert_int_equal(data.data.consumed, 0);
+    set_stamps(&server, connection, 0);
+    host_send(&client, host_name(0), 7, 6, "again", 5);
+    data = host_expect(&server, LINK_EVENT_DATA, connection.slot);
+    assert_int_equal(data.data.consumed, 0);
+    host_close(&client, host_name(0), 6, 0);
+    host_close(&server, connection, 12, 0);
+}
+
 static void sent_bytes_are_acknowledged_to_their_sender(void **state)
 {
     (void)state;
@@ -323,6 +356,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SOCKET_TEST(a_request_and_its_answer),
+        SOCKET_TEST(stamps_tell_when_payload_came),
         SOCKET_TEST(sent_bytes_are_acknowledged_to_their_sender),
         SOCKET_TEST(a_stream_larger_than_any_buffer_arrives_whole),
         SOCKET_TEST(a_fence_is_answered_after_what_came_before_it),
