@@ -42,6 +42,7 @@ static int start(struct socket *socket, const struct ip_endpoint *remote, uint8_
 {
     struct link_descriptor operation = socket_operation(socket, LINK_OP_CONNECT);
     struct link_descriptor answer;
+    struct engine_link *link = socket->link;
     socket_options_replay(socket);
     socket_lock(socket);
     if (socket->state == SOCKET_BOUND) {
@@ -59,13 +60,17 @@ static int start(struct socket *socket, const struct ip_endpoint *remote, uint8_
     operation.flags = flags;
     if (socket->is_v6)
         operation.flags |= LINK_FLAG_IPV6;
-    int error = engine_link_call(socket->link, socket->core, &operation, &answer);
+    int error = engine_link_call(link, socket->core, &operation, &answer);
     if (error == 0)
         error = -(int)answer.error;
     socket_lock(socket);
     if (error < 0) {
         become_fresh(socket, 0);
-    } else if (socket->state != SOCKET_FRESH) {
+        socket_unlock(socket);
+        socket_bind_again(socket, link, socket->also_kernel);
+        return error;
+    }
+    if (socket->state != SOCKET_FRESH) {
         socket->local.address = answer.endpoints.local;
         socket->local.port = answer.endpoints.local_port;
         socket->syn_room = answer.endpoints.accept_slot;
@@ -73,9 +78,9 @@ static int start(struct socket *socket, const struct ip_endpoint *remote, uint8_
         socket_changed(socket, socket->syn_held ? EPOLLOUT | EPOLLWRNORM : 0);
     }
     socket_unlock(socket);
-    if (error == 0 && !socket->syn_held)
+    if (!socket->syn_held)
         socket_fence(socket);
-    return error;
+    return 0;
 }
 
 /* The attempt is over, or goes on and this call may not wait. */

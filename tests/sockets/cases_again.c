@@ -192,6 +192,48 @@ static void bound_address_kept_when_refused(const struct case_context *context)
     close(fd);
 }
 
+static int reusing_socket(const struct case_context *context, bool to_any, unsigned port)
+{
+    struct sockaddr_storage address;
+    int fd = make_socket(context, 0), on = 1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    socklen_t length =
+        to_any ? wildcard(context, &address, port) : loopback(context, &address, port);
+    say_result("bind", bind(fd, (struct sockaddr *)&address, length));
+    return fd;
+}
+
+/* The pair of addresses is in use: connect() says so before anything is sent. */
+static void bound_port_kept_when_pair_is_taken(const struct case_context *context, bool to_any)
+{
+    int listener = make_listener(context, 4), client = make_socket(context, 0);
+    unsigned port = refusing_port(context);
+    int first = reusing_socket(context, to_any, port), fd = reusing_socket(context, to_any, port);
+    say_result("connect", connect_to(context, first, port_of(listener)));
+    say_result("the same pair", connect_to(context, fd, port_of(listener)));
+    say_socket_error("SO_ERROR", fd);
+    say_names(context, "names", fd);
+    say("port kept %d", port_of(fd) == port);
+    say_result("again", connect_to(context, fd, port_of(listener)));
+    say_result("listen", listen(fd, 1));
+    say("port kept %d", port_of(fd) == port);
+    say_result("is reached", connect_to(context, client, port));
+    close(client);
+    close(fd);
+    close(first);
+    close(listener);
+}
+
+static void bound_address_port_kept_when_pair_is_taken(const struct case_context *context)
+{
+    bound_port_kept_when_pair_is_taken(context, false);
+}
+
+static void bound_wildcard_port_kept_when_pair_is_taken(const struct case_context *context)
+{
+    bound_port_kept_when_pair_is_taken(context, true);
+}
+
 static void bound_port_kept_when_disconnected(const struct case_context *context)
 {
     int listener = make_listener(context, 4);
@@ -220,6 +262,8 @@ const struct socket_case cases_again[] = {
     {"bound_address_port_kept_when_refused", bound_address_port_kept_when_refused},
     {"bound_wildcard_port_kept_when_refused", bound_wildcard_port_kept_when_refused},
     {"bound_address_kept_when_refused", bound_address_kept_when_refused},
+    {"bound_address_port_kept_when_pair_is_taken", bound_address_port_kept_when_pair_is_taken},
+    {"bound_wildcard_port_kept_when_pair_is_taken", bound_wildcard_port_kept_when_pair_is_taken},
     {"bound_port_kept_when_disconnected", bound_port_kept_when_disconnected},
     {0},
 };
