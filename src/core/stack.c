@@ -48,7 +48,7 @@ void stack_config_init(struct stack_config *config)
                 .keepalive_interval_ns = 75 * NS_PER_S,
                 .keepalive_count = 9,
                 .rto_min_ns = 200 * NS_PER_MS,
-                .delayed_ack_max_ns = 40 * NS_PER_MS,
+                .rto_max_ns = 120 * NS_PER_S,
                 .pace_rtt_ns = TIME_NEVER,
                 .timestamps = true,
                 .ecn = TCP_ECN_ACCEPT,

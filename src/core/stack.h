@@ -89,8 +89,8 @@ struct tcp_defaults {
     uint64_t keepalive_idle_ns;     /**< 7200 s */
     uint64_t keepalive_interval_ns; /**< 75 s */
     uint8_t keepalive_count;        /**< 9 */
-    uint64_t rto_min_ns;            /**< 200 ms */
-    uint64_t delayed_ack_max_ns;    /**< 40 ms … */
+    uint64_t rto_min_ns;            /**< 200 ms … */
+    uint64_t rto_max_ns;            /**< … and 120 s: bounds of the retransmission timeout */
     uint64_t pace_rtt_ns; /**< connections whose handshake took this long are paced, as on Linux
                              with the fq queueing discipline; TIME_NEVER, as without */
     bool timestamps, window_scaling, sack; /**< offered and accepted; all true */
@@ -341,7 +341,8 @@ const char *tcp_congestion_name(unsigned id);
 
 /** Options of one connection (or inherited through a listener). */
 struct tcp_options_set {
-    bool nodelay, cork, keepalive, quickack;
+    bool nodelay, cork, keepalive;
+    bool delay_acks;          /**< from the first on: TCP_QUICKACK 0; later: tcp_quickack() */
     bool fast_open_no_cookie; /**< neither asked for nor needed: TCP_FASTOPEN_NO_COOKIE */
     uint8_t congestion; /**< enum tcp_congestion_id; effective before the handshake and after */
     uint8_t traffic_class, ttl; /**< ttl 0 = 64 */
@@ -351,8 +352,10 @@ struct tcp_options_set {
     uint32_t send_buffer;
     uint32_t window_clamp; /**< 0 = none */
     uint64_t keepalive_idle_ns, keepalive_interval_ns;
-    uint64_t user_timeout_ns; /**< 0 = by retries */
-    uint64_t linger2_ns;      /**< FIN_WAIT_2 timeout; UINT64_MAX = none at all */
+    uint64_t user_timeout_ns;        /**< 0 = by retries */
+    uint32_t rto_min_us, rto_max_us; /**< TCP_RTO_MIN_US, TCP_RTO_MAX_MS */
+    uint32_t ack_delay_max_us;       /**< TCP_DELACK_MAX_US: no ACK waits longer */
+    uint64_t linger2_ns;             /**< FIN_WAIT_2 timeout; UINT64_MAX = none at all */
     uint64_t max_pacing_rate; /**< bytes/s; UINT64_MAX = no limit. Whoever sets one is paced */
 };
 
@@ -420,6 +423,10 @@ void tcp_close(struct stack *stack, struct tcp_connection *connection, uint64_t 
 
 /** RST and gone; STACK_EVENT_CLOSED follows. */
 void tcp_abort(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
+
+/** TCP_QUICKACK: on, an ACK that is delayed goes if all that arrived was read; off, ACKs ride on
+    answers. Neither lasts, as in Linux: what the application does next decides anew. */
+void tcp_quickack(struct stack *stack, struct tcp_connection *connection, bool on);
 
 /** Apply changed options (all at once; compares with the present ones). */
 void tcp_set_options(struct stack *stack, struct tcp_connection *connection,

@@ -25,6 +25,17 @@
 #define IP_PROTOCOL 52
 #endif
 
+/* Since Linux 6.15; libc's headers may not have them yet. */
+#ifndef TCP_RTO_MAX_MS
+#define TCP_RTO_MAX_MS 44
+#endif
+#ifndef TCP_RTO_MIN_US
+#define TCP_RTO_MIN_US 45
+#endif
+#ifndef TCP_DELACK_MAX_US
+#define TCP_DELACK_MAX_US 46
+#endif
+
 /* More than any struct tcp_info so far. */
 #define TCP_INFO_BYTES_MAX 512
 
@@ -57,6 +68,9 @@ static const struct known_option known_options[] = {
     {IPPROTO_TCP, TCP_DEFER_ACCEPT, LINK_OPTION_DEFER_ACCEPT_S, false, 0, 0, false},
     {IPPROTO_TCP, TCP_FASTOPEN, LINK_OPTION_FAST_OPEN, false, 0, 0, false},
     {IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, LINK_OPTION_FAST_OPEN_NO_COOKIE, false, 0, 0, false},
+    {IPPROTO_TCP, TCP_RTO_MAX_MS, LINK_OPTION_RTO_MAX_MS, false, 0, 0, false},
+    {IPPROTO_TCP, TCP_RTO_MIN_US, LINK_OPTION_RTO_MIN_US, false, 0, 0, false},
+    {IPPROTO_TCP, TCP_DELACK_MAX_US, LINK_OPTION_ACK_DELAY_MAX_US, false, 0, 0, false},
     {IPPROTO_IP, IP_TOS, LINK_OPTION_TOS, false, 0, 0, false},
     {IPPROTO_IPV6, IPV6_TCLASS, LINK_OPTION_TOS, false, 0, 0, false},
     {IPPROTO_IP, IP_TTL, LINK_OPTION_TTL, false, 0, 0, false},
@@ -126,6 +140,8 @@ static int note_locked(struct socket *socket, struct socket_options *options, un
         return -ENOBUFS;
     /* What a segment holds was agreed on when the connection opened. */
     bool too_late = link_option == LINK_OPTION_MAXSEG && socket->state == SOCKET_CONNECTED;
+    if (link_option == LINK_OPTION_QUICKACK)
+        socket_tell_consumed(socket); /* what was read is acknowledged, nothing else */
     if (socket->link != NULL && !too_late)
         push_option(socket, link_option);
     if (socket->block != NULL && link_option == LINK_OPTION_SEND_BUFFER) {

@@ -34,7 +34,7 @@
 #include "base/ip_address.h"
 
 /** Changes with every incompatible change of this file; a mismatch is refused in the hello. */
-#define LINK_ABI_VERSION 6
+#define LINK_ABI_VERSION 7
 
 #define LINK_CORES_MAX     8  /**< engine cores that one tenant can talk to */
 #define LINK_CHANNELS_MAX  64 /**< channels (threads with rings of their own) per process */
@@ -189,6 +189,9 @@ enum link_option {
     LINK_OPTION_FAST_OPEN,       /**< TCP_FASTOPEN on a listener: its queue; 0 = off */
     LINK_OPTION_FAST_OPEN_NO_COOKIE, /**< TCP_FASTOPEN_NO_COOKIE, 0 or 1 */
     LINK_OPTION_RECEIVE_STAMPS,      /**< 0 or 1: DATA tells when its bytes came */
+    LINK_OPTION_RTO_MAX_MS,          /**< TCP_RTO_MAX_MS */
+    LINK_OPTION_RTO_MIN_US,          /**< TCP_RTO_MIN_US */
+    LINK_OPTION_ACK_DELAY_MAX_US,    /**< TCP_DELACK_MAX_US */
     LINK_OPTION_COUNT
 };
 

@@ -409,12 +409,12 @@ static void change_options(struct fuzz *fuzz, struct tcp_connection *connection)
     options.nodelay = (bits & 1) != 0;
     options.cork = (bits & 2) != 0;
     options.keepalive = (bits & 4) != 0;
-    options.quickack = (bits & 8) != 0;
     options.congestion = (bits >> 4) % TCP_CONGESTION_COUNT;
     options.receive_buffer = take_word(fuzz);
     options.user_timeout_ns = take_byte(fuzz) * NS_PER_S;
     options.maxseg = (uint16_t)take_byte(fuzz);
     tcp_set_options(fuzz->stack, connection, &options, fuzz->now_ns);
+    tcp_quickack(fuzz->stack, connection, (bits & 8) != 0);
 }
 
 static void application(struct fuzz *fuzz)

@@ -80,7 +80,6 @@ static bool sysctl_is_as_built(const char *name, const char *value)
         {"net.ipv4.tcp_reordering", {"3"}},
         {"net.ipv4.tcp_retries1", {"3"}},
         {"net.ipv4.tcp_rfc1337", {"0"}},
-        {"net.ipv4.tcp_rto_max_ms", {"120000"}},
         {"net.ipv4.tcp_shrink_window", {"0"}},
         {"net.ipv4.tcp_stdurg", {"0"}},
         {"net.ipv4.tcp_thin_linear_timeouts", {"0"}},
@@ -198,6 +197,10 @@ static bool change_sysctl(struct machine *machine, const char *name, const char 
     if (strcmp(name, "net.ipv4.tcp_rto_min_us") == 0) {
         tcp->rto_min_ns = strtoull(value, NULL, 10) * NS_PER_US;
         return true;
+    }
+    if (strcmp(name, "net.ipv4.tcp_rto_max_ms") == 0) {
+        tcp->rto_max_ns = strtoull(value, NULL, 10) * NS_PER_MS;
+        return tcp->rto_max_ns >= NS_PER_S && tcp->rto_max_ns <= 120 * NS_PER_S;
     }
     if (strcmp(name, "net.ipv4.tcp_notsent_lowat") == 0) {
         machine->notsent_lowat = (uint32_t)strtoull(value, NULL, 0);

@@ -196,6 +196,18 @@ static int64_t set_number(struct machine_socket *socket, int64_t name, int64_t n
             return -EINVAL;
         options->user_timeout_ns = (uint64_t)number * NS_PER_MS;
         return 1;
+    case TCP_RTO_MAX_MS:
+        if (!within(number, 1000, 120000))
+            return -EINVAL;
+        options->rto_max_us = (uint32_t)(number * (int64_t)(NS_PER_MS / NS_PER_US));
+        return 1;
+    case TCP_RTO_MIN_US:
+    case TCP_DELACK_MAX_US:
+        if (!within(number, 1001, 200000))
+            return -EINVAL;
+        *(name == TCP_RTO_MIN_US ? &options->rto_min_us : &options->ack_delay_max_us) =
+            (uint32_t)number;
+        return 1;
     case TCP_INQ:
         if (!within(number, 0, 1))
             return -EINVAL;
@@ -229,7 +241,9 @@ static int64_t set_tcp_level(struct machine *machine, struct machine_socket *soc
         options->cork = number != 0;
         break;
     case TCP_QUICKACK:
-        options->quickack = number != 0;
+        options->delay_acks = number == 0;
+        if (socket->connection != NULL)
+            tcp_quickack(machine->stack, socket->connection, number != 0);
         break;
     case TCP_LINGER2:
         options->linger2_ns = number < 0 ? UINT64_MAX : (uint64_t)number * NS_PER_S;
@@ -325,7 +339,7 @@ static int64_t get_tcp_level(struct machine *machine, const struct machine_socke
     case TCP_CORK:
         return options->cork;
     case TCP_QUICKACK:
-        return options->quickack;
+        return !options->delay_acks;
     case TCP_MAXSEG:
         return info.snd_mss != 0      ? (int64_t)info.snd_mss
                : options->maxseg != 0 ? options->maxseg
@@ -338,6 +352,12 @@ static int64_t get_tcp_level(struct machine *machine, const struct machine_socke
         return options->keepalive_count;
     case TCP_USER_TIMEOUT:
         return (int64_t)(options->user_timeout_ns / NS_PER_MS);
+    case TCP_RTO_MAX_MS:
+        return options->rto_max_us / (int64_t)(NS_PER_MS / NS_PER_US);
+    case TCP_RTO_MIN_US:
+        return options->rto_min_us;
+    case TCP_DELACK_MAX_US:
+        return options->ack_delay_max_us;
     case TCP_SYNCNT:
         return options->syn_retries;
     case TCP_LINGER2:

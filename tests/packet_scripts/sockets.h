@@ -11,6 +11,13 @@
 
 #include "machine.h"
 
+/* Of Linux 6.15: younger than libc's headers. */
+#ifndef TCP_RTO_MAX_MS
+#define TCP_RTO_MAX_MS    44
+#define TCP_RTO_MIN_US    45
+#define TCP_DELACK_MAX_US 46
+#endif
+
 /** What became of one try of a call. */
 struct call_state {
     bool blocks;          /**< it would sleep */

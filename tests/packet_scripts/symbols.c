@@ -13,6 +13,7 @@
 #include <linux/sockios.h>
 
 #include "machine.h"
+#include "sockets.h"
 
 /* Newer than some libc's headers. */
 #ifndef IPV6_FLOWINFO_SEND
@@ -147,6 +148,9 @@ static const struct symbol symbols[] = {
     SYMBOL(TCP_CM_INQ),
     SYMBOL(TCP_TX_DELAY),
     SYMBOL(TCP_ZEROCOPY_RECEIVE),
+    SYMBOL(TCP_RTO_MAX_MS),
+    SYMBOL(TCP_RTO_MIN_US),
+    SYMBOL(TCP_DELACK_MAX_US),
     SYMBOL(IP_TOS),
     SYMBOL(IP_TTL),
     SYMBOL(IP_MTU),

@@ -186,7 +186,7 @@ static void draw_options(struct world *world, struct tcp_options_set *options)
     if (!random_chance(&world->random, s->options_random))
         return;
     options->nodelay = random_chance(&world->random, 500);
-    options->quickack = random_chance(&world->random, 300);
+    options->delay_acks = random_chance(&world->random, 300);
     options->congestion = (uint8_t)random_below(&world->random, TCP_CONGESTION_COUNT);
     if (random_chance(&world->random, 200))
         options->max_pacing_rate = draw_pacing_rate(world);
@@ -567,8 +567,9 @@ static void change_options(struct world *world, struct endpoint *endpoint)
         options.cork = !options.cork;
         break;
     case 2:
-        options.quickack = !options.quickack;
-        break;
+        tcp_quickack(endpoint->host->stack, endpoint->connection,
+                     random_chance(&world->random, 500));
+        return;
     case 3:
         options.congestion = (uint8_t)random_below(&world->random, TCP_CONGESTION_COUNT);
         break;

@@ -65,8 +65,7 @@ static uint32_t original_rtt_us(const struct tcp_ack_facts *facts, uint32_t sent
 
 /** One sample per ACK (as Linux): for the timeout the oldest segment that it covers, which suffered
     delayed acknowledgement; for the shortest round trip the newest. */
-static void measure_rtt(struct stack *stack, struct tcp_connection *connection,
-                        struct tcp_ack_facts *facts)
+static void measure_rtt(struct tcp_connection *connection, struct tcp_ack_facts *facts)
 {
     uint32_t oldest_us = original_rtt_us(facts, facts->oldest_sent_us);
     facts->rtt_us = original_rtt_us(facts, facts->newest_sent_us);
@@ -80,7 +79,7 @@ static void measure_rtt(struct stack *stack, struct tcp_connection *connection,
     bool delayed = facts->acked < connection->hot.mss && facts->newly_sacked == 0;
     if (!delayed || facts->rtt_us < connection->congestion.min_rtt_us)
         tcp_rto_min_note(connection, facts->rtt_us, facts->now_ns);
-    tcp_rto_sample(stack, connection, oldest_us);
+    tcp_rto_sample(connection, oldest_us);
 }
 
 /** snd_una moves up to ack. */
@@ -269,7 +268,7 @@ static void old_ack_arrives(struct stack *stack, struct tcp_connection *connecti
     facts.is_duplicate = is_duplicate(connection, segment, &facts, false);
     if (facts.is_duplicate && hot->dup_acks < UINT8_MAX)
         hot->dup_acks++;
-    measure_rtt(stack, connection, &facts);
+    measure_rtt(connection, &facts);
     acked_account(connection, &facts);
     tcp_recovery_on_ack(stack, connection, &facts);
     if (tcp_congestion_controls(connection))
@@ -311,7 +310,7 @@ enum drop_reason tcp_ack_arrives(struct stack *stack, struct tcp_connection *con
     facts.is_duplicate = is_duplicate(connection, segment, &facts, window_changed);
     if (facts.is_duplicate && hot->dup_acks < UINT8_MAX)
         hot->dup_acks++;
-    measure_rtt(stack, connection, &facts);
+    measure_rtt(connection, &facts);
     acked_account(connection, &facts);
     if (hot->ecn && tcp_congestion_of(connection)->marks != NULL)
         tcp_congestion_of(connection)->marks(connection, facts.delivered, facts.congestion_echo);
@@ -386,7 +385,7 @@ static void predicted_advance(struct stack *stack, struct tcp_connection *connec
     tcp_hystart_sample(connection, rtt_us);
     if (acked >= hot->mss || rtt_us < congestion->min_rtt_us)
         tcp_rto_min_note(connection, rtt_us, now_ns);
-    tcp_rto_sample(stack, connection, oldest_us);
+    tcp_rto_sample(connection, oldest_us);
     connection->statistics.delivered_segments +=
         acked <= hot->mss ? 1 : (acked + hot->mss - 1) / hot->mss;
     tcp_delivery_predicted(connection, acked, newest, now_us);

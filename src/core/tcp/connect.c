@@ -15,6 +15,9 @@
 #include "core/tcp/state.h"
 #include "core/tcp/timers.h"
 
+/** TCP_DELACK_MAX_US of who does not set it: Linux's TCP_DELACK_MAX. */
+#define ACK_DELAY_MAX_US 200000
+
 void tcp_options_set_init(struct tcp_options_set *options, const struct tcp_defaults *defaults)
 {
     *options = (struct tcp_options_set){
@@ -25,6 +28,9 @@ void tcp_options_set_init(struct tcp_options_set *options, const struct tcp_defa
         .keepalive_idle_ns = defaults->keepalive_idle_ns,
         .keepalive_interval_ns = defaults->keepalive_interval_ns,
         .linger2_ns = defaults->fin_wait2_timeout_ns,
+        .rto_min_us = (uint32_t)(defaults->rto_min_ns / NS_PER_US),
+        .rto_max_us = (uint32_t)(defaults->rto_max_ns / NS_PER_US),
+        .ack_delay_max_us = ACK_DELAY_MAX_US,
     };
 }
 
@@ -55,6 +61,7 @@ void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
     hot->snd_una = hot->snd_nxt = TCP_SEQ_EPOCH + first.iss.value;
     hot->snd_start = hot->snd_end = hot->snd_una + 1;
     hot->ts_offset = first.ts_offset;
+    hot->pingpong = options->delay_acks;
     tcp_recovery_init(connection);
     tcp_reassembly_init(connection);
     connection->congestion.flight_round = first.iss;
@@ -146,7 +153,7 @@ static void open_active(struct stack *stack, struct tcp_connection *connection,
     tcp_ecn_request(stack, connection);
     tcp_window_init(stack, connection, tcp_advertised_mss(connection));
     hot->snd_nxt = hot->snd_start;
-    connection->fast_open.more = request->more;
+    connection->fast_open.more = request->more || connection->options->delay_acks;
     hot->syn_due = !request->fast_open || !tcp_fast_open_begin(stack, connection, now_ns);
     tcp_set_state(stack, connection, TCP_STATE_SYN_SENT);
     stack_counters(stack)->active_opens++;
@@ -197,13 +204,14 @@ static bool syn_took_too_long(const struct tcp_connection *connection, uint64_t 
 {
     uint64_t limit_ns = connection->options->user_timeout_ns;
     unsigned doublings = connection->options->syn_retries;
+    uint64_t max_us = connection->options->rto_max_us;
     if (limit_ns == 0) {
         unsigned most = 0; /* until a wait is the longest there is */
-        while (TCP_RTO_INITIAL_US << (most + 1) <= TCP_RTO_MAX_US)
+        while (TCP_RTO_INITIAL_US << (most + 1) <= max_us)
             most++;
         unsigned doubled = doublings < most ? doublings : most;
         limit_ns = ((UINT64_C(2) << doubled) - 1) * TCP_RTO_INITIAL_US * NS_PER_US +
-                   (doublings - doubled) * TCP_RTO_MAX_US * NS_PER_US;
+                   (doublings - doubled) * max_us * NS_PER_US;
     }
     return elapsed_ns >= limit_ns;
 }

@@ -44,8 +44,8 @@ void tcp_establish(struct stack *stack, struct tcp_connection *connection, uint6
 void tcp_establish_fast(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
 
 /** Our SYN is acknowledged: the first round-trip sample, by timestamps if it was repeated. */
-void tcp_handshake_rtt(struct stack *stack, struct tcp_connection *connection,
-                       const struct tcp_segment *segment, uint64_t now_ns);
+void tcp_handshake_rtt(struct tcp_connection *connection, const struct tcp_segment *segment,
+                       uint64_t now_ns);
 
 /** A segment in SYN_SENT (RFC 9293 §3.10.7.3). */
 void tcp_syn_sent_arrives(struct stack *stack, struct tcp_connection *connection,

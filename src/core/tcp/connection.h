@@ -171,8 +171,9 @@ struct tcp_receive {
     uint32_t rtt_us;            /**< receiver's estimate of the round trip; 0 unknown */
     uint32_t buffer;            /**< Linux's sk_rcvbuf: twice the window it allows */
     uint32_t window_clamp;
-    uint32_t ssthresh;           /**< slow start of the offered window (Linux's rcv_ssthresh) */
-    uint32_t ts_recent_age_s;    /**< when ts_recent was written, for PAWS after long idleness */
+    uint32_t ack_delay_us;    /**< how long ACKs wait for company (Linux's ato); 0: no data yet */
+    uint32_t ssthresh;        /**< slow start of the offered window (Linux's rcv_ssthresh) */
+    uint32_t ts_recent_age_s; /**< when ts_recent was written, for PAWS after long idleness */
     uint32_t challenge_acked_ms; /**< last answer to an unacceptable segment (RFC 5961 §7) */
     bool challenge_acked : 1;    /**< … if there was one */
     bool ecn_seen : 1;           /**< the peer does mark its packets as capable of ECN */

@@ -58,7 +58,7 @@ static void fill_times(const struct tcp_connection *connection, uint64_t now_ns,
 {
     const struct tcp_congestion *congestion = &connection->congestion;
     info->rto_ns = tcp_rto_ns(connection, now_ns);
-    info->ato_ns = connection->receive.last_data_ns != 0 ? 40 * NS_PER_MS : 0;
+    info->ato_ns = connection->receive.ack_delay_us * NS_PER_US;
     info->srtt_ns = congestion->srtt_us * NS_PER_US;
     info->rttvar_ns = congestion->mdev_quarter_us / 4 * NS_PER_US;
     info->min_rtt_ns =

@@ -71,9 +71,7 @@ static void finish(const struct emission *e, uint64_t number, uint8_t flags, boo
     output->options_length = (uint8_t)length;
     if (hot->ecn)
         tcp_ecn_output(connection, fresh, output);
-    hot->ack_deadline_ns = TIME_NEVER;
-    if (hot->quick_acks > 0)
-        hot->quick_acks--;
+    tcp_ack_rides_along(connection);
     connection->statistics.segments_out++;
 }
 
@@ -331,15 +329,13 @@ static uint32_t sendable(const struct emission *e, uint32_t cwnd_free)
 }
 
 /** New payload is sent now, in segments of mss bytes. */
-static inline void sent_payload_note(struct stack *stack, struct tcp_connection *connection,
-                                     uint32_t length, uint32_t mss, uint64_t now_ns)
+static inline void sent_payload_note(struct tcp_connection *connection, uint32_t length,
+                                     uint32_t mss, uint64_t now_ns)
 {
     connection->congestion.last_sent_ns = now_ns;
     if (length < mss || length % mss != 0)
         connection->congestion.snd_sml = connection->hot.snd_nxt;
-    uint64_t since_ns = now_ns - connection->receive.last_data_ns;
-    if (connection->receive.last_data_ns != 0 &&
-        since_ns < stack_get_config(stack)->tcp.delayed_ack_max_ns)
+    if (now_ns - connection->receive.last_data_ns < connection->receive.ack_delay_us * NS_PER_US)
         connection->hot.pingpong = true;
 }
 
@@ -361,7 +357,7 @@ static void send_new(const struct emission *e, uint64_t end, uint32_t length, ui
     if (length > 0) {
         if (hot->paced)
             tcp_pacing_sent(connection, length, e->now_ns);
-        sent_payload_note(e->stack, connection, length, e->mss, e->now_ns);
+        sent_payload_note(connection, length, e->mss, e->now_ns);
     }
     tcp_recovery_sent(connection, length);
     tcp_cwnd_note_flight(connection, tcp_pipe(connection));
@@ -474,12 +470,12 @@ static bool emit_ack(const struct emission *e)
     struct tcp_hot *hot = &e->connection->hot;
     if (hot->acks_owed == 0)
         return false;
-    hot->acks_owed--;
     /* As Linux: not beyond the peer's window, should it have shrunk. */
     uint64_t window_end = hot->snd_una + hot->snd_wnd;
     finish_empty(e, hot->snd_nxt <= window_end || hot->state == TCP_STATE_SYN_RECEIVED
                         ? hot->snd_nxt
                         : window_end);
+    hot->acks_owed--;
     return true;
 }
 
@@ -575,10 +571,8 @@ static void emit_predicted(struct stack *stack, struct tcp_connection *connectio
     output->stream_offset = number - hot->snd_start;
     output->payload_length = length;
     output->gso_size = 0;
+    tcp_ack_rides_along(connection);
     hot->acks_owed = 0;
-    hot->ack_deadline_ns = TIME_NEVER;
-    if (hot->quick_acks > 0)
-        hot->quick_acks--;
     connection->statistics.segments_out++;
     connection->statistics.data_segments_out++;
     connection->statistics.bytes_sent += length;
@@ -587,7 +581,7 @@ static void emit_predicted(struct stack *stack, struct tcp_connection *connectio
     hot->snd_nxt = end;
     if (hot->send_timer == TCP_SEND_TIMER_PERSIST)
         congestion->backoff = 0;
-    sent_payload_note(stack, connection, length, hot->mss, now_ns);
+    sent_payload_note(connection, length, hot->mss, now_ns);
     tcp_cwnd_note_flight(connection, in_flight + length);
     if (hot->send_timer != TCP_SEND_TIMER_RETRANSMIT && hot->send_timer != TCP_SEND_TIMER_REORDER)
         tcp_send_timer_restart(stack, connection, now_ns);

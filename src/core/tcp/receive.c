@@ -6,6 +6,13 @@
 
 /** ACKs sent at once when a connection starts: Linux's TCP_MAX_QUICKACKS. */
 #define QUICK_ACKS_MAX 16
+/** ACKs wait so long at least: Linux's TCP_ATO_MIN … */
+#define ACK_DELAY_MIN_US UINT32_C(40000)
+/** … at most so long: its TCP_DELACK_MAX; but when nothing was pushed … */
+#define ACK_DELAY_MAX_US          UINT32_C(200000)
+#define ACK_DELAY_UNPUSHED_MAX_US UINT32_C(500000)
+/** … and so much less than the peer's timeout at least, if that is like ours. */
+#define TIMER_GRAIN_US UINT32_C(1000)
 /** At most one answer to unacceptable segments in this time (Linux: tcp_invalid_ratelimit). */
 #define CHALLENGE_INTERVAL_MS 500
 
@@ -16,7 +23,8 @@ void tcp_ack_now(struct stack *stack, struct tcp_connection *connection)
     tcp_output_request(stack, connection);
 }
 
-void tcp_quick_ack_enter(struct tcp_connection *connection, unsigned count_max)
+/** So many ACKs are not delayed, outside of request and response (Linux's tcp_incr_quickack). */
+static void quick_acks_raise(struct tcp_connection *connection, unsigned count_max)
 {
     struct tcp_hot *hot = &connection->hot;
     unsigned count = hot->rcv_mss ? hot->rcv_wnd / (2u * hot->rcv_mss) : 2;
@@ -26,20 +34,50 @@ void tcp_quick_ack_enter(struct tcp_connection *connection, unsigned count_max)
         count = count_max;
     if (count > hot->quick_acks)
         hot->quick_acks = (uint8_t)count;
-    hot->pingpong = false;
+}
+
+void tcp_quick_ack_enter(struct tcp_connection *connection, unsigned count_max)
+{
+    quick_acks_raise(connection, count_max);
+    connection->hot.pingpong = false;
+    connection->receive.ack_delay_us = ACK_DELAY_MIN_US;
+}
+
+/** How long an ACK may wait: as data comes in, within limits (Linux's tcp_send_delayed_ack). */
+static uint32_t ack_delay_us(const struct tcp_connection *connection)
+{
+    const struct tcp_options_set *options = connection->options;
+    uint32_t delay_us = connection->receive.ack_delay_us;
+    uint32_t most_us = options->ack_delay_max_us;
+    if (most_us >= options->rto_min_us)
+        most_us = options->rto_min_us > 2 * TIMER_GRAIN_US ? options->rto_min_us - TIMER_GRAIN_US
+                                                           : TIMER_GRAIN_US;
+    if (delay_us > ACK_DELAY_MIN_US) {
+        uint32_t calm_us = connection->hot.pingpong || connection->receive.pushed
+                               ? ACK_DELAY_MAX_US
+                               : ACK_DELAY_UNPUSHED_MAX_US;
+        uint32_t srtt_us = connection->congestion.srtt_us;
+        if (srtt_us != 0 && srtt_us < calm_us)
+            calm_us = srtt_us < ACK_DELAY_MIN_US ? ACK_DELAY_MIN_US : srtt_us;
+        if (delay_us > calm_us)
+            delay_us = calm_us;
+    }
+    return delay_us < most_us ? delay_us : most_us;
 }
 
 void tcp_ack_schedule(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     struct tcp_hot *hot = &connection->hot;
-    bool quick = (hot->quick_acks > 0 && !hot->pingpong) || connection->options->quickack;
+    bool quick = hot->quick_acks > 0 && !hot->pingpong;
     if (quick || hot->rcv_nxt - hot->rcv_wup > hot->rcv_mss) {
         tcp_ack_now(stack, connection);
         return;
     }
-    if (hot->ack_deadline_ns == TIME_NEVER)
-        tcp_ack_timer_set(stack, connection,
-                          now_ns + stack_get_config(stack)->tcp.delayed_ack_max_ns);
+    uint64_t delay_ns = ack_delay_us(connection) * NS_PER_US;
+    if (hot->ack_deadline_ns == TIME_NEVER || hot->ack_deadline_ns > now_ns + delay_ns)
+        tcp_ack_timer_set(stack, connection, now_ns + delay_ns);
+    else if (hot->ack_deadline_ns <= now_ns + delay_ns / 4)
+        tcp_ack_now(stack, connection);
 }
 
 void tcp_challenge_ack(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
@@ -155,13 +193,43 @@ static void rcv_mss_update(struct tcp_connection *connection, uint32_t length)
     hot->rcv_mss = (uint16_t)(length < limit ? length : limit);
 }
 
+void tcp_ack_delay_expired(struct tcp_connection *connection)
+{
+    struct tcp_receive *receive = &connection->receive;
+    uint32_t rto_us = connection->congestion.rto_us;
+    if (connection->hot.pingpong)
+        receive->ack_delay_us = ACK_DELAY_MIN_US;
+    else
+        receive->ack_delay_us =
+            receive->ack_delay_us < rto_us / 2 ? 2 * receive->ack_delay_us : rto_us;
+    connection->hot.pingpong = false;
+}
+
+/** How long ACKs wait follows the pace at which data comes (Linux's tcp_event_data_recv). */
+static void ack_delay_update(struct tcp_connection *connection, uint64_t now_ns)
+{
+    struct tcp_receive *receive = &connection->receive;
+    uint64_t since_ns = now_ns - receive->last_data_ns;
+    uint32_t rto_us = connection->congestion.rto_us;
+    if (receive->ack_delay_us == 0) {
+        quick_acks_raise(connection, QUICK_ACKS_MAX);
+        receive->ack_delay_us = ACK_DELAY_MIN_US;
+    } else if (since_ns <= ACK_DELAY_MIN_US / 2 * NS_PER_US) {
+        receive->ack_delay_us = receive->ack_delay_us / 2 + ACK_DELAY_MIN_US / 2;
+    } else if (since_ns < receive->ack_delay_us * NS_PER_US) {
+        receive->ack_delay_us = receive->ack_delay_us / 2 + (uint32_t)(since_ns / NS_PER_US);
+        if (receive->ack_delay_us > rto_us)
+            receive->ack_delay_us = rto_us;
+    } else if (since_ns > rto_us * NS_PER_US) {
+        quick_acks_raise(connection, QUICK_ACKS_MAX); /* the peer may have started over */
+    }
+}
+
 static void arrival_note(struct stack *stack, struct tcp_connection *connection,
                          const struct tcp_segment *segment, uint64_t now_ns)
 {
     struct tcp_receive *receive = &connection->receive;
-    uint64_t rto_ns = connection->congestion.rto_us * NS_PER_US;
-    if (receive->last_data_ns == 0 || now_ns - receive->last_data_ns > rto_ns)
-        tcp_quick_ack_enter(connection, QUICK_ACKS_MAX);
+    ack_delay_update(connection, now_ns);
     receive->last_data_ns = now_ns;
     receive->pushed =
         (segment->flags & TCP_PSH) && segment->payload_length < connection->hot.rcv_mss;

@@ -52,6 +52,19 @@ void tcp_receive_predicted(struct stack *stack, struct tcp_connection *connectio
 void tcp_duplicate_report(struct stack *stack, struct tcp_connection *connection, uint64_t start,
                           uint64_t end);
 
+/** What goes out acknowledges what was pending. */
+static inline void tcp_ack_rides_along(struct tcp_connection *connection)
+{
+    struct tcp_hot *hot = &connection->hot;
+    if (hot->quick_acks > 0 && (hot->acks_owed > 0 || hot->ack_deadline_ns != TIME_NEVER))
+        hot->quick_acks--;
+    hot->ack_deadline_ns = TIME_NEVER;
+}
+
+/** The delayed ACK's time is up: nothing came that could carry it. If that should have been an
+    answer, it is no exchange of request and response after all; else the next waits longer. */
+void tcp_ack_delay_expired(struct tcp_connection *connection);
+
 /** Send a pure ACK at once. */
 void tcp_ack_now(struct stack *stack, struct tcp_connection *connection);
 

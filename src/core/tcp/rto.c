@@ -44,10 +44,10 @@ static void round_end(struct tcp_connection *connection, uint32_t floor_us)
     congestion->mdev_max_us = floor_us;
 }
 
-void tcp_rto_sample(struct stack *stack, struct tcp_connection *connection, uint32_t rtt_us)
+void tcp_rto_sample(struct tcp_connection *connection, uint32_t rtt_us)
 {
     struct tcp_congestion *congestion = &connection->congestion;
-    uint32_t floor_us = (uint32_t)(stack_get_config(stack)->tcp.rto_min_ns / NS_PER_US);
+    uint32_t floor_us = connection->options->rto_min_us, max_us = connection->options->rto_max_us;
     if (rtt_us == 0)
         rtt_us = 1;
     if (congestion->srtt_us == 0) {
@@ -65,7 +65,7 @@ void tcp_rto_sample(struct stack *stack, struct tcp_connection *connection, uint
     }
     congestion->srtt_us = congestion->srtt_eighth / 8 > 0 ? congestion->srtt_eighth / 8 : 1;
     uint64_t rto_us = (uint64_t)congestion->srtt_us + congestion->rttvar_us;
-    congestion->rto_us = rto_us < TCP_RTO_MAX_US ? (uint32_t)rto_us : TCP_RTO_MAX_US;
+    congestion->rto_us = rto_us < max_us ? (uint32_t)rto_us : max_us;
     congestion->backoff = 0; /* RFC 6298 §5.7: the path answers again */
 }
 
@@ -73,10 +73,11 @@ uint64_t tcp_rto_ns(const struct tcp_connection *connection, uint64_t now_ns)
 {
     const struct tcp_congestion *congestion = &connection->congestion;
     uint64_t rto_us = congestion->rto_us;
-    for (unsigned i = 0; i < congestion->backoff && rto_us < TCP_RTO_MAX_US; i++)
+    uint64_t max_us = connection->options->rto_max_us;
+    for (unsigned i = 0; i < congestion->backoff && rto_us < max_us; i++)
         rto_us *= 2;
-    if (rto_us > TCP_RTO_MAX_US)
-        rto_us = TCP_RTO_MAX_US;
+    if (rto_us > max_us)
+        rto_us = max_us;
     uint64_t rto_ns = rto_us * NS_PER_US;
     uint64_t user_timeout_ns = connection->options->user_timeout_ns;
     if (user_timeout_ns == 0 || congestion->retransmit_began_ns == 0)
@@ -87,10 +88,10 @@ uint64_t tcp_rto_ns(const struct tcp_connection *connection, uint64_t now_ns)
     return rto_ns < end_ns - now_ns ? rto_ns : end_ns - now_ns;
 }
 
-uint64_t tcp_retries_ns(const struct stack *stack, unsigned retries)
+uint64_t tcp_retries_ns(const struct tcp_connection *connection, unsigned retries)
 {
-    uint64_t base_ns = stack_get_config(stack)->tcp.rto_min_ns;
-    uint64_t max_ns = TCP_RTO_MAX_US * NS_PER_US;
+    uint64_t base_ns = connection->options->rto_min_us * NS_PER_US;
+    uint64_t max_ns = connection->options->rto_max_us * NS_PER_US;
     uint64_t total_ns = 0;
     uint64_t interval_ns = base_ns;
     for (unsigned i = 0; i <= retries; i++) {

@@ -164,7 +164,7 @@ static bool handshake_must_wait(const struct arrival *a)
 static bool check_ack_fast(const struct arrival *a)
 {
     struct tcp_connection *connection = a->connection;
-    tcp_handshake_rtt(a->stack, connection, a->segment, a->now_ns);
+    tcp_handshake_rtt(connection, a->segment, a->now_ns);
     tcp_send_window_set(connection, a->segment, !(a->segment->flags & TCP_SYN));
     tcp_establish_fast(a->stack, connection, a->now_ns);
     enum drop_reason drop = tcp_ack_arrives(a->stack, connection, a->segment, a->now_ns);
@@ -189,7 +189,7 @@ static bool check_ack_syn_received(const struct arrival *a)
         return check_ack_fast(a);
     if (handshake_must_wait(a))
         return false;
-    tcp_handshake_rtt(a->stack, connection, a->segment, a->now_ns);
+    tcp_handshake_rtt(connection, a->segment, a->now_ns);
     connection->congestion.probe_began_ns = 0;
     bool is_syn = a->segment->flags & TCP_SYN;
     tcp_send_window_set(connection, a->segment, !is_syn);

@@ -56,13 +56,19 @@ void tcp_set_options(struct stack *stack, struct tcp_connection *connection,
     if (options->keepalive != before.keepalive ||
         options->keepalive_idle_ns != before.keepalive_idle_ns)
         tcp_keepalive_update(stack, connection, now_ns);
-    if (options->quickack && connection->hot.ack_deadline_ns != TIME_NEVER)
-        tcp_ack_now(stack, connection);
     /* Uncorked, or Nagle switched off: what was held back may go, the latter even if corked. */
     if (options->nodelay && !before.nodelay && tcp_unsent(connection) > 0)
         connection->hot.nagle_push = true;
     if ((options->nodelay && !before.nodelay) || (!options->cork && before.cork))
         tcp_output_request_if_wanted(stack, connection);
+}
+
+void tcp_quickack(struct stack *stack, struct tcp_connection *connection, bool on)
+{
+    struct tcp_hot *hot = &connection->hot;
+    hot->pingpong = !on;
+    if (on && hot->ack_deadline_ns != TIME_NEVER && hot->rcv_read == tcp_received_end(connection))
+        tcp_ack_now(stack, connection);
 }
 
 void tcp_placement_begin(struct tcp_connection *connection)

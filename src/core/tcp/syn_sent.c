@@ -22,8 +22,8 @@ static bool ack_is_acceptable(const struct tcp_connection *connection,
            seq_leq(segment->ack, tcp_wire(connection->hot.snd_nxt));
 }
 
-void tcp_handshake_rtt(struct stack *stack, struct tcp_connection *connection,
-                       const struct tcp_segment *segment, uint64_t now_ns)
+void tcp_handshake_rtt(struct tcp_connection *connection, const struct tcp_segment *segment,
+                       uint64_t now_ns)
 {
     struct tcp_congestion *congestion = &connection->congestion;
     uint64_t rtt_us = UINT64_MAX;
@@ -37,7 +37,7 @@ void tcp_handshake_rtt(struct stack *stack, struct tcp_connection *connection,
     congestion->syn_sent_ns = 0;
     if (rtt_us >= TCP_RTO_MAX_US)
         return;
-    tcp_rto_sample(stack, connection, (uint32_t)rtt_us);
+    tcp_rto_sample(connection, (uint32_t)rtt_us);
     tcp_rto_min_note(connection, rtt_us > 0 ? (uint32_t)rtt_us : 1, now_ns);
 }
 
@@ -49,7 +49,7 @@ static void established(struct stack *stack, struct tcp_connection *connection,
     uint64_t ack = tcp_unwrap(hot->snd_start, segment->ack);
     tcp_syn_accept(stack, connection, segment, &segment->options, now_ns);
     tcp_send_window_set(connection, segment, false);
-    tcp_handshake_rtt(stack, connection, segment, now_ns);
+    tcp_handshake_rtt(connection, segment, now_ns);
     tcp_establish(stack, connection, ack, now_ns);
     tcp_event_raise(stack, connection, STACK_EVENT_ESTABLISHED);
     if (ack > hot->snd_start)

@@ -10,6 +10,7 @@
 #include "core/tcp/mtu_probe.h"
 #include "core/tcp/output.h"
 #include "core/tcp/pacing.h"
+#include "core/tcp/receive.h"
 #include "core/tcp/recovery.h"
 #include "core/tcp/rto.h"
 #include "core/tcp/state.h"
@@ -101,7 +102,7 @@ void tcp_send_timer_restart(struct stack *stack, struct tcp_connection *connecti
     if (stack_get_config(stack)->tcp.tail_probes && tail_probe_allowed(connection)) {
         uint64_t probe_ns = 2 * (uint64_t)connection->congestion.srtt_us * NS_PER_US;
         if (tcp_outstanding(connection) <= connection->hot.mss)
-            probe_ns += stack_get_config(stack)->tcp.rto_min_ns; /* for the delayed ACK */
+            probe_ns += connection->options->rto_min_us * NS_PER_US; /* for the delayed ACK */
         else
             probe_ns += TAIL_PROBE_SLACK_NS;
         if (probe_ns < timeout_ns)
@@ -128,16 +129,17 @@ void tcp_send_timer_resume(struct stack *stack, struct tcp_connection *connectio
 }
 
 /** Between window probes: the RTO, not below its minimum, doubled for every probe so far. */
-static uint64_t persist_interval_ns(struct stack *stack, const struct tcp_connection *connection)
+static uint64_t persist_interval_ns(const struct tcp_connection *connection)
 {
     uint64_t interval_ns = connection->congestion.rto_us * NS_PER_US;
-    uint64_t floor_ns = stack_get_config(stack)->tcp.rto_min_ns;
+    uint64_t floor_ns = connection->options->rto_min_us * NS_PER_US;
+    uint64_t max_ns = connection->options->rto_max_us * NS_PER_US;
     if (interval_ns < floor_ns)
         interval_ns = floor_ns;
     for (unsigned i = 0; i < connection->congestion.backoff; i++)
-        if (interval_ns < TCP_RTO_MAX_US * NS_PER_US)
+        if (interval_ns < max_ns)
             interval_ns *= 2;
-    return interval_ns < TCP_RTO_MAX_US * NS_PER_US ? interval_ns : TCP_RTO_MAX_US * NS_PER_US;
+    return interval_ns < max_ns ? interval_ns : max_ns;
 }
 
 void tcp_persist_timer_start(struct stack *stack, struct tcp_connection *connection,
@@ -146,7 +148,7 @@ void tcp_persist_timer_start(struct stack *stack, struct tcp_connection *connect
     if (connection->hot.send_timer == TCP_SEND_TIMER_PERSIST)
         return;
     tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_PERSIST,
-                       now_ns + persist_interval_ns(stack, connection));
+                       now_ns + persist_interval_ns(connection));
 }
 
 /** How often to retry: fewer times when nobody waits for the outcome. */
@@ -174,7 +176,7 @@ static bool retries_exhausted(struct stack *stack, const struct tcp_connection *
         began_ns = connection->congestion.last_ack_ns;
     uint64_t limit_ns = connection->options->user_timeout_ns;
     if (limit_ns == 0)
-        limit_ns = tcp_retries_ns(stack, retries_allowed(stack, connection));
+        limit_ns = tcp_retries_ns(connection, retries_allowed(stack, connection));
     return now_ns - began_ns >= limit_ns;
 }
 
@@ -200,7 +202,7 @@ static void retransmit_expired(struct stack *stack, struct tcp_connection *conne
     tcp_mtu_probe_give_up(connection);
     uint64_t began_ns = congestion->retransmit_began_ns;
     if (congestion->retransmits >= BLACK_HOLE_TIMEOUTS ||
-        (began_ns != 0 && now_ns - began_ns >= tcp_retries_ns(stack, BLACK_HOLE_TIMEOUTS)))
+        (began_ns != 0 && now_ns - began_ns >= tcp_retries_ns(connection, BLACK_HOLE_TIMEOUTS)))
         (void)tcp_mtu_black_hole(stack, connection, now_ns);
     tcp_recovery_timeout(stack, connection, now_ns);
     if (congestion->retransmit_began_ns == 0)
@@ -269,9 +271,7 @@ static void send_timer_expired(struct stack *stack, struct tcp_connection *conne
 static void ack_timer_expired(struct stack *stack, struct tcp_connection *connection)
 {
     connection->hot.ack_deadline_ns = TIME_NEVER;
-    /* Our answer did not come in time to carry the acknowledgement: not a request–response
-       exchange after all (as Linux). */
-    connection->hot.pingpong = false;
+    tcp_ack_delay_expired(connection);
     connection->hot.acks_owed = 1;
     tcp_output_request(stack, connection);
 }

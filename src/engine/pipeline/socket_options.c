@@ -45,6 +45,9 @@ static const struct option_range ranges[LINK_OPTION_COUNT] = {
     [LINK_OPTION_FAST_OPEN] = {0, INT32_MAX},
     [LINK_OPTION_FAST_OPEN_NO_COOKIE] = {0, 1},
     [LINK_OPTION_RECEIVE_STAMPS] = {0, 1},
+    [LINK_OPTION_RTO_MAX_MS] = {1000, 120000},
+    [LINK_OPTION_RTO_MIN_US] = {1000, 200000},
+    [LINK_OPTION_ACK_DELAY_MAX_US] = {1000, 200000},
     [LINK_OPTION_MAX_PACING_RATE] = {-1, INT64_MAX},
 };
 
@@ -68,6 +71,15 @@ static void change_timing(struct tcp_options_set *options, uint32_t option, uint
         break;
     case LINK_OPTION_SYNCNT:
         options->syn_retries = (uint8_t)value;
+        break;
+    case LINK_OPTION_RTO_MAX_MS:
+        options->rto_max_us = (uint32_t)(value * (NS_PER_MS / NS_PER_US));
+        break;
+    case LINK_OPTION_RTO_MIN_US:
+        options->rto_min_us = (uint32_t)value;
+        break;
+    case LINK_OPTION_ACK_DELAY_MAX_US:
+        options->ack_delay_max_us = (uint32_t)value;
         break;
     default:
         break;
@@ -99,7 +111,7 @@ static void change(struct tcp_options_set *options, uint32_t option, uint64_t va
         options->fast_open_no_cookie = value != 0;
         break;
     case LINK_OPTION_QUICKACK:
-        options->quickack = value != 0;
+        options->delay_acks = value == 0;
         break;
     case LINK_OPTION_CONGESTION:
         options->congestion = (uint8_t)value;
@@ -174,6 +186,8 @@ bool socket_options_set(struct engine_socket *socket, uint32_t option, int64_t v
         struct tcp_options_set options = *tcp_get_options(socket->connection);
         change(&options, option, (uint64_t)value);
         tcp_set_options(core->stack, socket->connection, &options, core->now_ns);
+        if (option == LINK_OPTION_QUICKACK)
+            tcp_quickack(core->stack, socket->connection, value != 0);
         if (option == LINK_OPTION_SEND_BUFFER)
             send_buffer_changed(socket);
     } else if (socket->setup != NULL) {

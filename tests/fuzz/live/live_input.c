@@ -399,7 +399,6 @@ static void operate_options(struct live *live)
     options.nodelay = (bits & 1) != 0;
     options.cork = (bits & 2) != 0;
     options.keepalive = (bits & 4) != 0;
-    options.quickack = (bits & 8) != 0;
     options.keepalive_idle_ns = options.keepalive_interval_ns = (1u + limits[3]) * NS_PER_S;
     options.congestion = congestion % TCP_CONGESTION_COUNT;
     if ((bits & 16) != 0)
@@ -411,6 +410,7 @@ static void operate_options(struct live *live)
     if ((bits & 128) != 0)
         options.user_timeout_ns = limits[3] * NS_PER_S;
     tcp_set_options(live->stack, slot->connection, &options, live->now_ns);
+    tcp_quickack(live->stack, slot->connection, (bits & 8) != 0);
 }
 
 static void listen_again(struct live *live)

@@ -8,6 +8,7 @@ static void settled(void)
     script.connection->hot.quick_acks = 0;
     script.connection->hot.rcv_mss = 1000;
     script.connection->receive.last_data_ns = script.now_ns;
+    script.connection->receive.ack_delay_us = 40000;
     script.connection->receive.ssthresh = script.connection->receive.window_clamp;
 }
 
@@ -42,9 +43,40 @@ static void lone_segment_is_acknowledged_after_40_ms(void **unused)
     peer("P. 1:101(100) ack 1");
     after_ms(39);
     assert_true(events_taken() & STACK_EVENT_DATA);
-    peer("P. 101:201(100) ack 1");
     nothing();
     after_ms(1);
+    ours(". 1:1(0) ack 101");
+}
+
+static void data_shortly_before_it_is_due_brings_the_ack(void **unused)
+{
+    (void)unused;
+    settled();
+    peer("P. 1:101(100) ack 1");
+    after_ms(20);
+    peer("P. 101:201(100) ack 1");
+    nothing();
+    after_ms(11);
+    peer("P. 201:301(100) ack 1");
+    ours(". 1:1(0) ack 301");
+}
+
+/** The delay follows the pace, but not beyond the round trip, nor 0.5 s (RFC 9293 MUST-40). */
+static void slow_data_is_acknowledged_later(void **unused)
+{
+    (void)unused;
+    settled();
+    script.connection->congestion.srtt_us = 100000;
+    script.connection->receive.ack_delay_us = 1000000;
+    peer("P. 1:101(100) ack 1");
+    after_ms(99);
+    nothing();
+    after_ms(1);
+    ours(". 1:1(0) ack 101");
+    script.connection->congestion.srtt_us = 10000000;
+    script.connection->receive.ack_delay_us = 1000000;
+    peer("P. 101:201(100) ack 1");
+    after_ms(200);
     ours(". 1:1(0) ack 201");
 }
 
@@ -65,15 +97,18 @@ static void answer_carries_the_ack(void **unused)
     nothing();
 }
 
-static void quickack_option_acknowledges_at_once(void **unused)
+static void quickack_acknowledges_what_was_read(void **unused)
 {
     (void)unused;
     settled();
-    struct tcp_options_set options = app_options();
-    options.quickack = true;
-    app_set_options(options);
     peer("P. 1:101(100) ack 1");
+    tcp_quickack(script.stack, script.connection, true);
+    nothing(); /* not before it is read */
+    app_read_all();
+    tcp_quickack(script.stack, script.connection, true);
     ours(". 1:1(0) ack 101");
+    peer("P. 101:201(100) ack 1");
+    nothing(); /* nor once and for all */
 }
 
 static void gap_is_acknowledged_at_once_with_sack(void **unused)
@@ -245,8 +280,10 @@ int main(void)
         TEST(first_segments_are_acknowledged_at_once),
         TEST(every_second_full_segment_is_acknowledged),
         TEST(lone_segment_is_acknowledged_after_40_ms),
+        TEST(data_shortly_before_it_is_due_brings_the_ack),
+        TEST(slow_data_is_acknowledged_later),
         TEST(answer_carries_the_ack),
-        TEST(quickack_option_acknowledges_at_once),
+        TEST(quickack_acknowledges_what_was_read),
         TEST(gap_is_acknowledged_at_once_with_sack),
         TEST(newest_block_is_reported_first),
         TEST(out_of_order_without_sack_gets_duplicate_acks),
