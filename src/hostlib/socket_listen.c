@@ -240,6 +240,16 @@ static int engine_listen(struct socket *socket, int backlog)
     return error < 0 ? error : -(int)answer.error;
 }
 
+/* The engine may announce a connection right behind its answer, and whoever reads the ring for us
+   then must find a listener (socket_accept_arrived()). */
+static int begin_to_listen(struct socket *socket, int backlog)
+{
+    socket_lock(socket);
+    socket->state = SOCKET_LISTENING;
+    socket_unlock(socket);
+    return engine_listen(socket, backlog);
+}
+
 /* Listening without an address binds to an ephemeral port of the wildcard address. */
 static int bind_implicitly(struct socket *socket, int fd)
 {
@@ -285,21 +295,24 @@ int socket_listen(struct socket *socket, int fd, int backlog)
         return -EINVAL;
     if (socket->also_kernel)
         error = kernel_listen(fd, backlog);
+    enum socket_state before = socket->state;
     if (error == 0)
-        error = engine_listen(socket, backlog);
+        error = begin_to_listen(socket, backlog);
     bool engine_died = error == -ECONNRESET && socket->also_kernel;
     if (engine_died)
         error = 0; /* the kernel's half goes on */
-    if (error < 0)
-        return error;
     socket_lock(socket);
+    if (error < 0) {
+        socket->state = before;
+        socket_unlock(socket);
+        return error;
+    }
     if (engine_died)
         rejoin_add(socket);
-    bool was_listening = socket->state == SOCKET_LISTENING;
     socket->former_port = 0;
     socket->state = SOCKET_LISTENING;
     socket->backlog = backlog;
-    if (was_listening)
+    if (before == SOCKET_LISTENING)
         socket_changed(socket, 0);
     else
         socket_state_changed(socket);

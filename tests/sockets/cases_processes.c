@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -247,9 +248,50 @@ static void cancelled_thread(const struct case_context *context)
     close(pair[0]);
 }
 
+/* No port that connect() may choose by itself: it would find itself there. */
+#define KNOWN_PORT 7321
+
+_Noreturn static void connect_forever(const struct case_context *context)
+{
+    for (;;) {
+        char byte;
+        int fd = make_socket(context, 0);
+        if (connect_to(context, fd, KNOWN_PORT) == 0)
+            (void)!recv(fd, &byte, 1, 0);
+        close(fd);
+    }
+}
+
+/* Somebody who tries all the time is there as soon as it listens, also before listen() returns. */
+static void child_connects_at_once(const struct case_context *context)
+{
+    int accepted = 0, on = 1;
+    struct sockaddr_storage address;
+    socklen_t length = loopback(context, &address, KNOWN_PORT);
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        connect_forever(context);
+    }
+    for (int i = 0; i < 60; i++) {
+        int listener = make_socket(context, 0);
+        setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+        if (bind(listener, (struct sockaddr *)&address, length) < 0 || listen(listener, 4) < 0)
+            say_result("listen", -1);
+        int fd = wait_for(listener, POLLIN) != 0 ? accept(listener, NULL, NULL) : -1;
+        accepted += fd >= 0;
+        close(fd);
+        close(listener);
+    }
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    say("accepted %d", accepted);
+}
+
 const struct socket_case cases_processes[] = {
     {"child_sends", child_sends},
     {"child_reads", child_reads},
+    {"child_connects_at_once", child_connects_at_once},
     {"child_keeps_connection", child_keeps_connection},
     {"killed_child", killed_child},
     {"workers_share_listener", workers_share_listener},
