@@ -268,9 +268,10 @@ void engine_core_settle(struct engine_core *core)
     (void)notify_flush(core);
 }
 
-/* A core that did not run for so long, half of TCP's least timeout, may find more than a burst of
-   acknowledgements waiting: they count before the timers that they answer. */
-#define STALL_NS         (100 * NS_PER_MS)
+/* A core that did not run for so long, less than any probe's timeout waits (RFC 8985 §7.2: two
+   round trips and more), may find more than a burst of acknowledgements: they count before the
+   timers that they answer. */
+#define STALL_NS         NS_PER_MS
 #define STALL_BURSTS_MAX 64
 
 bool engine_core_round(struct engine_core *core)
