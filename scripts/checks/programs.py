@@ -9,11 +9,11 @@ import time
 from . import build
 from .random_tests import SANITIZERS
 
-MESON_TIMEOUT_S = 600
+MESON_TIMEOUT_S = 1200
 CLI_TIMEOUT_S = 300
-PACKET_SCRIPTS_TIMEOUT_S = 120
-SOCKETS_TIMEOUT_S = 300
-APPS_TIMEOUT_S = 1800
+PACKET_SCRIPTS_TIMEOUT_S = 300
+SOCKETS_TIMEOUT_S = 1300
+APPS_TIMEOUT_S = 3600
 ONCE_OF_TWO = " once of two times: "  # run_apps.py, run_cli.py, run_sockets.py
 SOAK_APPS_SHARE = 0.3  # of the time
 NEED_NO_DPDK = re.compile(r"^(base|core)\b")

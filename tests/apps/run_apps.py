@@ -34,6 +34,9 @@ from harness.resp import RedisError  # noqa: E402
 REPEATED_MOST = 3  # more failures than that are no accident of a busy machine
 
 
+DIED = "the test's process died"
+
+
 class Interrupted(Exception):
     """SIGINT or SIGTERM."""
 
@@ -118,7 +121,7 @@ def collect(read_fd, timeout_s):
         return json.loads(answer)
     if left <= 0:
         return {"result": "not ok", "why": f"still running after {timeout_s:g} s"}
-    return {"result": "not ok", "why": "the test's process died"}
+    return {"result": "not ok", "why": DIED}
 
 
 def run_one(test, name, shared_folder, options):
@@ -146,7 +149,9 @@ def run_one(test, name, shared_folder, options):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, 0)
+            status = os.waitpid(pid, 0)[1]
+            if verdict.get("why") == DIED:
+                verdict["why"] += f" (status {os.waitstatus_to_exitcode(status)})"
         keep = options.keep and verdict["result"] == "not ok"
         complaint = labs.destroy(name, folder, options.build, keep)
         if complaint and verdict["result"] == "ok":

@@ -41,7 +41,7 @@ def wait_connected_clients(client, count, timeout_s=15):
                f"redis has {count} connections", timeout_s, 0.1)
 
 
-@test(timeout_s=150)
+@test(timeout_s=300)
 def connect_close_10000(context):
     """10,000 connect/close cycles leak neither descriptors, nor arena, nor connections."""
     lab = context.up()
@@ -83,7 +83,7 @@ def wait_same_figures(lab, before):
         raise Failure(f"{failure}: {before} before, {engine_figures(lab)} now") from None
 
 
-@test(timeout_s=150)
+@test(timeout_s=300)
 def connections_10000_at_once(context):
     """10,000 clients at once, each answered, twice; then all gone."""
     lab = context.up()

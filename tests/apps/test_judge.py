@@ -51,6 +51,16 @@ def opening(options=b""):
             frame(False, CLIENT_ISS + 11, HOST_ISS + 101, ACK)]
 
 
+def sent_twice(ticks):
+    """Acknowledged between two transmissions that the sender made `ticks` apart."""
+    first, again = (b"\1\1" + struct.pack(">BBII", 8, 10, 7000 + made, 1) for made in (0, ticks))
+    at = HOST_ISS + 101
+    return opening() + [frame(True, at, CLIENT_ISS + 11, ACK, 100, options=first),
+                        frame(False, CLIENT_ISS + 11, at + 100, ACK),
+                        frame(True, at + 100, CLIENT_ISS + 11, ACK),
+                        frame(True, at, CLIENT_ISS + 11, ACK, 100, options=again)]
+
+
 def write_capture(path, frames):
     with open(path, "wb") as file:
         file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1))
@@ -67,6 +77,7 @@ FAULTS = {
         frame(True, HOST_ISS + 101, CLIENT_ISS + 12, ACK)],
     "retransmits 0.20 ms later what was acknowledged": lambda: opening() + [
         frame(True, HOST_ISS + 1, CLIENT_ISS + 11, ACK, 100)],
+    "retransmits 0.30 ms later what was acknowledged": lambda: sent_twice(1),
     "malformed header or option": lambda: opening(options=b"\2\5\5\xb4"),
 }
 
@@ -78,6 +89,8 @@ def judge_finds_faults(context):
     write_capture(path, opening())
     looked_at = judge.judge(path, (HOST_V4,), 0)
     require(looked_at == 2, f"{looked_at} frames of the host's were judged instead of 2")
+    write_capture(path, sent_twice(5))
+    require(judge.judge(path, (HOST_V4,), 0) == 5, "what the wire's end had held up was blamed")
     unfinished = opening() + [frame(True, HOST_ISS + 101, CLIENT_ISS + 11, ACK, 5, left_to_port=True)]
     write_capture(path, unfinished)
     require(judge.judge(path, (HOST_V4,), 0, offloads=True) == 3, "a checksum left to the port")

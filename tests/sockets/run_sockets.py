@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 
-TIMEOUT_S = 240
+TIMEOUT_S = 600
 REPEATED_MOST = 8
 
 
