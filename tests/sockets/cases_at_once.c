@@ -277,27 +277,28 @@ static void epoll_edges(const struct case_context *context)
 
 static void told_by_a_pipe(const struct case_context *context)
 {
-    int pair[2], ends[2];
+    int pair[2], told[2], heard[2];
     char byte;
     make_pair(context, pair);
-    if (pipe(ends) < 0)
+    if (pipe(told) < 0 || pipe(heard) < 0)
         say_result("pipe", -1);
     pid_t pid = fork();
     if (pid == 0) {
         close(pair[1]);
         for (int i = 0; i < 10; i++) {
             send(pair[0], "from the child", 14, 0);
-            if (write(ends[1], "x", 1) != 1)
+            if (write(told[1], "x", 1) != 1 || read(heard[0], &byte, 1) != 1)
                 _exit(1);
-            usleep(2000);
         }
         _exit(0);
     }
     close(pair[0]);
     for (int i = 0; i < 10; i++) {
-        if (read(ends[0], &byte, 1) != 1)
+        if (read(told[0], &byte, 1) != 1)
             say_result("pipe", -1);
         say_read_now("read", pair[1]);
+        if (write(heard[1], "x", 1) != 1)
+            say_result("pipe", -1);
     }
     waitpid(pid, NULL, 0);
     close(pair[1]);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/sendfile.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "case.h"
@@ -121,7 +122,8 @@ static void sendfile_whole(const struct case_context *context)
     int pair[2], file = make_file(300000);
     make_pair(context, pair);
     off_t offset = 0;
-    if (fork() == 0) {
+    pid_t pid = fork();
+    if (pid == 0) {
         say_pattern("read", pair[1], 300000, 0);
         exit(0);
     }
@@ -129,9 +131,8 @@ static void sendfile_whole(const struct case_context *context)
         if (sendfile(pair[0], file, &offset, 300000) <= 0)
             break;
     }
+    waitpid(pid, NULL, 0);
     say_result("offset", offset);
-    wait_for(pair[0], POLLOUT);
-    usleep(100000);
     close(file);
     close_pair(pair);
 }

@@ -8,11 +8,13 @@ round. A case that differs is run once more, and counts as different if it diffe
 """
 
 import argparse
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 
 TIMEOUT_S = 600
 REPEATED_MOST = 8
@@ -43,21 +45,21 @@ class Lab:
         subprocess.run([self.pno, "lab", "--name", self.name, "down"], check=False, timeout=60)
 
     def run(self, *argv, environment=None):
-        """Its output; what it left behind in its own process group is ended."""
-        child = subprocess.Popen([self.pno, "lab", "--name", self.name, "exec", "host", "--", *argv],
-                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-                                 errors="replace", start_new_session=True,
-                                 env={**os.environ, **(environment or {})})
-        try:
-            return child.communicate(timeout=TIMEOUT_S)[0]
-        except subprocess.TimeoutExpired:
-            return ""
-        finally:
+        """Its output, as far as it came; what it left behind in its own process group is ended."""
+        with tempfile.TemporaryFile("w+", errors="replace") as output:
+            child = subprocess.Popen([self.pno, "lab", "--name", self.name, "exec", "host", "--", *argv],
+                                     stdin=subprocess.DEVNULL, stdout=output, start_new_session=True,
+                                     env={**os.environ, **(environment or {})})
             try:
-                os.killpg(child.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            child.wait()
+                child.wait(TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                print(f"# {argv[-1]}: still running after {TIMEOUT_S} s", flush=True)
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+            output.seek(0)
+            return output.read()
 
     def connections_opened(self):
         """By the engine, since it started."""
