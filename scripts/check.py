@@ -3,8 +3,8 @@
 
 A line per test as it ends: 'ok', 'FAILED' or 'skipped', its time, its name, and why. The output of each
 command is kept in BUILD/check/logs. --only runs the sections whose name contains one of the given
-words; --soak runs the random tests (simulation, fuzzers) and the applications over and over for
-about that many minutes instead, and adds what it found to BUILD/soak/found.log; --extra-apps runs the
+words; --soak builds, and runs the random tests (simulation, fuzzers) and the applications over and over
+until that many minutes are over, and adds what it found to BUILD/soak/found.log; --extra-apps runs the
 programs of `make check-apps` only.
 """
 
@@ -42,7 +42,7 @@ def parse_arguments():
                         help="of " + ", ".join(name for name, _ in SECTIONS))
     parser.add_argument("--soak", type=float, metavar="MINUTES",
                         help="only the random tests, with new seeds, and the applications, for this "
-                        "long")
+                        "long in all; the test that runs then comes to its end")
     parser.add_argument("--extra-apps", action="store_true",
                         help="only the applications that make check-apps installs")
     options = parser.parse_args()
@@ -69,6 +69,7 @@ def main():
     options = parse_arguments()
     wanted = options.only.split(",") if options.only else None
     report = Report(os.path.join(options.build, "check", "logs"))
+    options.end = time.monotonic() + options.soak * 60 if options.soak else None
     if options.extra_apps:
         wanted = ["apps"]
     if options.soak:

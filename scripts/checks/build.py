@@ -6,6 +6,7 @@ BUILD/check/pure   gcc, without DPDK, which the core and the host's side must do
 """
 
 import os
+import time
 
 BUILD_TIMEOUT_S = 900
 ERROR = r"error:|ERROR|FAILED:"
@@ -25,6 +26,9 @@ def pure_folder(options):
 
 
 def _build(options, report, name, folder, arguments, environment):
+    limit_s = BUILD_TIMEOUT_S
+    if options.soak:
+        limit_s = min(limit_s, max(1, options.end - time.monotonic()))
     if not os.path.exists(os.path.join(folder, "build.ninja")):
         outcome = report.run(f"configure {name}", ["meson", "setup", folder, options.root, *arguments],
                              BUILD_TIMEOUT_S, environment)
@@ -32,7 +36,7 @@ def _build(options, report, name, folder, arguments, environment):
             report.fail(f"build: {name}", outcome.why(ERROR), outcome.seconds)
             return
     report.check(f"build: {name}",
-                 report.run(f"build {name}", ["ninja", "-C", folder], BUILD_TIMEOUT_S), ERROR)
+                 report.run(f"build {name}", ["ninja", "-C", folder], limit_s), ERROR)
 
 
 def run(options, report):

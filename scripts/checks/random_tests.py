@@ -12,8 +12,10 @@ from . import build
 SIMULATION_RUNS = 20_000
 SIMULATION_TIMEOUT_S = 600
 SOAK_SEEDS = 1_000_000
-SOAK_SIMULATION_SHARE = 0.4  # of the time
-SOAK_FUZZ_SHARE = 0.3        # in turn, one a core
+SOAK_SEEDS_AT_ONCE = 1000
+# Of the time that is left when their turn comes; the applications have the rest.
+SOAK_SIMULATION_SHARE = 0.4
+SOAK_FUZZ_SHARE = 0.5  # in turn, one a core
 FUZZ_SECONDS = 60
 FUZZ_SPARE_S = 120
 SANITIZERS = {"ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0",
@@ -34,19 +36,24 @@ def simulation(options, report):
     report.check(name, outcome, r"^FAIL")
 
 
+def _left_s(options):
+    """Of the soak's time."""
+    return max(0.0, options.end - time.monotonic())
+
+
 def _soak(options, report, simulator):
     """A million seeds that were never tried before, or as many as its share of the time allows."""
-    deadline = time.monotonic() + options.soak * 60 * SOAK_SIMULATION_SHARE
+    deadline = time.monotonic() + _left_s(options) * SOAK_SIMULATION_SHARE
     tried = 0
     while time.monotonic() < deadline and tried < SOAK_SEEDS:
         seed = random.SystemRandom().randrange(1, 1 << 40)
-        name = f"simulation: {SIMULATION_RUNS} seeds from {seed}"
-        outcome = report.run(name, [simulator, "--seed", str(seed), "--runs", str(SIMULATION_RUNS)],
+        name = f"simulation: {SOAK_SEEDS_AT_ONCE} seeds from {seed}"
+        outcome = report.run(name, [simulator, "--seed", str(seed), "--runs", str(SOAK_SEEDS_AT_ONCE)],
                              SIMULATION_TIMEOUT_S)
         report.check(name, outcome, r"^FAIL")
         if outcome.ok:
             os.unlink(outcome.log)
-        tried += SIMULATION_RUNS
+        tried += SOAK_SEEDS_AT_ONCE
     report.say(f"simulation: {tried} seeds in all")
 
 
@@ -88,7 +95,7 @@ def fuzz(options, report):
         return
     width = os.cpu_count() or 1
     groups = -(-len(fuzzers) // width)
-    seconds = (max(1, int(options.soak * 60 * SOAK_FUZZ_SHARE / groups)) if options.soak
+    seconds = (max(1, int(_left_s(options) * SOAK_FUZZ_SHARE / groups)) if options.soak
                else FUZZ_SECONDS)
     for first in range(0, len(fuzzers), width):
         group = fuzzers[first:first + width]

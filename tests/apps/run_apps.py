@@ -14,6 +14,7 @@ import ctypes
 import glob
 import json
 import os
+import random
 import select
 import shutil
 import signal
@@ -56,6 +57,8 @@ def parse_arguments():
     parser.add_argument("--again", action="store_true",
                         help=f"run a test that fails once more, {REPEATED_MOST} at most: it counts as it "
                         "ends then, and what failed once is told")
+    parser.add_argument("--seconds", type=float, metavar="N",
+                        help="in another order each time, over and over, beginning none after N seconds")
     parser.add_argument("--keep", action="store_true", help="keep the files of failed tests")
     options = parser.parse_args()
     options.build = os.path.realpath(options.build)
@@ -173,16 +176,29 @@ def report(test, verdict, seconds):
                 print(f"#   {line}", flush=True)
 
 
+def in_turn(tests, seconds):
+    """The tests, once; or at random until the time is over."""
+    if seconds is None:
+        yield from tests
+        return
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for test in random.sample(tests, len(tests)):
+            if time.monotonic() >= deadline:
+                return
+            yield test
+
+
 def run_all(tests, shared_folder, options):
     """Returns how many failed."""
     failed = repeated = 0
-    for index, test in enumerate(tests):
+    for index, test in enumerate(in_turn(tests, options.seconds)):
         start = time.monotonic()
-        verdict = run_one(test, labs.make_name("a", index), shared_folder, options)
+        verdict = run_one(test, labs.make_name("a", 2 * index), shared_folder, options)
         if verdict["result"] == "not ok" and options.again and repeated < REPEATED_MOST:
             repeated += 1
             first, start = verdict, time.monotonic()
-            verdict = run_one(test, labs.make_name("a", len(tests) + index), shared_folder, options)
+            verdict = run_one(test, labs.make_name("a", 2 * index + 1), shared_folder, options)
             if verdict["result"] == "ok":
                 print(f"# {test.name} failed once of two times: {first['why']}", flush=True)
         report(test, verdict, time.monotonic() - start)
