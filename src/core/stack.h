@@ -470,7 +470,9 @@ struct tcp_connection_info {
     uint64_t notsent_bytes, delivery_rate_bytes_per_s;
     uint64_t pacing_rate_bytes_per_s, max_pacing_rate_bytes_per_s; /**< UINT64_MAX: none */
     uint32_t segs_in, segs_out, data_segs_in, data_segs_out, delivered, dsack_dups;
-    uint32_t reord_seen, rcv_ooopack;
+    uint32_t reord_seen, rcv_ooopack, delivered_ce;
+    uint32_t total_rto_ms; /**< tcpi_total_rto_time */
+    uint16_t total_rto, total_rto_recoveries;
     uint64_t send_queue_bytes, receive_queue_bytes; /**< Send-Q and Recv-Q of ss */
     const char *congestion_name;                    /**< as TCP_CONGESTION has it */
 };

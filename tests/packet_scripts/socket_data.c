@@ -82,6 +82,14 @@ int64_t socket_readable_bytes(const struct machine_socket *socket)
     return (int64_t)((mark < end ? mark : end) - socket->consumed);
 }
 
+/** A read ends before the urgent byte, even if that comes with the rest. */
+static int64_t up_to_urgent(const struct machine_socket *socket, int64_t bytes)
+{
+    uint64_t after = tcp_urgent_offset(socket->connection);
+    uint64_t ahead = after > socket->consumed + 1 ? after - 1 - socket->consumed : UINT64_MAX;
+    return ahead < (uint64_t)bytes ? (int64_t)ahead : bytes;
+}
+
 /* ---- Transfer ----------------------------------------------------------------------------- */
 
 static int64_t iovec_bytes(const struct node *list, struct call_state *state)
@@ -133,7 +141,7 @@ int64_t socket_receive(struct machine *machine, struct machine_socket *socket, i
             return result;
     }
     if (available > 0 && size > 0) {
-        int64_t bytes = available < size ? available : size;
+        int64_t bytes = up_to_urgent(socket, available < size ? available : size);
         if ((flags & MSG_PEEK) == 0) {
             socket->consumed += (urgent_at(socket) == socket->consumed) + (uint64_t)bytes;
             tcp_consumed(machine->stack, socket->connection, socket->consumed, machine->now_ns);
@@ -259,9 +267,7 @@ static void check_inq(const struct machine_socket *socket, const struct node *me
     if (!socket->inq || control == NULL || control->kind != NODE_LIST)
         return;
     const struct node *first = control->children;
-    int64_t left = socket_readable_bytes(socket);
-    if (left == 0 && socket->fin_arrived)
-        left = 1;
+    int64_t left = socket_readable_bytes(socket) + socket->fin_arrived;
     if (first == NULL ||
         node_integer(node_field(first, "cmsg_type"), &state->known) != TCP_CM_INQ ||
         node_integer(node_field(first, "cmsg_data"), &state->known) != left)

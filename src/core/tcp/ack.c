@@ -187,7 +187,10 @@ static void acked_account(struct tcp_connection *connection, const struct tcp_ac
     uint32_t mss = connection->hot.mss;
     if (facts->delivered == 0)
         return;
-    connection->statistics.delivered_segments += (facts->delivered + mss - 1) / mss;
+    uint32_t segments = (facts->delivered + mss - 1) / mss;
+    connection->statistics.delivered_segments += segments;
+    if (facts->congestion_echo)
+        connection->statistics.delivered_marked += segments;
     tcp_delivery_acked(connection, facts);
     if (connection->hot.snd_una >= connection->hot.snd_end)
         tcp_chrono_update(connection, facts->now_ns);

@@ -112,6 +112,7 @@ void tcp_transfer_begin(struct stack *stack, struct tcp_connection *connection, 
 static void established(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     struct tcp_hot *hot = &connection->hot;
+    tcp_timeout_repaired(connection, now_ns);
     connection->congestion.backoff = 0;
     connection->congestion.retransmits = 0;
     connection->congestion.retransmit_began_ns = 0;
@@ -232,6 +233,7 @@ void tcp_syn_sent_expired(struct stack *stack, struct tcp_connection *connection
     }
     if (congestion->retransmit_began_ns == 0)
         congestion->retransmit_began_ns = now_ns - elapsed_ns;
+    tcp_timeout_note(connection, now_ns);
     connection->syn_timeouts++;
     congestion->retransmits = connection->syn_timeouts;
     if (connection->syn_timeouts > linear)

@@ -324,6 +324,10 @@ struct tcp_statistics {
     uint64_t bytes_sent, bytes_retransmitted;
     uint32_t segments_in, segments_out, data_segments_in, data_segments_out;
     uint32_t retransmitted_segments, delivered_segments, dsacks, out_of_order, reordering_seen;
+    uint32_t delivered_marked; /**< segments, told by ACKs with ECE */
+    uint32_t timeout_ms; /**< from first retransmission timeouts to the end of their repair … */
+    uint32_t timeout_began_ms; /**< … of the one under way; 0: none */
+    uint16_t timeouts, timeout_episodes;
 };
 
 struct tcp_pacing;

@@ -86,7 +86,7 @@ static void fill_delivery(const struct tcp_connection *connection, uint64_t now_
             (uint64_t)delivery->rate_bytes * 1000000 / delivery->rate_interval_us;
 }
 
-static void fill_statistics(const struct tcp_connection *connection,
+static void fill_statistics(const struct tcp_connection *connection, uint64_t now_ns,
                             struct tcp_connection_info *info)
 {
     const struct tcp_statistics *statistics = &connection->statistics;
@@ -105,6 +105,12 @@ static void fill_statistics(const struct tcp_connection *connection,
     info->dsack_dups = statistics->dsacks;
     info->reord_seen = statistics->reordering_seen;
     info->rcv_ooopack = statistics->out_of_order;
+    info->delivered_ce = statistics->delivered_marked;
+    info->total_rto = statistics->timeouts;
+    info->total_rto_recoveries = statistics->timeout_episodes;
+    info->total_rto_ms = statistics->timeout_ms;
+    if (statistics->timeout_began_ms != 0)
+        info->total_rto_ms += (uint32_t)(now_ns / NS_PER_MS) - statistics->timeout_began_ms;
 }
 
 void tcp_get_congestion_info(const struct tcp_connection *connection,
@@ -145,7 +151,7 @@ void tcp_get_info(const struct stack *stack, const struct tcp_connection *connec
     fill_congestion(connection, info);
     fill_times(connection, now_ns, info);
     fill_delivery(connection, now_ns, info);
-    fill_statistics(connection, info);
+    fill_statistics(connection, now_ns, info);
     info->pacing_rate_bytes_per_s = tcp_pacing_rate(connection);
     info->max_pacing_rate_bytes_per_s = connection->options->max_pacing_rate;
 }

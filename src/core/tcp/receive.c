@@ -433,8 +433,11 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
         if (segment->payload_length > 0)
             connection->statistics.data_segments_in += tcp_segment_count(segment);
         struct tcp_range place = unplaced(connection, start, end);
-        if (has_fin && start == hot->rcv_nxt && connection->reassembly->out_of_order.first != NULL)
-            note_fin(stack, connection, end); /* before anything that lies beyond is joined */
+        if (has_fin && start == hot->rcv_nxt) {
+            if (connection->reassembly->out_of_order.first != NULL)
+                note_fin(stack, connection, end); /* before anything that lies beyond is joined */
+            hot->pingpong = true; /* as in tcp_fin_arrived(): our FIN carries the ACK */
+        }
         if (accept_payload(stack, connection, start, end, now_ns, result)) {
             result->place_offset = place.start - hot->rcv_start;
             result->place_skip = (uint32_t)(place.start - seq);

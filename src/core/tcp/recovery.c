@@ -5,6 +5,7 @@
 #include "core/tcp/mtu_probe.h"
 #include "core/tcp/output.h"
 #include "core/tcp/rack.h"
+#include "core/tcp/rto.h"
 #include "core/tcp/scoreboard.h"
 #include "core/tcp/timers.h"
 
@@ -403,6 +404,8 @@ static void state_machine(struct stack *stack, struct tcp_connection *connection
         break;
     case TCP_CA_LOSS:
         loss_continue(stack, connection, facts);
+        if (hot->ca_state != TCP_CA_LOSS)
+            tcp_timeout_repaired(connection, facts->now_ns);
         break;
     case TCP_CA_OPEN:
     case TCP_CA_DISORDER:

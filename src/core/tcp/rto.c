@@ -100,3 +100,22 @@ uint64_t tcp_retries_ns(const struct tcp_connection *connection, unsigned retrie
     }
     return total_ns;
 }
+
+void tcp_timeout_note(struct tcp_connection *connection, uint64_t now_ns)
+{
+    struct tcp_statistics *statistics = &connection->statistics;
+    if (connection->congestion.retransmits == 0) {
+        statistics->timeout_episodes++;
+        statistics->timeout_began_ms = (uint32_t)(now_ns / NS_PER_MS);
+    }
+    statistics->timeouts++;
+}
+
+void tcp_timeout_repaired(struct tcp_connection *connection, uint64_t now_ns)
+{
+    struct tcp_statistics *statistics = &connection->statistics;
+    if (statistics->timeout_began_ms == 0)
+        return;
+    statistics->timeout_ms += (uint32_t)(now_ns / NS_PER_MS) - statistics->timeout_began_ms;
+    statistics->timeout_began_ms = 0;
+}

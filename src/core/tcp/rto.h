@@ -28,6 +28,12 @@ void tcp_rto_min_note(struct tcp_connection *connection, uint32_t rtt_us, uint64
    past the user timeout. */
 uint64_t tcp_rto_ns(const struct tcp_connection *connection, uint64_t now_ns);
 
+/** For TCP_INFO: the retransmission timer expired; congestion.retransmits does not count it yet. */
+void tcp_timeout_note(struct tcp_connection *connection, uint64_t now_ns);
+
+/** What timeouts began is repaired. */
+void tcp_timeout_repaired(struct tcp_connection *connection, uint64_t now_ns);
+
 /** How long retries with exponential back-off from rto_min take, nanoseconds: the meaning Linux
     gives tcp_retries2 (RFC 1122 §4.2.3.5: R2). */
 uint64_t tcp_retries_ns(const struct tcp_connection *connection, unsigned retries);

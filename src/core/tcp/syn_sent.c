@@ -14,6 +14,9 @@
 /** Linux's TCP_DELACK_MAX. */
 #define TCP_DELAYED_ACK_LIMIT_NS (200 * NS_PER_MS)
 
+/** A SYN that met with an old connection goes again so soon: Linux's TCP_TIMEOUT_MIN, at 250 Hz. */
+#define SYN_AGAIN_NS (8 * NS_PER_MS)
+
 /** First: it must acknowledge our SYN, and its data as far as it likes, or nothing. */
 static bool ack_is_acceptable(const struct tcp_connection *connection,
                               const struct tcp_segment *segment)
@@ -92,6 +95,9 @@ void tcp_syn_sent_arrives(struct stack *stack, struct tcp_connection *connection
     if (has_ack && !ack_is_acceptable(connection, segment)) {
         if (!(segment->flags & TCP_RST))
             tcp_reset_reply(stack, segment);
+        /* The peer may have had an old connection, which is gone now (as Linux). */
+        if (connection->syn_timeouts == 0)
+            tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_RETRANSMIT, now_ns + SYN_AGAIN_NS);
         result->drop = DROP_TCP_BAD_ACK;
         return;
     }

@@ -199,6 +199,7 @@ static void retransmit_expired(struct stack *stack, struct tcp_connection *conne
         return;
     }
     stack_counters(stack)->rto_expirations++;
+    tcp_timeout_note(connection, now_ns);
     tcp_mtu_probe_give_up(connection);
     uint64_t began_ns = congestion->retransmit_began_ns;
     if (congestion->retransmits >= BLACK_HOLE_TIMEOUTS ||

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <linux/inet_diag.h>
 #include <linux/tcp.h>
+#include <stdalign.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "base/time_units.h"
@@ -12,6 +14,20 @@
 
 /** Linux's numbers of states, where the stack has no connection to ask. */
 enum { LINUX_TCP_CLOSE = 7, LINUX_TCP_LISTEN = 10 };
+
+/** What Linux 6.2 and 6.7 added behind tcpi_snd_wnd; headers may not have it yet. */
+struct tcp_info_later {
+    uint32_t rcv_wnd, rehash;
+    uint16_t total_rto, total_rto_recoveries;
+    uint32_t total_rto_time;
+};
+#define TCP_INFO_LATER_OFFSET (offsetof(struct tcp_info, tcpi_snd_wnd) + sizeof(uint32_t))
+_Static_assert(TCP_INFO_LATER_OFFSET == 232, "where Linux has it");
+
+/** TCP_INFO's bytes. */
+struct tcp_info_bytes {
+    alignas(8) uint8_t bytes[TCP_INFO_LATER_OFFSET + sizeof(struct tcp_info_later)];
+};
 
 static uint32_t to_us(uint64_t ns)
 {
@@ -42,6 +58,7 @@ static void fill_counts(struct tcp_info *info, const struct tcp_connection_info 
     info->tcpi_data_segs_in = from->data_segs_in;
     info->tcpi_data_segs_out = from->data_segs_out;
     info->tcpi_delivered = from->delivered;
+    info->tcpi_delivered_ce = from->delivered_ce;
     info->tcpi_dsack_dups = from->dsack_dups;
     info->tcpi_reord_seen = from->reord_seen;
     info->tcpi_notsent_bytes =
@@ -165,10 +182,18 @@ int tcp_info_write(struct engine_socket *socket, uint64_t arena_offset, uint32_t
 {
     struct engine_core *core = socket_core(socket);
     struct tcp_info info = {.tcpi_state = LINUX_TCP_CLOSE};
+    struct tcp_info_later later = {0};
+    struct tcp_info_bytes answer;
     if (socket->connection != NULL) {
         struct tcp_connection_info facts;
         tcp_get_info(core->stack, socket->connection, core->now_ns, &facts);
         fill(&info, &facts);
+        later = (struct tcp_info_later){
+            .rcv_wnd = facts.rcv_wnd,
+            .total_rto = facts.total_rto,
+            .total_rto_recoveries = facts.total_rto_recoveries,
+            .total_rto_time = facts.total_rto_ms,
+        };
     } else if (socket->listener != NULL) {
         struct tcp_listener_info facts;
         tcp_listener_get_info(socket->listener, &facts);
@@ -177,7 +202,9 @@ int tcp_info_write(struct engine_socket *socket, uint64_t arena_offset, uint32_t
         info.tcpi_unacked = facts.accept_queue;
         info.tcpi_sacked = facts.backlog;
     }
-    if (bytes > sizeof(info))
-        bytes = sizeof(info);
-    return write_awaited(socket, arena_offset, &info, bytes);
+    memcpy(answer.bytes, &info, TCP_INFO_LATER_OFFSET);
+    memcpy(answer.bytes + TCP_INFO_LATER_OFFSET, &later, sizeof(later));
+    if (bytes > sizeof(answer))
+        bytes = sizeof(answer);
+    return write_awaited(socket, arena_offset, &answer, bytes);
 }
