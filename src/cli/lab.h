@@ -3,10 +3,11 @@
  * A lab: three network namespaces on this machine that play a server, its DPU and a client.
  *
  *     NAME-host          NAME-dpu                       NAME-client
- *     lo only            pno0 ──────── veth ─────────── eth0
+ *     lo only (*)        pno0 ──────── veth ─────────── eth0
  *     pno run -- CMD     pnod owns 10.77.0.1/24         10.77.0.2/24
  *                                  fd77::1/64           fd77::2/64
  *
+ * (*) with the engine's addresses, for programs that look for their own: nothing leaves by it.
  * With `--port tap` a bridge in NAME-dpu joins pno0 to the tap device that pnod makes.
  * With `--wire` the pair is two, and pno-wire joins their ends in NAME-wire (near, far).
  * Labs of different names share nothing. Everything here is found again by the lab's name, so that
@@ -26,6 +27,8 @@
 #define LAB_RUN_FOLDER  "/run/pno"
 #define LAB_ENGINE_V4   "10.77.0.1/24"
 #define LAB_ENGINE_V6   "fd77::1/64"
+#define LAB_HOST_V4     "10.77.0.1/32"
+#define LAB_HOST_V6     "fd77::1/128"
 #define LAB_CLIENT_V4   "10.77.0.2/24"
 #define LAB_CLIENT_V6   "fd77::2/64"
 #define LAB_ENGINE_PORT "pno0"

@@ -101,6 +101,14 @@ static void silence_kernel(const char *space)
         space);
 }
 
+/* Programs that list the interfaces to find their addresses (named, dnsmasq) must find the engine's. */
+static bool show_engine_addresses(struct lab *lab)
+{
+    const char *host = lab->spaces[LAB_HOST];
+    return STEP(lab, "ip -n %s addr add " LAB_HOST_V4 " dev lo", host) &&
+           STEP(lab, "ip -n %s addr add " LAB_HOST_V6 " dev lo nodad", host);
+}
+
 bool lab_wire_make(struct lab *lab, bool impaired)
 {
     const char *dpu = lab->spaces[LAB_DPU];
@@ -116,7 +124,7 @@ bool lab_wire_make(struct lab *lab, bool impaired)
     if (impaired) {
         silence_kernel(lab->spaces[LAB_WIRE]);
     }
-    return add_wire(lab, impaired) &&
+    return show_engine_addresses(lab) && add_wire(lab, impaired) &&
            STEP(lab, "ip -n %s addr add " LAB_CLIENT_V4 " dev " LAB_CLIENT_PORT, client) &&
            STEP(lab, "ip -n %s addr add " LAB_CLIENT_V6 " dev " LAB_CLIENT_PORT " nodad", client) &&
            STEP(lab, "ip -n %s link set " LAB_CLIENT_PORT " up", client) &&

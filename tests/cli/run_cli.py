@@ -640,6 +640,14 @@ def ss_shows_a_forked_process_by_its_own_pid(cli):
 
 
 @test
+def programs_find_the_engines_addresses(cli):
+    name = cli.up()
+    done = cli.lab(name, "exec", "host", "--", cli.pno, "run", "--", "ip", "-oneline", "address")
+    require({"10.77.0.1/32", "fd77::1/128"} <= set(done.stdout.split()), f"found: {done.stdout!r}")
+    cli.expect(cli.lab(name, "down"), 0, "down")
+
+
+@test
 def labs_need_root(cli):
     nobody = pwd.getpwnam("nobody")
     done = cli.run("lab", "up", user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[])
