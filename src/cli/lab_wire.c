@@ -101,7 +101,8 @@ static void silence_kernel(const char *space)
         space);
 }
 
-/* Programs that list the interfaces to find their addresses (named, dnsmasq) must find the engine's. */
+/* Programs that list the interfaces to find their addresses (named, dnsmasq) must find the
+ * engine's. */
 static bool show_engine_addresses(struct lab *lab)
 {
     const char *host = lab->spaces[LAB_HOST];
