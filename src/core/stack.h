@@ -401,6 +401,10 @@ void *tcp_user(const struct tcp_connection *connection);
 int tcp_send(struct stack *stack, struct tcp_connection *connection, uint64_t bytes, bool more,
              uint64_t now_ns);
 
+/** A record of the application's ends with the last byte given so far (MSG_EOR): no segment has
+    bytes of it and of what follows. To be called before more is given. */
+void tcp_send_record_end(struct stack *stack, struct tcp_connection *connection);
+
 /** The last byte sent so far is urgent data (RFC 9293 §3.8.5). */
 void tcp_send_urgent(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
 

@@ -116,9 +116,11 @@ static ssize_t accept_bytes(struct socket *socket, struct source *source, size_t
         accepted += (size_t)filled;
         bool more = (flags & MSG_MORE) ||
                     (accepted < wanted && (uint64_t)filled < free_bytes && !source->ended);
-        bool urgent = (flags & MSG_OOB) && accepted == wanted;
+        bool last = accepted == wanted;
         tell_piece(socket, &room, stream_offset, (uint64_t)filled,
-                   (uint8_t)((more ? LINK_FLAG_MORE : 0) | (urgent ? LINK_FLAG_URGENT : 0)));
+                   (uint8_t)((more ? LINK_FLAG_MORE : 0) |
+                             (last && (flags & MSG_OOB) ? LINK_FLAG_URGENT : 0) |
+                             (last && (flags & MSG_EOR) ? LINK_FLAG_RECORD_END : 0)));
     }
     return (ssize_t)accepted;
 }

@@ -162,6 +162,7 @@ enum link_flag {
      * (which may be nothing: length 0). MORE in either: the application has more to send.
      */
     LINK_FLAG_FAST_OPEN = 1 << 2,
+    LINK_FLAG_RECORD_END = 1 << 3, /**< SEND: a record ends with the last byte (MSG_EOR) */
 };
 
 /** What LINK_OP_SET_OPTION sets; values in the units given. */

@@ -236,6 +236,8 @@ int64_t socket_transmit(struct machine *machine, struct machine_socket *socket, 
     if (taken < 0)
         return taken;
     machine->partly_written += (uint64_t)taken;
+    if ((uint64_t)taken == left && (flags & MSG_EOR) != 0)
+        tcp_send_record_end(machine->stack, socket->connection);
     if (taken > 0 && (flags & MSG_OOB) != 0)
         tcp_send_urgent(machine->stack, socket->connection, machine->now_ns);
     if ((uint64_t)taken < left) {

@@ -53,6 +53,7 @@
     X(fast_opens, "SYNs with payload")                                                             \
     X(fast_accepts, "connections accepted with the SYN's payload")                                 \
     X(urgent_marks, "urgent bytes seen")                                                           \
+    X(records, "ends of records marked")                                                           \
     X(forgeries, "forged segments")                                                                \
     X(reboots, "hosts restarted in mid-run")
 

@@ -6,6 +6,7 @@
 #include "core/tcp/output.h"
 #include "core/tcp/rack.h"
 #include "core/tcp/receive.h"
+#include "core/tcp/records.h"
 #include "core/tcp/recovery.h"
 #include "core/tcp/rto.h"
 #include "core/tcp/scoreboard.h"
@@ -95,6 +96,7 @@ static void advance(struct stack *stack, struct tcp_connection *connection, uint
     if (connection->mtu_probe.size != 0)
         tcp_mtu_probe_acked(stack, connection);
     hot->dup_acks = 0;
+    tcp_records_advance(stack, connection);
     facts->delivered = facts->acked - (uint32_t)tcp_scoreboard_advance(stack, connection);
     connection->congestion.retransmits = 0;
     connection->congestion.retransmit_began_ns = 0;
@@ -347,7 +349,7 @@ bool tcp_ack_is_predicted(const struct tcp_connection *connection,
     const struct tcp_sent *oldest = connection->flight.first;
     return oldest != NULL && recovery->again_count == 0 && recovery->sacked.first == NULL &&
            recovery->sacked_high <= hot->snd_una && connection->untimed_end <= hot->snd_una &&
-           connection->mtu_probe.size == 0 &&
+           connection->mtu_probe.size == 0 && recovery->records.first == NULL &&
            tcp_sent_clock_us(now_ns) - oldest->sent_us < TCP_RTO_MAX_US;
 }
 

@@ -55,6 +55,15 @@ static void check_scoreboard(const struct tcp_connection *c)
     tcp_sent_check(c);
 }
 
+static void check_records(const struct tcp_connection *c)
+{
+    const struct interval_set *records = &c->recovery->records;
+    interval_set_check(records);
+    PNO_ASSERT(records->first == NULL || records->first->start >= c->hot.snd_una);
+    for (const struct interval *i = records->first; i != NULL; i = i->next)
+        PNO_ASSERT(i->end <= c->hot.snd_end);
+}
+
 static void check_timers(const struct tcp_connection *c)
 {
     const struct tcp_hot *hot = &c->hot;
@@ -113,6 +122,7 @@ void tcp_connection_check(const struct stack *stack, const struct tcp_connection
     if (tcp_is_synchronized(connection))
         check_receive_space(connection);
     check_scoreboard(connection);
+    check_records(connection);
     check_timers(connection);
     check_state(connection);
 }

@@ -196,11 +196,12 @@ struct tcp_rack {
     bool advanced;          /**< something to look at since losses were last looked for */
 };
 
-/** What recovery needs; post-process stage. Most connections have nothing to recover from: they
-    share tcp_recovery_none (recovery_state.c). */
+/** What recovery and few senders need; post-process stage. Most connections have nothing to recover
+    from: they share tcp_recovery_none (recovery_state.c). */
 struct tcp_recovery {
-    struct interval_set sacked; /**< the scoreboard (RFC 6675 §3) */
-    struct tcp_sent_list lost;  /**< to be sent again, by number */
+    struct interval_set sacked;  /**< the scoreboard (RFC 6675 §3) */
+    struct interval_set records; /**< the last bytes of the application's records (records.h) */
+    struct tcp_sent_list lost;   /**< to be sent again, by number */
     uint32_t sacked_bytes, lost_bytes;
     uint32_t again_bytes;    /**< of retransmissions in flight */
     uint16_t again_count;    /**< retransmissions among those in flight */

@@ -8,6 +8,7 @@
 #include "core/tcp/options.h"
 #include "core/tcp/pacing.h"
 #include "core/tcp/receive.h"
+#include "core/tcp/records.h"
 #include "core/tcp/recovery.h"
 #include "core/tcp/rto.h"
 #include "core/tcp/scoreboard.h"
@@ -87,11 +88,12 @@ static void set_urgent(const struct emission *e, uint64_t number)
 }
 
 /** Whether PSH belongs on new payload up to data_end: at the end of what the application gave,
-   unless it said that there is more, and, as Linux, of what a timer forces out. */
+   unless it said that there is more, and of a record, and, as Linux, of what a timer forces out. */
 static bool is_pushed(const struct tcp_connection *connection, uint64_t data_end)
 {
     const struct tcp_hot *hot = &connection->hot;
-    return (data_end == hot->snd_end && !hot->more) || hot->push_partial;
+    return (data_end == hot->snd_end && !hot->more) || hot->push_partial ||
+           tcp_record_ends(connection, data_end);
 }
 
 /** Payload [number, end) and FIN if end passes it.
@@ -104,6 +106,7 @@ static void finish_data(const struct emission *e, uint64_t number, uint64_t end,
     uint64_t data_end = end < hot->snd_end ? end : hot->snd_end;
     uint32_t length = (uint32_t)(data_end - number);
     uint8_t flags = 0;
+    PNO_ASSERT(tcp_record_end(connection, number) >= data_end);
     if (end > hot->snd_end)
         flags |= TCP_FIN;
     /* As Linux, what goes out as several segments at once is pushed at its end, this once. */
@@ -247,6 +250,11 @@ static bool emit_retransmission(const struct emission *e)
         piece.end = window_end;
         piece.pushed = false;
     }
+    uint64_t record_end = tcp_record_end(connection, piece.start);
+    if (piece.end > record_end) {
+        piece.end = record_end;
+        piece.pushed = true;
+    }
     uint32_t pipe = tcp_pipe(connection);
     if (pipe > 0 && pipe + (piece.end - piece.start) > hot->cwnd) {
         connection->congestion.cwnd_limited = true;
@@ -302,6 +310,10 @@ static uint32_t sendable(const struct emission *e, uint32_t cwnd_free)
     uint64_t window_end = hot->snd_una + hot->snd_wnd;
     uint64_t usable = window_end > hot->snd_nxt ? window_end - hot->snd_nxt : 0;
     uint64_t available = tcp_unsent(connection);
+    uint64_t record_end = tcp_record_end(connection, hot->snd_nxt);
+    bool more_follows = record_end < hot->snd_end; /* in another segment: no cause to wait */
+    if (more_follows)
+        available = record_end - hot->snd_nxt;
     uint64_t head = available < e->mss ? available : e->mss;
     if (usable < head) {
         /* Less than a segment's worth of window: wait, unless probing (RFC 9293 §3.8.6.2.1). */
@@ -321,7 +333,7 @@ static uint32_t sendable(const struct emission *e, uint32_t cwnd_free)
         length = cwnd_free;
     uint64_t partial = length % e->mss;
     bool is_tail = length == available, fills_window = length == usable;
-    bool may_go = is_tail ? hot->fin_queued || !holds_back_partial(connection)
+    bool may_go = is_tail ? hot->fin_queued || more_follows || !holds_back_partial(connection)
                           : fills_window && !holds_back_partial(connection); /* as Linux */
     if (partial != 0 && !may_go && !hot->push_partial)
         length -= partial;
@@ -382,7 +394,8 @@ static bool emit_mtu_probe(const struct emission *e, uint32_t pipe)
     struct emission probe = *e;
     uint64_t start = connection->hot.snd_nxt;
     probe.mss = tcp_mtu_probe_due(e->stack, connection, pipe, e->now_ns);
-    if (probe.mss == 0 || sack_option_bytes(connection) > 0)
+    if (probe.mss == 0 || sack_option_bytes(connection) > 0 ||
+        tcp_record_end(connection, start) < start + probe.mss)
         return false;
     send_new(&probe, start + probe.mss, probe.mss, pipe);
     tcp_mtu_probe_sent(e->stack, connection, start);
@@ -444,6 +457,8 @@ static bool emit_tail_probe(const struct emission *e)
             last.start = last.end - e->mss;
         if (last.start < connection->recovery->sacked_high)
             last.start = connection->recovery->sacked_high;
+        while (tcp_record_end(connection, last.start) < last.end)
+            last.start = tcp_record_end(connection, last.start);
         if (last.start >= last.end || last.end > hot->snd_una + hot->snd_wnd)
             return false; /* the tail has arrived, or lies beyond a window that shrank */
         recovery->tail_probe_retransmitted = true;
@@ -541,7 +556,8 @@ static uint32_t predicted_length(const struct tcp_connection *connection, uint32
         tcp_sack_blocks_wanted(connection) > 0 || (available > length && gso_bytes_max > length))
         return 0;
     if (outstanding + length > hot->snd_wnd || outstanding + length > hot->cwnd ||
-        (recovery->sacked_bytes | recovery->lost_bytes | recovery->dupack_bytes) != 0)
+        (recovery->sacked_bytes | recovery->lost_bytes | recovery->dupack_bytes) != 0 ||
+        recovery->records.first != NULL)
         return 0;
     if (length < hot->mss && holds_back_partial(connection))
         return 0;

@@ -28,6 +28,7 @@ void tcp_recovery_drop(struct stack *stack, struct tcp_connection *connection)
     if (!is_own(connection))
         return;
     PNO_ASSERT(recovery->sacked.first == NULL && recovery->lost.first == NULL);
+    interval_set_clear(&recovery->records, stack_interval_pool(stack));
     part_give_back(stack_recoveries(stack), recovery);
     tcp_recovery_init(connection);
 }
@@ -40,7 +41,7 @@ static bool is_idle(const struct tcp_connection *connection)
     bool repaired = hot->ca_state == TCP_CA_OPEN && r->sacked.first == NULL &&
                     r->lost.first == NULL && r->again_bytes == 0 && r->dupack_bytes == 0 &&
                     r->recover < hot->snd_una && r->sacked_high <= hot->snd_una &&
-                    r->tail_probe == 0 && r->undo_una == 0;
+                    r->tail_probe == 0 && r->undo_una == 0 && r->records.first == NULL;
     return repaired && r->reordering == TCP_REORDERING_DEFAULT && !r->reordering_seen &&
            !r->dsack_seen && r->window_steps == 0 && r->window_persist == 0 && r->late_us == 0;
 }

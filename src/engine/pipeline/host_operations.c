@@ -331,8 +331,11 @@ static void apply_send(struct channel_core *channel, struct engine_socket *socke
     }
     if (grown == 0)
         return;
-    if (tcp_send(core->stack, socket->connection, (uint64_t)grown, more, core->now_ns) == 0 &&
-        (descriptor->flags & LINK_FLAG_URGENT) != 0)
+    bool taken =
+        tcp_send(core->stack, socket->connection, (uint64_t)grown, more, core->now_ns) == 0;
+    if (taken && (descriptor->flags & LINK_FLAG_RECORD_END) != 0)
+        tcp_send_record_end(core->stack, socket->connection);
+    if (taken && (descriptor->flags & LINK_FLAG_URGENT) != 0)
         tcp_send_urgent(core->stack, socket->connection, core->now_ns);
     if (opens)
         tcp_fast_open_go(core->stack, socket->connection, more);

@@ -46,6 +46,55 @@ static void nagle_sends_a_tail_behind_full_segments(void **unused)
     ours("P. 1449:1459(10) ack 1");
 }
 
+static void app_send_record(uint64_t bytes)
+{
+    app_send(bytes);
+    tcp_send_record_end(script.stack, script.connection);
+}
+
+/* The window is closed meanwhile, so that all of it waits to be sent. */
+static void records_have_segments_of_their_own(void **unused)
+{
+    (void)unused;
+    established();
+    peer(". 1:1(0) ack 1 win 0");
+    app_send(300);
+    app_send_record(200);
+    app_send_record(1448);
+    app_send_record(1);
+    app_send_record(1);
+    app_send(50);
+    nothing();
+    peer(". 1:1(0) ack 1 win 510");
+    ours("P. 1:501(500) ack 1");
+    ours("P. 501:1949(1448) ack 1");
+    ours("P. 1949:1950(1) ack 1");
+    ours("P. 1950:1951(1) ack 1");
+    nothing(); /* the rest is small, and no record ends with it */
+    peer(". 1:1(0) ack 1951");
+    ours("P. 1951:2001(50) ack 1");
+    peer(". 1:1(0) ack 2001");
+    app_send(1448 + 10); /* nothing is remembered */
+    ours(". 2001:3449(1448) ack 1");
+    ours("P. 3449:3459(10) ack 1");
+}
+
+static void records_past_the_limit_are_a_stream(void **unused)
+{
+    enum { LIMIT = 128 };
+    (void)unused;
+    established();
+    peer(". 1:1(0) ack 1 win 0");
+    for (unsigned i = 0; i < LIMIT + 10; i++)
+        app_send_record(2);
+    peer(". 1:1(0) ack 1 win 510");
+    for (unsigned i = 0; i < LIMIT; i++)
+        ours("P. %u:%u(2) ack 1", 1 + 2 * i, 3 + 2 * i);
+    nothing(); /* the rest is one, and small */
+    peer(". 1:1(0) ack %u", 1 + 2 * LIMIT);
+    ours("P. %u:%u(20) ack 1", 1 + 2 * LIMIT, 21 + 2 * LIMIT);
+}
+
 static void nodelay_sends_at_once(void **unused)
 {
     (void)unused;
@@ -222,6 +271,8 @@ int main(void)
         TEST(initial_window_is_ten_segments),
         TEST(nagle_holds_a_small_segment_behind_a_small_one),
         TEST(nagle_sends_a_tail_behind_full_segments),
+        TEST(records_have_segments_of_their_own),
+        TEST(records_past_the_limit_are_a_stream),
         TEST(nodelay_sends_at_once),
         TEST(nodelay_set_later_lets_go_what_nagle_held),
         TEST(cork_holds_until_a_full_segment_or_uncorked),
