@@ -109,12 +109,27 @@ static struct port_bind *bind_alloc(struct stack *stack)
     return bind;
 }
 
+/** Narrow the stack's range of ports. */
+static uint32_t ports_to_choose_from(const struct stack *stack, struct port_range ports,
+                                     uint32_t *first)
+{
+    uint32_t last = stack->config.local_port_last;
+    *first = stack->config.local_port_first;
+    bool has_first = ports.first >= *first && ports.first <= last;
+    bool has_last = ports.last >= *first && ports.last <= last;
+    if (has_first && !(has_last && ports.first > ports.last))
+        *first = ports.first;
+    if (has_last && ports.last >= *first)
+        last = ports.last;
+    return last - *first + 1;
+}
+
 /** A random free port for bind() to port 0. @return 0 when there is none. */
 static uint16_t bind_choose_port(struct stack *stack, const struct ip_endpoint *local,
-                                 struct port_scope scope)
+                                 struct port_range ports, struct port_scope scope)
 {
-    uint32_t first = stack->config.local_port_first;
-    uint32_t count = stack->config.local_port_last - first + 1;
+    uint32_t first;
+    uint32_t count = ports_to_choose_from(stack, ports, &first);
     uint32_t start = stack_random(stack) % count;
     for (uint32_t i = 0; i < count; i++) {
         struct ip_endpoint candidate = *local;
@@ -126,8 +141,13 @@ static uint16_t bind_choose_port(struct stack *stack, const struct ip_endpoint *
     return 0;
 }
 
-int stack_port_bind(struct stack *stack, struct ip_endpoint *local, bool is_ipv6, bool v6only,
-                    bool reuse_address, bool reuse_port)
+bool stack_may_bind(const struct stack *stack, const struct ip_address *address)
+{
+    return route_can_bind(stack, address);
+}
+
+int stack_port_bind(struct stack *stack, struct ip_endpoint *local, struct port_range ports,
+                    bool is_ipv6, bool v6only, bool reuse_address, bool reuse_port)
 {
     struct port_scope scope = port_scope_of(&local->address, is_ipv6, v6only);
     uint16_t port = local->port;
@@ -135,7 +155,7 @@ int stack_port_bind(struct stack *stack, struct ip_endpoint *local, bool is_ipv6
     if (!route_can_bind(stack, &local->address))
         return -EADDRNOTAVAIL;
     if (port == 0) {
-        port = bind_choose_port(stack, local, scope);
+        port = bind_choose_port(stack, local, ports, scope);
         if (port == 0)
             return -EADDRINUSE;
     } else if (bind_conflicts(stack, local, scope, reuse_address, reuse_port)) {
@@ -185,11 +205,11 @@ static bool flow_is_on_our_core(const struct stack *stack, const struct tcp_flow
 }
 
 /** RFC 6056 §3.3.3, algorithm 3: an offset by a keyed hash of the destination, and a counter. */
-static int choose_ephemeral(struct stack *stack, struct tcp_flow *flow)
+static int choose_ephemeral(struct stack *stack, struct tcp_flow *flow, struct port_range ports)
 {
     struct tcp_flow hashed = *flow;
-    uint32_t first = stack->config.local_port_first;
-    uint32_t count = stack->config.local_port_last - first + 1;
+    uint32_t first;
+    uint32_t count = ports_to_choose_from(stack, ports, &first);
 
     hashed.local_port = 0;
     uint32_t offset = (uint32_t)stack_flow_hash(stack, &hashed, FLOW_HASH_PORT);
@@ -209,7 +229,8 @@ static int choose_ephemeral(struct stack *stack, struct tcp_flow *flow)
     return -EADDRNOTAVAIL;
 }
 
-int stack_flow_choose_local(struct stack *stack, struct tcp_flow *flow, bool reuse_address)
+int stack_flow_choose_local(struct stack *stack, struct tcp_flow *flow, struct port_range ports,
+                            bool reuse_address)
 {
     (void)reuse_address; /* the port's holder agreed at bind; here only the 4-tuple counts */
     bool local_given = !ip_address_is_any(&flow->local);
@@ -219,7 +240,7 @@ int stack_flow_choose_local(struct stack *stack, struct tcp_flow *flow, bool reu
     if (error != 0)
         return error;
     if (flow->local_port == 0)
-        return choose_ephemeral(stack, flow);
+        return choose_ephemeral(stack, flow, ports);
     return stack_flow_find(stack, flow) != NULL ? -EADDRNOTAVAIL : 0;
 }
 

@@ -361,8 +361,15 @@ struct tcp_options_set {
 
 void tcp_options_set_init(struct tcp_options_set *options, const struct tcp_defaults *defaults);
 
+/** From where to choose a local port. A bound that is not within the stack's own range, as 0 is
+   not, does not count (Linux: inet_sk_get_local_port_range()). */
+struct port_range {
+    uint16_t first, last;
+};
+
 struct tcp_connect_request {
-    struct ip_endpoint local; /**< address any and/or port 0: chosen (RFC 6724-ish, RFC 6056) */
+    struct ip_endpoint local; /**< address any and/or port 0: chosen (RFC 6724-ish, RFC 6056) … */
+    struct port_range ports;  /**< … out of these */
     struct ip_endpoint remote;
     bool reuse_address;                    /**< local port may be shared when the 4-tuple differs */
     const struct tcp_options_set *options; /**< NULL = defaults */
@@ -385,10 +392,15 @@ void tcp_fast_open_go(struct stack *stack, struct tcp_connection *connection, bo
 /** Forget all cookies and black holes. */
 void tcp_fast_open_forget(struct stack *stack);
 
-/** Reserve a local endpoint for a socket bound but neither listening nor connected. Port 0: one is
-    chosen and written back. @return 0, -EADDRINUSE (by Linux's rules on reuse), -EADDRNOTAVAIL. */
-int stack_port_bind(struct stack *stack, struct ip_endpoint *local, bool is_ipv6, bool v6only,
-                    bool reuse_address, bool reuse_port);
+/** Reserve a local endpoint for a socket bound but neither listening nor connected. Port 0: one of
+    `ports` is chosen and written back.
+    @return 0, -EADDRINUSE (by Linux's rules on reuse), -EADDRNOTAVAIL. */
+int stack_port_bind(struct stack *stack, struct ip_endpoint *local, struct port_range ports,
+                    bool is_ipv6, bool v6only, bool reuse_address, bool reuse_port);
+
+/** Whether sockets can be bound to this address, whatever the port. */
+bool stack_may_bind(const struct stack *stack, const struct ip_address *address);
+
 void stack_port_release(struct stack *stack, const struct ip_endpoint *local, bool is_ipv6,
                         bool v6only);
 

@@ -74,7 +74,8 @@ struct tcp_connection *stack_flow_find(struct stack *stack, const struct tcp_flo
 /** Choose source address and ephemeral port (RFC 6056 §3.3.3 algorithm 3, skipping what is in use)
     for a flow whose local address and/or port are unset, or check those given.
     @return 0, -EADDRINUSE, -EADDRNOTAVAIL, -ENETUNREACH. */
-int stack_flow_choose_local(struct stack *stack, struct tcp_flow *flow, bool reuse_address);
+int stack_flow_choose_local(struct stack *stack, struct tcp_flow *flow, struct port_range ports,
+                            bool reuse_address);
 
 /** One deadline per connection; TIME_NEVER cancels. On expiry tcp_timer_expired() is called. */
 void stack_timer_set(struct stack *stack, struct tcp_connection *connection, uint64_t deadline_ns);

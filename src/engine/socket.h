@@ -61,6 +61,7 @@ struct socket_setup {
     uint32_t fast_open;          /**< TCP_FASTOPEN */
     uint8_t bind_flags;          /**< enum link_flag */
     bool port_bound;             /**< stack_port_bind() holds `bound` */
+    struct port_range ports;     /**< to choose one from */
     struct first_core_flow flow; /**< connected with a port of its own choice */
     struct ip_endpoint bound;
 };

@@ -29,6 +29,7 @@ struct socket_options {
     struct linger linger;
     int32_t receive_low_water;
     uint32_t timestamping; /**< SO_TIMESTAMPING: SOF_TIMESTAMPING_* */
+    uint32_t port_range;   /**< IP_LOCAL_PORT_RANGE: first and, above 16 bits, last; 0 = any */
     bool reuse_address, reuse_port, v6only, oob_inline;
     bool zerocopy;                                 /**< SO_ZEROCOPY */
     bool tells_inq;                                /**< TCP_INQ */
@@ -36,7 +37,8 @@ struct socket_options {
     bool stamps;                                   /**< SO_TIMESTAMP or SO_TIMESTAMPNS ... */
     bool stamps_in_ns;                             /**< ... the latter */
     bool stamps_new;                               /**< by the newer of their names */
-    uint8_t unused[2 + LINK_OPTION_COUNT % 2 * 4]; /**< up to a multiple of 8 bytes */
+    bool bind_no_port;                             /**< IP_BIND_ADDRESS_NO_PORT */
+    uint8_t unused[5 - LINK_OPTION_COUNT % 2 * 4]; /**< up to a multiple of 8 bytes */
 };
 _Static_assert(sizeof(struct socket_options) == offsetof(struct socket_options, unused) +
                                                     sizeof(((struct socket_options *)0)->unused),

@@ -57,6 +57,7 @@ static int start(struct socket *socket, const struct ip_endpoint *remote, uint8_
     socket_unlock(socket);
     operation.endpoints.remote = remote->address;
     operation.endpoints.remote_port = remote->port;
+    operation.endpoints.accept_slot = socket->options->port_range;
     operation.flags = flags;
     if (socket->is_v6)
         operation.flags |= LINK_FLAG_IPV6;

@@ -42,6 +42,10 @@ static int engine_bind_once(struct socket *socket, struct ip_endpoint *endpoint)
         operation.flags |= LINK_FLAG_V6ONLY;
     if (socket->is_v6)
         operation.flags |= LINK_FLAG_IPV6;
+    if (socket->options->bind_no_port && endpoint->port == 0 &&
+        !ip_address_is_any(&endpoint->address))
+        operation.flags |= LINK_FLAG_NO_PORT;
+    operation.endpoints.accept_slot = socket->options->port_range;
     int error = engine_link_call(socket->link, socket->core, &operation, &answer);
     if (error < 0)
         return error;
@@ -188,9 +192,23 @@ static int bind_kernel(struct socket *socket, int fd, const struct sockaddr *add
     return 0;
 }
 
+/* IP_BIND_ADDRESS_NO_PORT: what has an address and no port yet can be bound anew. */
+static void give_up_address(struct socket *socket)
+{
+    socket_lock(socket);
+    if (socket->state == SOCKET_BOUND && socket->local.port == 0) {
+        engine_unbind(socket);
+        socket->state = SOCKET_FRESH;
+        socket->local = socket->bound = (struct ip_endpoint){0};
+        socket_changed(socket, 0);
+    }
+    socket_unlock(socket);
+}
+
 int socket_bind(struct socket *socket, int fd, const struct sockaddr *address, socklen_t length)
 {
     struct ip_endpoint endpoint;
+    give_up_address(socket);
     if (socket->state != SOCKET_FRESH)
         return -EINVAL;
     socket_note_v6only(socket, fd);
@@ -200,6 +218,9 @@ int socket_bind(struct socket *socket, int fd, const struct sockaddr *address, s
     struct engine_link *link = policy_for_bind(&endpoint, &reason);
     if (link == NULL)
         return bind_kernel(socket, fd, address, length, &reason);
+    if (ip_address_is_any(&endpoint.address) && endpoint.port == 0 && socket->options->bind_no_port)
+        return real_bind(fd, address,
+                         length); /* to nothing: which stack it is for is yet to come */
     if (ip_address_is_any(&endpoint.address))
         return bind_wildcard(socket, fd, &endpoint, link);
     return bind_engine_address(socket, &endpoint, link);
@@ -237,6 +258,11 @@ static int engine_listen(struct socket *socket, int backlog)
     struct link_descriptor answer;
     operation.option.value = (unsigned)backlog > (unsigned)backlog_max() ? backlog_max() : backlog;
     int error = engine_link_call(socket->link, socket->core, &operation, &answer);
+    if (error == 0 && answer.error == 0 && socket->local.port == 0) {
+        socket_lock(socket);
+        socket->local.port = answer.endpoints.local_port;
+        socket_unlock(socket);
+    }
     return error < 0 ? error : -(int)answer.error;
 }
 

@@ -25,7 +25,7 @@
 #define IP_PROTOCOL 52
 #endif
 
-/* Since Linux 6.15; libc's headers may not have them yet. */
+/* Newer than many of libc's headers. */
 #ifndef TCP_RTO_MAX_MS
 #define TCP_RTO_MAX_MS 44
 #endif
@@ -34,6 +34,9 @@
 #endif
 #ifndef TCP_DELACK_MAX_US
 #define TCP_DELACK_MAX_US 46
+#endif
+#ifndef IP_LOCAL_PORT_RANGE
+#define IP_LOCAL_PORT_RANGE 51
 #endif
 
 /* More than any struct tcp_info so far. */
@@ -254,13 +257,29 @@ static bool keep(const struct socket *socket, struct socket_options *options, in
     return options->kept != socket->options->kept;
 }
 
-static int note_kept(struct socket *socket, int level, int name, const void *value,
+/* How a port is chosen, by what the kernel's socket now has. @return whether it is about that. */
+static bool note_ports(struct socket_options *options, int kernel_fd, int level, int name)
+{
+    uint32_t number = 0;
+    socklen_t length = sizeof(number);
+    if (level != IPPROTO_IP || (name != IP_BIND_ADDRESS_NO_PORT && name != IP_LOCAL_PORT_RANGE) ||
+        REAL(getsockopt)(kernel_fd, level, name, &number, &length) != 0)
+        return false;
+    if (name == IP_LOCAL_PORT_RANGE)
+        options->port_range = number;
+    else
+        options->bind_no_port = number != 0;
+    return true;
+}
+
+static int note_kept(struct socket *socket, int kernel_fd, int level, int name, const void *value,
                      socklen_t length)
 {
     socket_lock(socket);
     struct socket_options options = *socket->options;
-    bool noted = !keep(socket, &options, level, name, value, length) ||
-                 socket_options_replace(socket, &options);
+    bool changed = note_ports(&options, kernel_fd, level, name);
+    changed = keep(socket, &options, level, name, value, length) || changed;
+    bool noted = !changed || socket_options_replace(socket, &options);
     socket_unlock(socket);
     return noted ? 0 : -ENOBUFS;
 }
@@ -462,7 +481,7 @@ int socket_setsockopt(struct socket *socket, int fd, int level, int name, const 
     } else if (level == IPPROTO_TCP && (name == TCP_INQ || name == TCP_FASTOPEN_CONNECT)) {
         error = note_tcp_flag(socket, name, value);
     } else {
-        error = note_kept(socket, level, name, value, length);
+        error = note_kept(socket, kernel_fd, level, name, value, length);
     }
     if (error < 0)
         return error;

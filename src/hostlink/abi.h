@@ -67,11 +67,11 @@ struct link_socket_name {
 /** Host to engine. */
 enum link_operation {
     LINK_OP_NONE = 0,
-    /** endpoints.local, flags; answered by LINK_EVENT_REPLY. */
+    /** endpoints.local, ports, flags; answered by LINK_EVENT_REPLY. */
     LINK_OP_BIND,
-    /** option.value = backlog; answered by LINK_EVENT_REPLY. */
+    /** option.value = backlog; answered by LINK_EVENT_REPLY, with the local endpoint. */
     LINK_OP_LISTEN,
-    /** endpoints (local: 0 = choose); with a request_id other than 0 answered at once by
+    /** endpoints (local: 0 = choose), ports; with a request_id other than 0 answered at once by
         LINK_EVENT_REPLY, as connect() returns its local errors; then LINK_EVENT_ESTABLISHED or
         LINK_EVENT_ERROR. */
     LINK_OP_CONNECT,
@@ -162,6 +162,7 @@ enum link_flag {
      * (which may be nothing: length 0). MORE in either: the application has more to send.
      */
     LINK_FLAG_FAST_OPEN = 1 << 2,
+    LINK_FLAG_NO_PORT = 1 << 6,    /**< BIND to port 0: CONNECT or LISTEN chooses one */
     LINK_FLAG_RECORD_END = 1 << 3, /**< SEND: a record ends with the last byte (MSG_EOR) */
 };
 
@@ -243,7 +244,9 @@ struct link_descriptor {
             uint16_t local_port;
             uint16_t remote_port;
             uint32_t accept_slot; /**< ACCEPT: the new connection's slot; REPLY to CONNECT: bytes
-                                       that the held SYN takes, 0: it is not held */
+                                       that the held SYN takes, 0: it is not held; BIND, CONNECT:
+                                       ports to choose from, the first below and the last above 16
+                                       bits, as IP_LOCAL_PORT_RANGE; 0: the engine's bound */
         } endpoints;
         struct {
             int64_t value;   /**< SET_OPTION: the value; LISTEN: backlog; ACCEPTED: listener */

@@ -184,8 +184,8 @@ static int64_t call_bind(struct machine *machine, struct machine_socket *socket,
     if (!socket->is_ipv6)
         socket->local.address = ip_address_from_v4((const uint8_t[4]){0});
     socket->local.port = address_port(node_argument(call, 1), machine->bind_port);
-    int error = stack_port_bind(machine->stack, &socket->local, socket->is_ipv6, false,
-                                socket->reuse_address, false);
+    int error = stack_port_bind(machine->stack, &socket->local, (struct port_range){0},
+                                socket->is_ipv6, false, socket->reuse_address, false);
     if (error != 0)
         socket->local.port = 0;
     return error;

@@ -64,6 +64,7 @@ extern const struct socket_case cases_memory[];
 extern const struct socket_case cases_handlers[];
 extern const struct socket_case cases_error_queue[];
 extern const struct socket_case cases_peeks[];
+extern const struct socket_case cases_ports[];
 extern const struct socket_case cases_stamps[];
 extern const struct socket_case cases_option_effects[];
 extern const struct socket_case cases_option_walk[];

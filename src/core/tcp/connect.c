@@ -176,7 +176,7 @@ int tcp_connect(struct stack *stack, const struct tcp_connect_request *request, 
         return -EINVAL;
     if (ip_address_is_multicast(&flow.remote))
         return -ENETUNREACH;
-    int error = stack_flow_choose_local(stack, &flow, request->reuse_address);
+    int error = stack_flow_choose_local(stack, &flow, request->ports, request->reuse_address);
     if (error != 0)
         return error;
     struct tcp_connection *c = stack_connection_alloc(stack);

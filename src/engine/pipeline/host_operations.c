@@ -140,27 +140,47 @@ static struct engine_socket *find_or_create(struct channel_core *channel,
     return socket;
 }
 
+static struct port_range ports_of(const struct link_descriptor *descriptor)
+{
+    uint32_t ports = descriptor->endpoints.accept_slot;
+    return (struct port_range){.first = (uint16_t)ports, .last = (uint16_t)(ports >> 16)};
+}
+
+/** Hold a port for socket->local. */
+static int bind_port(struct engine_socket *socket)
+{
+    struct socket_setup *setup = socket->setup;
+    uint8_t flags = setup->bind_flags;
+    int result =
+        stack_port_bind(socket_core(socket)->stack, &socket->local, setup->ports,
+                        (flags & LINK_FLAG_IPV6) != 0, (flags & LINK_FLAG_V6ONLY) != 0,
+                        (flags & LINK_FLAG_REUSEADDR) != 0, (flags & LINK_FLAG_REUSEPORT) != 0);
+    if (result != 0)
+        return result;
+    setup->bound = socket->local; /* a connection gives `local` a narrower address */
+    setup->port_bound = true;
+    return 0;
+}
+
 static int bind_socket(struct engine_socket *socket, const struct link_descriptor *descriptor)
 {
     struct socket_setup *setup = socket->setup;
-    uint8_t flags = descriptor->flags;
     if (socket->kind != SOCKET_NEW || setup == NULL)
         return -EINVAL;
     struct ip_endpoint local = {descriptor->endpoints.local, descriptor->endpoints.local_port};
     if (local.port > 0 && local.port < LOW_PORTS_END && !socket->tenant->tenant->may_bind_low_ports)
         return -EACCES;
-    int result =
-        stack_port_bind(socket_core(socket)->stack, &local, (flags & LINK_FLAG_IPV6) != 0,
-                        (flags & LINK_FLAG_V6ONLY) != 0, (flags & LINK_FLAG_REUSEADDR) != 0,
-                        (flags & LINK_FLAG_REUSEPORT) != 0);
-    if (result != 0)
-        return result;
-    socket->kind = SOCKET_BOUND;
+    int result = 0;
     socket->local = local;
-    setup->bind_flags = flags;
-    setup->bound = local; /* a connection gives `local` a narrower address */
-    setup->port_bound = true;
-    return 0;
+    setup->bind_flags = descriptor->flags;
+    setup->ports = ports_of(descriptor);
+    if (local.port != 0 || (descriptor->flags & LINK_FLAG_NO_PORT) == 0)
+        result = bind_port(socket);
+    else if (!stack_may_bind(socket_core(socket)->stack, &local.address))
+        result = -EADDRNOTAVAIL;
+    if (result == 0)
+        socket->kind = SOCKET_BOUND;
+    return result;
 }
 
 static void apply_bind(struct channel_core *channel, const struct link_descriptor *descriptor)
@@ -214,12 +234,15 @@ static int listen_socket(struct channel_core *channel, struct engine_socket *soc
     }
     if (core->index != 0 || socket->kind != SOCKET_BOUND)
         return -EINVAL;
+    int result = socket->setup->port_bound ? 0 : bind_port(socket);
+    if (result != 0)
+        return result;
     struct accept_counter *counter = calloc(1, sizeof(*counter));
     if (counter == NULL)
         return -ENOMEM;
     /* Each core's replica drops one reference when it closes. */
     atomic_init(&counter->references, core->engine->core_count);
-    int result = listen_here(socket, counter, backlog);
+    result = listen_here(socket, counter, backlog);
     if (result != 0) {
         free(counter);
         return result;
@@ -245,6 +268,7 @@ static int connect_socket(struct engine_socket *socket, const struct link_descri
         return -EISCONN;
     struct tcp_connect_request request = {
         .local = {descriptor->endpoints.local, descriptor->endpoints.local_port},
+        .ports = ports_of(descriptor),
         .remote = {descriptor->endpoints.remote, descriptor->endpoints.remote_port},
         .reuse_address = (setup->bind_flags & LINK_FLAG_REUSEADDR) != 0,
         .options = &setup->options,

@@ -13,6 +13,8 @@ struct bound {
     bool reuse_address, reuse_port;
 };
 
+static const struct port_range any_port;
+
 static struct ip_address address_of(const struct bound *socket)
 {
     switch (socket->address) {
@@ -35,7 +37,7 @@ static struct ip_address address_of(const struct bound *socket)
 static int bind_socket(const struct bound *socket, uint16_t port)
 {
     struct ip_endpoint local = endpoint(address_of(socket), port);
-    return stack_port_bind(harness.stack, &local, socket->address >= V6_ANY,
+    return stack_port_bind(harness.stack, &local, any_port, socket->address >= V6_ANY,
                            socket->address == V6_ANY_ONLY, socket->reuse_address,
                            socket->reuse_port);
 }
@@ -158,7 +160,7 @@ static void address_that_is_not_ours_cannot_be_bound(void **state)
 {
     (void)state;
     struct ip_endpoint local = endpoint(PEER_V4, 80);
-    assert_int_equal(stack_port_bind(harness.stack, &local, false, false, false, false),
+    assert_int_equal(stack_port_bind(harness.stack, &local, any_port, false, false, false, false),
                      -EADDRNOTAVAIL);
     listen_on(PEER_V6, 80, true, false, false, -EADDRNOTAVAIL);
 }
@@ -172,20 +174,50 @@ static void port_zero_gets_one_of_the_range_until_all_are_taken(void **state)
     bool seen[20] = {false};
     for (int i = 0; i < 20; i++) {
         struct ip_endpoint local = endpoint(ANY_V4, 0);
-        assert_int_equal(stack_port_bind(harness.stack, &local, false, false, true, true), 0);
+        assert_int_equal(stack_port_bind(harness.stack, &local, any_port, false, false, true, true),
+                         0);
         assert_in_range(local.port, 40000, 40019);
         assert_false(seen[local.port - 40000]);
         seen[local.port - 40000] = true;
     }
     struct ip_endpoint local = endpoint(ANY_V4, 0);
-    assert_int_equal(stack_port_bind(harness.stack, &local, false, false, true, true), -EADDRINUSE);
+    assert_int_equal(stack_port_bind(harness.stack, &local, any_port, false, false, true, true),
+                     -EADDRINUSE);
+}
+
+static void port_zero_gets_one_of_a_narrower_range(void **state)
+{
+    (void)state;
+    harness.config.local_port_first = 40000;
+    harness.config.local_port_last = 40099;
+    harness_restart();
+    const struct port_range narrow = {.first = 40010, .last = 40012};
+    for (int i = 0; i < 3; i++) {
+        struct ip_endpoint local = endpoint(ANY_V4, 0);
+        assert_int_equal(stack_port_bind(harness.stack, &local, narrow, false, false, false, false),
+                         0);
+        assert_in_range(local.port, 40010, 40012);
+    }
+    struct ip_endpoint local = endpoint(ANY_V4, 0);
+    assert_int_equal(stack_port_bind(harness.stack, &local, narrow, false, false, false, false),
+                     -EADDRINUSE);
+    struct tcp_flow flow = {.remote = PEER_V4, .remote_port = 80};
+    assert_int_equal(stack_flow_choose_local(harness.stack, &flow, narrow, false), -EADDRNOTAVAIL);
+    /* A bound beyond the stack's range does not count. */
+    const struct port_range from = {.first = 40099}, to = {.first = 80, .last = 40000};
+    flow = (struct tcp_flow){.remote = PEER_V4, .remote_port = 80};
+    assert_int_equal(stack_flow_choose_local(harness.stack, &flow, from, false), 0);
+    assert_int_equal(flow.local_port, 40099);
+    flow = (struct tcp_flow){.remote = PEER_V4, .remote_port = 80};
+    assert_int_equal(stack_flow_choose_local(harness.stack, &flow, to, false), 0);
+    assert_int_equal(flow.local_port, 40000);
 }
 
 /** Choose for a connection to this destination and enter it. */
 static int connect_to(struct ip_address remote, uint16_t port, struct tcp_flow *flow)
 {
     *flow = (struct tcp_flow){.remote = remote, .remote_port = port};
-    int error = stack_flow_choose_local(harness.stack, flow, false);
+    int error = stack_flow_choose_local(harness.stack, flow, any_port, false);
     if (error == 0)
         (void)harness_connection(flow->local, flow->local_port, remote, port);
     return error;
@@ -231,11 +263,11 @@ static void given_local_end_must_be_free_for_the_destination(void **state)
     (void)state;
     harness_connection(OUR_V4, 5000, PEER_V4, 80);
     struct tcp_flow flow = {OUR_V4, PEER_V4, 5000, 80};
-    assert_int_equal(stack_flow_choose_local(harness.stack, &flow, true), -EADDRNOTAVAIL);
+    assert_int_equal(stack_flow_choose_local(harness.stack, &flow, any_port, true), -EADDRNOTAVAIL);
     flow.remote_port = 81;
-    assert_int_equal(stack_flow_choose_local(harness.stack, &flow, true), 0);
+    assert_int_equal(stack_flow_choose_local(harness.stack, &flow, any_port, true), 0);
     flow.local = PEER_V4;
-    assert_int_equal(stack_flow_choose_local(harness.stack, &flow, true), -EADDRNOTAVAIL);
+    assert_int_equal(stack_flow_choose_local(harness.stack, &flow, any_port, true), -EADDRNOTAVAIL);
 }
 
 static void source_address_fits_the_destination(void **state)
@@ -279,7 +311,7 @@ static void destinations_without_a_route_are_unreachable(void **state)
     assert_int_equal(connect_to(v4("\xe0\0\0\x01"), 80, &flow), -ENETUNREACH);
     assert_int_equal(connect_to(v4("\xff\xff\xff\xff"), 80, &flow), -ENETUNREACH);
     flow = (struct tcp_flow){.local = LOCALHOST, .remote = PEER_V4, .remote_port = 80};
-    assert_int_equal(stack_flow_choose_local(harness.stack, &flow, false), -EINVAL);
+    assert_int_equal(stack_flow_choose_local(harness.stack, &flow, any_port, false), -EINVAL);
 }
 
 static void ephemeral_port_puts_the_flow_on_our_core(void **state)
@@ -324,6 +356,7 @@ int main(void)
         TEST(connections_hold_the_port_after_the_listener),
         TEST(address_that_is_not_ours_cannot_be_bound),
         TEST(port_zero_gets_one_of_the_range_until_all_are_taken),
+        TEST(port_zero_gets_one_of_a_narrower_range),
         TEST(ephemeral_ports_are_unique_per_destination),
         TEST(ephemeral_ports_avoid_bound_ones),
         TEST(given_local_end_must_be_free_for_the_destination),
