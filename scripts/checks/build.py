@@ -8,7 +8,7 @@ BUILD/check/pure   gcc, without DPDK, which the core and the host's side must do
 import os
 import time
 
-BUILD_TIMEOUT_S = 900
+BUILD_TIMEOUT_S = 2700
 ERROR = r"error:|ERROR|FAILED:"
 
 CLANG = ("-Dfuzzers=true", "-Db_sanitize=address,undefined", "-Db_lundef=false",

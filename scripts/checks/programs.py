@@ -11,7 +11,7 @@ from .random_tests import SANITIZERS
 
 MESON_TIMEOUT_S = 1800
 MESON_PATIENCE = 5  # times what the tests ask for: sanitizers slow down, and so do others on the machine
-CLI_TIMEOUT_S = 300
+CLI_TIMEOUT_S = 900
 PACKET_SCRIPTS_TIMEOUT_S = 300
 SOCKETS_TIMEOUT_S = 1300
 APPS_TIMEOUT_S = 3600

@@ -10,14 +10,14 @@ import time
 from . import build
 
 SIMULATION_RUNS = 20_000
-SIMULATION_TIMEOUT_S = 600
+SIMULATION_TIMEOUT_S = 1800
 SOAK_SEEDS = 1_000_000
 SOAK_SEEDS_AT_ONCE = 1000
 # Of the time that is left when their turn comes; the applications have the rest.
 SOAK_SIMULATION_SHARE = 0.4
 SOAK_FUZZ_SHARE = 0.5  # in turn, one a core
 FUZZ_SECONDS = 60
-FUZZ_SPARE_S = 120
+FUZZ_SPARE_S = 300
 SANITIZERS = {"ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0",
               "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
 

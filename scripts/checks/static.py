@@ -8,7 +8,7 @@ import time
 
 from . import build, libc_calls, rfc_table
 
-TIDY_TIMEOUT_S = 900
+TIDY_TIMEOUT_S = 2700
 
 # What a compiler or linker may call for on its own.
 CORE_ALLOWED_SYMBOLS = {"memcpy", "memmove", "memset", "memcmp", "__stack_chk_fail",
