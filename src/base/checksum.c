@@ -105,14 +105,21 @@ static inline uint64_t load_rest(const uint8_t *bytes, size_t length)
     return word;
 }
 
+/** Words that are summed at a time. */
+#define BLOCK_BYTES ((size_t)32)
+
 static inline uint64_t sum_words(uint64_t sum, const uint8_t *bytes, size_t length)
 {
-    for (; length >= 32; length -= 32, bytes += 32) {
+    const uint8_t *end = bytes + (length & ~(BLOCK_BYTES - 1));
+    for (; bytes != end; bytes += BLOCK_BYTES) {
         sum = add_carry(sum, load_8(bytes));
         sum = add_carry(sum, load_8(bytes + 8));
         sum = add_carry(sum, load_8(bytes + 16));
         sum = add_carry(sum, load_8(bytes + 24));
     }
+    length &= BLOCK_BYTES - 1;
+    if (length == 0)
+        return sum;
     for (; length >= 8; length -= 8, bytes += 8)
         sum = add_carry(sum, load_8(bytes));
     return length > 0 ? add_carry(sum, load_rest(bytes, length)) : sum;
@@ -120,12 +127,16 @@ static inline uint64_t sum_words(uint64_t sum, const uint8_t *bytes, size_t leng
 
 static inline uint64_t copy_words(uint64_t sum, uint8_t *to, const uint8_t *from, size_t length)
 {
-    for (; length >= 32; length -= 32, from += 32, to += 32) {
+    const uint8_t *end = from + (length & ~(BLOCK_BYTES - 1));
+    for (; from != end; from += BLOCK_BYTES, to += BLOCK_BYTES) {
         sum = add_carry(sum, copy_8(to, from));
         sum = add_carry(sum, copy_8(to + 8, from + 8));
         sum = add_carry(sum, copy_8(to + 16, from + 16));
         sum = add_carry(sum, copy_8(to + 24, from + 24));
     }
+    length &= BLOCK_BYTES - 1;
+    if (length == 0)
+        return sum;
     for (; length >= 8; length -= 8, from += 8, to += 8)
         sum = add_carry(sum, copy_8(to, from));
     if (length == 0)
@@ -158,6 +169,13 @@ static __attribute__((noinline)) uint64_t copy_bulk(uint8_t *to, const uint8_t *
     return sum_lanes(&sums);
 }
 
+/** So that sums of pieces can be added. */
+static inline uint32_t partial(uint64_t sum)
+{
+    uint32_t folded = checksum_fold64(sum);
+    return (folded >> 16) + (folded & 0xffff);
+}
+
 /** As much of a piece as is gathered in vectors: whole pairs of steps. */
 static inline size_t bulk_bytes(size_t length)
 {
@@ -170,7 +188,7 @@ uint32_t checksum_add(uint32_t sum, const void *bytes, size_t length)
     size_t bulk = bulk_bytes(length);
     if (bulk > 0)
         total += add_bulk(bytes, bulk);
-    return checksum_fold64(sum_words(total, (const uint8_t *)bytes + bulk, length - bulk));
+    return partial(sum_words(total, (const uint8_t *)bytes + bulk, length - bulk));
 }
 
 uint32_t checksum_copy(uint32_t sum, void *restrict destination, const void *restrict source,
@@ -182,5 +200,5 @@ uint32_t checksum_copy(uint32_t sum, void *restrict destination, const void *res
         total += copy_bulk(destination, source, bulk);
     total = copy_words(total, (uint8_t *)destination + bulk, (const uint8_t *)source + bulk,
                        length - bulk);
-    return checksum_fold64(total);
+    return partial(total);
 }

@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /**
  * Add bytes that begin at an even offset of what is summed.
@@ -20,12 +21,26 @@ uint32_t checksum_add(uint32_t sum, const void *bytes, size_t length);
 uint32_t checksum_copy(uint32_t sum, void *restrict destination, const void *restrict source,
                        size_t length);
 
-/** A 64-bit sum of 32-bit or smaller words, folded to below 2^17. */
+/** A 64-bit sum folded to 32 bits, in one step: added to itself turned by half, its upper half is
+    the sum of both with the carry. */
 static inline uint32_t checksum_fold64(uint64_t sum)
 {
-    sum = (sum >> 32) + (uint32_t)sum;
-    sum = (sum >> 32) + (uint32_t)sum;
-    return (uint32_t)((sum >> 16) + (sum & 0xffff));
+    sum += sum << 32 | sum >> 32;
+    return (uint32_t)(sum >> 32);
+}
+
+/** checksum_add() of as many bytes as an ordinary TCP header has. */
+#define CHECKSUM_HEADER_BYTES 32
+static inline uint32_t checksum_add_header(uint32_t sum, const void *bytes)
+{
+    uint64_t words[CHECKSUM_HEADER_BYTES / 8];
+    uint64_t total = sum;
+    memcpy(words, bytes, sizeof(words));
+    for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        total += words[i];
+        total += total < words[i]; /* the carry comes in again at the lower end */
+    }
+    return checksum_fold64(total);
 }
 
 /** The sum of a piece, as it counts when the piece begins at an odd offset. */
@@ -39,9 +54,8 @@ static inline uint32_t checksum_shift_odd(uint32_t sum)
 /** Fold to 16 bits without complement: what hardware offload wants of a pseudo-header. */
 static inline uint16_t checksum_fold(uint32_t sum)
 {
-    sum = (sum >> 16) + (sum & 0xffff);
-    sum = (sum >> 16) + (sum & 0xffff);
-    return (uint16_t)sum;
+    sum += sum << 16 | sum >> 16;
+    return (uint16_t)(sum >> 16);
 }
 
 /** The value to store in the checksum field; over data with its checksum, 0 means right. */

@@ -52,7 +52,8 @@ void timer_wheel_cancel(struct timer_wheel *wheel, struct timer_wheel_entry *ent
     if (link == NULL)
         return;
 
-    wheel->next_ns = 0;
+    if (!wheel->next_is_exact || entry->deadline_ns <= wheel->next_ns)
+        wheel->next_ns = 0;
     *link = entry->next;
     if (entry->next != NULL)
         entry->next->previous_next = link;
@@ -68,12 +69,15 @@ void timer_wheel_cancel(struct timer_wheel *wheel, struct timer_wheel_entry *ent
 void timer_wheel_set(struct timer_wheel *wheel, struct timer_wheel_entry *entry,
                      uint64_t deadline_ns)
 {
+    uint64_t next_ns = wheel->next_ns;
     timer_wheel_cancel(wheel, entry);
     if (deadline_ns == TIME_NEVER)
         return;
     entry->deadline_ns = deadline_ns;
-    if (deadline_ns < wheel->next_ns)
-        wheel->next_ns = 0;
+    if (deadline_ns < next_ns) {
+        wheel->next_ns = deadline_ns;
+        wheel->next_is_exact = true;
+    }
     insert(wheel, entry);
 }
 
@@ -168,9 +172,10 @@ static uint64_t earliest_in(const struct timer_wheel_entry *entry)
     return earliest;
 }
 
-static uint64_t find_next(const struct timer_wheel *wheel)
+static uint64_t find_next(const struct timer_wheel *wheel, bool *is_exact)
 {
     const struct timer_wheel_entry *now = wheel->slots[0][slot_of(wheel->now_ticks, 0)];
+    *is_exact = true;
     if (now != NULL)
         return earliest_in(now);
 
@@ -181,12 +186,13 @@ static uint64_t find_next(const struct timer_wheel *wheel)
     /* Exact within the finest level, so that whoever waits for it finds something due. */
     if (level == 0)
         return earliest_in(wheel->slots[0][slot_of(ticks, 0)]);
+    *is_exact = false;
     return ticks << TIMER_WHEEL_TICK_SHIFT;
 }
 
 uint64_t timer_wheel_next_ns(struct timer_wheel *wheel)
 {
     if (wheel->next_ns == 0)
-        wheel->next_ns = find_next(wheel);
+        wheel->next_ns = find_next(wheel, &wheel->next_is_exact);
     return wheel->next_ns;
 }

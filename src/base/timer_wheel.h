@@ -23,7 +23,8 @@ struct timer_wheel_entry {
 
 struct timer_wheel {
     uint64_t now_ticks;
-    uint64_t next_ns; /**< timer_wheel_next_ns(), unless 0: not worked out since a change */
+    uint64_t next_ns;   /**< timer_wheel_next_ns(), unless 0: not worked out since a change */
+    bool next_is_exact; /**< it is the earliest deadline, not a slot's beginning */
     uint64_t occupied[TIMER_WHEEL_LEVELS]; /**< a bit per slot */
     struct timer_wheel_entry *slots[TIMER_WHEEL_LEVELS][TIMER_WHEEL_SLOTS];
 };

@@ -91,6 +91,46 @@ static void copy_copies_and_sums(void **state)
     }
 }
 
+static void header_of_usual_length_has_the_same_sum(void **state)
+{
+    (void)state;
+    uint8_t buffer[CHECKSUM_HEADER_BYTES + 8];
+    struct test_random random = {4};
+    for (int run = 0; run < 5000; run++) {
+        const uint8_t *header = buffer + test_random_below(&random, 8);
+        uint32_t before = run % 10 == 0 ? UINT32_MAX : test_random_next(&random);
+        test_random_fill(&random, buffer, sizeof(buffer));
+        if (run % 7 == 0)
+            memset(buffer, run % 2 == 0 ? 0xff : 0, sizeof(buffer));
+        assert_int_equal(checksum_finish(checksum_add_header(before, header)),
+                         checksum_finish(checksum_add(before, header, CHECKSUM_HEADER_BYTES)));
+    }
+}
+
+/** The textbook's: upper half onto lower half until there is none. */
+static uint16_t folded_step_by_step(uint64_t sum)
+{
+    while (sum > 0xffff)
+        sum = (sum >> 16) + (sum & 0xffff);
+    return (uint16_t)sum;
+}
+
+static void folding_at_once_equals_folding_step_by_step(void **state)
+{
+    (void)state;
+    const uint64_t edges[] = {0,          1,           0xffff,         0x10000,    0x1fffe,
+                              0xffff0000, 0xffffffff,  0x100000000,    1ull << 63, UINT64_MAX,
+                              0xfffffffe, 0x1fffffffe, 0xffffffff0000, 0x10001};
+    struct test_random random = {5};
+    for (int run = 0; run < 20000; run++) {
+        uint64_t sum = (uint64_t)test_random_next(&random) << 32 | test_random_next(&random);
+        if (run < (int)(sizeof(edges) / sizeof(edges[0])))
+            sum = edges[run];
+        sum >>= run < 100 ? 0 : test_random_below(&random, 64);
+        assert_int_equal(checksum_fold(checksum_fold64(sum)), folded_step_by_step(sum));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -99,6 +139,8 @@ int main(void)
         cmocka_unit_test(all_ones_do_not_overflow),
         cmocka_unit_test(pieces_add_up),
         cmocka_unit_test(copy_copies_and_sums),
+        cmocka_unit_test(header_of_usual_length_has_the_same_sum),
+        cmocka_unit_test(folding_at_once_equals_folding_step_by_step),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -58,6 +58,29 @@ static void setting_again_moves_and_never_cancels(void **state)
     timer_wheel_cancel(&wheel, &entries[0]); /* of one not set: nothing */
 }
 
+static void next_deadline_follows_every_change(void **state)
+{
+    (void)state;
+    timer_wheel_set(&wheel, &entries[0], 5 * NS_PER_S);
+    assert_int_not_equal(timer_wheel_next_ns(&wheel), TIME_NEVER);
+    timer_wheel_set(&wheel, &entries[1], 2 * NS_PER_S); /* earlier than all: known to the ns */
+    assert_int_equal(timer_wheel_next_ns(&wheel), 2 * NS_PER_S);
+    timer_wheel_set(&wheel, &entries[2], 3 * NS_PER_S);
+    assert_int_equal(timer_wheel_next_ns(&wheel), 2 * NS_PER_S);
+    timer_wheel_cancel(&wheel, &entries[2]); /* of a later one */
+    assert_int_equal(timer_wheel_next_ns(&wheel), 2 * NS_PER_S);
+    timer_wheel_set(&wheel, &entries[1], 1 * NS_PER_S); /* moved ahead */
+    assert_int_equal(timer_wheel_next_ns(&wheel), 1 * NS_PER_S);
+    timer_wheel_set(&wheel, &entries[1], 4 * NS_PER_S); /* and back */
+    assert_true(timer_wheel_next_ns(&wheel) > 1 * NS_PER_S);
+    assert_true(timer_wheel_next_ns(&wheel) <= 4 * NS_PER_S);
+    timer_wheel_cancel(&wheel, &entries[1]);
+    assert_true(timer_wheel_next_ns(&wheel) > 4 * NS_PER_S);
+    assert_true(timer_wheel_next_ns(&wheel) <= 5 * NS_PER_S);
+    timer_wheel_cancel(&wheel, &entries[0]);
+    assert_int_equal(timer_wheel_next_ns(&wheel), TIME_NEVER);
+}
+
 static void deadline_beyond_the_range_is_kept(void **state)
 {
     (void)state;
@@ -178,6 +201,7 @@ int main(void)
         cmocka_unit_test_setup(entry_is_due_at_its_deadline_and_not_before, reset),
         cmocka_unit_test_setup(past_deadline_is_due_at_once, reset),
         cmocka_unit_test_setup(setting_again_moves_and_never_cancels, reset),
+        cmocka_unit_test_setup(next_deadline_follows_every_change, reset),
         cmocka_unit_test_setup(deadline_beyond_the_range_is_kept, reset),
         cmocka_unit_test_setup(behaves_like_a_sorted_list, reset),
         cmocka_unit_test_setup(waiting_for_the_next_deadline_makes_progress, reset),
