@@ -72,8 +72,8 @@ static bool flow_equal(const struct tcp_flow *a, const struct tcp_flow *b)
     return difference == 0;
 }
 
-struct tcp_connection *flow_table_find(const struct stack *stack, const struct tcp_flow *flow,
-                                       uint32_t hash)
+static struct tcp_connection *find(const struct stack *stack, const struct tcp_flow *flow,
+                                   uint32_t hash)
 {
     struct tcp_connection *connection = stack->flow_buckets[hash & stack->flow_mask];
     while (connection != NULL) {
@@ -85,6 +85,18 @@ struct tcp_connection *flow_table_find(const struct stack *stack, const struct t
     return connection;
 }
 
+struct tcp_connection *flow_table_find(struct stack *stack, const struct tcp_flow *flow,
+                                       uint32_t *hash)
+{
+    uint32_t flow_hash = flow_table_hash(stack, flow);
+    struct tcp_connection *connection = find(stack, flow, flow_hash);
+    if (connection == NULL)
+        stack->missed_flow = (struct missed_flow){*flow, flow_hash};
+    if (hash != NULL)
+        *hash = flow_hash;
+    return connection;
+}
+
 bool flow_is_found(const struct stack *stack, const struct tcp_flow *flow)
 {
     struct tcp_connection *connection = stack->flow_found;
@@ -93,24 +105,27 @@ bool flow_is_found(const struct stack *stack, const struct tcp_flow *flow)
 
 struct tcp_connection *stack_flow_find(struct stack *stack, const struct tcp_flow *flow)
 {
-    return flow_table_find(stack, flow, flow_table_hash(stack, flow));
+    return flow_table_find(stack, flow, NULL);
 }
 
 int stack_flow_insert(struct stack *stack, struct tcp_connection *connection)
 {
     struct tcp_links *links = connection_links(stack, connection);
     const struct tcp_flow *flow = connection_flow(stack, connection);
-    uint32_t hash = flow_table_hash(stack, flow);
+    bool was_missed = flow_equal(&stack->missed_flow.flow, flow);
+    uint32_t hash = was_missed ? stack->missed_flow.hash : flow_table_hash(stack, flow);
 
     PNO_ASSERT(links->in_use && !links->in_flow_table);
-    if (flow_table_find(stack, flow, hash) != NULL)
+    if (find(stack, flow, hash) != NULL)
         return -EADDRINUSE;
 
     struct tcp_connection **bucket = &stack->flow_buckets[hash & stack->flow_mask];
     links->hash = hash;
     links->hash_next = *bucket;
     links->in_flow_table = true;
+    links->is_ipv6 = !ip_address_is_v4(&flow->remote);
     *bucket = connection;
+    stack->flow_found = connection; /* the next segment is likely to be its */
     ports_connection_enter(stack, connection);
     return 0;
 }
@@ -131,6 +146,8 @@ void stack_flow_remove(struct stack *stack, struct tcp_connection *connection)
     links->in_flow_table = false;
     if (stack->flow_found == connection)
         stack->flow_found = NULL;
+    if (stack->usual_flow.connection == connection)
+        stack->usual_flow.connection = NULL;
     ports_connection_leave(stack, connection);
 }
 
@@ -154,4 +171,6 @@ void flow_table_check(struct stack *stack)
     PNO_ASSERT(found == inserted);
     PNO_ASSERT(stack->flow_found == NULL ||
                connection_links(stack, stack->flow_found)->in_flow_table);
+    struct tcp_connection *usual = stack->usual_flow.connection;
+    PNO_ASSERT(usual == NULL || connection_links(stack, usual)->in_flow_table);
 }

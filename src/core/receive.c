@@ -30,8 +30,10 @@ static inline void segment_parse(struct tcp_segment *segment, const uint8_t *hea
     segment->gso_size = segment->payload_length > gso_size ? gso_size : 0;
     segment->payload_frame_offset = offset + header_length;
     segment->payload_refused = false;
-    (void)tcp_options_parse(header + TCP_HEADER_BYTES, header_length - TCP_HEADER_BYTES,
-                            &segment->options);
+    const uint8_t *options = header + TCP_HEADER_BYTES;
+    uint32_t options_length = header_length - TCP_HEADER_BYTES;
+    if (!tcp_options_parse_usual(options, options_length, &segment->options))
+        (void)tcp_options_parse(options, options_length, &segment->options);
 }
 
 /* ---- What nearly every frame is ------------------------------------------------------------- */
@@ -65,28 +67,35 @@ static bool usual_parse(struct stack *stack, const uint8_t *frame, uint32_t fram
     const uint8_t *ip = frame + ETHERNET_HEADER_BYTES;
     const uint8_t *tcp = frame + USUAL_HEADER_BYTES;
     struct tcp_segment *segment = &rx->segment;
-    if (frame_bytes < USUAL_HEADER_BYTES + TCP_HEADER_BYTES ||
-        memcmp(frame, stack->config.mac, 6) != 0 ||
-        load_be32(frame + 12) >> 8 != USUAL_TYPE_AND_VERSION || ip[9] != IP_PROTOCOL_TCP ||
-        (load_be16(ip + 6) & (IPV4_FLAG_MF | IPV4_OFFSET_MASK)) != 0)
+    if (__builtin_expect(frame_bytes < USUAL_HEADER_BYTES + TCP_HEADER_BYTES ||
+                             memcmp(frame, stack->config.mac, 6) != 0 ||
+                             load_be32(frame + 12) >> 8 != USUAL_TYPE_AND_VERSION ||
+                             ip[9] != IP_PROTOCOL_TCP ||
+                             (load_be16(ip + 6) & (IPV4_FLAG_MF | IPV4_OFFSET_MASK)) != 0,
+                         0))
         return false;
     uint32_t total = load_be16(ip + 2);
     uint32_t length = total - IPV4_HEADER_BYTES;
     uint32_t header_length = (tcp[12] >> 4) * 4u;
-    if (total > frame_bytes - ETHERNET_HEADER_BYTES ||
-        total < IPV4_HEADER_BYTES + TCP_HEADER_BYTES || header_length < TCP_HEADER_BYTES ||
-        header_length > length)
+    if (__builtin_expect(total > frame_bytes - ETHERNET_HEADER_BYTES ||
+                             total < IPV4_HEADER_BYTES + TCP_HEADER_BYTES ||
+                             header_length < TCP_HEADER_BYTES || header_length > length,
+                         0))
         return false;
-    uint32_t source = load_word(ip + 12), destination = load_word(ip + 16);
+    uint32_t source = load_word(ip + 12), destination = load_word(ip + 16), ports = load_word(tcp);
     uint64_t addresses = (uint64_t)source + destination;
     uint64_t sum = addresses + load_word(ip) + load_word(ip + 4) + load_word(ip + 8);
-    if (!hints.ip_checksum_good && checksum_finish(checksum_fold64(sum)) != 0)
+    if (__builtin_expect(!hints.ip_checksum_good && checksum_finish(checksum_fold64(sum)) != 0, 0))
         return false;
-    if (!usual_addresses(stack, source, destination))
+    struct usual_flow *usual = &stack->usual_flow;
+    bool is_usual = usual->connection != NULL && usual->source == source &&
+                    usual->destination == destination && usual->ports == ports;
+    if (__builtin_expect(!is_usual && !usual_addresses(stack, source, destination), 0))
         return false;
     sum = addresses + host_to_be32(length) + host_to_be32(IP_PROTOCOL_TCP);
-    if (!hints.l4_checksum_good &&
-        checksum_finish(checksum_add(checksum_fold64(sum), tcp, length)) != 0)
+    if (__builtin_expect(!hints.l4_checksum_good &&
+                             checksum_finish(checksum_add(checksum_fold64(sum), tcp, length)) != 0,
+                         0))
         return false;
 
     segment->source.address = ip_address_from_v4(ip + 12);
@@ -95,11 +104,16 @@ static bool usual_parse(struct stack *stack, const uint8_t *frame, uint32_t fram
     segment->ecn = ip[1] & 3;
     segment->ttl = ip[8];
     segment_parse(segment, tcp, header_length, length, hints.gso_size, USUAL_HEADER_BYTES);
-    stack_receive_look_up(stack, rx);
-    /* Connections have no broadcast address for their peer. */
-    if (rx->connection == NULL && route_is_broadcast(stack, &segment->source.address)) {
-        rx->listener = NULL;
-        return false;
+    if (is_usual) {
+        rx->connection = usual->connection;
+    } else {
+        stack_receive_look_up(stack, rx);
+        if (rx->connection != NULL) {
+            *usual = (struct usual_flow){rx->connection, source, destination, ports};
+        } else if (route_is_broadcast(stack, &segment->source.address)) {
+            rx->listener = NULL; /* connections have no broadcast address for their peer */
+            return false;
+        }
     }
     stack->counters.segments_in += tcp_segment_count(segment);
     return true;
@@ -131,18 +145,11 @@ static bool is_turned_round(const struct stack *stack, const uint8_t *frame)
            memcmp(frame + 6, stack->inside_source_mac, 6) == 0;
 }
 
-enum stack_rx_verdict stack_receive_parse(struct stack *stack, const uint8_t *frame,
-                                          uint32_t frame_bytes, struct stack_rx_hints hints,
-                                          uint64_t now_ns, struct stack_rx *rx)
+/** The whole way. Apart, so that usual frames do not pay for its registers. */
+static __attribute__((noinline)) enum stack_rx_verdict
+frame_parse(struct stack *stack, const uint8_t *frame, uint32_t frame_bytes,
+            struct stack_rx_hints hints, uint64_t now_ns, struct stack_rx *rx)
 {
-    rx->connection = NULL;
-    rx->listener = NULL;
-    rx->packet = frame;
-    rx->drop = DROP_NONE;
-    stack->counters.frames_in++;
-    stack->counters.bytes_in += frame_bytes;
-    if (usual_parse(stack, frame, frame_bytes, hints, rx))
-        return STACK_RX_TCP;
     if (frame_bytes < ETHERNET_HEADER_BYTES)
         return rx_drop(stack, rx, DROP_ETHERNET_SHORT);
 
@@ -175,6 +182,21 @@ enum stack_rx_verdict stack_receive_parse(struct stack *stack, const uint8_t *fr
     if (type == ETHERTYPE_ARP)
         return arp_receive(stack, packet.bytes, packet.length, now_ns, rx);
     return rx_drop(stack, rx, DROP_ETHERTYPE_UNKNOWN);
+}
+
+enum stack_rx_verdict stack_receive_parse(struct stack *stack, const uint8_t *frame,
+                                          uint32_t frame_bytes, struct stack_rx_hints hints,
+                                          uint64_t now_ns, struct stack_rx *rx)
+{
+    rx->connection = NULL;
+    rx->listener = NULL;
+    rx->packet = frame;
+    rx->drop = DROP_NONE;
+    stack->counters.frames_in++;
+    stack->counters.bytes_in += frame_bytes;
+    if (__builtin_expect(usual_parse(stack, frame, frame_bytes, hints, rx), 1))
+        return STACK_RX_TCP;
+    return frame_parse(stack, frame, frame_bytes, hints, now_ns, rx);
 }
 
 /* ---- What IP delivers to ------------------------------------------------------------------ */
@@ -244,8 +266,8 @@ void stack_receive_look_up(struct stack *stack, struct stack_rx *rx)
     rx->connection = stack->flow_found;
     if (flow_is_found(stack, &flow))
         return;
-    uint32_t hash = flow_table_hash(stack, &flow);
-    rx->connection = flow_table_find(stack, &flow, hash);
+    uint32_t hash;
+    rx->connection = flow_table_find(stack, &flow, &hash);
     if (rx->connection != NULL)
         stack->flow_found = rx->connection;
     else

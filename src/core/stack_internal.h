@@ -52,8 +52,10 @@ struct tcp_links {
     struct tcp_connection *port_next, **port_previous_next; /**< of those with this local port */
     struct timer_wheel_entry timer;
     uint32_t events; /**< enum stack_event_bit, pending */
-    bool in_use, in_flow_table;
-    bool reuse_address, reuse_port; /**< its port may be bound again by sockets with the same */
+    bool in_use;
+    bool is_ipv6; /**< the flow's addresses, while in the flow table */
+    bool in_flow_table : 1;
+    bool reuse_address : 1, reuse_port : 1; /**< its port may be bound again by such sockets */
 };
 
 /* ---- What the stack gives TCP ------------------------------------------------------------- */

@@ -37,6 +37,20 @@ struct port_slot {
     struct tcp_connection *connections;
 };
 
+/** The connection of the latest IPv4 segment without anything unusual, by its header's words as
+   they lie there: a flow in these words has passed all checks of addresses. */
+struct usual_flow {
+    struct tcp_connection *connection; /**< NULL: none */
+    uint32_t source, destination, ports;
+};
+
+/** The latest flow that was looked for in vain, with its hash: who opens a connection looks first.
+ */
+struct missed_flow {
+    struct tcp_flow flow;
+    uint32_t hash;
+};
+
 struct packet_pool {
     struct packet *free;
     uint8_t *fresh, *fresh_end;
@@ -52,7 +66,10 @@ struct neighbour_table {
     struct neighbour **buckets;
     struct neighbour *free;
     uint32_t fresh;
-    uint64_t deadline_ns; /**< when one of them wants attention */
+    uint64_t deadline_ns;     /**< when one of them wants attention */
+    struct neighbour *latest; /**< next hop last found (NULL: inside), right while … */
+    struct ip_address latest_destination;
+    uint32_t latest_generation; /**< … this is the stack's route_generation */
 };
 
 struct fragment_table {
@@ -96,6 +113,8 @@ struct stack {
     /* Tables. */
     struct tcp_connection **flow_buckets;
     struct tcp_connection *flow_found; /**< latest find of receiving: segments come in trains */
+    struct usual_flow usual_flow;
+    struct missed_flow missed_flow;
     uint32_t flow_mask;
     struct tcp_listener **listener_buckets;
     struct port_slot *ports; /**< 65536 */
@@ -184,8 +203,9 @@ static inline void stack_drop_count(struct stack *stack, enum drop_reason reason
 
 /** Hash of a flow for tables: keyed, in a core's own direction. */
 uint32_t flow_table_hash(const struct stack *stack, const struct tcp_flow *flow);
-struct tcp_connection *flow_table_find(const struct stack *stack, const struct tcp_flow *flow,
-                                       uint32_t hash);
+/** @param hash  set to the flow's, unless NULL. */
+struct tcp_connection *flow_table_find(struct stack *stack, const struct tcp_flow *flow,
+                                       uint32_t *hash);
 /** Whether a segment of this flow goes to the connection that the one before went to. */
 bool flow_is_found(const struct stack *stack, const struct tcp_flow *flow);
 void flow_table_check(struct stack *stack);

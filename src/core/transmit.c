@@ -63,8 +63,10 @@ static uint64_t write_ipv6(uint8_t *to, const struct tcp_flow *flow, uint8_t tra
     return sum;
 }
 
-static void write_tcp(uint8_t *to, const struct tcp_flow *flow, const struct tcp_output *output,
-                      uint64_t address_sum, uint32_t l4_bytes)
+static inline __attribute__((always_inline)) void write_tcp(uint8_t *to,
+                                                            const struct tcp_flow *flow,
+                                                            const struct tcp_output *output,
+                                                            uint64_t address_sum, uint32_t l4_bytes)
 {
     uint32_t header_bytes = TCP_HEADER_BYTES + output->options_length;
     store_be32(to, (uint32_t)flow->local_port << 16 | flow->remote_port);
@@ -72,7 +74,8 @@ static void write_tcp(uint8_t *to, const struct tcp_flow *flow, const struct tcp
     store_be32(to + 8, output->ack.value);
     store_be32(to + 12, header_bytes << 26 | (uint32_t)output->flags << 16 | output->window);
     store_be16(to + 18, output->urgent_pointer);
-    if (output->options_length == TIMESTAMP_OPTION_BYTES) /* the usual, copied without a call */
+    if (__builtin_expect(output->options_length == TIMESTAMP_OPTION_BYTES,
+                         1)) /* the usual, copied without a call */
         memcpy(to + TCP_HEADER_BYTES, output->options, TIMESTAMP_OPTION_BYTES);
     else
         memcpy(to + TCP_HEADER_BYTES, output->options, output->options_length);
@@ -95,10 +98,15 @@ static void build_frame(const struct stack *stack, struct tcp_connection *connec
     uint64_t address_sum;
     uint32_t ip_bytes;
 
-    frame->is_ipv6 = !ip_address_is_v4(&flow->remote);
+    frame->is_ipv6 = connection_links(stack, connection)->is_ipv6;
     frame->turn_round = neighbour == NULL;
-    memcpy(frame->header, neighbour == NULL ? stack->inside_destination_mac : neighbour->mac, 6);
-    memcpy(frame->header + 6, neighbour == NULL ? stack->inside_source_mac : stack->config.mac, 6);
+    if (__builtin_expect(neighbour != NULL, 1)) {
+        memcpy(frame->header, neighbour->mac, 6);
+        memcpy(frame->header + 6, stack->config.mac, 6);
+    } else {
+        memcpy(frame->header, stack->inside_destination_mac, 6);
+        memcpy(frame->header + 6, stack->inside_source_mac, 6);
+    }
     store_be16(frame->header + 12, frame->is_ipv6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4);
     if (frame->is_ipv6) {
         uint32_t label = connection_links(stack, connection)->hash & 0xfffff; /* RFC 6437 */
@@ -116,6 +124,7 @@ static void build_frame(const struct stack *stack, struct tcp_connection *connec
     frame->l4_checksum_partial = true;
     frame->payload_length = output->payload_length;
     frame->connection = output->payload_length > 0 ? connection : NULL;
+    frame->payload = NULL;
     frame->stream_offset = output->stream_offset;
     frame->gso_size = output->gso_size;
 }
@@ -153,15 +162,12 @@ void stack_reply_queue(struct stack *stack, const struct tcp_reply *reply)
 
 /* ---- Connections -------------------------------------------------------------------------- */
 
-/** The connection's next hop: remembered, as long as no route or neighbour went away. */
-static enum neighbour_verdict next_hop(struct stack *stack, struct tcp_connection *connection,
-                                       uint64_t now_ns, struct neighbour **neighbour)
+/** next_hop(), to be remembered. */
+static __attribute__((noinline)) enum neighbour_verdict
+next_hop_find(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns,
+              struct neighbour **neighbour)
 {
     struct tcp_links *links = connection_links(stack, connection);
-    if (links->route_generation == stack->route_generation) {
-        *neighbour = links->neighbour;
-        return neighbour_use(stack, *neighbour, now_ns);
-    }
     enum neighbour_verdict verdict =
         neighbour_for(stack, &connection_flow(stack, connection)->remote, now_ns, neighbour);
     if (verdict != NEIGHBOUR_DEAD || *neighbour != NULL) {
@@ -169,6 +175,17 @@ static enum neighbour_verdict next_hop(struct stack *stack, struct tcp_connectio
         links->route_generation = stack->route_generation;
     }
     return verdict;
+}
+
+/** The connection's next hop: remembered, as long as no route or neighbour went away. */
+static enum neighbour_verdict next_hop(struct stack *stack, struct tcp_connection *connection,
+                                       uint64_t now_ns, struct neighbour **neighbour)
+{
+    const struct tcp_links *links = connection_links(stack, connection);
+    if (__builtin_expect(links->route_generation != stack->route_generation, 0))
+        return next_hop_find(stack, connection, now_ns, neighbour);
+    *neighbour = links->neighbour;
+    return neighbour_use(stack, *neighbour, now_ns);
 }
 
 static void leave_output(struct stack *stack, struct tcp_connection *connection)
@@ -180,7 +197,8 @@ static void leave_output(struct stack *stack, struct tcp_connection *connection)
 }
 
 /** Nobody there: what it has to say is lost on the way, and its timers will notice. */
-static void discard_output(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+static __attribute__((noinline)) void
+discard_output(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     struct tcp_output output;
     for (unsigned i = 0; i < DISCARDS_MAX && tcp_output_next(stack, connection, now_ns, 0, &output);
@@ -234,9 +252,7 @@ static bool packets_are_due(const struct stack *stack)
     return stack->packets.first != NULL || stack->packet_sent != NULL;
 }
 
-/** Apart, so that finding nothing to send does not pay for saving its registers. */
-static __attribute__((noinline)) bool transmit(struct stack *stack, uint64_t now_ns,
-                                               uint32_t gso_bytes_max, struct stack_frame *frame)
+static bool own_packet_transmit(struct stack *stack, uint64_t now_ns, struct stack_frame *frame)
 {
     frame->payload_length = 0;
     frame->connection = NULL;
@@ -245,30 +261,52 @@ static __attribute__((noinline)) bool transmit(struct stack *stack, uint64_t now
     frame->gso_size = 0;
     frame->turn_round = false;
     frame->l4_checksum_partial = false;
-    bool sent = packets_are_due(stack) && packets_transmit(stack, now_ns, frame);
-    if (!sent)
-        sent = connections_transmit(stack, now_ns, gso_bytes_max, frame);
-    if (!sent && packets_are_due(stack)) /* a connection had to ask for its neighbour */
-        sent = packets_transmit(stack, now_ns, frame);
-    if (!sent)
-        return false;
+    return packets_transmit(stack, now_ns, frame);
+}
+
+static void frame_count(struct stack *stack, const struct stack_frame *frame)
+{
     stack->counters.frames_out++;
     stack->counters.bytes_out += frame->header_length + frame->payload_length;
+}
+
+/** Connections' frames, and what those ask for: their neighbours. Apart, so that finding nothing to
+    send does not pay for saving its registers. */
+static __attribute__((noinline)) bool transmit(struct stack *stack, uint64_t now_ns,
+                                               uint32_t gso_bytes_max, struct stack_frame *frame)
+{
+    if (!connections_transmit(stack, now_ns, gso_bytes_max, frame) &&
+        !(packets_are_due(stack) && own_packet_transmit(stack, now_ns, frame)))
+        return false;
+    frame_count(stack, frame);
+    return true;
+}
+
+static __attribute__((noinline)) bool own_packet_or_transmit(struct stack *stack, uint64_t now_ns,
+                                                             uint32_t gso_bytes_max,
+                                                             struct stack_frame *frame)
+{
+    if (!own_packet_transmit(stack, now_ns, frame))
+        return transmit(stack, now_ns, gso_bytes_max, frame);
+    frame_count(stack, frame);
     return true;
 }
 
 bool stack_transmit(struct stack *stack, uint64_t now_ns, uint32_t gso_bytes_max,
                     struct stack_frame *frame)
 {
-    return (packets_are_due(stack) || !list_is_empty(&stack->output)) &&
-           transmit(stack, now_ns, gso_bytes_max, frame);
+    if (packets_are_due(stack))
+        return own_packet_or_transmit(stack, now_ns, gso_bytes_max, frame);
+    return !list_is_empty(&stack->output) && transmit(stack, now_ns, gso_bytes_max, frame);
 }
 
 void stack_frame_finish_checksum_sum(const struct stack_frame *frame, uint8_t *frame_bytes,
                                      uint32_t payload_sum)
 {
     uint8_t *l4 = frame_bytes + frame->l4_offset;
-    uint32_t sum = checksum_add(payload_sum, l4, (size_t)frame->header_length - frame->l4_offset);
+    uint32_t length = (uint32_t)frame->header_length - frame->l4_offset;
+    uint32_t sum = length == CHECKSUM_HEADER_BYTES ? checksum_add_header(payload_sum, l4)
+                                                   : checksum_add(payload_sum, l4, length);
     uint16_t checksum = checksum_finish(sum);
     memcpy(l4 + TCP_CHECKSUM_OFFSET, &checksum, 2);
 }

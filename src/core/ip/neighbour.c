@@ -7,7 +7,6 @@
 #include "core/ip/routes.h"
 
 /* RFC 4861 §10 and Linux's defaults. */
-#define REACHABLE_NS     (30 * NS_PER_S)
 #define RETRANSMIT_NS    (1 * NS_PER_S)
 #define DELAY_PROBE_NS   (5 * NS_PER_S)
 #define MULTICAST_PROBES 3
@@ -137,17 +136,11 @@ static void begin_asking(struct stack *stack, struct neighbour *neighbour,
     ask(stack, neighbour, now_ns);
 }
 
-enum neighbour_verdict neighbour_use(struct stack *stack, struct neighbour *neighbour,
-                                     uint64_t now_ns)
+enum neighbour_verdict neighbour_use_unsure(struct stack *stack, struct neighbour *neighbour,
+                                            uint64_t now_ns)
 {
-    if (neighbour == NULL)
-        return NEIGHBOUR_READY;
-    neighbour->used_ns = now_ns;
     switch ((enum neighbour_state)neighbour->state) {
-    case NEIGHBOUR_REACHABLE:
-        if (now_ns - neighbour->confirmed_ns <= REACHABLE_NS)
-            return NEIGHBOUR_READY;
-        __attribute__((fallthrough)); /* it went stale unnoticed */
+    case NEIGHBOUR_REACHABLE: /* it went stale unnoticed */
     case NEIGHBOUR_STALE:
         neighbour->state = NEIGHBOUR_DELAY;
         neighbour->deadline_ns = now_ns + DELAY_PROBE_NS;
@@ -167,8 +160,9 @@ enum neighbour_verdict neighbour_use(struct stack *stack, struct neighbour *neig
     return NEIGHBOUR_WAIT;
 }
 
-enum neighbour_verdict neighbour_for(struct stack *stack, const struct ip_address *destination,
-                                     uint64_t now_ns, struct neighbour **neighbour)
+/** neighbour_for(), by the routes. */
+static enum neighbour_verdict look_up(struct stack *stack, const struct ip_address *destination,
+                                      uint64_t now_ns, struct neighbour **neighbour)
 {
     struct ip_address next_hop;
 
@@ -185,6 +179,24 @@ enum neighbour_verdict neighbour_for(struct stack *stack, const struct ip_addres
     if (*neighbour == NULL)
         *neighbour = create(stack, &next_hop, now_ns);
     return *neighbour == NULL ? NEIGHBOUR_DEAD : neighbour_use(stack, *neighbour, now_ns);
+}
+
+enum neighbour_verdict neighbour_for(struct stack *stack, const struct ip_address *destination,
+                                     uint64_t now_ns, struct neighbour **neighbour)
+{
+    struct neighbour_table *table = &stack->neighbours;
+    if (table->latest_generation == stack->route_generation &&
+        ip_address_equal(destination, &table->latest_destination)) {
+        *neighbour = table->latest;
+        return neighbour_use(stack, *neighbour, now_ns);
+    }
+    enum neighbour_verdict verdict = look_up(stack, destination, now_ns, neighbour);
+    if (verdict != NEIGHBOUR_DEAD || *neighbour != NULL) {
+        table->latest = *neighbour;
+        table->latest_destination = *destination;
+        table->latest_generation = stack->route_generation;
+    }
+    return verdict;
 }
 
 /* ---- Those who wait ----------------------------------------------------------------------- */
@@ -265,9 +277,11 @@ void neighbour_heard(struct stack *stack, const struct ip_address *address, cons
 
 void neighbour_confirm(struct neighbour *neighbour, uint64_t now_ns)
 {
-    if (neighbour->state == NEIGHBOUR_INCOMPLETE || neighbour->state == NEIGHBOUR_FAILED)
-        return;
-    neighbour->state = NEIGHBOUR_REACHABLE;
+    if (neighbour->state != NEIGHBOUR_REACHABLE) {
+        if (neighbour->state == NEIGHBOUR_INCOMPLETE || neighbour->state == NEIGHBOUR_FAILED)
+            return;
+        neighbour->state = NEIGHBOUR_REACHABLE;
+    }
     neighbour->confirmed_ns = now_ns;
 }
 
@@ -345,6 +359,9 @@ void neighbours_advance(struct stack *stack, uint64_t now_ns)
 
 void neighbours_check(struct stack *stack)
 {
+    const struct neighbour_table *table = &stack->neighbours;
+    PNO_ASSERT(table->latest_generation != stack->route_generation || table->latest == NULL ||
+               table->latest->in_use);
     for (uint32_t i = 0; i < stack->neighbours.fresh; i++) {
         struct neighbour *neighbour = &stack->neighbours.entries[i];
         if (!neighbour->in_use)

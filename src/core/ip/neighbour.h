@@ -20,6 +20,9 @@ enum neighbour_state {
     NEIGHBOUR_FAILED /**< does not answer; asked again after a while, when wanted */
 };
 
+/** How long a proof of reachability holds (RFC 4861 §10). */
+#define NEIGHBOUR_REACHABLE_NS (30 * NS_PER_S)
+
 struct neighbour {
     struct neighbour *hash_next;
     struct list_node waiting;    /**< connections, by struct tcp_links.output */
@@ -51,9 +54,22 @@ void neighbours_check(struct stack *stack);
 enum neighbour_verdict neighbour_for(struct stack *stack, const struct ip_address *destination,
                                      uint64_t now_ns, struct neighbour **neighbour);
 
+/** neighbour_use() of one that is not known to be just there. */
+enum neighbour_verdict neighbour_use_unsure(struct stack *stack, struct neighbour *neighbour,
+                                            uint64_t now_ns);
+
 /** Is this one (NULL: inside) fit to be sent to now? Notes the use. */
-enum neighbour_verdict neighbour_use(struct stack *stack, struct neighbour *neighbour,
-                                     uint64_t now_ns);
+static inline enum neighbour_verdict neighbour_use(struct stack *stack, struct neighbour *neighbour,
+                                                   uint64_t now_ns)
+{
+    if (neighbour == NULL)
+        return NEIGHBOUR_READY;
+    neighbour->used_ns = now_ns;
+    if (neighbour->state == NEIGHBOUR_REACHABLE &&
+        now_ns - neighbour->confirmed_ns <= NEIGHBOUR_REACHABLE_NS)
+        return NEIGHBOUR_READY;
+    return neighbour_use_unsure(stack, neighbour, now_ns);
+}
 
 struct neighbour *neighbour_find(struct stack *stack, const struct ip_address *address);
 

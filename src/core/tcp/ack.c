@@ -19,10 +19,12 @@ void tcp_send_window_set(struct tcp_connection *connection, const struct tcp_seg
     struct tcp_hot *hot = &connection->hot;
     hot->snd_wnd = scaled ? (uint32_t)segment->window << hot->snd_wscale : segment->window;
     hot->snd_wl1 = segment->seq;
-    if (hot->snd_wnd > connection->congestion.max_window) {
-        connection->congestion.max_window = hot->snd_wnd;
-        tcp_mss_update(connection);
-    }
+    uint32_t before = connection->congestion.max_window;
+    if (hot->snd_wnd <= before)
+        return;
+    connection->congestion.max_window = hot->snd_wnd;
+    if (before / 2 <= (uint32_t)hot->mss + TCP_TIMESTAMP_OPTION_BYTES)
+        tcp_mss_update(connection); /* the window may have been what limits it */
 }
 
 /** RFC 9293 §3.10.7.4: the newest segment's window counts; of two as new, the larger, or one that
@@ -334,49 +336,48 @@ enum drop_reason tcp_ack_arrives(struct stack *stack, struct tcp_connection *con
 
 /* ---- Header prediction --------------------------------------------------------------------- */
 
+/** Whether what a connection remembers of losses leaves an ACK of so many bytes undisturbed. */
+static bool recovery_predicts(const struct tcp_connection *connection, uint32_t acked)
+{
+    const struct tcp_recovery *recovery = connection->recovery;
+    if (recovery->tail_probe != 0)
+        return false;
+    return acked == 0 ||
+           (recovery->again_count == 0 && recovery->sacked.first == NULL &&
+            recovery->sacked_high <= connection->hot.snd_una && recovery->records.first == NULL);
+}
+
 bool tcp_ack_is_predicted(const struct tcp_connection *connection,
-                          const struct tcp_segment *segment, uint64_t now_ns)
+                          const struct tcp_segment *segment, uint32_t now_us)
 {
     const struct tcp_hot *hot = &connection->hot;
     const struct tcp_recovery *recovery = connection->recovery;
     uint32_t acked = segment->ack.value - tcp_wire(hot->snd_una).value;
-    if (acked > tcp_outstanding(connection) || recovery->tail_probe != 0 ||
-        tcp_congestion_controls(connection))
+    if (__builtin_expect(acked > tcp_outstanding(connection) || tcp_congestion_controls(connection),
+                         0))
+        return false;
+    if (__builtin_expect(recovery != &tcp_recovery_none && !recovery_predicts(connection, acked),
+                         0))
         return false;
     if (acked == 0)
         return true;
     /* RACK, round-trip and rate samples come from records of what was sent just once. */
     const struct tcp_sent *oldest = connection->flight.first;
-    return oldest != NULL && recovery->again_count == 0 && recovery->sacked.first == NULL &&
-           recovery->sacked_high <= hot->snd_una && connection->untimed_end <= hot->snd_una &&
-           connection->mtu_probe.size == 0 && recovery->records.first == NULL &&
-           tcp_sent_clock_us(now_ns) - oldest->sent_us < TCP_RTO_MAX_US;
-}
-
-/** The records below ack have done their work. */
-static void predicted_forget(struct stack *stack, struct tcp_connection *connection, uint64_t ack)
-{
-    struct tcp_sent *first;
-    while ((first = connection->flight.first) != NULL && tcp_sent_end(first) <= ack)
-        tcp_sent_forget_first(stack, connection);
-    if (first != NULL && first->start < ack) {
-        first->length -= (uint32_t)(ack - first->start);
-        first->start = ack;
-    }
+    return oldest != NULL && connection->untimed_end <= hot->snd_una &&
+           connection->mtu_probe.size == 0 && now_us - oldest->sent_us < TCP_RTO_MAX_US;
 }
 
 /** snd_una moves up to ack: measure_rtt(), acked_account() and what else follows from that. */
 static void predicted_advance(struct stack *stack, struct tcp_connection *connection, uint64_t ack,
-                              uint64_t now_ns)
+                              uint64_t now_ns, uint32_t now_us)
 {
     struct tcp_hot *hot = &connection->hot;
     struct tcp_congestion *congestion = &connection->congestion;
-    const struct tcp_sent *newest = connection->flight.first;
+    struct tcp_sent *newest = connection->flight.first;
     uint32_t acked = (uint32_t)(ack - hot->snd_una);
-    uint32_t now_us = tcp_sent_clock_us(now_ns);
     uint32_t oldest_us = now_us - newest->sent_us;
-    while (tcp_sent_end(newest) < ack)
-        newest = newest->next;
+    for (; tcp_sent_end(newest) < ack; newest = connection->flight.first)
+        tcp_sent_forget_first(stack, connection);
     uint32_t rtt_us = now_us - newest->sent_us;
     tcp_rack_delivered(connection, newest, ack, now_ns);
     hot->snd_una = ack;
@@ -395,14 +396,19 @@ static void predicted_advance(struct stack *stack, struct tcp_connection *connec
         acked <= hot->mss ? 1 : (acked + hot->mss - 1) / hot->mss;
     tcp_delivery_predicted(connection, acked, newest, now_us);
     if (ack >= hot->snd_end)
-        tcp_chrono_update(connection, now_ns);
-    predicted_forget(stack, connection, ack);
+        tcp_chrono_enter(connection, TCP_CHRONO_IDLE, now_ns);
+    if (tcp_sent_end(newest) == ack) {
+        tcp_sent_forget_first(stack, connection);
+    } else {
+        newest->length -= (uint32_t)(ack - newest->start);
+        newest->start = ack;
+    }
     tcp_send_timer_restart(stack, connection, now_ns);
     tcp_cwnd_on_ack(connection, acked, now_ns);
 }
 
 uint32_t tcp_ack_predicted(struct stack *stack, struct tcp_connection *connection,
-                           const struct tcp_segment *segment, uint64_t now_ns)
+                           const struct tcp_segment *segment, uint64_t now_ns, uint32_t now_us)
 {
     struct tcp_hot *hot = &connection->hot;
     uint64_t ack = tcp_unwrap(hot->snd_una, segment->ack);
@@ -411,10 +417,12 @@ uint32_t tcp_ack_predicted(struct stack *stack, struct tcp_connection *connectio
     connection->congestion.probes = 0;
     (void)window_update(connection, segment, ack);
     if (ack != hot->snd_una) {
-        predicted_advance(stack, connection, ack, now_ns);
+        predicted_advance(stack, connection, ack, now_ns, now_us);
         event = STACK_EVENT_ACKED;
     }
     tcp_send_buffer_keep(connection);
-    tcp_output_request_if_wanted(stack, connection);
+    /* tcp_output_request_if_wanted(): neither SYN nor FIN nor retransmission is to be sent. */
+    if (hot->acks_owed || tcp_unsent(connection) || hot->probe_due || hot->tail_probe_due)
+        tcp_output_request(stack, connection);
     return event;
 }

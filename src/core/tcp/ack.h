@@ -14,11 +14,12 @@
  * The rest of the segment has been looked at (segment_arrives.c).
  */
 bool tcp_ack_is_predicted(const struct tcp_connection *connection,
-                          const struct tcp_segment *segment, uint64_t now_ns);
+                          const struct tcp_segment *segment, uint32_t now_us);
 
-/** Does what tcp_ack_arrives() does with such an acknowledgement. @return the event to raise. */
+/** Does what tcp_ack_arrives() does with such an acknowledgement. now_us: now_ns by the records'
+    clock (sent.h). @return the event to raise. */
 uint32_t tcp_ack_predicted(struct stack *stack, struct tcp_connection *connection,
-                           const struct tcp_segment *segment, uint64_t now_ns);
+                           const struct tcp_segment *segment, uint64_t now_ns, uint32_t now_us);
 
 /**
  * Apply the ACK of a segment on a synchronized connection past SYN_RECEIVED.

@@ -1,5 +1,5 @@
 /* tcp_connection_check(): every invariant of one connection that can be stated; traps. */
-#include "core/tcp/connection.h"
+#include "core/tcp/congestion.h"
 #include "core/tcp/listener.h"
 #include "core/tcp/pacing.h"
 #include "core/tcp/receive.h"
@@ -16,6 +16,9 @@ static void check_send_space(const struct tcp_connection *c)
     PNO_ASSERT(hot->cwnd > 0 || !tcp_is_synchronized(c) || hot->state == TCP_STATE_SYN_RECEIVED ||
                hot->ca_state == TCP_CA_RECOVERY || hot->ca_state == TCP_CA_CWR);
     PNO_ASSERT(hot->cwnd <= 2 * TCP_CWND_MAX);
+    const struct tcp_congestion_control *algorithm = tcp_congestion_of(c);
+    PNO_ASSERT(hot->controlled == (algorithm->control != NULL));
+    PNO_ASSERT(hot->hystart == (algorithm->slow_start == tcp_hystart_slow_start));
 }
 
 static void check_receive_space(const struct tcp_connection *c)

@@ -116,16 +116,15 @@ void tcp_cwnd_restart_if_idle(struct stack *stack, struct tcp_connection *connec
     struct tcp_congestion *congestion = &connection->congestion;
     struct tcp_hot *hot = &connection->hot;
     uint64_t rto_ns = congestion->rto_us * NS_PER_US;
-    const struct tcp_congestion_control *algorithm = tcp_congestion_of(connection);
-    if (algorithm->control != NULL) {
-        if (algorithm->restart != NULL)
-            algorithm->restart(connection, now_ns);
+    if (tcp_congestion_controls(connection)) {
+        if (tcp_congestion_of(connection)->restart != NULL)
+            tcp_congestion_of(connection)->restart(connection, now_ns);
         return;
     }
     if (congestion->last_sent_ns == 0 || now_ns - congestion->last_sent_ns <= rto_ns)
         return;
     uint64_t idle_ns = now_ns - congestion->last_sent_ns;
-    algorithm->resume(connection, idle_ns);
+    tcp_congestion_of(connection)->resume(connection, idle_ns);
     uint32_t restart = tcp_cwnd_initial(connection);
     if (hot->cwnd <= restart || !stack_get_config(stack)->tcp.slow_start_after_idle)
         return;

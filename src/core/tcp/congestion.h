@@ -74,7 +74,14 @@ tcp_congestion_of(const struct tcp_connection *connection)
 /** Whether the algorithm sets the window by itself: nobody else may then, but for the timeout. */
 static inline bool tcp_congestion_controls(const struct tcp_connection *connection)
 {
-    return tcp_congestion_of(connection)->control != NULL;
+    return connection->hot.controlled;
+}
+
+/** The connection has other options than before: note which algorithm that means. */
+static inline void tcp_congestion_note(struct tcp_connection *connection)
+{
+    connection->hot.controlled = tcp_congestion_of(connection)->control != NULL;
+    connection->hot.hystart = tcp_congestion_of(connection)->slow_start == tcp_hystart_slow_start;
 }
 
 /** Start-up values, and the initial window of RFC 6928 once the MSS is known. */

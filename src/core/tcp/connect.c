@@ -49,6 +49,7 @@ void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
     struct tcp_hot *hot = &connection->hot;
     uint16_t mtu = stack_path_mtu(stack, &connection->flow.remote, now_ns);
     connection->options = tcp_options_share(stack, options);
+    tcp_congestion_note(connection);
     connection->send_buffer_initial = stack_get_config(stack)->tcp.send_buffer_initial;
     connection->send_buffer_max = stack_get_config(stack)->tcp.send_buffer_max;
     connection->is_ipv6 = !ip_address_is_v4(&connection->flow.remote);

@@ -124,17 +124,22 @@ struct tcp_hot {
     bool more_released : 1;  /**< … until a segment arrives: it goes then, but without PSH */
     bool nagle_push : 1;     /**< TCP_NODELAY was set: nothing holds back what is there now */
     /* ECN (ecn.h). */
-    bool ece_due : 1; /**< tell the peer of congestion until it answers with CWR */
-    bool cwr_due : 1; /**< tell the peer that the window was reduced */
+    bool ece_due : 1;  /**< tell the peer of congestion until it answers with CWR */
+    bool cwr_due : 1;  /**< tell the peer that the window was reduced */
+    bool ecn_seen : 1; /**< the peer does mark its packets as capable of ECN */
     /* FINs. */
     bool fin_queued : 1;   /**< ours follows snd_end */
     bool fin_received : 1; /**< the peer's is in order, rcv_nxt is past it */
     bool fin_waiting : 1;  /**< the peer's lies beyond a gap, at reassembly->fin */
     /* Mode. */
-    bool pingpong : 1; /**< request–response: ACKs ride on our answers */
+    bool pingpong : 1;        /**< request–response: ACKs ride on our answers */
+    bool controlled : 1;      /**< by an algorithm that sets the window by itself (congestion.h) */
+    bool hystart : 1;         /**< or by one whose slow start is HyStart++'s */
+    bool challenge_acked : 1; /**< an unacceptable segment was answered */
     /* Pacing (pacing.h). */
     bool paced : 1;        /**< payload goes out at a rate: connection->pacing says which */
     bool pacing_waits : 1; /**< … and is held back until pacing->next_ns */
+    bool received_push;    /**< the latest payload was a small segment with PSH */
 };
 _Static_assert(sizeof(struct tcp_hot) <= 128, "the hot part fills two cache lines");
 
@@ -174,11 +179,10 @@ struct tcp_receive {
     uint32_t ack_delay_us;    /**< how long ACKs wait for company (Linux's ato); 0: no data yet */
     uint32_t ssthresh;        /**< slow start of the offered window (Linux's rcv_ssthresh) */
     uint32_t ts_recent_age_s; /**< when ts_recent was written, for PAWS after long idleness */
-    uint32_t challenge_acked_ms; /**< last answer to an unacceptable segment (RFC 5961 §7) */
-    bool challenge_acked : 1;    /**< … if there was one */
-    bool ecn_seen : 1;           /**< the peer does mark its packets as capable of ECN */
-    bool pushed : 1;             /**< the latest payload was a small segment with PSH */
+    uint32_t challenge_acked_ms; /**< last answer to an unacceptable segment (RFC 5961 §7), if
+                                    hot.challenge_acked says that there was one */
 };
+_Static_assert(sizeof(struct tcp_receive) == 64, "no byte of it is unused");
 
 struct tcp_sent;
 
@@ -270,29 +274,30 @@ union tcp_congestion_private {
 struct tcp_congestion {
     uint32_t ssthresh;
     uint32_t rto_us;
-    uint32_t srtt_us;         /**< 0: no sample yet … */
-    uint32_t srtt_eighth;     /**< … and with three binary places */
-    uint32_t mdev_quarter_us; /**< mean deviation with two binary places … */
-    uint32_t mdev_max_us;     /**< … the largest of this round trip, not below the minimum … */
-    uint32_t rttvar_us;       /**< … and of the last: 4 · RTTVAR of RFC 6298 */
-    seq_t rtt_round;          /**< the round trip ends when this is acknowledged */
-    uint32_t min_rtt_us;      /**< of the last 300 s */
-    uint32_t min_rtt_s;       /**< when it was taken */
-    uint32_t fraction;        /**< of the window's growth: bytes² not yet worth a byte */
-    uint64_t syn_sent_ns;     /**< of a SYN sent just once; 0: no sample of it */
-    seq_t flight_round;       /**< max_flight is of the round that ends here */
-    uint32_t max_flight;      /**< bytes in flight at most in this round, for cwnd validation */
-    bool cwnd_limited;        /**< output stopped for want of cwnd in this round */
-    uint8_t backoff;          /**< doublings of the RTO or the persist interval */
-    uint8_t retransmits;      /**< RTO expirations without progress */
-    uint8_t probes;           /**< window, keepalive probes without answer */
+    uint32_t srtt_us;          /**< 0: no sample yet … */
+    uint32_t srtt_eighth;      /**< … and with three binary places */
+    uint32_t mdev_quarter_us;  /**< mean deviation with two binary places … */
+    uint32_t mdev_max_us;      /**< … the largest of this round trip, not below the minimum … */
+    uint32_t rttvar_us;        /**< … and of the last: 4 · RTTVAR of RFC 6298 */
+    seq_t rtt_round;           /**< the round trip ends when this is acknowledged */
+    uint32_t min_rtt_us;       /**< of the last 300 s */
+    uint32_t min_rtt_s;        /**< when it was taken */
+    uint32_t fraction;         /**< of the window's growth: bytes² not yet worth a byte */
+    uint32_t max_window;       /**< largest the peer ever offered */
+    uint64_t syn_sent_ns;      /**< of a SYN sent just once; 0: no sample of it */
+    seq_t flight_round;        /**< max_flight is of the round that ends here */
+    uint32_t max_flight;       /**< bytes in flight at most in this round, for cwnd validation */
+    bool cwnd_limited;         /**< output stopped for want of cwnd in this round */
+    uint8_t backoff;           /**< doublings of the RTO or the persist interval */
+    uint8_t retransmits;       /**< RTO expirations without progress */
+    uint8_t probes;            /**< window, keepalive probes without answer */
+    uint32_t timeout_began_ms; /**< first retransmission timeout, not yet repaired; 0: none */
     uint64_t retransmit_began_ns; /**< first retransmission without progress; 0 none */
     uint64_t probe_began_ns;      /**< first window probe without progress */
     uint64_t last_sent_ns;        /**< last payload sent */
     uint64_t last_ack_ns;         /**< last acceptable segment with ACK */
     uint64_t snd_sml;             /**< end of the last small segment sent (Minshall) */
     uint64_t snd_urgent;          /**< one past the urgent byte to send; 0 none */
-    uint32_t max_window;          /**< largest the peer ever offered */
     union tcp_congestion_private own;
 };
 
@@ -326,8 +331,7 @@ struct tcp_statistics {
     uint32_t segments_in, segments_out, data_segments_in, data_segments_out;
     uint32_t retransmitted_segments, delivered_segments, dsacks, out_of_order, reordering_seen;
     uint32_t delivered_marked; /**< segments, told by ACKs with ECE */
-    uint32_t timeout_ms; /**< from first retransmission timeouts to the end of their repair … */
-    uint32_t timeout_began_ms; /**< … of the one under way; 0: none */
+    uint32_t timeout_ms;       /**< from first retransmission timeouts to the end of their repair */
     uint16_t timeouts, timeout_episodes;
 };
 
@@ -407,7 +411,7 @@ struct tcp_connection {
                                                         listener has the id below still */
     };
 };
-_Static_assert(sizeof(struct tcp_connection) <= 1024, "a million connections fit in a gigabyte");
+_Static_assert(sizeof(struct tcp_connection) <= 768, "a connection fills twelve cache lines");
 
 /** The set with these values, held until released (option_sets.c). There is always room. */
 const struct tcp_options_set *tcp_options_share(struct stack *stack,

@@ -37,7 +37,7 @@ static uint32_t sample_interval_us(const struct tcp_connection *connection,
     uint32_t ack_us = connection->delivery.delivered_us - sample->delivered_us;
     uint32_t interval_us = send_us > ack_us ? send_us : ack_us;
     uint32_t min_rtt_us = connection->congestion.min_rtt_us;
-    return min_rtt_us == UINT32_MAX || interval_us >= min_rtt_us ? interval_us : 0;
+    return interval_us >= min_rtt_us || min_rtt_us == UINT32_MAX ? interval_us : 0;
 }
 
 /** The sample has arrived: GenerateRateSample() of the draft. */
@@ -102,12 +102,16 @@ void tcp_delivery_sample(const struct tcp_connection *connection, const struct t
         rs->rate = (uint64_t)rs->delivered * 1000000 / interval_us;
 }
 
-void tcp_delivery_mark_limited(struct tcp_connection *connection)
+/** pipe: bytes in flight. */
+static void mark_limited(struct tcp_delivery *delivery, uint32_t pipe)
 {
-    struct tcp_delivery *delivery = &connection->delivery;
-    uint32_t pipe = tcp_pipe(connection);
     delivery->limited = true;
     delivery->limited_until = delivery->delivered + (pipe > 0 ? pipe : 1);
+}
+
+void tcp_delivery_mark_limited(struct tcp_connection *connection)
+{
+    mark_limited(&connection->delivery, tcp_pipe(connection));
 }
 
 void tcp_delivery_lost(struct tcp_connection *connection, uint32_t bytes)
@@ -117,8 +121,20 @@ void tcp_delivery_lost(struct tcp_connection *connection, uint32_t bytes)
 
 void tcp_delivery_application_writes(struct tcp_connection *connection)
 {
-    if (tcp_unsent(connection) < connection->hot.mss && tcp_pipe(connection) < connection->hot.cwnd)
-        tcp_delivery_mark_limited(connection);
+    uint32_t pipe = tcp_pipe(connection);
+    if (pipe < connection->hot.cwnd && tcp_unsent(connection) < connection->hot.mss)
+        mark_limited(&connection->delivery, pipe);
+}
+
+/** Something is unacknowledged, and all was sent. */
+static enum tcp_chrono chrono_all_sent(const struct tcp_connection *connection)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    uint64_t held = hot->snd_end - hot->snd_una;
+    bool full = held + hot->mss > tcp_send_buffer_bytes(connection);
+    return full && hot->ca_state <= TCP_CA_DISORDER && tcp_pipe(connection) < hot->cwnd
+               ? TCP_CHRONO_SEND_BUFFER
+               : TCP_CHRONO_BUSY;
 }
 
 static enum tcp_chrono chrono_now(const struct tcp_connection *connection)
@@ -127,34 +143,26 @@ static enum tcp_chrono chrono_now(const struct tcp_connection *connection)
     if (hot->snd_una >= hot->snd_end)
         return TCP_CHRONO_IDLE;
     uint64_t unsent = tcp_unsent(connection);
-    if (unsent == 0) {
-        uint64_t held = hot->snd_end - hot->snd_una;
-        bool full = held + hot->mss > tcp_send_buffer_bytes(connection);
-        return full && hot->ca_state <= TCP_CA_DISORDER && tcp_pipe(connection) < hot->cwnd
-                   ? TCP_CHRONO_SEND_BUFFER
-                   : TCP_CHRONO_BUSY;
-    }
+    if (unsent == 0)
+        return chrono_all_sent(connection);
     uint64_t window_end = hot->snd_una + hot->snd_wnd;
     uint64_t head = unsent < hot->mss ? unsent : hot->mss;
     bool closed = window_end < hot->snd_nxt + head;
     return closed && tcp_pipe(connection) < hot->cwnd ? TCP_CHRONO_RECEIVE_WINDOW : TCP_CHRONO_BUSY;
 }
 
+void tcp_chrono_sent_all(struct tcp_connection *connection, uint64_t now_ns)
+{
+    tcp_chrono_enter(connection, chrono_all_sent(connection), now_ns);
+}
+
 void tcp_chrono_update(struct tcp_connection *connection, uint64_t now_ns)
 {
-    struct tcp_delivery *delivery = &connection->delivery;
     const struct tcp_hot *hot = &connection->hot;
     bool nothing = hot->snd_una >= hot->snd_end || hot->snd_end == hot->snd_start; /* but a SYN */
-    if (delivery->chrono == TCP_CHRONO_IDLE && nothing)
+    if (connection->delivery.chrono == TCP_CHRONO_IDLE && nothing)
         return;
-    enum tcp_chrono chrono = chrono_now(connection);
-    if (chrono == delivery->chrono)
-        return;
-    uint32_t now_ms = (uint32_t)(now_ns / NS_PER_MS);
-    if (delivery->chrono != TCP_CHRONO_IDLE)
-        delivery->chrono_ms[delivery->chrono - 1] += now_ms - delivery->chrono_started_ms;
-    delivery->chrono_started_ms = now_ms;
-    delivery->chrono = (uint8_t)chrono;
+    tcp_chrono_enter(connection, chrono_now(connection), now_ns);
 }
 
 static uint64_t chrono_own_ms(const struct tcp_connection *connection, enum tcp_chrono chrono,

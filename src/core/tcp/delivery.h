@@ -59,6 +59,23 @@ void tcp_delivery_application_writes(struct tcp_connection *connection);
 /** Nothing can be sent now, or everything is acknowledged: note what limits from here on. */
 void tcp_chrono_update(struct tcp_connection *connection, uint64_t now_ns);
 
+/** This is what limits from here on: tcp_chrono_update() of who knows. */
+static inline void tcp_chrono_enter(struct tcp_connection *connection, enum tcp_chrono chrono,
+                                    uint64_t now_ns)
+{
+    struct tcp_delivery *delivery = &connection->delivery;
+    if (chrono == delivery->chrono)
+        return;
+    uint32_t now_ms = (uint32_t)(now_ns / NS_PER_MS);
+    if (delivery->chrono != TCP_CHRONO_IDLE)
+        delivery->chrono_ms[delivery->chrono - 1] += now_ms - delivery->chrono_started_ms;
+    delivery->chrono_started_ms = now_ms;
+    delivery->chrono = (uint8_t)chrono;
+}
+
+/** The same of new payload with which all was sent. */
+void tcp_chrono_sent_all(struct tcp_connection *connection, uint64_t now_ns);
+
 /** Milliseconds in this state and (as Linux counts) for BUSY in those that hide it. */
 uint64_t tcp_chrono_ms(const struct tcp_connection *connection, enum tcp_chrono chrono,
                        uint64_t now_ns);

@@ -86,10 +86,10 @@ void tcp_ecn_payload_arrives(struct stack *stack, struct tcp_connection *connect
     if (marked && !hot->ece_due) {
         tcp_quick_ack_enter(connection, ECN_QUICK_ACKS);
         hot->ece_due = true;
-    } else if (segment->ecn == ECN_NOT_ECT && connection->receive.ecn_seen) {
+    } else if (segment->ecn == ECN_NOT_ECT && connection->hot.ecn_seen) {
         tcp_quick_ack_enter(connection, ECN_QUICK_ACKS); /* a retransmission, most likely */
     }
-    connection->receive.ecn_seen = connection->receive.ecn_seen || segment->ecn != ECN_NOT_ECT;
+    connection->hot.ecn_seen = connection->hot.ecn_seen || segment->ecn != ECN_NOT_ECT;
 }
 
 void tcp_ecn_output(struct tcp_connection *connection, bool fresh, struct tcp_output *output)

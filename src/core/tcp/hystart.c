@@ -33,8 +33,7 @@ static bool is_initial_slow_start(const struct tcp_connection *connection)
 void tcp_hystart_sample(struct tcp_connection *connection, uint32_t rtt_us)
 {
     struct tcp_hystart *hystart = &connection->congestion.own.hystart;
-    if (!is_initial_slow_start(connection) ||
-        tcp_congestion_of(connection)->slow_start != tcp_hystart_slow_start)
+    if (!is_initial_slow_start(connection) || !connection->hot.hystart)
         return;
     if (hystart->current_min_us == 0 || rtt_us < hystart->current_min_us)
         hystart->current_min_us = rtt_us;
@@ -44,7 +43,7 @@ void tcp_hystart_sample(struct tcp_connection *connection, uint32_t rtt_us)
 
 void tcp_hystart_restart(struct tcp_connection *connection)
 {
-    if (tcp_congestion_of(connection)->slow_start == tcp_hystart_slow_start)
+    if (connection->hot.hystart)
         connection->congestion.own = (union tcp_congestion_private){0};
 }
 

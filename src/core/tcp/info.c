@@ -22,7 +22,7 @@ static uint8_t negotiated(const struct tcp_connection *connection)
 {
     const struct tcp_hot *hot = &connection->hot;
     return (uint8_t)(hot->timestamps * 1 | hot->sack * 2 | hot->window_scaling * 4 | hot->ecn * 8 |
-                     connection->receive.ecn_seen * 16 | connection->fast_open.data_acked * 32);
+                     connection->hot.ecn_seen * 16 | connection->fast_open.data_acked * 32);
 }
 
 static void fill_congestion(const struct tcp_connection *connection,
@@ -109,8 +109,9 @@ static void fill_statistics(const struct tcp_connection *connection, uint64_t no
     info->total_rto = statistics->timeouts;
     info->total_rto_recoveries = statistics->timeout_episodes;
     info->total_rto_ms = statistics->timeout_ms;
-    if (statistics->timeout_began_ms != 0)
-        info->total_rto_ms += (uint32_t)(now_ns / NS_PER_MS) - statistics->timeout_began_ms;
+    if (connection->congestion.timeout_began_ms != 0)
+        info->total_rto_ms +=
+            (uint32_t)(now_ns / NS_PER_MS) - connection->congestion.timeout_began_ms;
 }
 
 void tcp_get_congestion_info(const struct tcp_connection *connection,

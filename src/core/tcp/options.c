@@ -1,8 +1,5 @@
 #include "core/tcp/options.h"
 
-#include <stddef.h>
-#include <string.h>
-
 enum option_kind {
     OPTION_END = 0,
     OPTION_NOP = 1,
@@ -104,22 +101,9 @@ static void parse_one(uint8_t kind, const uint8_t *data, unsigned data_length,
     }
 }
 
-/** The layout nearly every segment has: <nop, nop, timestamps> alone. */
-static bool parse_timestamps_only(const uint8_t *bytes, uint32_t length, struct tcp_options *out)
-{
-    if (length != 12 || get32(bytes) != UINT32_C(0x0101080a))
-        return false;
-    out->has_timestamps = true;
-    out->timestamp_value = get32(bytes + 4);
-    out->timestamp_echo = get32(bytes + 8);
-    return true;
-}
-
 bool tcp_options_parse(const uint8_t *bytes, uint32_t length, struct tcp_options *out)
 {
-    /* Everything but the arrays, which the counts guard. */
-    memset(out, 0, offsetof(struct tcp_options, sack_blocks));
-    if (parse_timestamps_only(bytes, length, out))
+    if (tcp_options_parse_usual(bytes, length, out))
         return true;
     uint32_t at = 0;
     while (at < length && bytes[at] != OPTION_END) {

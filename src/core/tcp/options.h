@@ -6,7 +6,15 @@
 #ifndef PNO_CORE_TCP_OPTIONS_H
 #define PNO_CORE_TCP_OPTIONS_H
 
+#include <stddef.h>
+#include <string.h>
+
+#include "base/byte_order.h"
 #include "core/segment.h"
+
+/** <nop, nop, timestamps> as a header begins it. */
+#define TCP_OPTIONS_TIMESTAMPS_HEAD  UINT32_C(0x0101080a)
+#define TCP_OPTIONS_TIMESTAMPS_BYTES 12
 
 /**
  * Read the options area. Unknown options are skipped, and so are known ones of a wrong length
@@ -16,6 +24,21 @@
  *                before it is in out, the rest is ignored (as Linux does; not a reason to drop).
  */
 bool tcp_options_parse(const uint8_t *bytes, uint32_t length, struct tcp_options *out);
+
+/** The same of the layout that nearly every segment has: <nop, nop, timestamps> alone.
+    @return false: another one; out has no options then. */
+static inline bool tcp_options_parse_usual(const uint8_t *bytes, uint32_t length,
+                                           struct tcp_options *out)
+{
+    /* Everything but the arrays, which the counts guard. */
+    memset(out, 0, offsetof(struct tcp_options, sack_blocks));
+    if (length != TCP_OPTIONS_TIMESTAMPS_BYTES || load_be32(bytes) != TCP_OPTIONS_TIMESTAMPS_HEAD)
+        return false;
+    out->has_timestamps = true;
+    out->timestamp_value = load_be32(bytes + 4);
+    out->timestamp_echo = load_be32(bytes + 8);
+    return true;
+}
 
 /** Options of a SYN or SYN-ACK in Linux's order: MSS, SACK-permitted, timestamps, window scale,
     fast open (if there is room).

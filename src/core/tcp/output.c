@@ -267,16 +267,21 @@ static bool emit_retransmission(const struct emission *e)
 /* ---- New data ------------------------------------------------------------------------------ */
 
 /** Nagle's algorithm as Minshall amended it (RFC 9293 §3.7.4, and Linux): a small segment waits
-    while an earlier small one is unacknowledged. Cork and MSG_MORE hold it back regardless. */
+    while an earlier small one is unacknowledged. Cork holds it back regardless … */
+static bool options_hold_back_partial(const struct tcp_connection *connection)
+{
+    const struct tcp_options_set *options = connection->options;
+    return options->cork || (!options->nodelay && tcp_outstanding(connection) > 0 &&
+                             connection->congestion.snd_sml > connection->hot.snd_una);
+}
+
+/** … and so does MSG_MORE; but there is what releases it. */
 static bool holds_back_partial(const struct tcp_connection *connection)
 {
     const struct tcp_hot *hot = &connection->hot;
     if (hot->push_partial || hot->nagle_push || connection->congestion.snd_urgent > hot->snd_una)
         return false;
-    if (connection->options->cork || (hot->more && !hot->more_released))
-        return true;
-    return !connection->options->nodelay && tcp_outstanding(connection) > 0 &&
-           connection->congestion.snd_sml > hot->snd_una;
+    return (hot->more && !hot->more_released) || options_hold_back_partial(connection);
 }
 
 /**
@@ -534,6 +539,13 @@ static bool is_all_sent(const struct tcp_connection *connection)
 
 /* ---- Prediction ------------------------------------------------------------------------------ */
 
+/** Nothing is missing, and no record ends where a segment would not. */
+static bool recovery_lets_send(const struct tcp_recovery *recovery)
+{
+    return (recovery->sacked_bytes | recovery->lost_bytes | recovery->dupack_bytes) == 0 &&
+           recovery->records.first == NULL;
+}
+
 /**
  * What header prediction (segment_arrives.c) is to arriving segments: new payload, at most one
  * segment of it, goes out on a connection that nothing disturbs, and nothing holds it back.
@@ -544,29 +556,34 @@ static uint32_t predicted_length(const struct tcp_connection *connection, uint32
 {
     const struct tcp_hot *hot = &connection->hot;
     const struct tcp_recovery *recovery = connection->recovery;
-    uint64_t available = tcp_unsent(connection);
+    if (__builtin_expect(hot->state != TCP_STATE_ESTABLISHED || hot->ca_state != TCP_CA_OPEN ||
+                             hot->placements > 0 || hot->snd_end <= hot->snd_nxt ||
+                             !hot->timestamps || !hot->sack || hot->ecn || hot->probe_due ||
+                             hot->tail_probe_due || hot->push_partial || hot->more ||
+                             hot->nagle_push || hot->fin_queued || hot->paced,
+                         0))
+        return 0;
+    uint64_t available = hot->snd_end - hot->snd_nxt;
     uint64_t outstanding = tcp_outstanding(connection);
     uint32_t length = available < hot->mss ? (uint32_t)available : hot->mss;
-    if (hot->state != TCP_STATE_ESTABLISHED || hot->ca_state != TCP_CA_OPEN ||
-        hot->placements > 0 || available == 0 || !hot->timestamps || !hot->sack || hot->ecn ||
-        hot->probe_due || hot->tail_probe_due || hot->push_partial || hot->more ||
-        hot->nagle_push || hot->fin_queued || hot->paced)
+    if (__builtin_expect(connection->mtu_probing || connection->congestion.snd_urgent != 0 ||
+                             (connection->reassembly != &tcp_reassembly_none &&
+                              tcp_sack_blocks_wanted(connection) > 0) ||
+                             (available > length && gso_bytes_max > length),
+                         0))
         return 0;
-    if (connection->mtu_probing || connection->congestion.snd_urgent != 0 ||
-        tcp_sack_blocks_wanted(connection) > 0 || (available > length && gso_bytes_max > length))
+    if (__builtin_expect(outstanding + length > hot->snd_wnd || outstanding + length > hot->cwnd ||
+                             (recovery != &tcp_recovery_none && !recovery_lets_send(recovery)),
+                         0))
         return 0;
-    if (outstanding + length > hot->snd_wnd || outstanding + length > hot->cwnd ||
-        (recovery->sacked_bytes | recovery->lost_bytes | recovery->dupack_bytes) != 0 ||
-        recovery->records.first != NULL)
-        return 0;
-    if (length < hot->mss && holds_back_partial(connection))
+    if (__builtin_expect(length < hot->mss && options_hold_back_partial(connection), 0))
         return 0;
     return length;
 }
 
 /** send_new() for that. */
-static void emit_predicted(struct stack *stack, struct tcp_connection *connection, uint32_t length,
-                           uint64_t now_ns, struct tcp_output *output)
+static inline void emit_predicted(struct stack *stack, struct tcp_connection *connection,
+                                  uint32_t length, uint64_t now_ns, struct tcp_output *output)
 {
     struct tcp_hot *hot = &connection->hot;
     struct tcp_congestion *congestion = &connection->congestion;
@@ -600,21 +617,18 @@ static void emit_predicted(struct stack *stack, struct tcp_connection *connectio
     sent_payload_note(connection, length, hot->mss, now_ns);
     tcp_cwnd_note_flight(connection, in_flight + length);
     if (hot->send_timer != TCP_SEND_TIMER_RETRANSMIT && hot->send_timer != TCP_SEND_TIMER_REORDER)
-        tcp_send_timer_restart(stack, connection, now_ns);
+        tcp_send_timer_start_predicted(stack, connection, now_ns);
     output->is_last = end == hot->snd_end;
     if (output->is_last)
-        tcp_chrono_update(connection, now_ns);
+        tcp_chrono_sent_all(connection, now_ns);
 }
 
-bool tcp_output_next(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns,
-                     uint32_t gso_bytes_max, struct tcp_output *output)
+/** Apart, so that predicted segments do not pay for its registers. */
+static __attribute__((noinline)) bool emit_any(struct stack *stack,
+                                               struct tcp_connection *connection, uint64_t now_ns,
+                                               uint32_t gso_bytes_max, struct tcp_output *output)
 {
     struct tcp_hot *hot = &connection->hot;
-    uint32_t predicted = predicted_length(connection, gso_bytes_max);
-    if (predicted > 0 && !stack_get_config(stack)->no_prediction) {
-        emit_predicted(stack, connection, predicted, now_ns, output);
-        return true;
-    }
     output->is_last = false;
     if (hot->placements > 0 || hot->state == TCP_STATE_CLOSED)
         return false;
@@ -626,10 +640,14 @@ bool tcp_output_next(struct stack *stack, struct tcp_connection *connection, uin
         .mss = hot->mss - sack_option_bytes(connection),
         .output = output,
     };
-    if (hot->state == TCP_STATE_SYN_SENT)
+    if (hot->state == TCP_STATE_SYN_SENT) {
+        output->is_last = true;
         return emit_syn(&e);
-    if (hot->state == TCP_STATE_SYN_RECEIVED && emit_syn(&e))
+    }
+    if (hot->state == TCP_STATE_SYN_RECEIVED && emit_syn(&e)) {
+        output->is_last = is_all_sent(connection);
         return true;
+    }
     if (tcp_fast_open_is_pending(connection) && emit_payload(&e))
         return true;
     if (may_send_data(connection) && (emit_tail_probe(&e) || emit_payload(&e))) {
@@ -639,5 +657,20 @@ bool tcp_output_next(struct stack *stack, struct tcp_connection *connection, uin
         return true;
     }
     tcp_chrono_update(connection, now_ns);
-    return emit_probe(&e) || emit_ack(&e);
+    if (!emit_probe(&e) && !emit_ack(&e))
+        return false;
+    output->is_last = is_all_sent(connection);
+    return true;
+}
+
+/** flatten: of the short way, no part is called. */
+__attribute__((flatten)) bool tcp_output_next(struct stack *stack,
+                                              struct tcp_connection *connection, uint64_t now_ns,
+                                              uint32_t gso_bytes_max, struct tcp_output *output)
+{
+    uint32_t predicted = predicted_length(connection, gso_bytes_max);
+    if (__builtin_expect(predicted == 0 || stack_get_config(stack)->no_prediction, 0))
+        return emit_any(stack, connection, now_ns, gso_bytes_max, output);
+    emit_predicted(stack, connection, predicted, now_ns, output);
+    return true;
 }

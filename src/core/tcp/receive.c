@@ -53,7 +53,7 @@ static uint32_t ack_delay_us(const struct tcp_connection *connection)
         most_us = options->rto_min_us > 2 * TIMER_GRAIN_US ? options->rto_min_us - TIMER_GRAIN_US
                                                            : TIMER_GRAIN_US;
     if (delay_us > ACK_DELAY_MIN_US) {
-        uint32_t calm_us = connection->hot.pingpong || connection->receive.pushed
+        uint32_t calm_us = connection->hot.pingpong || connection->hot.received_push
                                ? ACK_DELAY_MAX_US
                                : ACK_DELAY_UNPUSHED_MAX_US;
         uint32_t srtt_us = connection->congestion.srtt_us;
@@ -84,9 +84,10 @@ void tcp_challenge_ack(struct stack *stack, struct tcp_connection *connection, u
 {
     struct tcp_receive *receive = &connection->receive;
     uint32_t now_ms = (uint32_t)(now_ns / NS_PER_MS);
-    if (receive->challenge_acked && now_ms - receive->challenge_acked_ms < CHALLENGE_INTERVAL_MS)
+    if (connection->hot.challenge_acked &&
+        now_ms - receive->challenge_acked_ms < CHALLENGE_INTERVAL_MS)
         return;
-    receive->challenge_acked = true;
+    connection->hot.challenge_acked = true;
     receive->challenge_acked_ms = now_ms;
     stack_counters(stack)->challenge_acks++;
     tcp_ack_now(stack, connection);
@@ -225,19 +226,24 @@ static void ack_delay_update(struct tcp_connection *connection, uint64_t now_ns)
     }
 }
 
-static void arrival_note(struct stack *stack, struct tcp_connection *connection,
-                         const struct tcp_segment *segment, uint64_t now_ns)
+/** is_predicted: the segment has timestamps, and the connection no ECN. */
+static inline void arrival_note(struct stack *stack, struct tcp_connection *connection,
+                                const struct tcp_segment *segment, uint64_t now_ns,
+                                bool is_predicted)
 {
     struct tcp_receive *receive = &connection->receive;
     ack_delay_update(connection, now_ns);
     receive->last_data_ns = now_ns;
-    receive->pushed =
+    connection->hot.received_push =
         (segment->flags & TCP_PSH) && segment->payload_length < connection->hot.rcv_mss;
     rcv_mss_update(connection,
                    segment->gso_size != 0 ? segment->gso_size : segment->payload_length);
-    if (connection->hot.ecn && segment->payload_length > 0)
+    if (!is_predicted && connection->hot.ecn && segment->payload_length > 0)
         tcp_ecn_payload_arrives(stack, connection, segment, now_ns);
-    tcp_receive_rtt_measure(connection, segment, now_ns);
+    /* No timestamp tells the round trip of what may have waited for more. */
+    bool has_echo = is_predicted && segment->options.timestamp_echo != 0;
+    if (!has_echo || segment->payload_length >= connection->hot.rcv_mss)
+        tcp_receive_rtt_measure(connection, segment, now_ns);
 }
 
 /** What waits around here goes first among the blocks to report; a FIN behind it counts (Linux). */
@@ -428,7 +434,7 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
         end = limit;
         has_fin = false;
     }
-    arrival_note(stack, connection, segment, now_ns);
+    arrival_note(stack, connection, segment, now_ns, false);
     if (start < end) {
         if (segment->payload_length > 0)
             connection->statistics.data_segments_in += tcp_segment_count(segment);
@@ -460,7 +466,7 @@ void tcp_receive_predicted(struct stack *stack, struct tcp_connection *connectio
 {
     struct tcp_hot *hot = &connection->hot;
     uint32_t length = segment->payload_length;
-    arrival_note(stack, connection, segment, now_ns);
+    arrival_note(stack, connection, segment, now_ns, true);
     connection->statistics.data_segments_in += tcp_segment_count(segment);
     result->place_offset = hot->rcv_nxt - hot->rcv_start;
     result->place_skip = 0;

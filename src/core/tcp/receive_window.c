@@ -129,18 +129,28 @@ static uint32_t window_select(const struct tcp_connection *connection)
     return select_unscaled(connection, space, full, mss);
 }
 
+/** window_select() of a scaled window, not yet rounded, when all was read: nothing can be silly. */
+static inline uint32_t window_of_empty_buffer(const struct tcp_receive *receive)
+{
+    uint32_t most = window_from_buffer(receive->buffer);
+    return most < receive->ssthresh ? most : receive->ssthresh;
+}
+
 uint16_t tcp_window_advertise(struct tcp_connection *connection)
 {
     struct tcp_hot *hot = &connection->hot;
-    uint32_t present = tcp_receive_window(connection);
-    uint32_t window = window_select(connection);
-    if (window < present)
-        window = round_up(present, hot->rcv_wscale);
-    if (window > UNSCALED_MAX << hot->rcv_wscale)
-        window = UNSCALED_MAX << hot->rcv_wscale;
-    hot->rcv_wnd = window;
+    uint64_t edge = hot->rcv_wup + hot->rcv_wnd;
+    bool is_empty = hot->rcv_read == hot->rcv_nxt && hot->rcv_wscale > 0;
+    uint32_t window =
+        is_empty ? window_of_empty_buffer(&connection->receive) : window_select(connection);
+    if (hot->rcv_nxt + window < edge)
+        window = (uint32_t)(edge - hot->rcv_nxt);
+    uint32_t units = (window + (UINT32_C(1) << hot->rcv_wscale) - 1) >> hot->rcv_wscale;
+    if (units > UNSCALED_MAX)
+        units = UNSCALED_MAX;
+    hot->rcv_wnd = units << hot->rcv_wscale;
     hot->rcv_wup = hot->rcv_nxt;
-    return (uint16_t)(window >> hot->rcv_wscale);
+    return (uint16_t)units;
 }
 
 void tcp_window_grow(struct tcp_connection *connection, uint32_t length)
@@ -232,7 +242,7 @@ static bool read_wants_ack(const struct tcp_connection *connection)
     const struct tcp_hot *hot = &connection->hot;
     if (hot->ack_deadline_ns != TIME_NEVER &&
         (hot->rcv_nxt - hot->rcv_wup > hot->rcv_mss ||
-         (!hot->pingpong && connection->receive.pushed && hot->rcv_read == hot->rcv_nxt)))
+         (!hot->pingpong && connection->hot.received_push && hot->rcv_read == hot->rcv_nxt)))
         return true;
     uint32_t present = tcp_receive_window(connection);
     if (hot->fin_received || 2 * (uint64_t)present > connection->receive.window_clamp)
@@ -246,10 +256,11 @@ void tcp_consumed(struct stack *stack, struct tcp_connection *connection, uint64
 {
     struct tcp_hot *hot = &connection->hot;
     uint64_t number = hot->rcv_start + stream_offset;
+    uint64_t end = tcp_received_end(connection);
     if (hot->state == TCP_STATE_CLOSED || hot->state == TCP_STATE_SYN_SENT)
         return;
-    if (number > tcp_received_end(connection))
-        number = tcp_received_end(connection);
+    if (number > end)
+        number = end;
     if (number <= hot->rcv_read)
         return;
     hot->rcv_read = number;

@@ -21,13 +21,13 @@ void tcp_rto_min_note(struct tcp_connection *connection, uint32_t rtt_us, uint64
 
 /** Weigh one more deviation in; one that shrinks weighs less (as Linux), lest a fall of the round
    trip raise the timeout. */
-static void deviation_update(struct tcp_congestion *congestion, int64_t error_us)
+static void deviation_update(struct tcp_congestion *congestion, int32_t error_us)
 {
-    int64_t mdev = congestion->mdev_quarter_us;
-    int64_t change = (error_us < 0 ? -error_us : error_us) - mdev / 4;
+    uint32_t mdev_us = congestion->mdev_quarter_us / 4;
+    int32_t change = (error_us < 0 ? -error_us : error_us) - (int32_t)mdev_us;
     if (error_us < 0 && change > 0)
         change /= 8;
-    congestion->mdev_quarter_us = (uint32_t)(mdev + change);
+    congestion->mdev_quarter_us += (uint32_t)change;
     if (congestion->mdev_quarter_us > congestion->mdev_max_us)
         congestion->mdev_max_us = congestion->mdev_quarter_us;
     if (congestion->mdev_max_us > congestion->rttvar_us)
@@ -57,15 +57,16 @@ void tcp_rto_sample(struct tcp_connection *connection, uint32_t rtt_us)
         congestion->mdev_max_us = congestion->rttvar_us;
         congestion->rtt_round = tcp_wire(connection->hot.snd_nxt);
     } else {
-        int64_t error_us = (int64_t)rtt_us - congestion->srtt_us;
-        congestion->srtt_eighth = (uint32_t)(congestion->srtt_eighth + error_us);
+        int32_t error_us = (int32_t)(rtt_us - congestion->srtt_us);
+        congestion->srtt_eighth += (uint32_t)error_us;
         deviation_update(congestion, error_us);
         if (seq_gt(tcp_wire(connection->hot.snd_una), congestion->rtt_round))
             round_end(connection, floor_us);
     }
-    congestion->srtt_us = congestion->srtt_eighth / 8 > 0 ? congestion->srtt_eighth / 8 : 1;
-    uint64_t rto_us = (uint64_t)congestion->srtt_us + congestion->rttvar_us;
-    congestion->rto_us = rto_us < max_us ? (uint32_t)rto_us : max_us;
+    congestion->srtt_us = congestion->srtt_eighth / 8;
+    congestion->srtt_us += congestion->srtt_us == 0;
+    uint32_t rto_us = congestion->srtt_us + congestion->rttvar_us;
+    congestion->rto_us = rto_us < max_us ? rto_us : max_us;
     congestion->backoff = 0; /* RFC 6298 §5.7: the path answers again */
 }
 
@@ -106,7 +107,7 @@ void tcp_timeout_note(struct tcp_connection *connection, uint64_t now_ns)
     struct tcp_statistics *statistics = &connection->statistics;
     if (connection->congestion.retransmits == 0) {
         statistics->timeout_episodes++;
-        statistics->timeout_began_ms = (uint32_t)(now_ns / NS_PER_MS);
+        connection->congestion.timeout_began_ms = (uint32_t)(now_ns / NS_PER_MS);
     }
     statistics->timeouts++;
 }
@@ -114,8 +115,9 @@ void tcp_timeout_note(struct tcp_connection *connection, uint64_t now_ns)
 void tcp_timeout_repaired(struct tcp_connection *connection, uint64_t now_ns)
 {
     struct tcp_statistics *statistics = &connection->statistics;
-    if (statistics->timeout_began_ms == 0)
+    if (connection->congestion.timeout_began_ms == 0)
         return;
-    statistics->timeout_ms += (uint32_t)(now_ns / NS_PER_MS) - statistics->timeout_began_ms;
-    statistics->timeout_began_ms = 0;
+    statistics->timeout_ms +=
+        (uint32_t)(now_ns / NS_PER_MS) - connection->congestion.timeout_began_ms;
+    connection->congestion.timeout_began_ms = 0;
 }

@@ -24,9 +24,11 @@ void tcp_scoreboard_clear(struct stack *stack, struct tcp_connection *connection
 static inline uint32_t tcp_pipe(const struct tcp_connection *connection)
 {
     const struct tcp_recovery *recovery = connection->recovery;
+    uint64_t outstanding = tcp_outstanding(connection);
+    if (recovery == &tcp_recovery_none)
+        return (uint32_t)outstanding;
     uint64_t gone =
         (uint64_t)recovery->sacked_bytes + recovery->lost_bytes + recovery->dupack_bytes;
-    uint64_t outstanding = tcp_outstanding(connection);
     return outstanding > gone ? (uint32_t)(outstanding - gone) : 0;
 }
 

@@ -12,6 +12,7 @@
 #include "core/tcp/listener.h"
 #include "core/tcp/output.h"
 #include "core/tcp/receive.h"
+#include "core/tcp/sent.h"
 #include "core/tcp/state.h"
 #include "core/tcp/timers.h"
 #include "core/tcp/urgent.h"
@@ -291,34 +292,40 @@ static void synchronized_arrives(const struct arrival *a)
 /** Whether the segment is the one expected next on a connection that nothing disturbs: then all the
     checks below hold, and only what they let through has to be done. */
 static bool is_predicted(const struct tcp_connection *connection, const struct tcp_segment *segment,
-                         uint64_t now_ns)
+                         uint32_t now_us)
 {
     const struct tcp_hot *hot = &connection->hot;
     const struct tcp_options *options = &segment->options;
     uint32_t length = segment->payload_length;
-    if (hot->state != TCP_STATE_ESTABLISHED || hot->ca_state != TCP_CA_OPEN ||
-        (segment->flags & ~TCP_PSH) != TCP_ACK || !seq_eq(segment->seq, tcp_wire(hot->rcv_nxt)))
+    if (__builtin_expect(hot->state != TCP_STATE_ESTABLISHED || hot->ca_state != TCP_CA_OPEN ||
+                             (segment->flags & ~TCP_PSH) != TCP_ACK ||
+                             !seq_eq(segment->seq, tcp_wire(hot->rcv_nxt)),
+                         0))
         return false;
-    if (!hot->timestamps || !hot->sack || hot->ecn || hot->fin_waiting ||
-        hot->send_timer == TCP_SEND_TIMER_PERSIST)
+    if (__builtin_expect(!hot->timestamps || !hot->sack || hot->ecn || hot->fin_waiting ||
+                             hot->send_timer == TCP_SEND_TIMER_PERSIST,
+                         0))
         return false;
-    if (!options->has_timestamps || options->sack_block_count != 0 ||
-        (int32_t)(options->timestamp_value - hot->ts_recent) < 0)
+    if (__builtin_expect(!options->has_timestamps || options->sack_block_count != 0 ||
+                             (int32_t)(options->timestamp_value - hot->ts_recent) < 0,
+                         0))
         return false;
-    if (length > 0 && (segment->payload_refused || length > tcp_receive_window(connection) ||
-                       connection->reassembly->out_of_order.first != NULL))
+    if (__builtin_expect(length > 0 &&
+                             (segment->payload_refused || length > tcp_receive_window(connection) ||
+                              connection->reassembly->out_of_order.first != NULL),
+                         0))
         return false;
-    return tcp_ack_is_predicted(connection, segment, now_ns);
+    return tcp_ack_is_predicted(connection, segment, now_us);
 }
 
 /** The fifth and seventh check, and the timestamp, of such a segment. */
-static void predicted_arrives(struct stack *stack, struct tcp_connection *connection,
-                              const struct tcp_segment *segment, uint64_t now_ns,
-                              struct stack_rx_result *result)
+static inline void predicted_arrives(struct stack *stack, struct tcp_connection *connection,
+                                     const struct tcp_segment *segment, uint64_t now_ns,
+                                     uint32_t now_us, struct stack_rx_result *result)
 {
     struct tcp_hot *hot = &connection->hot;
     hot->more_released = true;
-    uint32_t events = tcp_ack_predicted(stack, connection, segment, now_ns);
+    uint32_t events = tcp_ack_predicted(stack, connection, segment, now_ns, now_us);
     if (hot->rcv_nxt == hot->rcv_wup) {
         hot->ts_recent = segment->options.timestamp_value;
         connection->receive.ts_recent_age_s = (uint32_t)(now_ns / NS_PER_S);
@@ -333,16 +340,12 @@ static void predicted_arrives(struct stack *stack, struct tcp_connection *connec
 
 /* ---- The whole way -------------------------------------------------------------------------- */
 
-void tcp_segment_arrives(struct stack *stack, struct tcp_connection *connection,
-                         const struct tcp_segment *segment, uint64_t now_ns,
-                         struct stack_rx_result *result)
+/** Apart, so that predicted segments do not pay for its registers. */
+static __attribute__((noinline)) void any_arrives(struct stack *stack,
+                                                  struct tcp_connection *connection,
+                                                  const struct tcp_segment *segment,
+                                                  uint64_t now_ns, struct stack_rx_result *result)
 {
-    result->connection = connection;
-    connection->statistics.segments_in += tcp_segment_count(segment);
-    if (is_predicted(connection, segment, now_ns) && !stack_get_config(stack)->no_prediction) {
-        predicted_arrives(stack, connection, segment, now_ns, result);
-        return;
-    }
     const struct arrival a = {
         .stack = stack,
         .connection = connection,
@@ -369,4 +372,21 @@ void tcp_segment_arrives(struct stack *stack, struct tcp_connection *connection,
     }
     if (tcp_release_if_done(stack, connection) && result->connection == connection)
         result->connection = NULL; /* not the one that a SYN in TIME_WAIT made */
+}
+
+/** flatten: of the short way, no part is called. */
+__attribute__((flatten)) void tcp_segment_arrives(struct stack *stack,
+                                                  struct tcp_connection *connection,
+                                                  const struct tcp_segment *segment,
+                                                  uint64_t now_ns, struct stack_rx_result *result)
+{
+    uint32_t now_us = tcp_sent_clock_us(now_ns);
+    result->connection = connection;
+    connection->statistics.segments_in += tcp_segment_count(segment);
+    if (__builtin_expect(is_predicted(connection, segment, now_us) &&
+                             !stack_get_config(stack)->no_prediction,
+                         1))
+        predicted_arrives(stack, connection, segment, now_ns, now_us, result);
+    else
+        any_arrives(stack, connection, segment, now_ns, result);
 }

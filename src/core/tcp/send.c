@@ -9,20 +9,29 @@
 #include "core/tcp/receive.h"
 #include "core/tcp/state.h"
 
-int tcp_send(struct stack *stack, struct tcp_connection *connection, uint64_t bytes, bool more,
-             uint64_t now_ns)
+/** Why nothing can be sent in this state; 0: it can. */
+static int send_refusal(const struct tcp_connection *connection)
 {
-    struct tcp_hot *hot = &connection->hot;
+    const struct tcp_hot *hot = &connection->hot;
     switch ((enum tcp_state)hot->state) {
     case TCP_STATE_CLOSED:
         return connection->error != 0 ? -ECONNRESET : -EPIPE;
     case TCP_STATE_LISTEN:
         return -ENOTCONN;
-    default:
-        break;
-    }
-    if (hot->fin_queued || connection->fin_after_handshake || hot->state == TCP_STATE_TIME_WAIT)
+    case TCP_STATE_TIME_WAIT:
         return -EPIPE;
+    default:
+        return hot->fin_queued || connection->fin_after_handshake ? -EPIPE : 0;
+    }
+}
+
+int tcp_send(struct stack *stack, struct tcp_connection *connection, uint64_t bytes, bool more,
+             uint64_t now_ns)
+{
+    struct tcp_hot *hot = &connection->hot;
+    int error = hot->state == TCP_STATE_ESTABLISHED ? 0 : send_refusal(connection);
+    if (error != 0)
+        return error;
     tcp_delivery_application_writes(connection);
     if (tcp_outstanding(connection) == 0)
         tcp_cwnd_restart_if_idle(stack, connection, now_ns);
@@ -40,6 +49,7 @@ void tcp_set_options(struct stack *stack, struct tcp_connection *connection,
     const struct tcp_options_set before = *connection->options;
     const struct tcp_options_set *replaced = connection->options;
     connection->options = tcp_options_share(stack, options);
+    tcp_congestion_note(connection);
     tcp_options_release(stack, replaced);
     if (connection->hot.state == TCP_STATE_CLOSED)
         return;
@@ -123,10 +133,10 @@ uint32_t tcp_send_buffer_bytes(const struct tcp_connection *connection)
 {
     if (connection->options->send_buffer != 0)
         return connection->options->send_buffer;
-    uint32_t wanted = connection->hot.cwnd < UINT32_MAX / 2 ? 2 * connection->hot.cwnd : UINT32_MAX;
+    uint64_t wanted = 2 * (uint64_t)connection->hot.cwnd;
     if (wanted < connection->send_buffer_initial)
         wanted = connection->send_buffer_initial;
-    return wanted < connection->send_buffer_max ? wanted : connection->send_buffer_max;
+    return wanted < connection->send_buffer_max ? (uint32_t)wanted : connection->send_buffer_max;
 }
 
 bool tcp_has_out_of_order(const struct tcp_connection *connection)

@@ -173,15 +173,23 @@ static void flight_append(struct tcp_connection *connection, struct tcp_sent *re
                           const struct tcp_sent_piece *piece, bool again, uint32_t pipe,
                           uint64_t now_ns)
 {
-    *record = (struct tcp_sent){
-        .start = piece->start,
-        .length = (uint32_t)(piece->end - piece->start),
-        .sent_us = tcp_sent_clock_us(now_ns),
-        .again = again,
-        .pushed = piece->pushed,
-    };
+    record->start = piece->start;
+    record->length = (uint32_t)(piece->end - piece->start);
+    record->sent_us = tcp_sent_clock_us(now_ns);
+    record->again = again;
+    record->pushed = piece->pushed;
     tcp_delivery_record_sent(connection, record, pipe, now_ns);
-    sent_insert(connection, &connection->flight, connection->flight.last, record);
+    struct tcp_sent_list *flight = &connection->flight;
+    record->next = NULL;
+    if (flight->last != NULL)
+        flight->last->next = record;
+    else
+        flight->first = record;
+    flight->last = record;
+    if (again) {
+        connection->recovery->again_bytes += record->length;
+        connection->recovery->again_count++;
+    }
 }
 
 void tcp_sent_new(struct stack *stack, struct tcp_connection *connection, uint64_t start,
@@ -221,10 +229,30 @@ void tcp_sent_again(struct stack *stack, struct tcp_connection *connection,
 
 /* ---- Arriving ------------------------------------------------------------------------------ */
 
+/** All of `flight` is in order, and [start, end) is its beginning. */
+static void head_delivered(struct stack *stack, struct tcp_connection *connection, uint64_t start,
+                           uint64_t end, struct tcp_ack_facts *facts)
+{
+    struct tcp_sent *record;
+    while ((record = connection->flight.first) != NULL && record->start < end) {
+        tcp_recovery_note_delivered(connection, record, start, end, facts);
+        if (tcp_sent_end(record) > end) {
+            record->length -= (uint32_t)(end - record->start);
+            record->start = end;
+            return;
+        }
+        tcp_sent_forget_first(stack, connection);
+    }
+}
+
 void tcp_sent_delivered(struct stack *stack, struct tcp_connection *connection, uint64_t start,
                         uint64_t end, struct tcp_ack_facts *facts)
 {
     struct tcp_recovery *recovery = connection->recovery;
+    if (recovery == &tcp_recovery_none && start == connection->hot.snd_una) {
+        head_delivered(stack, connection, start, end, facts);
+        return;
+    }
     sent_cut(stack, connection, &connection->flight, start, end, facts);
     if (recovery->lost.first != NULL)
         sent_cut(stack, connection, &recovery->lost, start, end, facts);

@@ -54,6 +54,12 @@ void tcp_set_state(struct stack *stack, struct tcp_connection *connection, enum 
 
 void tcp_event_raise(struct stack *stack, struct tcp_connection *connection, uint32_t bits)
 {
+    bool is_usual = !connection->unannounced && !connection->orphaned && !connection->closed_told &&
+                    connection->listener == NULL;
+    if (is_usual) {
+        stack_event_raise(stack, connection, bits);
+        return;
+    }
     if (connection->unannounced) {
         connection->held_events |= bits;
         return;

@@ -34,34 +34,33 @@ static uint64_t earliest(const struct tcp_connection *connection)
     return deadline_ns;
 }
 
-/** Enter the wheel, unless an entry at or before the deadline is there. */
-static void schedule(struct stack *stack, struct tcp_connection *connection, uint64_t deadline_ns)
+static inline void send_timer_stop(struct tcp_connection *connection)
 {
-    const struct timer_wheel_entry *entry = &connection->links.timer;
-    if (entry->previous_next == NULL || deadline_ns < entry->deadline_ns)
-        stack_timer_set(stack, connection, deadline_ns);
+    connection->hot.send_timer = TCP_SEND_TIMER_NONE;
+    connection->hot.send_deadline_ns = TIME_NEVER;
+}
+
+static inline void send_timer_arm(struct stack *stack, struct tcp_connection *connection,
+                                  enum tcp_send_timer kind, uint64_t deadline_ns)
+{
+    connection->hot.send_timer = (uint8_t)kind;
+    connection->hot.send_deadline_ns = deadline_ns;
+    tcp_timer_schedule(stack, connection, deadline_ns);
 }
 
 void tcp_send_timer_set(struct stack *stack, struct tcp_connection *connection,
                         enum tcp_send_timer kind, uint64_t deadline_ns)
 {
-    connection->hot.send_timer = (uint8_t)kind;
-    connection->hot.send_deadline_ns = kind == TCP_SEND_TIMER_NONE ? TIME_NEVER : deadline_ns;
-    if (kind != TCP_SEND_TIMER_NONE)
-        schedule(stack, connection, deadline_ns);
-}
-
-void tcp_ack_timer_set(struct stack *stack, struct tcp_connection *connection, uint64_t deadline_ns)
-{
-    connection->hot.ack_deadline_ns = deadline_ns;
-    if (deadline_ns != TIME_NEVER)
-        schedule(stack, connection, deadline_ns);
+    if (kind == TCP_SEND_TIMER_NONE)
+        send_timer_stop(connection);
+    else
+        send_timer_arm(stack, connection, kind, deadline_ns);
 }
 
 void tcp_pacing_timer_set(struct stack *stack, struct tcp_connection *connection)
 {
     connection->hot.pacing_waits = true;
-    schedule(stack, connection, connection->pacing->next_ns);
+    tcp_timer_schedule(stack, connection, connection->pacing->next_ns);
 }
 
 void tcp_state_timer_set(struct stack *stack, struct tcp_connection *connection,
@@ -70,7 +69,7 @@ void tcp_state_timer_set(struct stack *stack, struct tcp_connection *connection,
     connection->state_timer = (uint8_t)kind;
     connection->state_deadline_ns = kind == TCP_STATE_TIMER_NONE ? TIME_NEVER : deadline_ns;
     if (kind != TCP_STATE_TIMER_NONE)
-        schedule(stack, connection, deadline_ns);
+        tcp_timer_schedule(stack, connection, deadline_ns);
 }
 
 void tcp_timers_stop(struct stack *stack, struct tcp_connection *connection)
@@ -82,24 +81,30 @@ void tcp_timers_stop(struct stack *stack, struct tcp_connection *connection)
     stack_timer_set(stack, connection, TIME_NEVER);
 }
 
+/** What is to be known of a connection that is established, has SACK, and is in order. */
+static bool tail_probe_predicted(const struct tcp_connection *connection)
+{
+    return connection->recovery->tail_probe == 0 && connection->congestion.srtt_us != 0 &&
+           connection->congestion.retransmits == 0;
+}
+
 static bool tail_probe_allowed(const struct tcp_connection *connection)
 {
     const struct tcp_hot *hot = &connection->hot;
     bool in_order = hot->ca_state == TCP_CA_OPEN || hot->ca_state == TCP_CA_CWR;
-    return hot->sack && in_order && connection->recovery->tail_probe == 0 &&
-           connection->congestion.srtt_us != 0 && connection->congestion.retransmits == 0 &&
+    return hot->sack && in_order && tail_probe_predicted(connection) &&
            hot->state != TCP_STATE_SYN_SENT && hot->state != TCP_STATE_SYN_RECEIVED;
 }
 
-void tcp_send_timer_restart(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+/** Something is in flight. is_predicted: on a connection that nothing disturbs. */
+static inline void send_timer_start(struct stack *stack, struct tcp_connection *connection,
+                                    uint64_t now_ns, bool is_predicted)
 {
-    if (tcp_outstanding(connection) == 0) {
-        tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_NONE, TIME_NEVER);
-        return;
-    }
     uint64_t timeout_ns = tcp_rto_ns(connection, now_ns);
     enum tcp_send_timer kind = TCP_SEND_TIMER_RETRANSMIT;
-    if (stack_get_config(stack)->tcp.tail_probes && tail_probe_allowed(connection)) {
+    bool probe_allowed =
+        is_predicted ? tail_probe_predicted(connection) : tail_probe_allowed(connection);
+    if (stack_get_config(stack)->tcp.tail_probes && probe_allowed) {
         uint64_t probe_ns = 2 * (uint64_t)connection->congestion.srtt_us * NS_PER_US;
         if (tcp_outstanding(connection) <= connection->hot.mss)
             probe_ns += connection->options->rto_min_us * NS_PER_US; /* for the delayed ACK */
@@ -109,7 +114,21 @@ void tcp_send_timer_restart(struct stack *stack, struct tcp_connection *connecti
             timeout_ns = probe_ns;
         kind = TCP_SEND_TIMER_TAIL_PROBE;
     }
-    tcp_send_timer_set(stack, connection, kind, now_ns + timeout_ns);
+    send_timer_arm(stack, connection, kind, now_ns + timeout_ns);
+}
+
+void tcp_send_timer_restart(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+{
+    if (tcp_outstanding(connection) == 0)
+        send_timer_stop(connection);
+    else
+        send_timer_start(stack, connection, now_ns, false);
+}
+
+void tcp_send_timer_start_predicted(struct stack *stack, struct tcp_connection *connection,
+                                    uint64_t now_ns)
+{
+    send_timer_start(stack, connection, now_ns, true);
 }
 
 void tcp_send_timer_resume(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
@@ -303,5 +322,5 @@ void tcp_timer_expired(struct stack *stack, struct tcp_connection *connection, u
     if (tcp_release_if_done(stack, connection))
         return;
     if (hot->state != TCP_STATE_CLOSED && earliest(connection) != TIME_NEVER)
-        schedule(stack, connection, earliest(connection));
+        tcp_timer_schedule(stack, connection, earliest(connection));
 }

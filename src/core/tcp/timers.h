@@ -32,6 +32,11 @@
 void tcp_send_timer_restart(struct stack *stack, struct tcp_connection *connection,
                             uint64_t now_ns);
 
+/** The same of an established connection with SACK and with something in flight that is in order
+    (header prediction). */
+void tcp_send_timer_start_predicted(struct stack *stack, struct tcp_connection *connection,
+                                    uint64_t now_ns);
+
 /** RETRANSMIT again, from when the first segment in flight was last sent. */
 void tcp_send_timer_resume(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
 
@@ -43,8 +48,23 @@ void tcp_send_timer_set(struct stack *stack, struct tcp_connection *connection,
 void tcp_persist_timer_start(struct stack *stack, struct tcp_connection *connection,
                              uint64_t now_ns);
 
-void tcp_ack_timer_set(struct stack *stack, struct tcp_connection *connection,
-                       uint64_t deadline_ns);
+/** Enter the wheel, unless an entry at or before the deadline is there. */
+static inline void tcp_timer_schedule(struct stack *stack, struct tcp_connection *connection,
+                                      uint64_t deadline_ns)
+{
+    const struct timer_wheel_entry *entry = &connection->links.timer;
+    if (entry->previous_next == NULL || deadline_ns < entry->deadline_ns)
+        stack_timer_set(stack, connection, deadline_ns);
+}
+
+/** TIME_NEVER: no acknowledgement is due. */
+static inline void tcp_ack_timer_set(struct stack *stack, struct tcp_connection *connection,
+                                     uint64_t deadline_ns)
+{
+    connection->hot.ack_deadline_ns = deadline_ns;
+    if (deadline_ns != TIME_NEVER)
+        tcp_timer_schedule(stack, connection, deadline_ns);
+}
 
 /** Payload may go again at pacing->next_ns. */
 void tcp_pacing_timer_set(struct stack *stack, struct tcp_connection *connection);
