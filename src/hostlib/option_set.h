@@ -38,7 +38,9 @@ struct socket_options {
     bool stamps_in_ns;                             /**< ... the latter */
     bool stamps_new;                               /**< by the newer of their names */
     bool bind_no_port;                             /**< IP_BIND_ADDRESS_NO_PORT */
-    uint8_t unused[5 - LINK_OPTION_COUNT % 2 * 4]; /**< up to a multiple of 8 bytes */
+    bool receive_errors;                           /**< IP_RECVERR */
+    bool receive_errors_v6;                        /**< IPV6_RECVERR */
+    uint8_t unused[3 + LINK_OPTION_COUNT % 2 * 4]; /**< up to a multiple of 8 bytes */
 };
 _Static_assert(sizeof(struct socket_options) == offsetof(struct socket_options, unused) +
                                                     sizeof(((struct socket_options *)0)->unused),

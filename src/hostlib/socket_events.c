@@ -18,6 +18,13 @@ static void on_established(struct socket *socket, const struct link_descriptor *
     socket_async_event(socket, SOCKET_WAKE_IO, POLL_OUT);
 }
 
+/* The peer can be reached after all. (Acknowledgements say so too, but are told late.) */
+static void forget_soft_error(struct socket *socket)
+{
+    if (socket->extra != NULL)
+        socket->extra->soft_error = 0;
+}
+
 /* The bytes from `start` on have come. */
 static void note_arrival(struct socket *socket, uint64_t start, uint64_t stamp_ns)
 {
@@ -44,6 +51,7 @@ static void on_data(struct socket *socket, const struct link_descriptor *descrip
     if (!receive_queue_append(&socket->receive, extent))
         return;
     note_arrival(socket, start, descriptor->data.consumed);
+    forget_soft_error(socket);
     if (socket->block == NULL)
         return;
     if (socket->receive.end_offset - socket->block->read_offset >=
@@ -80,18 +88,34 @@ static void on_sent(struct socket *socket, const struct link_descriptor *descrip
         wait_queue_wake(&socket->waiters, false);
 }
 
+/* Source: Linux tcp_v4_err(), tcp_v6_err(): the next call fails if the application asked for that,
+   else only SO_ERROR tells. */
+static void on_soft_error(struct socket *socket, int error)
+{
+    bool told = ip_address_is_v4(&socket->remote.address) ? socket->options->receive_errors
+                                                          : socket->options->receive_errors_v6;
+    if (told) {
+        socket->error = error;
+        socket_changed(socket, EPOLLERR);
+        socket_async_event(socket, SOCKET_WAKE_IO, POLL_ERR);
+        return;
+    }
+    struct socket_extra *extra = socket_extra_get(socket);
+    if (extra != NULL)
+        extra->soft_error = error;
+}
+
 static void on_error(struct socket *socket, const struct link_descriptor *descriptor)
 {
     int error = descriptor->error;
+    if ((descriptor->flags & LINK_FLAG_FATAL) == 0) {
+        on_soft_error(socket, error);
+        return;
+    }
     /* Source: Linux tcp_reset(): a reset after the peer's FIN is EPIPE. */
     if (error == ECONNRESET && socket->peer_fin && !socket_send_is_shut(socket))
         error = EPIPE;
-    if (descriptor->flags & LINK_FLAG_FATAL) {
-        socket_fail(socket, error);
-    } else {
-        socket->error = error;
-        socket_changed(socket, EPOLLERR);
-    }
+    socket_fail(socket, error);
     socket_async_event(socket, SOCKET_WAKE_IO, POLL_ERR);
 }
 

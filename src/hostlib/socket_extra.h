@@ -17,6 +17,7 @@ struct socket_extra {
     struct socket_async async;
     struct socket_error_queue errors;
     struct socket_stamps stamps;
+    int soft_error;      /**< what ICMP said meanwhile, for SO_ERROR: positive errno */
     bool peeks_onward;   /**< SO_PEEK_OFF was set: */
     int32_t peek_offset; /**< ... where the next MSG_PEEK begins, from the next byte to read on;
                               negative: as if it were not set */

@@ -257,15 +257,22 @@ static bool keep(const struct socket *socket, struct socket_options *options, in
     return options->kept != socket->options->kept;
 }
 
-/* How a port is chosen, by what the kernel's socket now has. @return whether it is about that. */
-static bool note_ports(struct socket_options *options, int kernel_fd, int level, int name)
+/* How a port is chosen and what ICMP's errors do, by what the kernel's socket now has.
+   @return whether it is about that. */
+static bool note_ip(struct socket_options *options, int kernel_fd, int level, int name)
 {
+    bool of_v6 = level == IPPROTO_IPV6 && name == IPV6_RECVERR;
+    bool of_v4 = level == IPPROTO_IP && (name == IP_BIND_ADDRESS_NO_PORT ||
+                                         name == IP_LOCAL_PORT_RANGE || name == IP_RECVERR);
     uint32_t number = 0;
     socklen_t length = sizeof(number);
-    if (level != IPPROTO_IP || (name != IP_BIND_ADDRESS_NO_PORT && name != IP_LOCAL_PORT_RANGE) ||
-        REAL(getsockopt)(kernel_fd, level, name, &number, &length) != 0)
+    if ((!of_v4 && !of_v6) || REAL(getsockopt)(kernel_fd, level, name, &number, &length) != 0)
         return false;
-    if (name == IP_LOCAL_PORT_RANGE)
+    if (of_v6)
+        options->receive_errors_v6 = number != 0;
+    else if (name == IP_RECVERR)
+        options->receive_errors = number != 0;
+    else if (name == IP_LOCAL_PORT_RANGE)
         options->port_range = number;
     else
         options->bind_no_port = number != 0;
@@ -277,7 +284,7 @@ static int note_kept(struct socket *socket, int kernel_fd, int level, int name, 
 {
     socket_lock(socket);
     struct socket_options options = *socket->options;
-    bool changed = note_ports(&options, kernel_fd, level, name);
+    bool changed = note_ip(&options, kernel_fd, level, name);
     changed = keep(socket, &options, level, name, value, length) || changed;
     bool noted = !changed || socket_options_replace(socket, &options);
     socket_unlock(socket);
@@ -652,6 +659,10 @@ int socket_get_error(struct socket *socket, void *value, socklen_t *length)
     socket_hear(socket);
     socket_lock(socket);
     int error = -socket_take_error(socket);
+    if (error == 0 && socket->extra != NULL) {
+        error = socket->extra->soft_error;
+        socket->extra->soft_error = 0;
+    }
     socket_unlock(socket);
     return give_number(error, value, length);
 }
