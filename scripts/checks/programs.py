@@ -149,6 +149,8 @@ def apps(options, report):
         _runner(report, "apps", argv + ["--again", "--set", chosen], APPS_TIMEOUT_S)
         return
     left_s = options.end - time.monotonic()
-    if left_s > 0:
-        _runner(report, "apps", argv + ["--set", "all", "--seconds", f"{left_s:.0f}"],
-                left_s + APPS_TIMEOUT_S)
+    if left_s < 1:
+        report.skip("apps", "no time is left of the soak's")
+        return
+    _runner(report, "apps", argv + ["--set", "all", "--seconds", f"{left_s:.0f}"],
+            left_s + APPS_TIMEOUT_S)

@@ -89,6 +89,9 @@ def _start_fuzzer(options, report, path, seconds):
 
 
 def fuzz(options, report):
+    if options.soak and _left_s(options) < 1:
+        report.skip("fuzz", "no time is left of the soak's")
+        return
     fuzzers = _fuzzers(options)
     if not fuzzers:
         report.fail("fuzz", f"no fuzzer in {build.clang_folder(options)}/tests/fuzz", 0)
