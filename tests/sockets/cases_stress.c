@@ -14,7 +14,7 @@
 
 #include "case.h"
 
-enum { THREADS = 4, ROUNDS = 150, NUMBERS = 4000 };
+enum { THREADS = 4, ROUNDS = 150, NUMBERS = 1000 };
 
 static const struct case_context *family;
 static int shared_fd, shared_set, ends[THREADS];
