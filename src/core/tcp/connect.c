@@ -15,9 +15,6 @@
 #include "core/tcp/state.h"
 #include "core/tcp/timers.h"
 
-/** TCP_DELACK_MAX_US of who does not set it: Linux's TCP_DELACK_MAX. */
-#define ACK_DELAY_MAX_US 200000
-
 void tcp_options_set_init(struct tcp_options_set *options, const struct tcp_defaults *defaults)
 {
     *options = (struct tcp_options_set){
@@ -30,7 +27,7 @@ void tcp_options_set_init(struct tcp_options_set *options, const struct tcp_defa
         .linger2_ns = defaults->fin_wait2_timeout_ns,
         .rto_min_us = (uint32_t)(defaults->rto_min_ns / NS_PER_US),
         .rto_max_us = (uint32_t)(defaults->rto_max_ns / NS_PER_US),
-        .ack_delay_max_us = ACK_DELAY_MAX_US,
+        .ack_delay_max_us = TCP_ACK_DELAY_MAX_US,
     };
 }
 

@@ -8,9 +8,6 @@
 #define QUICK_ACKS_MAX 16
 /** ACKs wait so long at least: Linux's TCP_ATO_MIN … */
 #define ACK_DELAY_MIN_US UINT32_C(40000)
-/** … at most so long: its TCP_DELACK_MAX; but when nothing was pushed … */
-#define ACK_DELAY_MAX_US          UINT32_C(200000)
-#define ACK_DELAY_UNPUSHED_MAX_US UINT32_C(500000)
 /** … and so much less than the peer's timeout at least, if that is like ours. */
 #define TIMER_GRAIN_US UINT32_C(1000)
 /** At most one answer to unacceptable segments in this time (Linux: tcp_invalid_ratelimit). */
@@ -52,16 +49,9 @@ static uint32_t ack_delay_us(const struct tcp_connection *connection)
     if (most_us >= options->rto_min_us)
         most_us = options->rto_min_us > 2 * TIMER_GRAIN_US ? options->rto_min_us - TIMER_GRAIN_US
                                                            : TIMER_GRAIN_US;
-    if (delay_us > ACK_DELAY_MIN_US) {
-        uint32_t calm_us = connection->hot.pingpong || connection->hot.received_push
-                               ? ACK_DELAY_MAX_US
-                               : ACK_DELAY_UNPUSHED_MAX_US;
-        uint32_t srtt_us = connection->congestion.srtt_us;
-        if (srtt_us != 0 && srtt_us < calm_us)
-            calm_us = srtt_us < ACK_DELAY_MIN_US ? ACK_DELAY_MIN_US : srtt_us;
-        if (delay_us > calm_us)
-            delay_us = calm_us;
-    }
+    uint32_t srtt_us = connection->congestion.srtt_us;
+    if (delay_us > ACK_DELAY_MIN_US && srtt_us != 0 && srtt_us < delay_us)
+        delay_us = srtt_us < ACK_DELAY_MIN_US ? ACK_DELAY_MIN_US : srtt_us;
     return delay_us < most_us ? delay_us : most_us;
 }
 

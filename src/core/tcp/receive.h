@@ -8,6 +8,9 @@
 
 #include "core/tcp/connection.h"
 
+/** No ACK waits longer (TCP_DELACK_MAX_US sets less): Linux's TCP_DELACK_MAX. */
+#define TCP_ACK_DELAY_MAX_US UINT32_C(200000)
+
 /* ---- reassembly.c -------------------------------------------------------------------------- */
 
 /** A new connection has received nothing out of order. */

@@ -11,9 +11,6 @@
 #include "core/tcp/state.h"
 #include "core/tcp/timers.h"
 
-/** Linux's TCP_DELACK_MAX. */
-#define TCP_DELAYED_ACK_LIMIT_NS (200 * NS_PER_MS)
-
 /** A SYN that met with an old connection goes again so soon: Linux's TCP_TIMEOUT_MIN, at 250 Hz. */
 #define SYN_AGAIN_NS (8 * NS_PER_MS)
 
@@ -72,7 +69,7 @@ static void established(struct stack *stack, struct tcp_connection *connection,
     /* A writer waits: its data will carry the acknowledgement (as Linux). */
     tcp_quick_ack_enter(connection, UINT8_MAX);
     connection->receive.last_data_ns = now_ns;
-    tcp_ack_timer_set(stack, connection, now_ns + TCP_DELAYED_ACK_LIMIT_NS);
+    tcp_ack_timer_set(stack, connection, now_ns + TCP_ACK_DELAY_MAX_US * NS_PER_US);
 }
 
 /** Simultaneous open: our SYN crossed the peer's (RFC 9293 §3.5, figure 7). */
