@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "hostlib/environment.h"
 #include "hostlib/fd_table.h"
 #include "hostlib/socket.h"
 #include "hostlink/control.h"
@@ -147,7 +148,7 @@ static int attachment_make(struct engine_attachment *attachment, struct link_hel
         .control_fd = -1, .arena_fd = -1, .window_fd = -1, .doorbell_fd = -1};
     for (unsigned core = 0; core < LINK_CORES_MAX; core++)
         attachment->engine_doorbell_fd[core] = -1;
-    const char *path = getenv("PNO_SOCKET");
+    const char *path = environment_value("PNO_SOCKET");
     if (path == NULL || path[0] == '\0')
         path = LINK_SOCKET_PATH_DEFAULT;
     int fd = through_fd >= 0 ? connect_through(through_fd, NULL) : link_control_connect(path);

@@ -29,6 +29,10 @@ int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout
 /** A socket has come to descriptor 0, 1 or 2: libc's stream of that number must use our calls. */
 void interpose_standard_stream(int fd);
 
+/** Whether the program `file`, searched for along PATH or not, would load this library. True if
+   that can't be told. */
+bool interpose_loads_us(const char *file, bool searches);
+
 /** Linux's import_iovec(). @return 0; -EINVAL, -EFAULT. */
 int interpose_check_vector(const struct iovec *vector, size_t count);
 

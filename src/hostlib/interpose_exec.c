@@ -8,11 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "hostlib/environment.h"
 #include "hostlib/fd_table.h"
 #include "hostlib/handover.h"
 #include "hostlib/interpose.h"
@@ -20,10 +20,6 @@
 #include "hostlib/process.h"
 #include "hostlib/pump.h"
 #include "hostlib/real.h"
-
-/* Room for the variables that we add, with their names. */
-#define ADDED_VARIABLES 8
-#define ADDED_BYTES     (4 * PATH_MAX)
 
 /* Connections that a program without libpno.so can inherit. */
 #define PROMOTED_MAX 64
@@ -53,113 +49,28 @@ static int run(const struct exec_call *call, char *const environment[])
     }
 }
 
-/* ---- The environment ------------------------------------------------------------------------ */
-
-/* A copy of an environment with variables added; in memory of its own, since a child of a
-   threaded program must not allocate. */
-struct environment {
-    char **variables;
-    size_t count;
-    char *text;
-    size_t text_left;
-    size_t bytes;
-};
-
-static size_t count_strings(char *const strings[])
-{
-    size_t count = 0;
-    while (strings != NULL && strings[count] != NULL)
-        count++;
-    return count;
-}
-
-static bool environment_begin(struct environment *environment, char *const given[])
-{
-    size_t count = count_strings(given);
-    size_t pointers = (count + ADDED_VARIABLES + 1) * sizeof(char *);
-    environment->bytes = pointers + ADDED_BYTES;
-    void *memory =
-        mmap(NULL, environment->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED)
-        return false;
-    environment->variables = memory;
-    environment->count = count;
-    environment->text = (char *)memory + pointers;
-    environment->text_left = ADDED_BYTES;
-    if (count > 0)
-        memcpy((void *)environment->variables, (const void *)given, count * sizeof(char *));
-    return true;
-}
-
-static char **environment_find(const struct environment *environment, const char *name)
-{
-    size_t length = strlen(name);
-    for (size_t i = 0; i < environment->count; i++) {
-        const char *variable = environment->variables[i];
-        if (strncmp(variable, name, length) == 0 && variable[length] == '=')
-            return &environment->variables[i];
-    }
-    return NULL;
-}
-
-static void environment_set(struct environment *environment, const char *name, const char *value)
-{
-    int length = snprintf(environment->text, environment->text_left, "%s=%s", name, value);
-    if (length < 0 || (size_t)length >= environment->text_left)
-        return;
-    char **place = environment_find(environment, name);
-    if (place == NULL) {
-        place = &environment->variables[environment->count++];
-        environment->variables[environment->count] = NULL;
-    }
-    *place = environment->text;
-    environment->text += length + 1;
-    environment->text_left -= (size_t)length + 1;
-}
-
-/* Programs are started with environments of their callers' making: ours must be in it. */
-static void environment_set_ours(struct environment *environment, int memory_fd)
-{
-    static const char *const inherited[] = {"PNO_SOCKET", "PNO_LOOPBACK", "PNO_POLICY", "PNO_LOG",
-                                            "PNO_SPIN_US"};
-    char **preload = environment_find(environment, "LD_PRELOAD");
-    const char *library = loadable_library_path();
-    char text[PATH_MAX];
-    if (preload == NULL || strstr(*preload, library) == NULL) {
-        const char *before = preload != NULL ? *preload + strlen("LD_PRELOAD=") : "";
-        (void)snprintf(text, sizeof(text), "%s%s%s", before, before[0] != '\0' ? ":" : "", library);
-        environment_set(environment, "LD_PRELOAD", text);
-    }
-    for (size_t i = 0; i < sizeof(inherited) / sizeof(inherited[0]); i++) {
-        const char *value = getenv(inherited[i]);
-        if (value != NULL && environment_find(environment, inherited[i]) == NULL)
-            environment_set(environment, inherited[i], value);
-    }
-    (void)snprintf(text, sizeof(text), "%d", memory_fd);
-    environment_set(environment, HANDOVER_VARIABLE, text);
-}
-
 /* ---- exec ----------------------------------------------------------------------------------- */
 
 static int run_with_sockets(const struct exec_call *call, char *const given[])
 {
     struct environment environment;
     struct handover handover;
-    if (!environment_begin(&environment, given)) {
-        errno = ENOMEM;
+    char number[16];
+    if (!environment_begin(&environment, given))
         return -1;
-    }
     int error = handover_prepare(&handover);
     if (error < 0) {
         log_warning("'%s' does not get the sockets it inherits: %s", call->file, strerror(-error));
-        munmap((void *)environment.variables, environment.bytes);
+        environment_release(&environment);
         return run(call, given);
     }
-    environment_set_ours(&environment, handover.memory_fd);
+    environment_set_ours(&environment);
+    (void)snprintf(number, sizeof(number), "%d", handover.memory_fd);
+    environment_set(&environment, HANDOVER_VARIABLE, number);
     int result = run(call, environment.variables);
     int saved_errno = errno;
     handover_cancel(&handover);
-    munmap((void *)environment.variables, environment.bytes);
+    environment_release(&environment);
     errno = saved_errno;
     return result;
 }
@@ -198,6 +109,12 @@ static bool loads_us(const struct exec_call *call)
         syscall(SYS_close, fd);
     errno = saved_errno;
     return loads;
+}
+
+bool interpose_loads_us(const char *file, bool searches)
+{
+    struct exec_call call = {.kind = searches ? EXEC_SEARCH : EXEC_PATH, .file = file};
+    return loads_us(&call);
 }
 
 /* ---- Programs without libpno.so -------------------------------------------------------------- */
@@ -260,13 +177,28 @@ static int run_without_us(const struct exec_call *call, char *const environment[
     return result;
 }
 
+static int run_with_our_variables(const struct exec_call *call, char *const given[])
+{
+    struct environment environment;
+    if (!environment_begin(&environment, given))
+        return run(call, given);
+    environment_set_ours(&environment);
+    int result = run(call, environment.variables);
+    int saved_errno = errno;
+    environment_release(&environment);
+    errno = saved_errno;
+    return result;
+}
+
 static int run_program(const struct exec_call *call, char *const environment[])
 {
     if (handover_is_needed())
         return loads_us(call) ? run_with_sockets(call, environment)
                               : run_without_us(call, environment);
     process_settle();
-    return run(call, environment);
+    return environment_lacks_us(environment) && loads_us(call)
+               ? run_with_our_variables(call, environment)
+               : run(call, environment);
 }
 
 PNO_EXPORT int execve(const char *path, char *const arguments[], char *const environment[])

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "hostlib/environment.h"
 #include "hostlib/handover.h"
 #include "hostlib/interpose.h"
 #include "hostlib/lock.h"
@@ -220,11 +221,30 @@ static int start(struct spawn *spawn, pid_t *pid)
     return error;
 }
 
+/* libc starts it; with our variables, should they be missing. @return as posix_spawn(). */
+static int start_by_libc(const struct spawn *spawn, pid_t *pid)
+{
+    struct environment environment;
+    bool added = environment_lacks_us(spawn->environment) &&
+                 interpose_loads_us(spawn->file, spawn->searches) &&
+                 environment_begin(&environment, spawn->environment);
+    if (added)
+        environment_set_ours(&environment);
+    char *const *variables = added ? environment.variables : spawn->environment;
+    int error = spawn->searches ? REAL(posix_spawnp)(pid, spawn->file, spawn->actions,
+                                                     spawn->attributes, spawn->arguments, variables)
+                                : REAL(posix_spawn)(pid, spawn->file, spawn->actions,
+                                                    spawn->attributes, spawn->arguments, variables);
+    if (added)
+        environment_release(&environment);
+    return error;
+}
+
 /* posix_spawn() leaves errno alone. */
-static int start_keeping_errno(struct spawn *spawn, pid_t *pid)
+static int spawn_program(struct spawn *spawn, pid_t *pid)
 {
     int saved_errno = errno;
-    int error = start(spawn, pid);
+    int error = passes_sockets(spawn->actions) ? start(spawn, pid) : start_by_libc(spawn, pid);
     errno = saved_errno;
     return error;
 }
@@ -233,29 +253,25 @@ PNO_EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_
                            const posix_spawnattr_t *attributes, char *const arguments[],
                            char *const environment[])
 {
-    if (!passes_sockets(actions))
-        return REAL(posix_spawn)(pid, path, actions, attributes, arguments, environment);
     struct spawn spawn = {.file = path,
                           .actions = actions,
                           .attributes = attributes,
                           .arguments = arguments,
                           .environment = environment};
-    return start_keeping_errno(&spawn, pid);
+    return spawn_program(&spawn, pid);
 }
 
 PNO_EXPORT int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
                             const posix_spawnattr_t *attributes, char *const arguments[],
                             char *const environment[])
 {
-    if (!passes_sockets(actions))
-        return REAL(posix_spawnp)(pid, file, actions, attributes, arguments, environment);
     struct spawn spawn = {.file = file,
                           .searches = true,
                           .actions = actions,
                           .attributes = attributes,
                           .arguments = arguments,
                           .environment = environment};
-    return start_keeping_errno(&spawn, pid);
+    return spawn_program(&spawn, pid);
 }
 
 /* ---- system ---------------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/time_units.h"
+#include "hostlib/environment.h"
 #include "hostlib/syscall_sites.h"
 #include "hostlink/policy_rule.h"
 
@@ -28,7 +29,7 @@ static char program_path[LINK_POLICY_PROGRAM_MAX];
 
 static void read_own_rules(void)
 {
-    const char *text = getenv("PNO_POLICY");
+    const char *text = environment_value("PNO_POLICY");
     char problem[200];
     /* `pno run` refuses such a variable; here it is too late for that. */
     if (text != NULL &&
@@ -38,13 +39,13 @@ static void read_own_rules(void)
 
 void policy_init(void)
 {
-    const char *loopback = getenv("PNO_LOOPBACK");
+    const char *loopback = environment_value("PNO_LOOPBACK");
     offload_loopback = loopback != NULL && strcmp(loopback, "1") == 0;
-    const char *spin_us = getenv("PNO_SPIN_US");
+    const char *spin_us = environment_value("PNO_SPIN_US");
     unsigned long wanted_us = spin_us != NULL ? strtoul(spin_us, NULL, 10) : 0;
     spin_ns = (wanted_us < SPIN_US_MAX ? wanted_us : SPIN_US_MAX) * NS_PER_US;
     enum log_level level = LOG_LEVEL_WARNING;
-    const char *name = getenv("PNO_LOG");
+    const char *name = environment_value("PNO_LOG");
     if (name != NULL)
         log_level_parse(name, &level);
     log_set("libpno", level);

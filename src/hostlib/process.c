@@ -5,6 +5,7 @@
 
 #include "hostlib/engine_attach.h"
 #include "hostlib/engine_link.h"
+#include "hostlib/environment.h"
 #include "hostlib/epoll.h"
 #include "hostlib/fd_table.h"
 #include "hostlib/handover.h"
@@ -240,6 +241,7 @@ void process_exit(void)
 void process_init(void)
 {
     real_resolve();
+    environment_adopt();
     policy_init();
     signals_init();
     syscall_sites_rewrite();

@@ -199,6 +199,44 @@ def rings_that_cannot_be_followed_keep_kernel_sockets(cli):
     cli.expect(cli.lab(name, "down"), 0, "down")
 
 
+# Says its environment, listens, says what it may load, and starts itself with what it was given.
+CLEARED = """
+import os, socket, subprocess, sys
+print(sorted(set(os.environ) - {"LC_CTYPE"}), flush=True)
+listener = socket.create_server(("10.77.0.1", 7000 + int(sys.argv[2])))
+if sys.argv[2] == "3":
+    print("listening", flush=True)
+    sys.stdin.read(1)
+    sys.exit()
+again = ["/usr/bin/python3", "-c", sys.argv[1], sys.argv[1], str(int(sys.argv[2]) + 1)]
+if sys.argv[2] == "1":
+    os.waitpid(os.posix_spawn(again[0], again, {"GIVEN": "1"}), 0)
+else:
+    subprocess.run(again, env={"LD_PRELOAD": "libm.so.6"}, check=True)
+"""
+
+
+@test
+def programs_with_a_cleared_environment_are_offloaded(cli):
+    """As those that dovecot and `env -i` start; and they see the environment that they were given."""
+    name = cli.up()
+    program = subprocess.Popen([cli.pno, "lab", "--name", name, "exec", "host", "--", cli.pno, "run",
+                                "--", "env", "-i", "/usr/bin/python3", "-c", CLEARED, CLEARED, "1"],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        said = [program.stdout.readline() for _ in range(4)]
+        expect(said, ["[]\n", "['GIVEN']\n", "['LD_PRELOAD']\n", "listening\n"], "the programs said")
+        shown = cli.run("ss", "--json", "-a", "--socket", f"/run/pno/{name}.sock")
+        ports = sorted(s["local"]["port"] for s in json.loads(shown.stdout)["sockets"])
+        expect(ports, [7001, 7002, 7003], "offloaded")
+    finally:
+        program.communicate("x")
+    quiet = cli.lab(name, "exec", "host", "--", cli.pno, "run", "--", "env", "-i", "LD_PRELOAD=",
+                    "/usr/bin/python3", "-c", "print('libpno' in open('/proc/self/maps').read())")
+    expect(quiet.stdout, "False\n", "loaded with an empty LD_PRELOAD")
+    cli.expect(cli.lab(name, "down"), 0, "down")
+
+
 @test
 def rings_made_by_libcs_syscall_are_made(cli):
     program = ("import ctypes; libc = ctypes.CDLL(None, use_errno=True); "
