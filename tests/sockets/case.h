@@ -107,6 +107,9 @@ socklen_t wildcard(const struct case_context *context, struct sockaddr_storage *
                    unsigned port);
 unsigned port_of(int fd);
 
+/** fstat()'s; 0 if that fails. */
+ino_t inode_of(int fd);
+
 /** A listener on a free port of the loopback address. */
 int make_listener(const struct case_context *context, int backlog);
 /** A socket that will connect. */

@@ -98,6 +98,36 @@ static void is_a_socket(const struct case_context *context)
     close_pair(pair);
 }
 
+static void inodes(const struct case_context *context)
+{
+    int pairs[2][2];
+    struct stat status;
+    struct statx extended;
+    for (int i = 0; i < 2; i++)
+        make_pair(context, pairs[i]);
+    int *fds[] = {&pairs[0][0], &pairs[0][1], &pairs[1][0], &pairs[1][1]};
+    for (int i = 0; i < 4; i++) {
+        ino_t inode = inode_of(*fds[i]);
+        int copy = dup(*fds[i]);
+        say("fstatat: %d",
+            fstatat(*fds[i], "", &status, AT_EMPTY_PATH) == 0 && status.st_ino == inode);
+        say("statx: %d", statx(*fds[i], "", AT_EMPTY_PATH, STATX_INO, &extended) == 0 &&
+                             extended.stx_ino == inode);
+        say("of a copy: %d", inode_of(copy) == inode);
+        pid_t child = fork();
+        if (child == 0) {
+            say("in a child: %d", inode_of(copy) == inode);
+            exit(0);
+        }
+        waitpid(child, NULL, 0);
+        close(copy);
+        for (int other = 0; other < i; other++)
+            say("of another: %d", inode_of(*fds[other]) == inode);
+    }
+    for (int i = 0; i < 2; i++)
+        close_pair(pairs[i]);
+}
+
 static void close_ranges(const struct case_context *context)
 {
     int pair[2], listener = make_listener(context, 4), client = make_socket(context, 0);
@@ -232,6 +262,7 @@ const struct socket_case cases_descriptors[] = {
     {"dup2_over_a_socket", dup2_over_a_socket},
     {"shared_flags", shared_flags},
     {"is_a_socket", is_a_socket},
+    {"inodes", inodes},
     {"close_ranges", close_ranges},
     {"out_of_descriptors", out_of_descriptors},
     {"out_of_descriptors_nothing_queued", out_of_descriptors_nothing_queued},

@@ -109,13 +109,15 @@ static void to_oneself(const struct case_context *context)
     make_pair(context, pair);
     make_channel(channel);
     unsigned local = port_of(pair[1]);
+    ino_t inode = inode_of(pair[1]);
     say_result("sendmsg", send_descriptors(channel[0], &pair[1], 1));
     close(pair[1]);
     say_is_empty("not ended by its sender's close", pair[0]);
     int fd = receive_one(channel[1]);
     struct sockaddr_in6 peer = {0}; /* the port lies where IPv4 has it */
     socklen_t length = sizeof(peer);
-    say("received: %d, name kept: %d", fd >= 0, port_of(fd) == local);
+    say("received: %d, name kept: %d, inode: %d", fd >= 0, port_of(fd) == local,
+        inode_of(fd) == inode);
     say_result("getpeername", getpeername(fd, (struct sockaddr *)&peer, &length));
     say("peer: %d", peer.sin6_port == htons((unsigned short)port_of(pair[0])));
     say_works("it works", pair[0], fd);
