@@ -21,8 +21,10 @@
 #include "hostlib/pump.h"
 #include "hostlib/real.h"
 
-/* Connections that a program without libpno.so can inherit. */
-#define PROMOTED_MAX 64
+/* Connections that a program without libpno.so inherits: its standard streams. What has another
+   number was mostly forgotten there by who executes sudo, ping or sendmail, and goes on being used
+   by that program: a helper that reads ahead, and ends with the child, would ruin it. */
+#define PROMOTED_MAX (STDERR_FILENO + 1)
 
 /* One call of the family: which program, and what runs it. */
 struct exec_call {
@@ -128,8 +130,6 @@ struct promoted {
 /* @return the stream for fd, to be closed; that of another descriptor of the same connection. */
 static int promote_once(int fd, const struct promoted *promoted)
 {
-    if (promoted->count == PROMOTED_MAX)
-        return -EMFILE;
     for (size_t i = 0; i < promoted->count; i++) {
         if (fd_peek(promoted->copies[i]) == fd_peek(fd))
             return (int)syscall(SYS_fcntl, promoted->fds[i], F_DUPFD_CLOEXEC, 0);
@@ -161,10 +161,9 @@ static int run_without_us(const struct exec_call *call, char *const environment[
 {
     struct promoted promoted;
     promoted.count = 0;
-    uint32_t high = atomic_load_explicit(&fd_table_high, memory_order_relaxed);
-    for (uint32_t fd = 0; fd < high; fd++) {
-        if (handover_includes((int)fd))
-            promote(call, (int)fd, &promoted);
+    for (int fd = 0; fd < PROMOTED_MAX; fd++) {
+        if (handover_includes(fd))
+            promote(call, fd, &promoted);
     }
     process_settle();
     int result = run(call, environment);

@@ -281,10 +281,51 @@ static void failed_exec_of_a_static_program(const struct case_context *context)
     (void)!write(fd, head, sizeof(head));
     fchmod(fd, 0700);
     close(fd);
+    int input = dup(STDIN_FILENO);
+    dup2(pair[1], STDIN_FILENO);
     say_result("execl", execl(path, path, (char *)NULL));
     unlink(path);
     send(pair[0], "alive", 5, 0);
-    say_bytes("recv", recv(pair[1], bytes, sizeof(bytes), 0), bytes);
+    say_bytes("recv", recv(STDIN_FILENO, bytes, sizeof(bytes), 0), bytes);
+    dup2(input, STDIN_FILENO);
+    close(input);
+    close_pair(pair);
+}
+
+static void say_both_ways(const char *what, const int pair[2])
+{
+    char bytes[8];
+    for (int i = 0; i < 2; i++)
+        say_result(what, send(pair[i], "bytes", 5, MSG_NOSIGNAL));
+    usleep(50000);
+    for (int i = 0; i < 2; i++)
+        say_bytes(what, recv(pair[i], bytes, sizeof(bytes), MSG_DONTWAIT), bytes);
+}
+
+/* As a server does that runs sudo or sendmail without having thought of its descriptors. */
+static void beside_a_static_program(const struct case_context *context)
+{
+    int pair[2], input[2], status = 0;
+    make_pair(context, pair);
+    for (int i = 0; i < 2; i++)
+        fcntl(pair[i], F_SETFD, 0);
+    (void)!pipe(input);
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(input[0], STDIN_FILENO);
+        close(input[0]);
+        close(input[1]);
+        dup2(open("/dev/null", O_WRONLY), STDOUT_FILENO);
+        exec_static_program("echo");
+    }
+    close(input[0]);
+    usleep(100000);
+    say_both_ways("beside", pair);
+    close(input[1]);
+    waitpid(pid, &status, 0);
+    say_status("program", status);
+    usleep(50000);
+    say_both_ways("afterwards", pair);
     close_pair(pair);
 }
 
@@ -299,6 +340,7 @@ const struct socket_case cases_spawn[] = {
     {"spawn_by_system", by_system},
     {"spawn_by_popen", by_popen},
     {"spawn_in_a_static_program", in_a_static_program},
+    {"spawn_beside_a_static_program", beside_a_static_program},
     {"spawn_failed_exec_of_a_static_program", failed_exec_of_a_static_program},
     {0},
 };
