@@ -339,7 +339,8 @@ int tcp_congestion_by_name(const char *name);
 /** As TCP_CONGESTION calls it; NULL: no such number. */
 const char *tcp_congestion_name(unsigned id);
 
-/** Options of one connection (or inherited through a listener). */
+/** Options of one connection (or inherited through a listener). Without padding: sets are compared
+   byte by byte. */
 struct tcp_options_set {
     bool nodelay, cork, keepalive;
     bool delay_acks;          /**< from the first on: TCP_QUICKACK 0; later: tcp_quickack() */
@@ -352,11 +353,12 @@ struct tcp_options_set {
     uint32_t send_buffer;
     uint32_t window_clamp; /**< 0 = none */
     uint64_t keepalive_idle_ns, keepalive_interval_ns;
-    uint64_t user_timeout_ns;        /**< 0 = by retries */
-    uint32_t rto_min_us, rto_max_us; /**< TCP_RTO_MIN_US, TCP_RTO_MAX_MS */
-    uint32_t ack_delay_max_us;       /**< TCP_DELACK_MAX_US: no ACK waits longer */
-    uint64_t linger2_ns;             /**< FIN_WAIT_2 timeout; UINT64_MAX = none at all */
-    uint64_t max_pacing_rate; /**< bytes/s; UINT64_MAX = no limit. Whoever sets one is paced */
+    uint64_t user_timeout_ns;  /**< 0 = by retries */
+    uint64_t rto_max_us;       /**< TCP_RTO_MAX_MS */
+    uint32_t rto_min_us;       /**< TCP_RTO_MIN_US */
+    uint32_t ack_delay_max_us; /**< TCP_DELACK_MAX_US: no ACK waits longer */
+    uint64_t linger2_ns;       /**< FIN_WAIT_2 timeout; UINT64_MAX = none at all */
+    uint64_t max_pacing_rate;  /**< bytes/s; UINT64_MAX = no limit. Whoever sets one is paced */
 };
 
 void tcp_options_set_init(struct tcp_options_set *options, const struct tcp_defaults *defaults);

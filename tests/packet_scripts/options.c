@@ -199,7 +199,7 @@ static int64_t set_number(struct machine_socket *socket, int64_t name, int64_t n
     case TCP_RTO_MAX_MS:
         if (!within(number, 1000, 120000))
             return -EINVAL;
-        options->rto_max_us = (uint32_t)(number * (int64_t)(NS_PER_MS / NS_PER_US));
+        options->rto_max_us = (uint64_t)number * (NS_PER_MS / NS_PER_US);
         return 1;
     case TCP_RTO_MIN_US:
     case TCP_DELACK_MAX_US:
@@ -353,7 +353,7 @@ static int64_t get_tcp_level(struct machine *machine, const struct machine_socke
     case TCP_USER_TIMEOUT:
         return (int64_t)(options->user_timeout_ns / NS_PER_MS);
     case TCP_RTO_MAX_MS:
-        return options->rto_max_us / (int64_t)(NS_PER_MS / NS_PER_US);
+        return (int64_t)options->rto_max_us / (int64_t)(NS_PER_MS / NS_PER_US);
     case TCP_RTO_MIN_US:
         return options->rto_min_us;
     case TCP_DELACK_MAX_US:

@@ -26,7 +26,7 @@ void tcp_options_set_init(struct tcp_options_set *options, const struct tcp_defa
         .keepalive_interval_ns = defaults->keepalive_interval_ns,
         .linger2_ns = defaults->fin_wait2_timeout_ns,
         .rto_min_us = (uint32_t)(defaults->rto_min_ns / NS_PER_US),
-        .rto_max_us = (uint32_t)(defaults->rto_max_ns / NS_PER_US),
+        .rto_max_us = defaults->rto_max_ns / NS_PER_US,
         .ack_delay_max_us = TCP_ACK_DELAY_MAX_US,
     };
 }

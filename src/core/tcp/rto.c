@@ -47,7 +47,8 @@ static void round_end(struct tcp_connection *connection, uint32_t floor_us)
 void tcp_rto_sample(struct tcp_connection *connection, uint32_t rtt_us)
 {
     struct tcp_congestion *congestion = &connection->congestion;
-    uint32_t floor_us = connection->options->rto_min_us, max_us = connection->options->rto_max_us;
+    uint32_t floor_us = connection->options->rto_min_us;
+    uint64_t max_us = connection->options->rto_max_us;
     if (rtt_us == 0)
         rtt_us = 1;
     if (congestion->srtt_us == 0) {
@@ -66,7 +67,7 @@ void tcp_rto_sample(struct tcp_connection *connection, uint32_t rtt_us)
     congestion->srtt_us = congestion->srtt_eighth / 8;
     congestion->srtt_us += congestion->srtt_us == 0;
     uint32_t rto_us = congestion->srtt_us + congestion->rttvar_us;
-    congestion->rto_us = rto_us < max_us ? rto_us : max_us;
+    congestion->rto_us = rto_us < max_us ? rto_us : (uint32_t)max_us;
     congestion->backoff = 0; /* RFC 6298 §5.7: the path answers again */
 }
 

@@ -73,7 +73,7 @@ static void change_timing(struct tcp_options_set *options, uint32_t option, uint
         options->syn_retries = (uint8_t)value;
         break;
     case LINK_OPTION_RTO_MAX_MS:
-        options->rto_max_us = (uint32_t)(value * (NS_PER_MS / NS_PER_US));
+        options->rto_max_us = value * (NS_PER_MS / NS_PER_US);
         break;
     case LINK_OPTION_RTO_MIN_US:
         options->rto_min_us = (uint32_t)value;
