@@ -103,24 +103,6 @@ static size_t count_strings(char *const strings[])
     return count;
 }
 
-bool environment_begin(struct environment *environment, char *const given[])
-{
-    size_t count = count_strings(given);
-    size_t pointers = (count + ADDED_VARIABLES + 1) * sizeof(char *);
-    environment->bytes = pointers + ADDED_BYTES;
-    void *memory =
-        mmap(NULL, environment->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED)
-        return false;
-    environment->variables = memory;
-    environment->count = count;
-    environment->text = (char *)memory + pointers;
-    environment->text_left = ADDED_BYTES;
-    if (count > 0)
-        memcpy((void *)environment->variables, (const void *)given, count * sizeof(char *));
-    return true;
-}
-
 void environment_release(struct environment *environment)
 {
     munmap((void *)environment->variables, environment->bytes);
@@ -152,7 +134,8 @@ static void set_hidden(struct environment *environment, const char *name, const 
     environment_set(environment, name, value);
 }
 
-void environment_set_ours(struct environment *environment)
+/* Set what the program needs to load us and find pnod, as far as it is missing. */
+static void set_ours(struct environment *environment)
 {
     char added[ADDED_LENGTH] = "";
     char text[PATH_MAX];
@@ -173,4 +156,23 @@ void environment_set_ours(struct environment *environment)
         set_hidden(environment, ASAN_OPTIONS, ASAN_ALLOWS, added);
     if (added[0] != '\0')
         environment_set(environment, ADDED, added);
+}
+
+bool environment_begin(struct environment *environment, char *const given[])
+{
+    size_t count = count_strings(given);
+    size_t pointers = (count + ADDED_VARIABLES + 1) * sizeof(char *);
+    environment->bytes = pointers + ADDED_BYTES;
+    void *memory =
+        mmap(NULL, environment->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return false;
+    environment->variables = memory;
+    environment->count = count;
+    environment->text = (char *)memory + pointers;
+    environment->text_left = ADDED_BYTES;
+    if (count > 0)
+        memcpy((void *)environment->variables, (const void *)given, count * sizeof(char *));
+    set_ours(environment);
+    return true;
 }

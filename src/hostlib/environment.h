@@ -34,14 +34,11 @@ const char *environment_value(const char *name);
     LD_PRELOAD says that nothing is to be loaded. */
 bool environment_lacks_us(char *const given[]);
 
-/** @return false: no memory, errno is set. Else environment_release() gives it back. */
+/** A copy with what the program needs to load us and find pnod, as far as that is missing.
+    @return false: no memory, errno is set. Else environment_release() gives it back. */
 bool environment_begin(struct environment *environment, char *const given[]);
 void environment_release(struct environment *environment);
 
-/** Room for the variables of ours and two more, of names and values of some 50 bytes. */
+/** One more variable: there is room for two, of names and values of some 50 bytes. */
 void environment_set(struct environment *environment, const char *name, const char *value);
-
-/** Set what the program needs to load us and find pnod, as far as it is missing. */
-void environment_set_ours(struct environment *environment);
-
 #endif

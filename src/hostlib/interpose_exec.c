@@ -66,7 +66,6 @@ static int run_with_sockets(const struct exec_call *call, char *const given[])
         environment_release(&environment);
         return run(call, given);
     }
-    environment_set_ours(&environment);
     (void)snprintf(number, sizeof(number), "%d", handover.memory_fd);
     environment_set(&environment, HANDOVER_VARIABLE, number);
     int result = run(call, environment.variables);
@@ -181,7 +180,6 @@ static int run_with_our_variables(const struct exec_call *call, char *const give
     struct environment environment;
     if (!environment_begin(&environment, given))
         return run(call, given);
-    environment_set_ours(&environment);
     int result = run(call, environment.variables);
     int saved_errno = errno;
     environment_release(&environment);

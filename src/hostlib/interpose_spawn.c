@@ -228,8 +228,6 @@ static int start_by_libc(const struct spawn *spawn, pid_t *pid)
     bool added = environment_lacks_us(spawn->environment) &&
                  interpose_loads_us(spawn->file, spawn->searches) &&
                  environment_begin(&environment, spawn->environment);
-    if (added)
-        environment_set_ours(&environment);
     char *const *variables = added ? environment.variables : spawn->environment;
     int error = spawn->searches ? REAL(posix_spawnp)(pid, spawn->file, spawn->actions,
                                                      spawn->attributes, spawn->arguments, variables)

@@ -155,16 +155,23 @@ static void close_ranges(const struct case_context *context)
     say_events("and is seen", wait_for(listener, POLLIN));
 }
 
+/* Numbers below `end` alone from now on. @return the limit before. */
+static struct rlimit limit_descriptors(int end)
+{
+    struct rlimit limit, before;
+    getrlimit(RLIMIT_NOFILE, &before);
+    limit = before;
+    limit.rlim_cur = (rlim_t)end;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    return before;
+}
+
 static void out_of_descriptors(const struct case_context *context)
 {
     int listener = make_listener(context, 4), client = make_socket(context, 0);
     connect_to(context, client, port_of(listener));
     wait_for(listener, POLLIN);
-    struct rlimit limit, before;
-    getrlimit(RLIMIT_NOFILE, &before);
-    limit = before;
-    limit.rlim_cur = (rlim_t)client + 1;
-    setrlimit(RLIMIT_NOFILE, &limit);
+    struct rlimit before = limit_descriptors(client + 1);
     say_result("accept", accept(listener, NULL, NULL));
     say_result("socket", socket(context->family, SOCK_STREAM, 0));
     setrlimit(RLIMIT_NOFILE, &before);
@@ -179,11 +186,7 @@ static void out_of_descriptors(const struct case_context *context)
 static void out_of_descriptors_nothing_queued(const struct case_context *context)
 {
     int listener = make_listener(context, 4);
-    struct rlimit limit, before;
-    getrlimit(RLIMIT_NOFILE, &before);
-    limit = before;
-    limit.rlim_cur = (rlim_t)listener + 1;
-    setrlimit(RLIMIT_NOFILE, &limit);
+    struct rlimit before = limit_descriptors(listener + 1);
     say_result("accept", accept(listener, NULL, NULL));
     set_nonblocking(listener, true);
     say_result("nonblocking", accept(listener, NULL, NULL));
@@ -199,11 +202,7 @@ static void last_descriptor(const struct case_context *context)
     char bytes[8];
     connect_to(context, client, port_of(listener));
     wait_for(listener, POLLIN);
-    struct rlimit limit, before;
-    getrlimit(RLIMIT_NOFILE, &before);
-    limit = before;
-    limit.rlim_cur = (rlim_t)client + 2;
-    setrlimit(RLIMIT_NOFILE, &limit);
+    struct rlimit before = limit_descriptors(client + 2);
     int accepted = accept(listener, NULL, NULL);
     say("accept +%d", accepted - client);
     say_result("one more", accept(listener, NULL, NULL));
