@@ -50,11 +50,11 @@ bench-wire: $(BUILD)/build.ninja
 	@/usr/bin/python3 bench/bench_wire.py --build $(BUILD) $(BENCH_WIRE)
 
 # The random tests (a million seeds, the fuzzers) and the applications for longer than `make check` has
-# time: SOAK_MINUTES=60 make soak (30), which is all it takes, the build included, but for packages to
+# time: SOAK_MINUTES=90 make soak (60), which is all it takes, the build included, but for packages to
 # install and the end of the test that runs then. What was found is added to build/soak/found.log.
 soak:
 	@scripts/install-deps.sh apps
-	@/usr/bin/python3 scripts/check.py --build $(BUILD) --soak $${SOAK_MINUTES:-30}
+	@/usr/bin/python3 scripts/check.py --build $(BUILD) --soak $${SOAK_MINUTES:-60}
 
 install: all
 	@ninja -C $(BUILD) install

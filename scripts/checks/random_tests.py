@@ -12,7 +12,7 @@ from . import build
 SIMULATION_RUNS = 20_000
 SIMULATION_TIMEOUT_S = 1800
 SOAK_SEEDS = 1_000_000
-SOAK_SEEDS_AT_ONCE = 1000
+SOAK_SEEDS_AT_ONCE = 5000
 # Of the time that is left when their turn comes; the applications have the rest.
 SOAK_SIMULATION_SHARE = 0.4
 SOAK_FUZZ_SHARE = 0.5  # in turn, one a core
@@ -41,19 +41,25 @@ def _left_s(options):
     return max(0.0, options.end - time.monotonic())
 
 
+def _start_new_seeds(report, simulator):
+    seed = random.SystemRandom().randrange(1, 1 << 40)
+    name = f"simulation: {SOAK_SEEDS_AT_ONCE} seeds from {seed}"
+    return name, report.start(name, [simulator, "--seed", str(seed), "--runs",
+                                     str(SOAK_SEEDS_AT_ONCE)], SIMULATION_TIMEOUT_S)
+
+
 def _soak(options, report, simulator):
     """A million seeds that were never tried before, or as many as its share of the time allows."""
     deadline = time.monotonic() + _left_s(options) * SOAK_SIMULATION_SHARE
+    width = os.cpu_count() or 1
     tried = 0
     while time.monotonic() < deadline and tried < SOAK_SEEDS:
-        seed = random.SystemRandom().randrange(1, 1 << 40)
-        name = f"simulation: {SOAK_SEEDS_AT_ONCE} seeds from {seed}"
-        outcome = report.run(name, [simulator, "--seed", str(seed), "--runs", str(SOAK_SEEDS_AT_ONCE)],
-                             SIMULATION_TIMEOUT_S)
-        report.check(name, outcome, r"^FAIL")
-        if outcome.ok:
-            os.unlink(outcome.log)
-        tried += SOAK_SEEDS_AT_ONCE
+        for name, command in [_start_new_seeds(report, simulator) for _ in range(width)]:
+            outcome = command.wait()
+            report.check(name, outcome, r"^FAIL")
+            if outcome.ok:
+                os.unlink(outcome.log)
+            tried += SOAK_SEEDS_AT_ONCE
     report.say(f"simulation: {tried} seeds in all")
 
 
