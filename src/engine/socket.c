@@ -194,6 +194,12 @@ static struct process_core *find_heir(struct engine_socket *socket)
     return NULL;
 }
 
+void accept_counter_put(struct accept_counter *counter)
+{
+    if (atomic_fetch_sub_explicit(&counter->references, 1, memory_order_acq_rel) == 1)
+        free(counter);
+}
+
 static void close_listener(struct engine_socket *socket)
 {
     struct engine_core *core = socket_core(socket);
@@ -210,9 +216,7 @@ static void close_listener(struct engine_socket *socket)
     tcp_listener_close(core->stack, socket->listener, core->now_ns);
     socket->tenant->listener_count--;
     socket->listener = NULL;
-    if (atomic_fetch_sub_explicit(&socket->accept_counter->references, 1, memory_order_acq_rel) ==
-        1)
-        free(socket->accept_counter);
+    accept_counter_put(socket->accept_counter);
     socket->accept_counter = NULL;
 }
 

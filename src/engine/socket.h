@@ -72,6 +72,9 @@ struct accept_counter {
     _Atomic uint32_t references;
 };
 
+/** Drop a reference; the last one frees it. */
+void accept_counter_put(struct accept_counter *counter);
+
 struct engine_socket {
     struct tenant_core *tenant;
     struct tcp_connection *connection;

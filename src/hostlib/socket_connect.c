@@ -45,10 +45,6 @@ static int start(struct socket *socket, const struct ip_endpoint *remote, uint8_
     struct engine_link *link = socket->link;
     socket_options_replay(socket);
     socket_lock(socket);
-    if (socket->state == SOCKET_BOUND) {
-        operation.endpoints.local = socket->local.address;
-        operation.endpoints.local_port = socket->local.port;
-    }
     socket->state = SOCKET_CONNECTING;
     socket->error = 0;
     socket->connect_reported = false;

@@ -71,9 +71,9 @@ enum link_operation {
     LINK_OP_BIND,
     /** option.value = backlog; answered by LINK_EVENT_REPLY, with the local endpoint. */
     LINK_OP_LISTEN,
-    /** endpoints (local: 0 = choose), ports; with a request_id other than 0 answered at once by
-        LINK_EVENT_REPLY, as connect() returns its local errors; then LINK_EVENT_ESTABLISHED or
-        LINK_EVENT_ERROR. */
+    /** endpoints.remote, ports; from where BIND put it, else from what the engine chooses. With a
+        request_id other than 0 answered at once by LINK_EVENT_REPLY, as connect() returns its local
+        errors; then LINK_EVENT_ESTABLISHED or LINK_EVENT_ERROR. */
     LINK_OP_CONNECT,
     /** data: stream offset, place in the arena, length. */
     LINK_OP_SEND,

@@ -63,53 +63,76 @@ struct replica_message {
     struct link_descriptor descriptor;
     struct socket_setup setup;
     struct ip_endpoint local;
-    struct accept_counter *accept_counter;
+    struct accept_counter *accept_counter; /**< of a new listener; NULL: it has one already */
 };
+
+static uint32_t backlog_of(const struct link_descriptor *listen)
+{
+    int64_t wanted = listen->option.value;
+    return wanted < 0 || wanted > BACKLOG_MAX ? BACKLOG_MAX : (uint32_t)wanted;
+}
 
 static int listen_here(struct engine_socket *socket, struct accept_counter *counter,
                        uint32_t backlog);
 
+/** @return whether this core listens now, and holds the counter. */
+static bool begin_replica(struct channel_core *channel, const struct replica_message *replica)
+{
+    struct tenant_core *tenant = channel->tenant;
+    struct link_socket_name name = replica->descriptor.socket;
+    if (tenant->slots[name.slot].socket != NULL)
+        return false; /* a host made something of the slot here that it should not have */
+    struct engine_socket *socket = socket_create_with_setup(tenant, name);
+    if (socket == NULL)
+        return false;
+    *socket->setup = replica->setup;
+    socket->setup->port_bound = false;
+    socket->local = replica->local;
+    (void)socket_hold(socket, channel->process, channel);
+    return listen_here(socket, replica->accept_counter, backlog_of(&replica->descriptor)) == 0;
+}
+
+/** Nobody asked this core: it does not answer. */
 static void run_replica(struct engine_core *core, struct core_message *message)
 {
     struct replica_message *replica = (struct replica_message *)message;
     struct channel_core *channel = &replica->channel->cores[core->index];
-    struct tenant_core *tenant = channel->tenant;
     if (replica->descriptor.type != LINK_OP_LISTEN) {
         host_operations_apply(channel, &replica->descriptor);
-    } else if (tenant->slots[replica->descriptor.socket.slot].socket == NULL) {
-        struct engine_socket *socket = socket_create_with_setup(tenant, replica->descriptor.socket);
-        if (socket != NULL) {
-            *socket->setup = replica->setup;
-            socket->setup->port_bound = false;
-            socket->local = replica->local;
-            (void)socket_hold(socket, channel->process, channel);
-            (void)listen_here(socket, replica->accept_counter,
-                              (uint32_t)replica->descriptor.option.value);
-        }
-    } else {
-        host_operations_apply(channel, &replica->descriptor);
+    } else if (replica->accept_counter == NULL) {
+        struct engine_socket *socket =
+            tenant_find_socket(channel->tenant, replica->descriptor.socket);
+        if (socket != NULL && socket->kind == SOCKET_LISTENER)
+            tcp_listener_set_backlog(socket->listener, backlog_of(&replica->descriptor));
+    } else if (!begin_replica(channel, replica)) {
+        accept_counter_put(replica->accept_counter);
     }
     free(replica);
 }
 
+/** @param counter  of a new listener, which has a reference for each core; else NULL. */
 static void replicate(struct channel_core *channel, const struct engine_socket *socket,
-                      const struct link_descriptor *descriptor)
+                      const struct link_descriptor *descriptor, struct accept_counter *counter)
 {
     struct engine_core *core = channel->tenant->core;
     if (core->index != 0)
         return;
     for (unsigned i = 1; i < core->engine->core_count; i++) {
         struct replica_message *replica = calloc(1, sizeof(*replica));
-        if (replica == NULL)
-            return; /* this core alone then serves the listener's connections of that core's flows:
-                       they are refused there, as without memory they must be */
+        if (replica == NULL) {
+            /* Connections of that core's flows are refused there, as without memory they must be.
+             */
+            if (counter != NULL)
+                accept_counter_put(counter);
+            continue;
+        }
         replica->message.run = run_replica;
         replica->channel = channel->channel;
+        replica->accept_counter = counter;
         memcpy((void *)&replica->descriptor, descriptor, sizeof(*descriptor));
-        if (socket != NULL && socket->setup != NULL) {
+        if (socket->setup != NULL) {
             replica->setup = *socket->setup;
             replica->local = socket->local;
-            replica->accept_counter = socket->accept_counter;
         }
         engine_core_send(core->engine->cores[i], &replica->message);
     }
@@ -225,11 +248,9 @@ static int listen_socket(struct channel_core *channel, struct engine_socket *soc
                          const struct link_descriptor *descriptor)
 {
     struct engine_core *core = channel->tenant->core;
-    int64_t wanted = descriptor->option.value;
-    uint32_t backlog = wanted < 0 || wanted > BACKLOG_MAX ? BACKLOG_MAX : (uint32_t)wanted;
     if (socket->kind == SOCKET_LISTENER) {
-        tcp_listener_set_backlog(socket->listener, backlog);
-        replicate(channel, socket, descriptor);
+        tcp_listener_set_backlog(socket->listener, backlog_of(descriptor));
+        replicate(channel, socket, descriptor, NULL);
         return 0;
     }
     if (core->index != 0 || socket->kind != SOCKET_BOUND)
@@ -242,12 +263,12 @@ static int listen_socket(struct channel_core *channel, struct engine_socket *soc
         return -ENOMEM;
     /* Each core's replica drops one reference when it closes. */
     atomic_init(&counter->references, core->engine->core_count);
-    result = listen_here(socket, counter, backlog);
+    result = listen_here(socket, counter, backlog_of(descriptor));
     if (result != 0) {
         free(counter);
         return result;
     }
-    replicate(channel, socket, descriptor);
+    replicate(channel, socket, descriptor, counter);
     return 0;
 }
 
@@ -267,7 +288,6 @@ static int connect_socket(struct engine_socket *socket, const struct link_descri
     if (socket->kind != SOCKET_NEW && socket->kind != SOCKET_BOUND)
         return -EISCONN;
     struct tcp_connect_request request = {
-        .local = {descriptor->endpoints.local, descriptor->endpoints.local_port},
         .ports = ports_of(descriptor),
         .remote = {descriptor->endpoints.remote, descriptor->endpoints.remote_port},
         .reuse_address = (setup->bind_flags & LINK_FLAG_REUSEADDR) != 0,
@@ -394,7 +414,7 @@ static void apply_close(struct channel_core *channel, struct engine_socket *sock
         .abort = (descriptor->flags & LINK_FLAG_ABORT) != 0,
     };
     if (socket->kind == SOCKET_LISTENER)
-        replicate(channel, socket, descriptor);
+        replicate(channel, socket, descriptor, NULL);
     socket_let_go(socket, channel->process, &how);
 }
 
@@ -415,7 +435,7 @@ static void apply_set_option(struct channel_core *channel, struct engine_socket 
     if (!socket_options_set(socket, descriptor->option.option, descriptor->option.value))
         garbage(channel);
     else if (socket->kind == SOCKET_LISTENER)
-        replicate(channel, socket, descriptor);
+        replicate(channel, socket, descriptor, NULL);
 }
 
 static void apply_get_info(struct channel_core *channel, struct engine_socket *socket,

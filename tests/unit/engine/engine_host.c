@@ -45,7 +45,7 @@ struct ip_address engine_host_address(void)
     return ip_address_from_v4(bytes);
 }
 
-struct engine *engine_host_start(void)
+struct engine *engine_host_start(unsigned core_count)
 {
     char problem[512] = "";
     struct engine_options *options = &engine.options;
@@ -53,31 +53,40 @@ struct engine *engine_host_start(void)
     (void)snprintf(options->port, sizeof(options->port), "net_null0,no-rx=1");
     options->address_count = 1;
     options->addresses[0] = (struct stack_prefix){engine_host_address(), 120};
-    options->core_count = 1;
-    options->cpus[0] = first_allowed_cpu();
+    options->core_count = core_count;
+    for (unsigned i = 0; i < core_count; i++)
+        options->cpus[i] = first_allowed_cpu();
     options->arena_mib = 64;
     options->connections_max = 1024;
-    engine.core_count = 1;
+    engine.core_count = core_count;
     engine.dma = &dma_backend_memcpy;
     engine.control_event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     require(getrandom(engine.secret, sizeof(engine.secret), 0) < 0, "random numbers");
     require(eal_start(options, problem, sizeof(problem)), problem);
-    require(port_open(&engine.port, options->port, 1, options->mtu, problem, sizeof(problem)),
-            problem);
+    require(
+        port_open(&engine.port, options->port, core_count, options->mtu, problem, sizeof(problem)),
+        problem);
     engine.turned_frames = rte_mempool_create("turned", TURNED_FRAMES, sizeof(struct turned_frame),
                                               0, 0, NULL, NULL, NULL, NULL, SOCKET_ID_ANY, 0);
     require(engine.turned_frames == NULL, "no memory");
-    require(engine_core_create(&engine, 0, &engine.cores[0], problem, sizeof(problem)), problem);
-    require(rte_eal_remote_launch(engine_core_run, engine.cores[0], eal_core_lcore(0)), "thread");
+    for (unsigned i = 0; i < core_count; i++)
+        require(engine_core_create(&engine, i, &engine.cores[i], problem, sizeof(problem)),
+                problem);
+    for (unsigned i = 0; i < core_count; i++)
+        require(rte_eal_remote_launch(engine_core_run, engine.cores[i], eal_core_lcore(i)),
+                "thread");
     return &engine;
 }
 
 void engine_host_stop(void)
 {
     atomic_store(&engine.stopping, true);
-    wakeup_ring(&engine.cores[0]->wakeup);
-    (void)rte_eal_wait_lcore(eal_core_lcore(0));
-    engine_core_destroy(engine.cores[0]);
+    for (unsigned i = 0; i < engine.core_count; i++)
+        wakeup_ring(&engine.cores[i]->wakeup);
+    for (unsigned i = 0; i < engine.core_count; i++)
+        (void)rte_eal_wait_lcore(eal_core_lcore(i));
+    for (unsigned i = 0; i < engine.core_count; i++)
+        engine_core_destroy(engine.cores[i]);
     port_close(engine.port);
     eal_stop();
 }
@@ -89,8 +98,9 @@ static void join(struct host *host, struct process *parent)
     assert_int_equal(channel_create(host->process, &host->channel, &place), 0);
     uint8_t *arena = host->tenant->arena.base;
     uint8_t *window = host->tenant->window;
-    link_producer_init(&host->to_engine, (void *)(window + place.core[0].to_engine_ring),
-                       (void *)(arena + place.core[0].to_engine_feedback), place.ring_slots);
+    for (unsigned i = 0; i < engine.core_count; i++)
+        link_producer_init(&host->to_engine[i], (void *)(window + place.core[i].to_engine_ring),
+                           (void *)(arena + place.core[i].to_engine_feedback), place.ring_slots);
     link_consumer_init(&host->to_host, (void *)(arena + place.core[0].to_host_ring),
                        (void *)(window + place.core[0].to_host_feedback), place.ring_slots);
 }
@@ -126,16 +136,23 @@ void host_take_down(struct tenant *tenant)
     tenant_destroy(tenant);
 }
 
-void host_push(struct host *host, struct link_descriptor *descriptor)
+bool host_try_push_to(struct host *host, unsigned core, struct link_descriptor *descriptor)
 {
     struct link_arena_header *header = (struct link_arena_header *)(void *)host->tenant->arena.base;
+    if (!link_producer_push(&host->to_engine[core], descriptor))
+        return false;
+    if (link_take_armed(&header->engine[core].armed))
+        assert_int_equal(eventfd_write(host->tenant->doorbells[core], 1), 0);
+    return true;
+}
+
+void host_push(struct host *host, struct link_descriptor *descriptor)
+{
     uint64_t deadline_ns = engine_now_ns() + PATIENCE_NS;
-    while (!link_producer_push(&host->to_engine, descriptor)) {
+    while (!host_try_push_to(host, 0, descriptor)) {
         assert_true(engine_now_ns() < deadline_ns);
         (void)sched_yield();
     }
-    if (link_take_armed(&header->engine[0].armed))
-        assert_int_equal(eventfd_write(host->tenant->doorbells[0], 1), 0);
 }
 
 void host_drain(struct host *host)

@@ -1,7 +1,7 @@
 /**
  * @file engine_host.h
- * An engine of one core with nobody on its wire, and hosts that speak the link to it: what the
- * tests of whole sockets run on. Connections go to the engine's own address and turn round inside.
+ * An engine with nobody on its wire, and hosts that speak the link to it: what the tests of whole
+ * sockets run on. Connections go to the engine's own address and turn round inside.
  */
 #ifndef PNO_TESTS_UNIT_ENGINE_ENGINE_HOST_H
 #define PNO_TESTS_UNIT_ENGINE_ENGINE_HOST_H
@@ -13,20 +13,20 @@
 
 #define HOST_EVENTS_KEPT 4096
 
-/** One process of a tenant with one channel, and the events it has taken off its ring. */
+/** One process of a tenant with one channel, and the events of core 0 it has taken off its ring. */
 struct host {
     struct tenant *tenant;
     struct process *process;
     struct channel *channel;
-    struct link_producer to_engine;
+    struct link_producer to_engine[LINK_CORES_MAX];
     struct link_consumer to_host;
     struct link_descriptor events[HOST_EVENTS_KEPT];
     unsigned event_count, events_seen;
     uint32_t next_request_id;
 };
 
-/** Start the engine; once per program. */
-struct engine *engine_host_start(void);
+/** Start the engine with so many cores, which may share a CPU; once per program. */
+struct engine *engine_host_start(unsigned core_count);
 void engine_host_stop(void);
 
 /** The engine's own IPv4 address. */
@@ -45,6 +45,9 @@ void host_kill(struct host *host);
 void host_take_down(struct tenant *tenant);
 
 void host_push(struct host *host, struct link_descriptor *descriptor);
+
+/** To another core than the first. @return false: its ring is full. */
+bool host_try_push_to(struct host *host, unsigned core, struct link_descriptor *descriptor);
 
 /** Take what is in the ring. */
 void host_drain(struct host *host);

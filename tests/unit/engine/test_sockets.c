@@ -184,6 +184,20 @@ static void binding_follows_linux(void **state)
     assert_int_equal(host_call(&client, &bind).error, EADDRINUSE);
 }
 
+/** Only BIND gives a port: it looks at whose it is, and at who may have it. */
+static void connecting_takes_no_port_by_itself(void **state)
+{
+    (void)state;
+    uint16_t port = host_listen(&server, 0);
+    struct link_descriptor connect = {.type = LINK_OP_CONNECT, .socket = host_name(0)};
+    connect.endpoints.local = connect.endpoints.remote = engine_host_address();
+    connect.endpoints.local_port = 22;
+    connect.endpoints.remote_port = port;
+    struct link_descriptor answer = host_call(&client, &connect);
+    assert_int_equal(answer.error, 0);
+    assert_true(answer.endpoints.local_port >= 1024);
+}
+
 static void connecting_to_nobody_is_refused(void **state)
 {
     (void)state;
@@ -339,7 +353,7 @@ static void garbage_is_counted_and_harms_nobody_else(void **state)
 static int start_engine(void **state)
 {
     (void)state;
-    (void)engine_host_start();
+    (void)engine_host_start(1);
     return 0;
 }
 
@@ -361,6 +375,7 @@ int main(void)
         SOCKET_TEST(a_stream_larger_than_any_buffer_arrives_whole),
         SOCKET_TEST(a_fence_is_answered_after_what_came_before_it),
         SOCKET_TEST(binding_follows_linux),
+        SOCKET_TEST(connecting_takes_no_port_by_itself),
         SOCKET_TEST(connecting_to_nobody_is_refused),
         SOCKET_TEST(closing_with_unread_payload_resets),
         SOCKET_TEST(aborting_resets),
