@@ -372,7 +372,7 @@ static void revive_all(struct reading *reading)
             file_put(file);
         else if (file->kind == FILE_EPOLL)
             epoll_note_descriptor((struct epoll_set *)file, left->fd);
-        else if (left->fd <= STDERR_FILENO)
+        else
             interpose_standard_stream(left->fd);
     }
 }

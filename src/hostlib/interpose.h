@@ -26,7 +26,8 @@ int __poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms, size_t fds_byte
 int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
                 const sigset_t *mask, size_t fds_bytes);
 
-/** A socket has come to descriptor 0, 1 or 2: libc's stream of that number must use our calls. */
+/** A socket has come to descriptor fd: if that is 0, 1 or 2, libc's stream of that number must use
+    our calls. */
 void interpose_standard_stream(int fd);
 
 /** Whether the program `file`, searched for along PATH or not, would load this library. True if

@@ -96,7 +96,7 @@ static void duplicate_entry(int fd, int copy)
     bool is_socket = file != NULL && file->kind == FILE_SOCKET;
     if (!fd_set_file(copy, file) && file != NULL)
         file_put(file);
-    if (is_socket && copy <= STDERR_FILENO)
+    if (is_socket)
         interpose_standard_stream(copy);
 }
 

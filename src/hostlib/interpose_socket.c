@@ -30,6 +30,8 @@ PNO_EXPORT int socket(int domain, int type, int protocol)
     atomic_store_explicit(&socket->nonblocking, (type & SOCK_NONBLOCK) != 0, memory_order_relaxed);
     if (!fd_set_file(fd, &socket->file))
         file_put(&socket->file);
+    else
+        interpose_standard_stream(fd);
     return fd;
 }
 
@@ -60,12 +62,21 @@ static int accepted(int listener, int fd)
     return fd;
 }
 
+static int accept_engines(struct socket *listener, int fd, struct sockaddr *address,
+                          socklen_t *length, int flags)
+{
+    int accepted_fd = socket_accept(listener, fd, address, length, flags);
+    if (accepted_fd >= 0)
+        interpose_standard_stream(accepted_fd);
+    return interpose_end_int(listener, accepted_fd);
+}
+
 PNO_EXPORT int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags)
 {
     struct socket *socket = interpose_cancellable(fd);
     if (socket == NULL)
         return accepted(fd, REAL(accept4)(fd, address, length, flags));
-    return interpose_end_int(socket, socket_accept(socket, fd, address, length, flags));
+    return accept_engines(socket, fd, address, length, flags);
 }
 
 PNO_EXPORT int accept(int fd, struct sockaddr *address, socklen_t *length)
@@ -73,7 +84,7 @@ PNO_EXPORT int accept(int fd, struct sockaddr *address, socklen_t *length)
     struct socket *socket = interpose_cancellable(fd);
     if (socket == NULL)
         return accepted(fd, REAL(accept)(fd, address, length));
-    return interpose_end_int(socket, socket_accept(socket, fd, address, length, 0));
+    return accept_engines(socket, fd, address, length, 0);
 }
 
 PNO_EXPORT int connect(int fd, const struct sockaddr *address, socklen_t length)

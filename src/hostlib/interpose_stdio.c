@@ -71,19 +71,23 @@ PNO_EXPORT FILE *_IO_fdopen(int fd, const char *mode)
     return fdopen(fd, mode);
 }
 
-/* What is buffered stays with the stream that has it, so only an empty one is replaced. */
 void interpose_standard_stream(int fd)
 {
     static bool replaced[STDERR_FILENO + 1];
     FILE **const places[] = {&stdin, &stdout, &stderr};
+    if (fd > STDERR_FILENO || replaced[fd])
+        return;
     FILE **place = places[fd];
-    if (replaced[fd] || process_may_not_allocate || *place == NULL || __fpending(*place) != 0)
+    if (process_may_not_allocate || *place == NULL)
         return;
     FILE *stream = stream_open(fd, fd == STDIN_FILENO ? "r" : "w");
     if (stream == NULL)
         return;
     if (fd == STDERR_FILENO)
         (void)setvbuf(stream, NULL, _IONBF, 0);
+    /* What waits to be written goes wherever the number leads by then. */
+    (void)fwrite((*place)->_IO_write_base, 1, __fpending(*place), stream);
+    __fpurge(*place);
     *place = stream;
     replaced[fd] = true;
 }

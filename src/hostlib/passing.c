@@ -401,6 +401,8 @@ static bool receive_descriptor(void *context, int *fd)
     }
     if (socket != NULL && !fd_set_file(*fd, &socket->file))
         file_put(&socket->file);
+    else if (socket != NULL)
+        interpose_standard_stream(*fd);
     return true;
 }
 

@@ -10,6 +10,7 @@
 #include <sys/sendfile.h>
 #include <sys/time.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "case.h"
@@ -369,6 +370,36 @@ static void stdio_stream(const struct case_context *context)
     (void)fclose(in);
 }
 
+/* As programs that are started for one request answer it: what comes to descriptor 1 is stdout. */
+static void stdio_standard_streams(const struct case_context *context)
+{
+    char bytes[64];
+    int listener = make_listener(context, 2), status = -1;
+    (void)fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        char line[64] = "";
+        (void)setvbuf(stdout, NULL, _IOFBF, BUFSIZ);
+        printf("written before; ");
+        close(STDOUT_FILENO);
+        if (accept(listener, NULL, NULL) != STDOUT_FILENO ||
+            dup2(STDOUT_FILENO, STDIN_FILENO) != STDIN_FILENO)
+            _exit(98);
+        if (fgets(line, sizeof(line), stdin) == NULL)
+            _exit(97);
+        printf("asked '%s'", strtok(line, "\n"));
+        _exit(fflush(stdout) != 0);
+    }
+    int client = make_socket(context, 0);
+    connect_to(context, client, port_of(listener));
+    send(client, "question\n", 9, 0);
+    say_bytes("it said", read_to_end(client, bytes, sizeof(bytes)), bytes);
+    waitpid(pid, &status, 0);
+    say("status %d", status);
+    close(client);
+    close(listener);
+}
+
 static void low_water(const struct case_context *context)
 {
     int pair[2], low = 4;
@@ -435,6 +466,7 @@ const struct socket_case cases_data[] = {
     {"send_file", send_file},
     {"splice_both_ways", splice_both_ways},
     {"unread_bytes", unread_bytes},
+    {"stdio_standard_streams", stdio_standard_streams},
     {"stdio_stream", stdio_stream},
     {"low_water", low_water},
     {"interrupted", interrupted},
