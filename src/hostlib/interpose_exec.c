@@ -120,20 +120,24 @@ bool interpose_loads_us(const char *file, bool searches)
 
 /* ---- Programs without libpno.so -------------------------------------------------------------- */
 
-/* Connections replaced by kernel streams, and a copy of each in case exec() fails. */
+/* Connections replaced by kernel streams, and a copy of each in case exec() fails. Their helpers
+   wait for the end of a pipe whose other end exec() closes. */
 struct promoted {
     int fds[PROMOTED_MAX], copies[PROMOTED_MAX];
     size_t count;
+    int go[2]; /* -1: not made yet */
 };
 
 /* @return the stream for fd, to be closed; that of another descriptor of the same connection. */
-static int promote_once(int fd, const struct promoted *promoted)
+static int promote_once(int fd, struct promoted *promoted)
 {
     for (size_t i = 0; i < promoted->count; i++) {
         if (fd_peek(promoted->copies[i]) == fd_peek(fd))
             return (int)syscall(SYS_fcntl, promoted->fds[i], F_DUPFD_CLOEXEC, 0);
     }
-    return pump_promote(fd);
+    if (promoted->go[0] < 0 && syscall(SYS_pipe2, promoted->go, O_CLOEXEC) < 0)
+        return -errno;
+    return pump_promote(fd, promoted->go[0]);
 }
 
 static void promote(const struct exec_call *call, int fd, struct promoted *promoted)
@@ -158,8 +162,7 @@ static void promote(const struct exec_call *call, int fd, struct promoted *promo
 
 static int run_without_us(const struct exec_call *call, char *const environment[])
 {
-    struct promoted promoted;
-    promoted.count = 0;
+    struct promoted promoted = {.go = {-1, -1}};
     for (int fd = 0; fd < PROMOTED_MAX; fd++) {
         if (handover_includes(fd))
             promote(call, fd, &promoted);
@@ -167,9 +170,16 @@ static int run_without_us(const struct exec_call *call, char *const environment[
     process_settle();
     int result = run(call, environment);
     int saved_errno = errno;
+    /* A byte for each helper. */
+    if (promoted.go[0] >= 0)
+        (void)!syscall(SYS_write, promoted.go[1], (char[PROMOTED_MAX]){0}, PROMOTED_MAX);
     for (size_t i = 0; i < promoted.count; i++) {
         (void)dup2(promoted.copies[i], promoted.fds[i]);
         (void)close(promoted.copies[i]);
+    }
+    if (promoted.go[0] >= 0) {
+        syscall(SYS_close, promoted.go[0]);
+        syscall(SYS_close, promoted.go[1]);
     }
     errno = saved_errno;
     return result;

@@ -177,7 +177,7 @@ static int substitute(int fd, bool for_pno)
         return -ENOTSOCK;
     int result = -ENOTSOCK;
     if (socket->link != NULL && !atomic_load_explicit(&socket->link->dead, memory_order_relaxed))
-        result = for_pno ? issue(socket, fd) : pump_promote(fd);
+        result = for_pno ? issue(socket, fd) : pump_promote(fd, -1);
     file_put(&socket->file);
     return result;
 }

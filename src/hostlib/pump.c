@@ -130,27 +130,54 @@ static int make_stream(int ends[2])
                                                                                           : 0;
 }
 
-/* In the helper: everything but the two is the application's business. */
-_Noreturn static void become_pump(int connection, int stream)
+/* Close all descriptors but these; -1 stands for none. */
+static void close_all_but(const int *kept, size_t count)
 {
-    sigset_t none;
-    int low = connection < stream ? connection : stream;
-    int high = connection < stream ? stream : connection;
-    sigfillset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    unsigned first = 0;
+    for (;;) {
+        unsigned next = UINT_MAX; /* the lowest that is kept, from `first` on */
+        for (size_t i = 0; i < count; i++) {
+            if (kept[i] >= 0 && (unsigned)kept[i] >= first && (unsigned)kept[i] < next)
+                next = (unsigned)kept[i];
+        }
+        if (next == UINT_MAX)
+            break;
+        if (next > first)
+            (void)close_range(first, next - 1, 0);
+        first = next + 1;
+    }
+    (void)close_range(first, UINT_MAX, 0);
+}
+
+/* @return false: the helper is not wanted after all. */
+static bool wait_to_go(int go_fd)
+{
+    char byte;
+    long got = 0;
+    while (go_fd >= 0 && (got = syscall(SYS_read, go_fd, &byte, 1)) < 0 && errno == EINTR)
+        ;
+    return got == 0;
+}
+
+/* In the helper: everything but the three is the application's business. */
+_Noreturn static void become_pump(int connection, int stream, int go_fd)
+{
+    const int kept[] = {connection, stream, go_fd};
+    sigset_t all;
+    sigfillset(&all);
+    (void)sigprocmask(SIG_SETMASK, &all, NULL);
     (void)setsid();
-    if (low > 0)
-        (void)close_range(0, (unsigned)low - 1, 0);
-    if (high > low + 1)
-        (void)close_range((unsigned)low + 1, (unsigned)high - 1, 0);
-    (void)close_range((unsigned)high + 1, UINT_MAX, 0);
+    close_all_but(kept, sizeof(kept) / sizeof(kept[0]));
+    if (!wait_to_go(go_fd))
+        syscall(SYS_exit_group, 0);
+    close_raw(go_fd);
     (void)fcntl(connection, F_SETFL, O_RDWR | O_NONBLOCK);
     (void)fcntl(stream, F_SETFL, O_RDWR | O_NONBLOCK);
     pump_run(connection, stream);
 }
 
 /* A grandchild, so that the application is never told of it. */
-static int start_pump(int connection, int stream)
+static int start_pump(int connection, int stream, int go_fd)
 {
     process_fork_prepare();
     pid_t between = (pid_t)syscall(SYS_clone, 0, NULL, NULL, NULL, NULL);
@@ -160,7 +187,7 @@ static int start_pump(int connection, int stream)
         if (helper != 0)
             syscall(SYS_exit, helper < 0);
         process_fork_child();
-        become_pump(connection, stream);
+        become_pump(connection, stream, go_fd);
     }
     process_fork_parent();
     int status = 0;
@@ -170,7 +197,7 @@ static int start_pump(int connection, int stream)
     return error < 0 || status == 0 ? error : -EAGAIN;
 }
 
-int pump_promote(int fd)
+int pump_promote(int fd, int go_fd)
 {
     struct socket *socket = interpose_offloaded(fd);
     if (socket == NULL)
@@ -180,7 +207,7 @@ int pump_promote(int fd)
         int ends[2];
         result = make_stream(ends);
         if (result == 0) {
-            result = start_pump(fd, ends[1]);
+            result = start_pump(fd, ends[1], go_fd);
             close_raw(ends[1]);
             if (result == 0)
                 result = ends[0];

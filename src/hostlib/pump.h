@@ -11,9 +11,11 @@
  * Promote the connection behind fd: a TCP connection over the kernel's loopback, or a Unix stream
  * where there is no loopback. The peer's address and the connection's options are not seen there.
  * fd itself stays as it is.
+ * @param go_fd  the helper touches the connection only once this, a pipe, is at its end; a byte
+ * that comes first ends the helper. -1: it begins at once.
  * @return a new close-on-exec descriptor; -ENOTSOCK: fd is no connection of the engine's; another
  *         negative errno: it can't be made.
  */
-int pump_promote(int fd);
+int pump_promote(int fd, int go_fd);
 
 #endif

@@ -271,21 +271,50 @@ static void in_a_static_program(const struct case_context *context)
     close(pair[0]);
 }
 
-static void failed_exec_of_a_static_program(const struct case_context *context)
+static void fail_to_exec_a_static_program(void)
 {
-    int pair[2];
-    char path[] = "/tmp/pno-case-XXXXXX", bytes[8];
+    char path[] = "/tmp/pno-case-XXXXXX";
     static const char head[64] = "\177ELF\2\1\1";
-    make_pair(context, pair);
     int fd = mkstemp(path);
     (void)!write(fd, head, sizeof(head));
     fchmod(fd, 0700);
     close(fd);
     say_result("execl", execl(path, path, (char *)NULL));
     unlink(path);
+}
+
+static void failed_exec_of_a_static_program(const struct case_context *context)
+{
+    int pair[2];
+    char bytes[8];
+    make_pair(context, pair);
+    fail_to_exec_a_static_program();
     send(pair[0], "alive", 5, 0);
     say_bytes("recv", recv(pair[1], bytes, sizeof(bytes), 0), bytes);
     close_pair(pair);
+}
+
+/* Nobody else takes what comes right after. */
+static void failed_exec_with_streams(const struct case_context *context)
+{
+    int pair[2];
+    char bytes[8];
+    make_pair(context, pair);
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd += 2)
+        dup2(pair[1], fd);
+    for (int i = 0; i < 5; i++) {
+        fail_to_exec_a_static_program();
+        send(pair[0], "alive", 5, 0);
+        settle();
+        say_bytes("recv", recv(STDIN_FILENO, bytes, sizeof(bytes), MSG_DONTWAIT), bytes);
+        say_result("send", send(STDERR_FILENO, "too", 3, 0));
+        say_bytes("recv", recv(pair[0], bytes, sizeof(bytes), 0), bytes);
+    }
+    close(STDIN_FILENO);
+    close(STDERR_FILENO);
+    close(pair[1]);
+    say_result("end", recv(pair[0], bytes, sizeof(bytes), 0));
+    close(pair[0]);
 }
 
 static void say_both_ways(const char *what, const int pair[2])
@@ -338,5 +367,6 @@ const struct socket_case cases_spawn[] = {
     {"spawn_in_a_static_program", in_a_static_program},
     {"spawn_beside_a_static_program", beside_a_static_program},
     {"spawn_failed_exec_of_a_static_program", failed_exec_of_a_static_program},
+    {"spawn_failed_exec_with_streams", failed_exec_with_streams},
     {0},
 };
