@@ -160,6 +160,10 @@ static void lay_out(struct carver *carver, const struct stack_config *config, st
     s->option_sets.pool.bytes = tcp_option_set_bytes();
     s->option_sets.pool.fresh =
         carve(carver, s->option_sets.pool.bytes, (size_t)config->connections_max + 1);
+    s->pendings.bytes = tcp_pending_bytes();
+    s->pendings.fresh = carve(carver, s->pendings.bytes, config->connections_max);
+    s->rares.bytes = tcp_rare_bytes();
+    s->rares.fresh = carve(carver, s->rares.bytes, config->connections_max);
     s->recoveries.bytes = tcp_recovery_bytes();
     s->recoveries.fresh = carve(carver, s->recoveries.bytes, config->connections_max);
     s->reassemblies.bytes = tcp_reassembly_bytes();
@@ -348,6 +352,16 @@ struct tcp_sent_pool *stack_sent_pool(struct stack *stack)
 struct tcp_option_sets *stack_option_sets(struct stack *stack)
 {
     return &stack->option_sets;
+}
+
+struct part_pool *stack_pendings(struct stack *stack)
+{
+    return &stack->pendings;
+}
+
+struct part_pool *stack_rares(struct stack *stack)
+{
+    return &stack->rares;
 }
 
 struct part_pool *stack_recoveries(struct stack *stack)

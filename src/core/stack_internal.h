@@ -207,8 +207,12 @@ struct tcp_option_sets {
 size_t tcp_option_set_bytes(void);
 struct tcp_option_sets *stack_option_sets(struct stack *stack);
 
+size_t tcp_pending_bytes(void);
+size_t tcp_rare_bytes(void);
 size_t tcp_recovery_bytes(void);
 size_t tcp_reassembly_bytes(void);
+struct part_pool *stack_pendings(struct stack *stack);
+struct part_pool *stack_rares(struct stack *stack);
 struct part_pool *stack_recoveries(struct stack *stack);
 struct part_pool *stack_reassemblies(struct stack *stack);
 

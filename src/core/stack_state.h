@@ -106,7 +106,7 @@ struct stack {
     size_t listener_stride;
     struct interval_pool intervals;
     struct tcp_sent_pool sent;
-    struct part_pool recoveries, reassemblies;
+    struct part_pool pendings, rares, recoveries, reassemblies;
     struct tcp_option_sets option_sets;
     struct packet_pool packet_pools[PACKET_CLASS_COUNT];
 

@@ -27,7 +27,7 @@ void window_watch_begin(struct window_watch *watch, const struct tcp_connection 
     watch->cwnd = c->hot.cwnd;
     watch->prior_cwnd = may_undo ? c->recovery->prior_cwnd : 0;
     watch->delivered = c->delivery.delivered;
-    watch->lost = c->delivery.lost;
+    watch->lost = c->rare->lost;
     /* With fast open it has been in use, by another algorithm perhaps, in larger segments. */
     watch->state = c->fast_open.pending ? TCP_STATE_ESTABLISHED : c->hot.state;
     watch->ca_state = c->hot.ca_state;
@@ -88,7 +88,7 @@ const char *window_check_sent(const struct tcp_connection *c)
     if (!is_open(c->hot.state) || c->recovery->tail_probe == c->hot.snd_nxt)
         return NULL;           /* RFC 8985 §7.3: a tail probe asks no window */
     most += c->hot.fin_queued; /* its number is no byte */
-    if (c->mtu_probe.size != 0)
-        most += c->mtu_probe.size;
+    if (c->rare->mtu_probe.size != 0)
+        most += c->rare->mtu_probe.size;
     return tcp_pipe(c) > most ? "more is in flight than the window allows" : NULL;
 }

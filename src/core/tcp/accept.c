@@ -4,6 +4,11 @@
 #include "core/tcp/listener.h"
 #include "core/tcp/state.h"
 
+size_t tcp_pending_bytes(void)
+{
+    return sizeof(struct tcp_pending);
+}
+
 size_t tcp_listener_bytes(void)
 {
     return sizeof(struct tcp_listener);
@@ -84,20 +89,42 @@ int tcp_listen(struct stack *stack, const struct tcp_listen_request *request,
     return 0;
 }
 
-void tcp_listener_established(struct stack *stack, struct tcp_connection *connection)
+static void embryonic_remove(struct tcp_connection *connection)
 {
-    struct tcp_listener *listener = connection->listener;
-    tcp_listener_forget_embryonic(connection);
-    tcp_listener_accept(stack, listener, connection);
+    struct tcp_pending *pending = connection->pending;
+    *pending->previous_next = pending->next;
+    if (pending->next)
+        pending->next->pending->previous_next = pending->previous_next;
+    pending->next = NULL;
+    pending->previous_next = NULL;
+    pending->listener->syn_count--;
 }
 
-void tcp_listener_accept(struct stack *stack, struct tcp_listener *listener,
-                         struct tcp_connection *connection)
+void tcp_pending_drop(struct stack *stack, struct tcp_connection *connection)
 {
-    connection->listener = listener;
+    part_give_back(stack_pendings(stack), connection->pending);
+    connection->queued = false;
+    connection->user = NULL;
+}
+
+void tcp_listener_forget_embryonic(struct stack *stack, struct tcp_connection *connection)
+{
+    embryonic_remove(connection);
+    tcp_pending_drop(stack, connection);
+}
+
+void tcp_listener_established(struct stack *stack, struct tcp_connection *connection)
+{
+    embryonic_remove(connection);
+    tcp_listener_accept(stack, connection);
+}
+
+void tcp_listener_accept(struct stack *stack, struct tcp_connection *connection)
+{
+    struct tcp_listener *listener = connection->pending->listener;
     connection->unannounced = true;
     *listener->accept_last_next = connection;
-    listener->accept_last_next = &connection->queue_next;
+    listener->accept_last_next = &connection->pending->next;
     listener->accept_count++;
     stack_listener_event_raise(stack, listener, STACK_EVENT_ACCEPT);
 }
@@ -107,15 +134,14 @@ struct tcp_connection *tcp_listener_next(struct tcp_listener *listener)
     struct tcp_connection *connection = listener->accept_first;
     if (connection == NULL)
         return NULL;
-    listener->accept_first = connection->queue_next;
+    listener->accept_first = connection->pending->next;
     if (listener->accept_first == NULL)
         listener->accept_last_next = &listener->accept_first;
-    connection->queue_next = NULL;
-    connection->listener = NULL;
+    uint32_t held_events = connection->pending->held_events;
+    tcp_pending_drop(listener->stack, connection);
     connection->unannounced = false;
-    if (connection->held_events != 0)
-        stack_event_raise(listener->stack, connection, connection->held_events);
-    connection->held_events = 0;
+    if (held_events != 0)
+        stack_event_raise(listener->stack, connection, held_events);
     return connection;
 }
 
@@ -144,8 +170,8 @@ void tcp_listener_close(struct stack *stack, struct tcp_listener *listener, uint
         discard(stack, listener->embryonic_first, now_ns);
     while (listener->accept_first) {
         struct tcp_connection *connection = listener->accept_first;
-        listener->accept_first = connection->queue_next;
-        connection->listener = NULL;
+        listener->accept_first = connection->pending->next;
+        tcp_pending_drop(stack, connection);
         discard(stack, connection, now_ns);
     }
     stack_listener_remove(stack, listener);

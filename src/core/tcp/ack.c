@@ -5,6 +5,7 @@
 #include "core/tcp/mtu_probe.h"
 #include "core/tcp/output.h"
 #include "core/tcp/rack.h"
+#include "core/tcp/rare.h"
 #include "core/tcp/receive.h"
 #include "core/tcp/records.h"
 #include "core/tcp/recovery.h"
@@ -95,15 +96,13 @@ static void advance(struct stack *stack, struct tcp_connection *connection, uint
     facts->timer_restart = true;
     tcp_sent_delivered(stack, connection, prior_una, ack, facts);
     hot->snd_una = ack;
-    if (connection->mtu_probe.size != 0)
+    if (connection->rare->mtu_probe.size != 0)
         tcp_mtu_probe_acked(stack, connection);
     hot->dup_acks = 0;
     tcp_records_advance(stack, connection);
     facts->delivered = facts->acked - (uint32_t)tcp_scoreboard_advance(stack, connection);
     connection->congestion.retransmits = 0;
-    connection->congestion.retransmit_began_ns = 0;
-    connection->congestion.probe_began_ns = 0;
-    connection->soft_error = 0;
+    tcp_rare_progress(connection);
     if (prior_una < hot->snd_end)
         tcp_event_raise(stack, connection, STACK_EVENT_ACKED);
     stack_reachability_confirm(stack, connection, facts->now_ns);
@@ -125,15 +124,15 @@ static void dsack_arrives(struct tcp_connection *connection, uint64_t start, uin
                           struct tcp_ack_facts *facts)
 {
     struct tcp_recovery *recovery = connection->recovery;
-    struct tcp_statistics *statistics = &connection->statistics;
+    struct tcp_rare *rare = connection->rare;
     uint32_t mss = connection->hot.mss;
     uint64_t bytes = end - start;
     if (start >= end || end > connection->hot.snd_nxt || bytes > connection->congestion.max_window)
         return;
     uint32_t segments = (uint32_t)((bytes + mss - 1) / mss);
-    if (statistics->dsacks + segments > statistics->retransmitted_segments)
+    if (rare->dsacks + segments > rare->retransmitted_segments)
         return; /* the network made this duplicate */
-    statistics->dsacks += segments;
+    rare->dsacks += segments;
     facts->dsack_bytes = (uint32_t)bytes;
     facts->dsack_of_probe = segments == 1 && recovery->tail_probe != 0 &&
                             recovery->tail_probe_retransmitted && end == recovery->tail_probe;
@@ -186,7 +185,8 @@ static bool is_duplicate(const struct tcp_connection *connection, const struct t
 }
 
 /** What arrived, for delivery rate and TCP_INFO. */
-static void acked_account(struct tcp_connection *connection, const struct tcp_ack_facts *facts)
+static void acked_account(struct stack *stack, struct tcp_connection *connection,
+                          const struct tcp_ack_facts *facts)
 {
     uint32_t mss = connection->hot.mss;
     if (facts->delivered == 0)
@@ -194,7 +194,7 @@ static void acked_account(struct tcp_connection *connection, const struct tcp_ac
     uint32_t segments = (facts->delivered + mss - 1) / mss;
     connection->statistics.delivered_segments += segments;
     if (facts->congestion_echo)
-        connection->statistics.delivered_marked += segments;
+        tcp_rare_take(stack, connection)->delivered_marked += segments;
     tcp_delivery_acked(connection, facts);
     if (connection->hot.snd_una >= connection->hot.snd_end)
         tcp_chrono_update(connection, facts->now_ns);
@@ -210,7 +210,8 @@ static void persist_end(struct stack *stack, struct tcp_connection *connection)
     if (hot->snd_nxt + head > hot->snd_una + hot->snd_wnd)
         return;
     connection->congestion.backoff = 0;
-    connection->congestion.probe_began_ns = 0;
+    if (tcp_rare_is_own(connection))
+        connection->rare->probe_began_ns = 0;
     tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_NONE, TIME_NEVER);
 }
 
@@ -276,7 +277,7 @@ static void old_ack_arrives(struct stack *stack, struct tcp_connection *connecti
     if (facts.is_duplicate && hot->dup_acks < UINT8_MAX)
         hot->dup_acks++;
     measure_rtt(connection, &facts);
-    acked_account(connection, &facts);
+    acked_account(stack, connection, &facts);
     tcp_recovery_on_ack(stack, connection, &facts);
     if (tcp_congestion_controls(connection))
         window_update_by_congestion(connection, &facts);
@@ -318,7 +319,7 @@ enum drop_reason tcp_ack_arrives(struct stack *stack, struct tcp_connection *con
     if (facts.is_duplicate && hot->dup_acks < UINT8_MAX)
         hot->dup_acks++;
     measure_rtt(connection, &facts);
-    acked_account(connection, &facts);
+    acked_account(stack, connection, &facts);
     if (hot->ecn && tcp_congestion_of(connection)->marks != NULL)
         tcp_congestion_of(connection)->marks(connection, facts.delivered, facts.congestion_echo);
     if (tcp_congestion_controls(connection))
@@ -363,8 +364,8 @@ bool tcp_ack_is_predicted(const struct tcp_connection *connection,
         return true;
     /* RACK, round-trip and rate samples come from records of what was sent just once. */
     const struct tcp_sent *oldest = connection->flight.first;
-    return oldest != NULL && connection->untimed_end <= hot->snd_una &&
-           connection->mtu_probe.size == 0 && now_us - oldest->sent_us < TCP_RTO_MAX_US;
+    return oldest != NULL && connection->rare->untimed_end <= hot->snd_una &&
+           connection->rare->mtu_probe.size == 0 && now_us - oldest->sent_us < TCP_RTO_MAX_US;
 }
 
 /** snd_una moves up to ack: measure_rtt(), acked_account() and what else follows from that. */
@@ -383,9 +384,7 @@ static void predicted_advance(struct stack *stack, struct tcp_connection *connec
     hot->snd_una = ack;
     hot->dup_acks = 0;
     congestion->retransmits = 0;
-    congestion->retransmit_began_ns = 0;
-    congestion->probe_began_ns = 0;
-    connection->soft_error = 0;
+    tcp_rare_progress(connection);
     stack_reachability_confirm(stack, connection, now_ns);
     rtt_us += rtt_us == 0;
     tcp_hystart_sample(connection, rtt_us);

@@ -44,8 +44,8 @@ static void set_pacing_rate(struct tcp_connection *connection, unsigned gain)
 {
     const struct tcp_bbr *bbr = bbr_of(connection);
     uint64_t rate = bbr->bw / 100 * (100 - PACING_MARGIN_PERCENT) * gain / BBR_GAIN_UNIT;
-    if (bbr->bw != 0 && (bbr->full_bw_reached || rate > connection->pacing->rate))
-        connection->pacing->rate = rate != 0 ? rate : 1;
+    if (bbr->bw != 0 && (bbr->full_bw_reached || rate > connection->rare->pacing->rate))
+        connection->rare->pacing->rate = rate != 0 ? rate : 1;
 }
 
 static void save_cwnd(struct tcp_connection *connection)
@@ -427,8 +427,9 @@ static void bbr_init(struct stack *stack, struct tcp_connection *connection, uin
     *bbr = (struct tcp_bbr){.undo_state = BBR_STATE_NONE, .probe_up_acked_per_inc = BBR_INFINITE};
     bbr_model_init(connection, now_ns);
     uint32_t srtt_us = connection->congestion.srtt_us;
-    connection->pacing->rate = (uint64_t)tcp_cwnd_initial(connection) * STARTUP_PACING_GAIN *
-                               1000000 / BBR_GAIN_UNIT / (srtt_us != 0 ? srtt_us : NOMINAL_RTT_US);
+    connection->rare->pacing->rate = (uint64_t)tcp_cwnd_initial(connection) * STARTUP_PACING_GAIN *
+                                     1000000 / BBR_GAIN_UNIT /
+                                     (srtt_us != 0 ? srtt_us : NOMINAL_RTT_US);
 }
 
 /** NoteLoss(). */

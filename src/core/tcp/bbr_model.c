@@ -12,7 +12,7 @@
 
 struct tcp_bbr *bbr_of(const struct tcp_connection *connection)
 {
-    return &connection->pacing->own.bbr;
+    return &connection->rare->pacing->own.bbr;
 }
 
 void bbr_model_init(struct tcp_connection *connection, uint64_t now_ns)

@@ -78,9 +78,9 @@ static void check_timers(const struct tcp_connection *c)
     if (c->state_deadline_ns < earliest_ns)
         earliest_ns = c->state_deadline_ns;
     PNO_ASSERT(!hot->pacing_waits || hot->paced);
-    PNO_ASSERT(hot->paced == (c->pacing != NULL));
-    if (hot->pacing_waits && c->pacing->next_ns < earliest_ns)
-        earliest_ns = c->pacing->next_ns;
+    PNO_ASSERT(hot->paced == (c->rare->pacing != NULL));
+    if (hot->pacing_waits && c->rare->pacing->next_ns < earliest_ns)
+        earliest_ns = c->rare->pacing->next_ns;
     if (earliest_ns != TIME_NEVER)
         PNO_ASSERT(c->links.timer.previous_next && c->links.timer.deadline_ns <= earliest_ns);
     /* What is in flight is never without a timer. */
@@ -112,8 +112,9 @@ static void check_state(const struct tcp_connection *c)
     if (hot->state == TCP_STATE_CLOSED)
         PNO_ASSERT(hot->send_timer == TCP_SEND_TIMER_NONE &&
                    c->state_timer == TCP_STATE_TIMER_NONE);
-    if (c->listener && !c->unannounced)
-        PNO_ASSERT(hot->state == TCP_STATE_SYN_RECEIVED && c->listener->syn_count > 0);
+    PNO_ASSERT(c->queued || !c->unannounced);
+    if (c->queued && !c->unannounced)
+        PNO_ASSERT(hot->state == TCP_STATE_SYN_RECEIVED && c->pending->listener->syn_count > 0);
     if (c->released)
         PNO_ASSERT(c->orphaned && c->closed_told);
 }

@@ -9,6 +9,7 @@
 #include "core/tcp/keepalive.h"
 #include "core/tcp/mtu_probe.h"
 #include "core/tcp/output.h"
+#include "core/tcp/rare.h"
 #include "core/tcp/receive.h"
 #include "core/tcp/recovery.h"
 #include "core/tcp/rto.h"
@@ -58,8 +59,10 @@ void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
     hot->state = TCP_STATE_CLOSED;
     hot->snd_una = hot->snd_nxt = TCP_SEQ_EPOCH + first.iss.value;
     hot->snd_start = hot->snd_end = hot->snd_una + 1;
+    hot->snd_sml = first.iss;
     hot->ts_offset = first.ts_offset;
     hot->pingpong = options->delay_acks;
+    tcp_rare_init(connection);
     tcp_recovery_init(connection);
     tcp_reassembly_init(connection);
     connection->congestion.flight_round = first.iss;
@@ -113,7 +116,8 @@ static void established(struct stack *stack, struct tcp_connection *connection, 
     tcp_timeout_repaired(connection, now_ns);
     connection->congestion.backoff = 0;
     connection->congestion.retransmits = 0;
-    connection->congestion.retransmit_began_ns = 0;
+    if (tcp_rare_is_own(connection))
+        connection->rare->retransmit_began_ns = 0;
     connection->congestion.last_ack_ns = now_ns;
     connection->statistics.delivered_segments++; /* the SYN, as Linux counts */
     connection->established_ms = (uint32_t)(now_ns / NS_PER_MS);
@@ -219,19 +223,19 @@ void tcp_syn_sent_expired(struct stack *stack, struct tcp_connection *connection
 {
     struct tcp_congestion *congestion = &connection->congestion;
     unsigned linear = stack_get_config(stack)->tcp.syn_linear_timeouts;
-    uint32_t elapsed_ms = (uint32_t)(now_ns / NS_PER_MS) - connection->established_ms;
-    uint64_t elapsed_ns = elapsed_ms * NS_PER_MS;
+    uint64_t elapsed_ns = tcp_handshake_age_ns(connection, now_ns);
     bool given_up = connection->syn_timeouts >= connection->options->syn_retries + linear ||
                     syn_took_too_long(connection, elapsed_ns);
     tcp_fast_open_timeout(stack, connection, given_up, now_ns);
     if (given_up) {
         tcp_enter_closed(stack, connection,
-                         connection->soft_error ? connection->soft_error : ETIMEDOUT);
+                         connection->rare->soft_error ? connection->rare->soft_error : ETIMEDOUT);
         return;
     }
-    if (congestion->retransmit_began_ns == 0)
-        congestion->retransmit_began_ns = now_ns - elapsed_ns;
-    tcp_timeout_note(connection, now_ns);
+    struct tcp_rare *rare = tcp_rare_take(stack, connection);
+    if (rare->retransmit_began_ns == 0)
+        rare->retransmit_began_ns = now_ns - elapsed_ns;
+    tcp_timeout_note(stack, connection, now_ns);
     connection->syn_timeouts++;
     congestion->retransmits = connection->syn_timeouts;
     if (connection->syn_timeouts > linear)

@@ -137,9 +137,10 @@ struct tcp_hot {
     bool hystart : 1;         /**< or by one whose slow start is HyStart++'s */
     bool challenge_acked : 1; /**< an unacceptable segment was answered */
     /* Pacing (pacing.h). */
-    bool paced : 1;        /**< payload goes out at a rate: connection->pacing says which */
+    bool paced : 1;        /**< payload goes out at a rate: rare->pacing says which */
     bool pacing_waits : 1; /**< … and is held back until pacing->next_ns */
     bool received_push;    /**< the latest payload was a small segment with PSH */
+    seq_t snd_sml;         /**< end of the last small segment sent (Minshall) */
 };
 _Static_assert(sizeof(struct tcp_hot) <= 128, "the hot part fills two cache lines");
 
@@ -179,10 +180,7 @@ struct tcp_receive {
     uint32_t ack_delay_us;    /**< how long ACKs wait for company (Linux's ato); 0: no data yet */
     uint32_t ssthresh;        /**< slow start of the offered window (Linux's rcv_ssthresh) */
     uint32_t ts_recent_age_s; /**< when ts_recent was written, for PAWS after long idleness */
-    uint32_t challenge_acked_ms; /**< last answer to an unacceptable segment (RFC 5961 §7), if
-                                    hot.challenge_acked says that there was one */
 };
-_Static_assert(sizeof(struct tcp_receive) == 64, "no byte of it is unused");
 
 struct tcp_sent;
 
@@ -274,30 +272,25 @@ union tcp_congestion_private {
 struct tcp_congestion {
     uint32_t ssthresh;
     uint32_t rto_us;
-    uint32_t srtt_us;          /**< 0: no sample yet … */
-    uint32_t srtt_eighth;      /**< … and with three binary places */
-    uint32_t mdev_quarter_us;  /**< mean deviation with two binary places … */
-    uint32_t mdev_max_us;      /**< … the largest of this round trip, not below the minimum … */
-    uint32_t rttvar_us;        /**< … and of the last: 4 · RTTVAR of RFC 6298 */
-    seq_t rtt_round;           /**< the round trip ends when this is acknowledged */
-    uint32_t min_rtt_us;       /**< of the last 300 s */
-    uint32_t min_rtt_s;        /**< when it was taken */
-    uint32_t fraction;         /**< of the window's growth: bytes² not yet worth a byte */
-    uint32_t max_window;       /**< largest the peer ever offered */
-    uint64_t syn_sent_ns;      /**< of a SYN sent just once; 0: no sample of it */
-    seq_t flight_round;        /**< max_flight is of the round that ends here */
-    uint32_t max_flight;       /**< bytes in flight at most in this round, for cwnd validation */
-    bool cwnd_limited;         /**< output stopped for want of cwnd in this round */
-    uint8_t backoff;           /**< doublings of the RTO or the persist interval */
-    uint8_t retransmits;       /**< RTO expirations without progress */
-    uint8_t probes;            /**< window, keepalive probes without answer */
-    uint32_t timeout_began_ms; /**< first retransmission timeout, not yet repaired; 0: none */
-    uint64_t retransmit_began_ns; /**< first retransmission without progress; 0 none */
-    uint64_t probe_began_ns;      /**< first window probe without progress */
-    uint64_t last_sent_ns;        /**< last payload sent */
-    uint64_t last_ack_ns;         /**< last acceptable segment with ACK */
-    uint64_t snd_sml;             /**< end of the last small segment sent (Minshall) */
-    uint64_t snd_urgent;          /**< one past the urgent byte to send; 0 none */
+    uint32_t srtt_us;         /**< 0: no sample yet … */
+    uint32_t srtt_eighth;     /**< … and with three binary places */
+    uint32_t mdev_quarter_us; /**< mean deviation with two binary places … */
+    uint32_t mdev_max_us;     /**< … the largest of this round trip, not below the minimum … */
+    uint32_t rttvar_us;       /**< … and of the last: 4 · RTTVAR of RFC 6298 */
+    seq_t rtt_round;          /**< the round trip ends when this is acknowledged */
+    uint32_t min_rtt_us;      /**< of the last 300 s */
+    uint32_t min_rtt_s;       /**< when it was taken */
+    uint32_t fraction;        /**< of the window's growth: bytes² not yet worth a byte */
+    uint32_t max_window;      /**< largest the peer ever offered */
+    uint32_t syn_sent_us;     /**< of a SYN sent just once, if connection->syn_timed */
+    seq_t flight_round;       /**< max_flight is of the round that ends here */
+    uint32_t max_flight;      /**< bytes in flight at most in this round, for cwnd validation */
+    bool cwnd_limited;        /**< output stopped for want of cwnd in this round */
+    uint8_t backoff;          /**< doublings of the RTO or the persist interval */
+    uint8_t retransmits;      /**< RTO expirations without progress */
+    uint8_t probes;           /**< window, keepalive probes without answer */
+    uint64_t last_sent_ns;    /**< last payload sent */
+    uint64_t last_ack_ns;     /**< last acceptable segment with ACK */
     union tcp_congestion_private own;
 };
 
@@ -315,7 +308,6 @@ struct tcp_delivery {
     uint32_t delivered;     /**< bytes known to have arrived, modulo 2^32 */
     uint32_t delivered_us;  /**< when the latest was */
     uint32_t first_sent_us; /**< when the sample before was sent, or the flight began */
-    uint32_t lost;          /**< bytes found lost, modulo 2^32 */
     uint32_t limited_until; /**< delivered, when what was sent while app-limited has arrived */
     uint32_t rate_bytes, rate_interval_us; /**< latest valid sample */
     uint32_t chrono_ms[TCP_CHRONO_COUNT - 1];
@@ -325,17 +317,10 @@ struct tcp_delivery {
     bool rate_limited; /**< … and was for the latest valid sample */
 };
 
-/** Counters that TCP_INFO shows; bytes where not said. */
+/** Counters that TCP_INFO shows; bytes where not said. Those of trouble are in struct tcp_rare. */
 struct tcp_statistics {
-    uint64_t bytes_sent, bytes_retransmitted;
-    uint32_t segments_in, segments_out, data_segments_in, data_segments_out;
-    uint32_t retransmitted_segments, delivered_segments, dsacks, out_of_order, reordering_seen;
-    uint32_t delivered_marked; /**< segments, told by ACKs with ECE */
-    uint32_t timeout_ms;       /**< from first retransmission timeouts to the end of their repair */
-    uint16_t timeouts, timeout_episodes;
+    uint32_t segments_in, segments_out, data_segments_in, data_segments_out, delivered_segments;
 };
-
-struct tcp_pacing;
 
 /** Path MTU by probing (mtu_probe.h); IP bytes per packet. */
 struct tcp_mtu_probe {
@@ -344,6 +329,37 @@ struct tcp_mtu_probe {
     uint16_t since_min; /**< when the search began, minutes modulo 2^16 */
     seq_t start;        /**< where the probe begins */
 };
+
+struct tcp_pacing;
+
+/**
+ * What few connections ever need: trouble, and features that are off. Taken when first needed and
+ * kept until the connection is gone; all others share tcp_rare_none (rare.h).
+ */
+struct tcp_rare {
+    uint64_t retransmit_began_ns; /**< first retransmission without progress; 0 none */
+    uint64_t probe_began_ns;      /**< first window probe without progress; 0 none */
+    uint64_t untimed_end;         /**< below this, bytes may be without record for want of memory */
+    uint64_t snd_urgent;          /**< one past the urgent byte to send; 0 none */
+    struct tcp_pacing *pacing;    /**< NULL: never paced */
+    struct tcp_listener *fast_open_listener; /**< while fast_open.pending, and if the listener … */
+    uint32_t fast_open_listener_id;          /**< … has this id still */
+    struct tcp_mtu_probe mtu_probe;
+    uint32_t timeout_began_ms;   /**< first retransmission timeout, not yet repaired; 0: none */
+    uint32_t challenge_acked_ms; /**< last answer to an unacceptable segment (RFC 5961 §7), if
+                                    hot.challenge_acked says that there was one */
+    uint32_t lost;               /**< bytes found lost, modulo 2^32 */
+    /* Counters that TCP_INFO shows. */
+    uint32_t retransmitted_segments, dsacks, out_of_order, reordering_seen;
+    uint64_t bytes_retransmitted;
+    uint32_t delivered_marked; /**< segments, told by ACKs with ECE */
+    uint32_t timeout_ms;       /**< from first retransmission timeouts to the end of their repair */
+    uint16_t timeouts, timeout_episodes;
+    uint16_t soft_error; /**< errno, positive: what ICMP said meanwhile; 0 nothing */
+};
+
+/** That of connections without: only read. */
+extern const struct tcp_rare tcp_rare_none;
 
 /** Fast open (fast_open.h). */
 struct tcp_fast_open_state {
@@ -360,6 +376,14 @@ struct tcp_fast_open_state {
     uint8_t failure : 2;   /**< client: enum tcp_fast_open_failure */
 };
 
+/** Of a connection that came through a listener, until the application has it: accept.c. */
+struct tcp_pending {
+    struct tcp_listener *listener;
+    struct tcp_connection *next;           /**< the listener's lists … */
+    struct tcp_connection **previous_next; /**< … the embryonic in both directions */
+    uint32_t held_events;                  /**< while unannounced */
+};
+
 struct tcp_connection {
     alignas(64) struct tcp_hot hot;
     struct tcp_links links;
@@ -370,7 +394,7 @@ struct tcp_connection {
     uint8_t state_timer;  /**< enum tcp_state_timer */
     uint8_t syn_timeouts; /**< SYN or SYN-ACK retransmissions so far */
     bool is_ipv6 : 1;
-    bool mtu_probing : 1; /**< mtu_probe is in use */
+    bool mtu_probing : 1; /**< rare->mtu_probe is in use */
     bool passive : 1;     /**< came through a listener */
     bool unannounced : 1; /**< waits in the accept queue: events are held back */
     bool defer_acked : 1; /**< TCP_DEFER_ACCEPT: the handshake's ACK was there */
@@ -379,39 +403,30 @@ struct tcp_connection {
     bool released : 1;    /**< … and been delivered: free it when CLOSED */
     bool read_shut : 1;
     bool fin_after_handshake : 1; /**< shut down or closed in SYN_RECEIVED */
+    bool queued : 1;              /**< in a list of its listener: `pending` is valid, not `user` */
+    bool syn_timed : 1;           /**< congestion.syn_sent_us is valid */
     struct tcp_fast_open_state fast_open;
-    struct tcp_mtu_probe mtu_probe;
-    uint16_t error;       /**< errno, positive */
-    uint16_t soft_error;  /**< what ICMP said meanwhile */
-    uint32_t held_events; /**< while unannounced */
-    union {
-        uint32_t established_ms; /**< when the handshake was done; a client's, before: began */
-        uint32_t fast_open_listener_id; /**< while fast_open.pending */
-    };
+    uint16_t error;          /**< errno, positive */
+    uint32_t established_ms; /**< when the handshake was done; before: when it began */
     uint64_t state_deadline_ns;
     uint32_t send_buffer_initial; /**< auto-tuning's floor: the stack's, or what was reached … */
     uint32_t send_buffer_max;     /**< … and its limit */
     struct tcp_congestion congestion;
+    struct tcp_rare *rare;
     struct tcp_recovery *recovery;
     struct tcp_sent_list flight; /**< what is on its way, in the order of sending */
     struct tcp_rack rack;
-    uint64_t untimed_end; /**< below this, bytes may be without record for want of memory */
     struct tcp_receive receive;
     struct tcp_reassembly *reassembly;
     struct tcp_delivery delivery;
     struct tcp_statistics statistics;
     const struct tcp_options_set *options; /**< shared with others that have the same */
-    struct tcp_pacing *pacing;             /**< NULL: never paced */
-    void *user;
-    struct tcp_listener *listener;     /**< while embryonic or unannounced */
-    struct tcp_connection *queue_next; /**< the listener's lists … */
     union {
-        struct tcp_connection **queue_previous_next; /**< … the embryonic in both directions */
-        struct tcp_listener *fast_open_listener;     /**< while fast_open.pending, and if the
-                                                        listener has the id below still */
+        void *user;
+        struct tcp_pending *pending; /**< while `queued` */
     };
 };
-_Static_assert(sizeof(struct tcp_connection) <= 768, "a connection fills twelve cache lines");
+_Static_assert(sizeof(struct tcp_connection) <= 640, "a connection fills ten cache lines");
 
 /** The set with these values, held until released (option_sets.c). There is always room. */
 const struct tcp_options_set *tcp_options_share(struct stack *stack,
@@ -461,6 +476,12 @@ static inline bool tcp_is_synchronized(const struct tcp_connection *c)
 {
     return c->hot.state != TCP_STATE_CLOSED && c->hot.state != TCP_STATE_LISTEN &&
            c->hot.state != TCP_STATE_SYN_SENT;
+}
+
+/** How long a connection in SYN_RECEIVED or SYN_SENT has been so, to the millisecond. */
+static inline uint64_t tcp_handshake_age_ns(const struct tcp_connection *c, uint64_t now_ns)
+{
+    return (uint32_t)((uint32_t)(now_ns / NS_PER_MS) - c->established_ms) * NS_PER_MS;
 }
 
 /** Our timestamp clock: milliseconds with the flow's offset (RFC 7323 §5.4). */

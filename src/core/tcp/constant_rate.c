@@ -14,7 +14,7 @@ static void constant_rate_control(struct tcp_connection *connection,
                                   const struct tcp_rate_sample *rs)
 {
     (void)rs;
-    tcp_rate_based_set(connection, connection->pacing->rate);
+    tcp_rate_based_set(connection, connection->rare->pacing->rate);
 }
 
 static uint32_t constant_rate_ssthresh(struct tcp_connection *connection)

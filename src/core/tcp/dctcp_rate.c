@@ -11,8 +11,8 @@
 
 static void dctcp_rate_control(struct tcp_connection *connection, const struct tcp_rate_sample *rs)
 {
-    struct tcp_rate_based *state = &connection->pacing->own.rate_based;
-    uint64_t rate = connection->pacing->rate;
+    struct tcp_rate_based *state = &connection->rare->pacing->own.rate_based;
+    uint64_t rate = connection->rare->pacing->rate;
     if (!tcp_rate_based_observe(connection, rs))
         return;
     uint32_t marked = state->marked < state->delivered ? state->marked : state->delivered;

@@ -24,7 +24,7 @@ void tcp_delivery_record_sent(struct tcp_connection *connection, struct tcp_sent
     record->delivered_us = delivery->delivered_us;
     record->first_sent_us = delivery->first_sent_us;
     record->in_flight = pipe + record->length;
-    record->lost = delivery->lost;
+    record->lost = connection->rare->lost;
     record->app_limited = delivery->limited;
 }
 
@@ -95,7 +95,7 @@ void tcp_delivery_sample(const struct tcp_connection *connection, const struct t
     rs->prior_delivered = sample->delivered;
     rs->delivered = delivery->delivered - sample->delivered;
     rs->tx_in_flight = sample->in_flight;
-    rs->lost = delivery->lost - sample->lost;
+    rs->lost = connection->rare->lost - sample->lost;
     rs->is_app_limited = sample->app_limited;
     uint32_t interval_us = sample_interval_us(connection, sample);
     if (interval_us != 0)
@@ -116,7 +116,7 @@ void tcp_delivery_mark_limited(struct tcp_connection *connection)
 
 void tcp_delivery_lost(struct tcp_connection *connection, uint32_t bytes)
 {
-    connection->delivery.lost += bytes;
+    connection->rare->lost += bytes;
 }
 
 void tcp_delivery_application_writes(struct tcp_connection *connection)

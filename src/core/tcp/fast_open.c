@@ -8,6 +8,7 @@
 #include "core/tcp/fast_open_cache.h"
 #include "core/tcp/listener.h"
 #include "core/tcp/output.h"
+#include "core/tcp/rare.h"
 #include "core/tcp/receive.h"
 #include "core/tcp/recovery.h"
 #include "core/tcp/timers.h"
@@ -356,9 +357,9 @@ enum tcp_fast_open_verdict tcp_fast_open_judge(struct stack *stack, struct tcp_l
 static struct tcp_listener *listener_of(const struct tcp_connection *connection)
 {
     if (!connection->fast_open.pending)
-        return connection->listener;
-    struct tcp_listener *listener = connection->fast_open_listener;
-    return listener->id == connection->fast_open_listener_id ? listener : NULL;
+        return tcp_listener_of(connection);
+    struct tcp_listener *listener = connection->rare->fast_open_listener;
+    return listener->id == connection->rare->fast_open_listener_id ? listener : NULL;
 }
 
 void tcp_fast_open_synack(struct stack *stack, struct tcp_connection *connection,
@@ -382,12 +383,13 @@ void tcp_fast_open_accept(struct stack *stack, struct tcp_listener *listener,
                           struct tcp_connection *connection, uint64_t now_ns)
 {
     connection->fast_open.pending = true;
-    connection->fast_open_listener = listener;
-    connection->fast_open_listener_id = listener->id;
+    struct tcp_rare *rare = tcp_rare_take(stack, connection);
+    rare->fast_open_listener = listener;
+    rare->fast_open_listener_id = listener->id;
     listener->fast_open.count++;
     stack_counters(stack)->fast_open_passive++;
     tcp_transfer_begin(stack, connection, connection->hot.snd_start, now_ns);
-    tcp_listener_accept(stack, listener, connection);
+    tcp_listener_accept(stack, connection);
 }
 
 bool tcp_fast_open_take_payload(struct stack *stack, struct tcp_connection *connection,
@@ -421,7 +423,6 @@ void tcp_fast_open_leave(struct stack *stack, struct tcp_connection *connection,
         return;
     struct tcp_listener *listener = listener_of(connection);
     connection->fast_open.pending = false;
-    connection->fast_open_listener = NULL;
     if (listener == NULL)
         return;
     listener->fast_open.count--;

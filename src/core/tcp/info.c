@@ -43,7 +43,7 @@ static void fill_congestion(const struct tcp_connection *connection,
     info->lost = segments(connection, lost);
     if (hot->ca_state >= TCP_CA_RECOVERY)
         info->retrans = segments(connection, recovery->again_bytes);
-    info->total_retrans = connection->statistics.retransmitted_segments;
+    info->total_retrans = connection->rare->retransmitted_segments;
     info->reordering = recovery->reordering;
     info->snd_cwnd = hot->mss ? hot->cwnd / hot->mss : 10;
     info->snd_ssthresh = congestion->ssthresh == TCP_SSTHRESH_INFINITE
@@ -90,28 +90,30 @@ static void fill_statistics(const struct tcp_connection *connection, uint64_t no
                             struct tcp_connection_info *info)
 {
     const struct tcp_statistics *statistics = &connection->statistics;
+    const struct tcp_rare *rare = connection->rare;
     /* Linux counts a client's SYN and either side's FIN. */
     const struct tcp_hot *hot = &connection->hot;
     uint64_t first = hot->snd_start - !connection->passive;
     info->bytes_acked = hot->snd_una > first ? hot->snd_una - first : 0;
     info->bytes_received = tcp_received_offset(connection) + hot->fin_received;
-    info->bytes_sent = statistics->bytes_sent;
-    info->bytes_retrans = statistics->bytes_retransmitted;
+    uint64_t sent_end = hot->snd_nxt < hot->snd_end ? hot->snd_nxt : hot->snd_end;
+    uint64_t sent = sent_end > hot->snd_start ? sent_end - hot->snd_start : 0;
+    info->bytes_sent = sent + rare->bytes_retransmitted;
+    info->bytes_retrans = rare->bytes_retransmitted;
     info->segs_in = statistics->segments_in;
     info->segs_out = statistics->segments_out;
     info->data_segs_in = statistics->data_segments_in;
     info->data_segs_out = statistics->data_segments_out;
     info->delivered = statistics->delivered_segments;
-    info->dsack_dups = statistics->dsacks;
-    info->reord_seen = statistics->reordering_seen;
-    info->rcv_ooopack = statistics->out_of_order;
-    info->delivered_ce = statistics->delivered_marked;
-    info->total_rto = statistics->timeouts;
-    info->total_rto_recoveries = statistics->timeout_episodes;
-    info->total_rto_ms = statistics->timeout_ms;
-    if (connection->congestion.timeout_began_ms != 0)
-        info->total_rto_ms +=
-            (uint32_t)(now_ns / NS_PER_MS) - connection->congestion.timeout_began_ms;
+    info->dsack_dups = rare->dsacks;
+    info->reord_seen = rare->reordering_seen;
+    info->rcv_ooopack = rare->out_of_order;
+    info->delivered_ce = rare->delivered_marked;
+    info->total_rto = rare->timeouts;
+    info->total_rto_recoveries = rare->timeout_episodes;
+    info->total_rto_ms = rare->timeout_ms;
+    if (rare->timeout_began_ms != 0)
+        info->total_rto_ms += (uint32_t)(now_ns / NS_PER_MS) - rare->timeout_began_ms;
 }
 
 void tcp_get_congestion_info(const struct tcp_connection *connection,

@@ -60,7 +60,8 @@ void tcp_keepalive_expired(struct stack *stack, struct tcp_connection *connectio
         } else if (is_dead(connection, silence)) {
             tcp_send_reset(stack, connection, now_ns);
             tcp_enter_closed(stack, connection,
-                             connection->soft_error ? connection->soft_error : ETIMEDOUT);
+                             connection->rare->soft_error ? connection->rare->soft_error
+                                                          : ETIMEDOUT);
             return;
         } else {
             connection->congestion.probes++;

@@ -15,23 +15,13 @@
 
 static void embryonic_add(struct tcp_listener *listener, struct tcp_connection *connection)
 {
-    connection->queue_next = listener->embryonic_first;
-    connection->queue_previous_next = &listener->embryonic_first;
+    struct tcp_pending *pending = connection->pending;
+    pending->next = listener->embryonic_first;
+    pending->previous_next = &listener->embryonic_first;
     if (listener->embryonic_first)
-        listener->embryonic_first->queue_previous_next = &connection->queue_next;
+        listener->embryonic_first->pending->previous_next = &pending->next;
     listener->embryonic_first = connection;
     listener->syn_count++;
-}
-
-void tcp_listener_forget_embryonic(struct tcp_connection *connection)
-{
-    *connection->queue_previous_next = connection->queue_next;
-    if (connection->queue_next)
-        connection->queue_next->queue_previous_next = connection->queue_previous_next;
-    connection->queue_next = NULL;
-    connection->queue_previous_next = NULL;
-    connection->listener->syn_count--;
-    connection->listener = NULL;
 }
 
 struct tcp_connection *tcp_listener_spawn(struct tcp_listener *listener,
@@ -55,7 +45,9 @@ struct tcp_connection *tcp_listener_spawn(struct tcp_listener *listener,
     tcp_window_init(stack, c, mss);
     tcp_send_window_set(c, segment, false);
     c->hot.snd_nxt = c->hot.snd_start;
-    c->listener = listener;
+    c->queued = true;
+    c->pending = part_take(stack_pendings(stack));
+    *c->pending = (struct tcp_pending){.listener = listener};
     tcp_set_state(stack, c, TCP_STATE_SYN_RECEIVED);
     stack_counters(stack)->passive_opens++;
     return c;
@@ -98,7 +90,7 @@ void tcp_listener_syn_arrives(struct stack *stack, struct tcp_listener *listener
         return;
     }
     embryonic_add(listener, c);
-    c->congestion.probe_began_ns = now_ns; /* TCP_DEFER_ACCEPT counts from here */
+    c->established_ms = (uint32_t)(now_ns / NS_PER_MS); /* TCP_DEFER_ACCEPT counts from here */
 }
 
 /** An ACK for a listener: a cookie that comes back, or a stray. */
@@ -165,7 +157,8 @@ void tcp_syn_received_expired(struct stack *stack, struct tcp_connection *connec
                               uint64_t now_ns)
 {
     bool fast = tcp_fast_open_is_pending(connection);
-    unsigned most = connection->listener || fast
+    const struct tcp_listener *listener = tcp_listener_of(connection);
+    unsigned most = listener || fast
                         ? stack_get_config(stack)->tcp.synack_retries + fast /* as Linux */
                         : connection->options->syn_retries;
     if (connection->syn_timeouts >= most) {
@@ -176,8 +169,8 @@ void tcp_syn_received_expired(struct stack *stack, struct tcp_connection *connec
     connection->syn_timeouts++;
     connection->congestion.backoff++;
     /* A client whose ACK was put off by TCP_DEFER_ACCEPT is asked again only when time is up. */
-    bool deferred = !fast && connection->defer_acked && connection->listener &&
-                    now_ns - connection->congestion.probe_began_ns < connection->listener->defer_ns;
+    bool deferred = !fast && connection->defer_acked && listener &&
+                    tcp_handshake_age_ns(connection, now_ns) < listener->defer_ns;
     connection->hot.syn_due = !deferred;
     tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_RETRANSMIT,
                        now_ns + tcp_rto_ns(connection, now_ns));

@@ -53,6 +53,16 @@ static inline bool tcp_syn_queue_is_full(const struct tcp_listener *listener)
     return listener->syn_count > listener->backlog;
 }
 
+/** The listener of a connection that the application does not have yet; NULL: it has it, or opened
+    it. */
+static inline struct tcp_listener *tcp_listener_of(const struct tcp_connection *connection)
+{
+    return connection->queued ? connection->pending->listener : NULL;
+}
+
+/** Such a connection leaves its listener. */
+void tcp_pending_drop(struct stack *stack, struct tcp_connection *connection);
+
 /** A new connection of this listener for an acceptable SYN, in SYN_RECEIVED but not in any list;
     iss 0: chosen. NULL: none left. */
 struct tcp_connection *tcp_listener_spawn(struct tcp_listener *listener,
@@ -60,11 +70,10 @@ struct tcp_connection *tcp_listener_spawn(struct tcp_listener *listener,
                                           const struct tcp_options *options, uint64_t now_ns);
 
 /** Into the accept queue. */
-void tcp_listener_accept(struct stack *stack, struct tcp_listener *listener,
-                         struct tcp_connection *connection);
+void tcp_listener_accept(struct stack *stack, struct tcp_connection *connection);
 
-/** An embryonic connection died. */
-void tcp_listener_forget_embryonic(struct tcp_connection *connection);
+/** An embryonic connection died: out of its listener. */
+void tcp_listener_forget_embryonic(struct stack *stack, struct tcp_connection *connection);
 
 /** The last ACK of the handshake came: into the accept queue. */
 void tcp_listener_established(struct stack *stack, struct tcp_connection *connection);

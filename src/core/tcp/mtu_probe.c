@@ -1,6 +1,7 @@
 #include "core/tcp/mtu_probe.h"
 
 #include "core/tcp/output.h"
+#include "core/tcp/rare.h"
 #include "core/tcp/scoreboard.h"
 
 #define TCP_HEADER_BYTES 20
@@ -35,25 +36,32 @@ static uint16_t limit_of(const struct tcp_connection *connection)
     return limit < connection->path_mtu ? (uint16_t)limit : connection->path_mtu;
 }
 
-void tcp_mtu_probe_init(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+/** Between the size that passes anywhere and the largest that may. */
+static void probing_begin(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
-    const struct tcp_defaults *defaults = &stack_get_config(stack)->tcp;
-    struct tcp_mtu_probe *probe = &connection->mtu_probe;
-    connection->mtu_probing = defaults->mtu_probing == TCP_MTU_PROBING_ALWAYS;
-    probe->low = (uint16_t)(defaults->mtu_probe_base + headers(connection));
+    struct tcp_mtu_probe *probe = &tcp_rare_take(stack, connection)->mtu_probe;
+    uint32_t base = stack_get_config(stack)->tcp.mtu_probe_base;
+    connection->mtu_probing = true;
+    probe->low = (uint16_t)(base + headers(connection));
     probe->high = limit_of(connection);
     probe->since_min = minutes(now_ns);
 }
 
+void tcp_mtu_probe_init(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+{
+    const struct tcp_defaults *defaults = &stack_get_config(stack)->tcp;
+    if (defaults->mtu_probing == TCP_MTU_PROBING_ALWAYS)
+        probing_begin(stack, connection, now_ns);
+}
+
 bool tcp_mtu_black_hole(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
-    struct tcp_mtu_probe *probe = &connection->mtu_probe;
+    struct tcp_mtu_probe *probe = &connection->rare->mtu_probe;
     uint16_t before = connection->hot.mss;
     if (stack_get_config(stack)->tcp.mtu_probing == TCP_MTU_PROBING_OFF)
         return false;
     if (!connection->mtu_probing) {
-        connection->mtu_probing = true;
-        probe->since_min = minutes(now_ns);
+        probing_begin(stack, connection, now_ns);
     } else {
         uint32_t half = (probe->low - headers(connection)) / 2;
         uint32_t base = stack_get_config(stack)->tcp.mtu_probe_base;
@@ -68,7 +76,7 @@ bool tcp_mtu_black_hole(struct stack *stack, struct tcp_connection *connection, 
 static void search_again_if_due(struct stack *stack, struct tcp_connection *connection,
                                 uint64_t now_ns)
 {
-    struct tcp_mtu_probe *probe = &connection->mtu_probe;
+    struct tcp_mtu_probe *probe = &connection->rare->mtu_probe;
     uint64_t passed_min = (uint16_t)(minutes(now_ns) - probe->since_min);
     if (passed_min * 60 * NS_PER_S < stack_get_config(stack)->tcp.mtu_probe_interval_ns)
         return;
@@ -80,7 +88,7 @@ uint32_t tcp_mtu_probe_due(struct stack *stack, struct tcp_connection *connectio
                            uint64_t now_ns)
 {
     const struct tcp_hot *hot = &connection->hot;
-    struct tcp_mtu_probe *probe = &connection->mtu_probe;
+    struct tcp_mtu_probe *probe = &connection->rare->mtu_probe;
     if (!connection->mtu_probing || probe->size != 0 || hot->ca_state != TCP_CA_OPEN ||
         hot->cwnd < WINDOW_SEGMENTS_MIN * (uint32_t)hot->mss ||
         hot->state == TCP_STATE_SYN_RECEIVED)
@@ -100,7 +108,7 @@ uint32_t tcp_mtu_probe_due(struct stack *stack, struct tcp_connection *connectio
 
 void tcp_mtu_probe_sent(struct stack *stack, struct tcp_connection *connection, uint64_t start)
 {
-    struct tcp_mtu_probe *probe = &connection->mtu_probe;
+    struct tcp_mtu_probe *probe = &connection->rare->mtu_probe;
     probe->size = (uint16_t)((probe->low + probe->high) / 2u);
     probe->start = tcp_wire(start);
     stack_counters(stack)->mtu_probes++;
@@ -108,7 +116,7 @@ void tcp_mtu_probe_sent(struct stack *stack, struct tcp_connection *connection, 
 
 void tcp_mtu_probe_acked(struct stack *stack, struct tcp_connection *connection)
 {
-    struct tcp_mtu_probe *probe = &connection->mtu_probe;
+    struct tcp_mtu_probe *probe = &connection->rare->mtu_probe;
     seq_t end = seq_add(probe->start, payload_of(connection, probe->size));
     if (probe->size == 0 || seq_lt(tcp_wire(connection->hot.snd_una), end))
         return;
@@ -120,7 +128,7 @@ void tcp_mtu_probe_acked(struct stack *stack, struct tcp_connection *connection)
 
 bool tcp_mtu_probe_failed(struct tcp_connection *connection)
 {
-    struct tcp_mtu_probe *probe = &connection->mtu_probe;
+    struct tcp_mtu_probe *probe = &connection->rare->mtu_probe;
     if (probe->size == 0 || !seq_eq(probe->start, tcp_wire(connection->hot.snd_una)))
         return false;
     probe->high = (uint16_t)(probe->size - 1);

@@ -35,14 +35,15 @@ bool tcp_mtu_probe_failed(struct tcp_connection *connection);
 /** It is sent again in smaller pieces: nothing can be learnt from it any more. */
 static inline void tcp_mtu_probe_give_up(struct tcp_connection *connection)
 {
-    connection->mtu_probe.size = 0;
+    if (connection->mtu_probing)
+        connection->rare->mtu_probe.size = 0;
 }
 
 /** The path is known not to take more than this. */
 static inline void tcp_mtu_probe_limit(struct tcp_connection *connection, uint16_t mtu)
 {
-    if (mtu < connection->mtu_probe.high)
-        connection->mtu_probe.high = mtu;
+    if (connection->mtu_probing && mtu < connection->rare->mtu_probe.high)
+        connection->rare->mtu_probe.high = mtu;
 }
 
 #endif

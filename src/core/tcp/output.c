@@ -7,6 +7,7 @@
 #include "core/tcp/mtu_probe.h"
 #include "core/tcp/options.h"
 #include "core/tcp/pacing.h"
+#include "core/tcp/rare.h"
 #include "core/tcp/receive.h"
 #include "core/tcp/records.h"
 #include "core/tcp/recovery.h"
@@ -79,7 +80,7 @@ static void finish(const struct emission *e, uint64_t number, uint8_t flags, boo
 /** The urgent pointer, on segments before the urgent byte's end (RFC 9293 §3.8.5). */
 static void set_urgent(const struct emission *e, uint64_t number)
 {
-    uint64_t urgent = e->connection->congestion.snd_urgent;
+    uint64_t urgent = e->connection->rare->snd_urgent;
     if (urgent == 0 || number >= urgent)
         return;
     uint64_t distance = urgent - number;
@@ -122,7 +123,6 @@ static void finish_data(const struct emission *e, uint64_t number, uint64_t end,
         uint32_t segments = length > e->mss ? (length + e->mss - 1) / e->mss : 1;
         connection->statistics.data_segments_out += segments;
         connection->statistics.segments_out += segments - 1; /* one is counted already */
-        connection->statistics.bytes_sent += length;
     }
 }
 
@@ -157,10 +157,10 @@ static void sent_with_syn(const struct emission *e, uint32_t payload)
 {
     struct tcp_connection *connection = e->connection;
     connection->hot.snd_nxt = connection->hot.snd_start + payload;
-    connection->untimed_end = connection->hot.snd_nxt; /* the handshake times it */
+    tcp_rare_take(e->stack, connection)->untimed_end =
+        connection->hot.snd_nxt; /* the handshake times it */
     connection->congestion.last_sent_ns = e->now_ns;
     connection->statistics.data_segments_out++;
-    connection->statistics.bytes_sent += payload;
     tcp_chrono_update(connection, e->now_ns);
 }
 
@@ -201,10 +201,11 @@ static bool emit_syn(const struct emission *e)
     if (connection->syn_timeouts == 0) {
         if (!answer)
             connection->established_ms = (uint32_t)(e->now_ns / NS_PER_MS);
-        connection->congestion.syn_sent_ns = e->now_ns;
+        connection->congestion.syn_sent_us = tcp_sent_clock_us(e->now_ns);
+        connection->syn_timed = true;
     } else {
-        connection->congestion.syn_sent_ns = 0;
-        connection->statistics.retransmitted_segments++;
+        connection->syn_timed = false;
+        tcp_rare_take(e->stack, connection)->retransmitted_segments++;
     }
     connection->statistics.segments_out += !connection->passive; /* as Linux counts */
     if (hot->send_timer == TCP_SEND_TIMER_NONE)
@@ -266,20 +267,28 @@ static bool emit_retransmission(const struct emission *e)
 
 /* ---- New data ------------------------------------------------------------------------------ */
 
+/** As Linux (tcp_minshall_check): the last small segment sent is not acknowledged. */
+static bool small_is_unacknowledged(const struct tcp_connection *connection)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    return seq_gt(hot->snd_sml, tcp_wire(hot->snd_una)) &&
+           seq_leq(hot->snd_sml, tcp_wire(hot->snd_nxt));
+}
+
 /** Nagle's algorithm as Minshall amended it (RFC 9293 §3.7.4, and Linux): a small segment waits
     while an earlier small one is unacknowledged. Cork holds it back regardless … */
 static bool options_hold_back_partial(const struct tcp_connection *connection)
 {
     const struct tcp_options_set *options = connection->options;
     return options->cork || (!options->nodelay && tcp_outstanding(connection) > 0 &&
-                             connection->congestion.snd_sml > connection->hot.snd_una);
+                             small_is_unacknowledged(connection));
 }
 
 /** … and so does MSG_MORE; but there is what releases it. */
 static bool holds_back_partial(const struct tcp_connection *connection)
 {
     const struct tcp_hot *hot = &connection->hot;
-    if (hot->push_partial || hot->nagle_push || connection->congestion.snd_urgent > hot->snd_una)
+    if (hot->push_partial || hot->nagle_push || connection->rare->snd_urgent > hot->snd_una)
         return false;
     return (hot->more && !hot->more_released) || options_hold_back_partial(connection);
 }
@@ -294,7 +303,7 @@ static uint32_t burst_bytes(const struct emission *e)
     const struct tcp_connection *connection = e->connection;
     const struct tcp_hot *hot = &connection->hot;
     uint32_t bytes = e->gso_bytes_max;
-    if (bytes < 2 * e->mss || hot->cwr_due || connection->congestion.snd_urgent > hot->snd_nxt)
+    if (bytes < 2 * e->mss || hot->cwr_due || connection->rare->snd_urgent > hot->snd_nxt)
         return e->mss;
     bytes = hot->paced ? tcp_pacing_burst_bytes(connection)
                        : tcp_pacing_tso_bytes(e->stack, connection, bytes);
@@ -351,7 +360,7 @@ static inline void sent_payload_note(struct tcp_connection *connection, uint32_t
 {
     connection->congestion.last_sent_ns = now_ns;
     if (length < mss || length % mss != 0)
-        connection->congestion.snd_sml = connection->hot.snd_nxt;
+        connection->hot.snd_sml = tcp_wire(connection->hot.snd_nxt);
     if (now_ns - connection->receive.last_data_ns < connection->receive.ack_delay_us * NS_PER_US)
         connection->hot.pingpong = true;
 }
@@ -566,7 +575,7 @@ static uint32_t predicted_length(const struct tcp_connection *connection, uint32
     uint64_t available = hot->snd_end - hot->snd_nxt;
     uint64_t outstanding = tcp_outstanding(connection);
     uint32_t length = available < hot->mss ? (uint32_t)available : hot->mss;
-    if (__builtin_expect(connection->mtu_probing || connection->congestion.snd_urgent != 0 ||
+    if (__builtin_expect(connection->mtu_probing || connection->rare->snd_urgent != 0 ||
                              (connection->reassembly != &tcp_reassembly_none &&
                               tcp_sack_blocks_wanted(connection) > 0) ||
                              (available > length && gso_bytes_max > length),
@@ -608,7 +617,6 @@ static inline void emit_predicted(struct stack *stack, struct tcp_connection *co
     hot->acks_owed = 0;
     connection->statistics.segments_out++;
     connection->statistics.data_segments_out++;
-    connection->statistics.bytes_sent += length;
 
     tcp_sent_new(stack, connection, number, end, pushed, in_flight, now_ns);
     hot->snd_nxt = end;

@@ -2,6 +2,7 @@
 
 #include "core/tcp/congestion.h"
 #include "core/tcp/output.h"
+#include "core/tcp/rare.h"
 #include "core/tcp/timers.h"
 
 /** As Linux (and its fq), the initial window goes out in one burst: nothing is known yet. */
@@ -38,8 +39,9 @@ void tcp_pacing_update(struct stack *stack, struct tcp_connection *connection)
     if (connection->hot.paced || (!is_asked_for && !is_long_path(stack, connection)))
         return;
     connection->hot.paced = true;
-    connection->pacing = stack_pacing_area(stack, connection);
-    *connection->pacing = (struct tcp_pacing){.rate = UINT64_MAX};
+    struct tcp_pacing *pacing = stack_pacing_area(stack, connection);
+    *pacing = (struct tcp_pacing){.rate = UINT64_MAX};
+    tcp_rare_take(stack, connection)->pacing = pacing;
 }
 
 /** What the window amounts to per second, with the room to grow that Linux gives it. */
@@ -60,7 +62,7 @@ uint64_t tcp_pacing_rate(const struct tcp_connection *connection)
 {
     uint64_t limit = connection->options->max_pacing_rate;
     uint64_t rate = tcp_congestion_of(connection)->sets_rate && connection->hot.paced
-                        ? connection->pacing->rate
+                        ? connection->rare->pacing->rate
                         : window_rate(connection);
     return rate < limit ? rate : limit;
 }
@@ -82,7 +84,7 @@ static uint32_t quantum(const struct tcp_connection *connection, uint64_t rate)
 
 bool tcp_pacing_allows(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
-    struct tcp_pacing *pacing = connection->pacing;
+    struct tcp_pacing *pacing = connection->rare->pacing;
     if (pacing->burst_left > 0 || now_ns >= pacing->next_ns)
         return true;
     if (tcp_unsent(connection) > 0 || tcp_fin_unsent(connection) ||
@@ -98,7 +100,7 @@ uint32_t tcp_pacing_quantum(const struct tcp_connection *connection)
 
 uint32_t tcp_pacing_burst_bytes(const struct tcp_connection *connection)
 {
-    const struct tcp_pacing *pacing = connection->pacing;
+    const struct tcp_pacing *pacing = connection->rare->pacing;
     if (pacing->burst_left > 0)
         return pacing->burst_left;
     uint64_t rate = tcp_pacing_rate(connection);
@@ -126,7 +128,7 @@ static uint64_t duration_ns(uint64_t bytes, uint64_t rate)
 
 static void burst_begin(struct tcp_connection *connection, uint64_t rate, uint64_t now_ns)
 {
-    struct tcp_pacing *pacing = connection->pacing;
+    struct tcp_pacing *pacing = connection->rare->pacing;
     uint64_t late_ns = now_ns - pacing->next_ns;
     bool waited = pacing->woken_ns == now_ns || connection->hot.pacing_waits;
     pacing->burst_left = quantum(connection, rate);
@@ -140,7 +142,7 @@ static void burst_begin(struct tcp_connection *connection, uint64_t rate, uint64
 
 void tcp_pacing_sent(struct tcp_connection *connection, uint32_t bytes, uint64_t now_ns)
 {
-    struct tcp_pacing *pacing = connection->pacing;
+    struct tcp_pacing *pacing = connection->rare->pacing;
     uint64_t rate = tcp_pacing_rate(connection);
     if (is_unlimited(rate) || connection->statistics.data_segments_out <= UNPACED_SEGMENTS) {
         pacing->next_ns = now_ns;
@@ -161,7 +163,7 @@ void tcp_pacing_sent(struct tcp_connection *connection, uint32_t bytes, uint64_t
 void tcp_pacing_expired(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     connection->hot.pacing_waits = false;
-    connection->pacing->woken_ns = now_ns;
+    connection->rare->pacing->woken_ns = now_ns;
     tcp_output_request(stack, connection);
 }
 

@@ -4,6 +4,7 @@
 #include "core/tcp/fast_open.h"
 #include "core/tcp/mtu_probe.h"
 #include "core/tcp/output.h"
+#include "core/tcp/rare.h"
 #include "core/tcp/recovery.h"
 #include "core/tcp/state.h"
 
@@ -38,8 +39,9 @@ uint32_t tcp_path_mss(const struct tcp_connection *connection)
 void tcp_mss_update(struct tcp_connection *connection)
 {
     uint32_t mss = tcp_path_mss(connection);
-    if (connection->mtu_probing && payload_of_mtu(connection, connection->mtu_probe.low) < mss)
-        mss = payload_of_mtu(connection, connection->mtu_probe.low);
+    if (connection->mtu_probing &&
+        payload_of_mtu(connection, connection->rare->mtu_probe.low) < mss)
+        mss = payload_of_mtu(connection, connection->rare->mtu_probe.low);
     if (connection->peer_mss < mss)
         mss = connection->peer_mss;
     if (mss < TCP_MSS_MIN)
@@ -95,7 +97,7 @@ void tcp_icmp_arrives(struct stack *stack, struct tcp_connection *connection,
         return;
     }
     /* An embryonic connection goes with an unreachable network or host (as Linux). */
-    bool embryonic = connection->listener != NULL && !tcp_fast_open_is_pending(connection);
+    bool embryonic = connection->queued && !tcp_fast_open_is_pending(connection);
     bool opening =
         hot->state == TCP_STATE_SYN_SENT ||
         (hot->state == TCP_STATE_SYN_RECEIVED && (!embryonic || kind == TCP_ICMP_UNREACHABLE_SOFT));
@@ -105,7 +107,7 @@ void tcp_icmp_arrives(struct stack *stack, struct tcp_connection *connection,
         return;
     }
     /* RFC 1122 §4.2.3.9: not a reason to abort; remembered for when retries run out. */
-    connection->soft_error = (uint16_t)error;
+    tcp_rare_take(stack, connection)->soft_error = (uint16_t)error;
     tcp_event_raise(stack, connection, STACK_EVENT_SOFT_ERROR);
 }
 
@@ -117,6 +119,6 @@ void tcp_neighbour_failed(struct stack *stack, struct tcp_connection *connection
         tcp_release_if_done(stack, connection);
         return;
     }
-    connection->soft_error = EHOSTUNREACH;
+    tcp_rare_take(stack, connection)->soft_error = EHOSTUNREACH;
     tcp_event_raise(stack, connection, STACK_EVENT_SOFT_ERROR);
 }

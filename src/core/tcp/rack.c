@@ -104,7 +104,7 @@ uint32_t tcp_rack_detect(struct stack *stack, struct tcp_connection *connection,
 void tcp_rack_timeout(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     uint64_t head = connection->hot.snd_una;
-    if (!connection->hot.sack || head < connection->untimed_end) {
+    if (!connection->hot.sack || head < connection->rare->untimed_end) {
         tcp_sent_lose_all(stack, connection);
         return;
     }

@@ -12,7 +12,7 @@
 
 static struct tcp_rate_based *state_of(const struct tcp_connection *connection)
 {
-    return &connection->pacing->own.rate_based;
+    return &connection->rare->pacing->own.rate_based;
 }
 
 static uint32_t rtt_us(const struct tcp_connection *connection)
@@ -33,7 +33,7 @@ void tcp_rate_based_set(struct tcp_connection *connection, uint64_t rate)
         rate = least;
     if (rate > RATE_MAX)
         rate = RATE_MAX;
-    connection->pacing->rate = rate != 0 ? rate : 1;
+    connection->rare->pacing->rate = rate != 0 ? rate : 1;
     uint64_t window = WINDOW_ROUNDS * rate * rtt_us(connection) / 1000000;
     uint32_t narrowest = WINDOW_SEGMENTS * (uint32_t)connection->hot.mss;
     if (window < narrowest)
@@ -88,7 +88,7 @@ void tcp_rate_based_marks(struct tcp_connection *connection, uint32_t bytes, boo
 uint32_t tcp_rate_based_loss(struct tcp_connection *connection)
 {
     state_of(connection)->slow_start = false;
-    tcp_rate_based_set(connection, connection->pacing->rate / 2);
+    tcp_rate_based_set(connection, connection->rare->pacing->rate / 2);
     return connection->congestion.ssthresh;
 }
 

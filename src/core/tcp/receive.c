@@ -2,6 +2,7 @@
 
 #include "core/tcp/ecn.h"
 #include "core/tcp/output.h"
+#include "core/tcp/rare.h"
 #include "core/tcp/timers.h"
 
 /** ACKs sent at once when a connection starts: Linux's TCP_MAX_QUICKACKS. */
@@ -72,13 +73,12 @@ void tcp_ack_schedule(struct stack *stack, struct tcp_connection *connection, ui
 
 void tcp_challenge_ack(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
-    struct tcp_receive *receive = &connection->receive;
     uint32_t now_ms = (uint32_t)(now_ns / NS_PER_MS);
     if (connection->hot.challenge_acked &&
-        now_ms - receive->challenge_acked_ms < CHALLENGE_INTERVAL_MS)
+        now_ms - connection->rare->challenge_acked_ms < CHALLENGE_INTERVAL_MS)
         return;
     connection->hot.challenge_acked = true;
-    receive->challenge_acked_ms = now_ms;
+    tcp_rare_take(stack, connection)->challenge_acked_ms = now_ms;
     stack_counters(stack)->challenge_acks++;
     tcp_ack_now(stack, connection);
 }
@@ -269,7 +269,7 @@ static bool queue_out_of_order(struct stack *stack, struct tcp_connection *conne
         return false;
     }
     stack_counters(stack)->out_of_order++;
-    connection->statistics.out_of_order++;
+    tcp_rare_take(stack, connection)->out_of_order++;
     waiting_block_put(connection, start);
     if (added == 0) {
         result->drop = DROP_TCP_OLD_DUPLICATE;

@@ -198,7 +198,7 @@ static bool losses_find(struct stack *stack, struct tcp_connection *connection,
         newreno_find_loss(stack, connection, facts);
         return false;
     }
-    if (connection->hot.snd_una < connection->untimed_end &&
+    if (connection->hot.snd_una < connection->rare->untimed_end &&
         tcp_scoreboard_sacked_segments(connection) >= DUPLICATE_THRESHOLD)
         tcp_sent_lose_untimed_head(stack, connection);
     if (!connection->rack.advanced)
@@ -424,7 +424,7 @@ void tcp_recovery_on_ack(struct stack *stack, struct tcp_connection *connection,
         facts->newly_sacked == 0 && facts->dsack_bytes == 0 && !facts->congestion_echo)
         return;
     recovery = tcp_recovery_take(stack, connection);
-    uint32_t lost_before = connection->delivery.lost;
+    uint32_t lost_before = connection->rare->lost;
     if (!hot->sack)
         dupack_bytes_update(connection, facts);
     if (facts->reordered_from != UINT64_MAX &&
@@ -434,7 +434,7 @@ void tcp_recovery_on_ack(struct stack *stack, struct tcp_connection *connection,
         tcp_rack_window_update(connection, facts->sample.delivered);
     tail_probe_check(connection, facts);
     state_machine(stack, connection, facts);
-    facts->newly_lost = connection->delivery.lost - lost_before;
+    facts->newly_lost = connection->rare->lost - lost_before;
     if (is_reducing(connection) && !tcp_congestion_controls(connection))
         prr_update(connection, facts);
 }
@@ -449,7 +449,7 @@ void tcp_recovery_timeout(struct stack *stack, struct tcp_connection *connection
     bool reneged = recovery->sacked.first && recovery->sacked.first->start <= hot->snd_una;
     if (reneged) {
         tcp_scoreboard_clear(stack, connection);
-        connection->untimed_end = hot->snd_nxt;
+        connection->rare->untimed_end = hot->snd_nxt;
     }
     if (hot->ca_state <= TCP_CA_DISORDER || recovery->recover <= hot->snd_una ||
         (hot->ca_state == TCP_CA_LOSS && !again)) {
@@ -479,10 +479,10 @@ void tcp_recovery_reorder_expired(struct stack *stack, struct tcp_connection *co
                                   uint64_t now_ns)
 {
     struct tcp_hot *hot = &connection->hot;
-    uint32_t lost_before = connection->delivery.lost;
+    uint32_t lost_before = connection->rare->lost;
     (void)tcp_recovery_take(stack, connection);
     tcp_rack_detect(stack, connection, now_ns);
-    if (connection->delivery.lost != lost_before) {
+    if (connection->rare->lost != lost_before) {
         if (hot->ca_state != TCP_CA_RECOVERY) {
             recovery_enter(connection, false);
             if (!tcp_congestion_controls(connection))
@@ -519,8 +519,9 @@ void tcp_recovery_retransmitted(struct tcp_connection *connection, uint64_t star
         recovery->undo_ts = tcp_timestamp_now(connection, now_ns);
     recovery->retransmitted = true;
     recovery->undo_bytes += bytes;
-    connection->statistics.bytes_retransmitted += bytes;
-    connection->statistics.retransmitted_segments++;
+    uint64_t data_end = end < connection->hot.snd_end ? end : connection->hot.snd_end;
+    connection->rare->bytes_retransmitted += data_end - start; /* as Linux, without a FIN */
+    connection->rare->retransmitted_segments++;
 }
 
 void tcp_recovery_sent(struct tcp_connection *connection, uint32_t bytes)
@@ -541,5 +542,5 @@ void tcp_recovery_reordered(struct tcp_connection *connection, uint64_t low)
     if (segments > recovery->reordering)
         recovery->reordering = (uint16_t)segments;
     recovery->reordering_seen = true;
-    connection->statistics.reordering_seen++;
+    connection->rare->reordering_seen++;
 }

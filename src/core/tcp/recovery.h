@@ -45,7 +45,8 @@ static inline void tcp_recovery_init(struct tcp_connection *connection)
     connection->recovery = (struct tcp_recovery *)(uintptr_t)&tcp_recovery_none;
 }
 
-/** What recovery keeps of this connection, its own from now on: one is there for each. */
+/** What recovery keeps of this connection, its own from now on: one is there for each. And a struct
+    tcp_rare, which stays. */
 struct tcp_recovery *tcp_recovery_take(struct stack *stack, struct tcp_connection *connection);
 
 /** Give it back if it says nothing: nothing amiss, nothing to undo, nothing learnt of the path. */

@@ -1,4 +1,5 @@
 /* Who has a struct tcp_recovery of his own: connections with something to repair or to remember. */
+#include "core/tcp/rare.h"
 #include "core/tcp/recovery.h"
 
 const struct tcp_recovery tcp_recovery_none = {.reordering = TCP_REORDERING_DEFAULT};
@@ -17,6 +18,7 @@ struct tcp_recovery *tcp_recovery_take(struct stack *stack, struct tcp_connectio
 {
     if (is_own(connection))
         return connection->recovery;
+    (void)tcp_rare_take(stack, connection); /* what is repaired is counted */
     connection->recovery = part_take(stack_recoveries(stack));
     *connection->recovery = tcp_recovery_none;
     return connection->recovery;

@@ -1,5 +1,7 @@
 #include "core/tcp/rto.h"
 
+#include "core/tcp/rare.h"
+
 /** How long the shortest round trip counts: Linux's tcp_min_rtt_wlen. */
 #define MIN_RTT_WINDOW_S 300
 
@@ -82,9 +84,9 @@ uint64_t tcp_rto_ns(const struct tcp_connection *connection, uint64_t now_ns)
         rto_us = max_us;
     uint64_t rto_ns = rto_us * NS_PER_US;
     uint64_t user_timeout_ns = connection->options->user_timeout_ns;
-    if (user_timeout_ns == 0 || congestion->retransmit_began_ns == 0)
+    if (user_timeout_ns == 0 || connection->rare->retransmit_began_ns == 0)
         return rto_ns;
-    uint64_t end_ns = congestion->retransmit_began_ns + user_timeout_ns;
+    uint64_t end_ns = connection->rare->retransmit_began_ns + user_timeout_ns;
     if (end_ns <= now_ns)
         return NS_PER_MS;
     return rto_ns < end_ns - now_ns ? rto_ns : end_ns - now_ns;
@@ -103,22 +105,21 @@ uint64_t tcp_retries_ns(const struct tcp_connection *connection, unsigned retrie
     return total_ns;
 }
 
-void tcp_timeout_note(struct tcp_connection *connection, uint64_t now_ns)
+void tcp_timeout_note(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
-    struct tcp_statistics *statistics = &connection->statistics;
+    struct tcp_rare *rare = tcp_rare_take(stack, connection);
     if (connection->congestion.retransmits == 0) {
-        statistics->timeout_episodes++;
-        connection->congestion.timeout_began_ms = (uint32_t)(now_ns / NS_PER_MS);
+        rare->timeout_episodes++;
+        rare->timeout_began_ms = (uint32_t)(now_ns / NS_PER_MS);
     }
-    statistics->timeouts++;
+    rare->timeouts++;
 }
 
 void tcp_timeout_repaired(struct tcp_connection *connection, uint64_t now_ns)
 {
-    struct tcp_statistics *statistics = &connection->statistics;
-    if (connection->congestion.timeout_began_ms == 0)
+    struct tcp_rare *rare = connection->rare;
+    if (rare->timeout_began_ms == 0)
         return;
-    statistics->timeout_ms +=
-        (uint32_t)(now_ns / NS_PER_MS) - connection->congestion.timeout_began_ms;
-    connection->congestion.timeout_began_ms = 0;
+    rare->timeout_ms += (uint32_t)(now_ns / NS_PER_MS) - rare->timeout_began_ms;
+    rare->timeout_began_ms = 0;
 }

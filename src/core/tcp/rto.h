@@ -29,7 +29,7 @@ void tcp_rto_min_note(struct tcp_connection *connection, uint32_t rtt_us, uint64
 uint64_t tcp_rto_ns(const struct tcp_connection *connection, uint64_t now_ns);
 
 /** For TCP_INFO: the retransmission timer expired; congestion.retransmits does not count it yet. */
-void tcp_timeout_note(struct tcp_connection *connection, uint64_t now_ns);
+void tcp_timeout_note(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
 
 /** What timeouts began is repaired. */
 void tcp_timeout_repaired(struct tcp_connection *connection, uint64_t now_ns);

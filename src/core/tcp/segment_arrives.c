@@ -143,12 +143,12 @@ static bool check_syn(const struct arrival *a)
 static bool handshake_must_wait(const struct arrival *a)
 {
     struct tcp_connection *connection = a->connection;
-    struct tcp_listener *listener = connection->listener;
+    struct tcp_listener *listener = tcp_listener_of(connection);
     if (listener == NULL)
         return false;
     if (listener->defer_ns != 0 && a->segment->payload_length == 0 &&
         !(a->segment->flags & TCP_FIN) &&
-        a->now_ns - connection->congestion.probe_began_ns < listener->defer_ns) {
+        tcp_handshake_age_ns(connection, a->now_ns) < listener->defer_ns) {
         connection->defer_acked = true;
         return true;
     }
@@ -178,7 +178,7 @@ static bool check_ack_fast(const struct arrival *a)
 static bool check_ack_syn_received(const struct arrival *a)
 {
     struct tcp_connection *connection = a->connection;
-    struct tcp_listener *listener = connection->listener;
+    struct tcp_listener *listener = tcp_listener_of(connection);
     const struct tcp_hot *hot = &connection->hot;
     uint64_t ack = tcp_unwrap(hot->snd_start, a->segment->ack);
     if (ack < hot->snd_start || ack > hot->snd_nxt) {
@@ -191,7 +191,6 @@ static bool check_ack_syn_received(const struct arrival *a)
     if (handshake_must_wait(a))
         return false;
     tcp_handshake_rtt(connection, a->segment, a->now_ns);
-    connection->congestion.probe_began_ns = 0;
     bool is_syn = a->segment->flags & TCP_SYN;
     tcp_send_window_set(connection, a->segment, !is_syn);
     tcp_establish(a->stack, connection, ack, a->now_ns);

@@ -96,12 +96,13 @@ void tcp_placement_end(struct stack *stack, struct tcp_connection *connection)
 
 void tcp_set_user(struct tcp_connection *connection, void *user)
 {
+    PNO_ASSERT(!connection->queued);
     connection->user = user;
 }
 
 void *tcp_user(const struct tcp_connection *connection)
 {
-    return connection->user;
+    return connection->queued ? NULL : connection->user;
 }
 
 uint64_t tcp_received_offset(const struct tcp_connection *connection)
@@ -154,7 +155,7 @@ uint64_t tcp_received_high_offset(const struct tcp_connection *connection)
 
 int tcp_error(const struct tcp_connection *connection)
 {
-    return connection->error != 0 ? connection->error : connection->soft_error;
+    return connection->error != 0 ? connection->error : connection->rare->soft_error;
 }
 
 void tcp_endpoints(const struct tcp_connection *connection, struct ip_endpoint *local,

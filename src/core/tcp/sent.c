@@ -2,6 +2,7 @@
 
 #include "core/tcp/delivery.h"
 #include "core/tcp/rack.h"
+#include "core/tcp/rare.h"
 #include "core/tcp/recovery.h"
 
 /** Bursts this share of a round trip apart have one record: at most so many fly at once. */
@@ -133,7 +134,7 @@ static struct tcp_sent *cut(struct stack *stack, struct tcp_connection *connecti
             return rest->next;
         }
         cut_bytes = 0; /* it keeps what is known to have arrived; whoever sends again skips it */
-        connection->untimed_end = connection->hot.snd_nxt;
+        tcp_rare_take(stack, connection)->untimed_end = connection->hot.snd_nxt;
     }
     record->length -= cut_bytes;
     sent_count_change(connection, list, record, cut_bytes, false);
@@ -211,7 +212,7 @@ void tcp_sent_new(struct stack *stack, struct tcp_connection *connection, uint64
     if (record != NULL)
         flight_append(connection, record, &piece, false, pipe, now_ns);
     else
-        connection->untimed_end = end;
+        tcp_rare_take(stack, connection)->untimed_end = end;
 }
 
 void tcp_sent_again(struct stack *stack, struct tcp_connection *connection,
@@ -223,8 +224,8 @@ void tcp_sent_again(struct stack *stack, struct tcp_connection *connection,
     struct tcp_sent *record = record_alloc(stack, connection);
     if (record != NULL)
         flight_append(connection, record, piece, true, pipe, now_ns);
-    else if (piece->end > connection->untimed_end)
-        connection->untimed_end = piece->end;
+    else if (piece->end > connection->rare->untimed_end)
+        tcp_rare_take(stack, connection)->untimed_end = piece->end;
 }
 
 /* ---- Arriving ------------------------------------------------------------------------------ */
@@ -438,7 +439,7 @@ static void lose_holes(struct stack *stack, struct tcp_connection *connection)
 
 void tcp_sent_lose_all(struct stack *stack, struct tcp_connection *connection)
 {
-    if (connection->hot.snd_una < connection->untimed_end) {
+    if (connection->hot.snd_una < connection->rare->untimed_end) {
         tcp_sent_clear(stack, connection);
         lose_holes(stack, connection);
         return;
@@ -588,6 +589,6 @@ void tcp_sent_check(const struct tcp_connection *c)
     PNO_ASSERT(count == c->hot.sent_count);
     /* All that is outstanding has a record or is SACKed, but for want of records. */
     if (c->hot.state != TCP_STATE_CLOSED && c->hot.snd_una >= c->hot.snd_start &&
-        c->hot.snd_una >= c->untimed_end)
+        c->hot.snd_una >= c->rare->untimed_end)
         PNO_ASSERT(covered + lost + recovery->sacked_bytes == tcp_outstanding(c));
 }

@@ -5,6 +5,7 @@
 #include "core/tcp/fast_open.h"
 #include "core/tcp/listener.h"
 #include "core/tcp/options.h"
+#include "core/tcp/rare.h"
 #include "core/tcp/receive.h"
 #include "core/tcp/recovery.h"
 #include "core/tcp/scoreboard.h"
@@ -54,17 +55,16 @@ void tcp_set_state(struct stack *stack, struct tcp_connection *connection, enum 
 
 void tcp_event_raise(struct stack *stack, struct tcp_connection *connection, uint32_t bits)
 {
-    bool is_usual = !connection->unannounced && !connection->orphaned && !connection->closed_told &&
-                    connection->listener == NULL;
+    bool is_usual = !connection->queued && !connection->orphaned && !connection->closed_told;
     if (is_usual) {
         stack_event_raise(stack, connection, bits);
         return;
     }
     if (connection->unannounced) {
-        connection->held_events |= bits;
+        connection->pending->held_events |= bits;
         return;
     }
-    if (connection->listener != NULL || connection->closed_told)
+    if (connection->queued || connection->closed_told)
         return;
     /* Of a connection let go, only what frees the bytes still kept for it is of interest. */
     if (connection->orphaned)
@@ -83,7 +83,7 @@ void tcp_tell_closed(struct stack *stack, struct tcp_connection *connection)
 
 void tcp_enter_closed(struct stack *stack, struct tcp_connection *connection, int error)
 {
-    bool embryonic = connection->hot.state == TCP_STATE_SYN_RECEIVED && connection->listener &&
+    bool embryonic = connection->hot.state == TCP_STATE_SYN_RECEIVED && connection->queued &&
                      !tcp_fast_open_is_pending(connection);
     tcp_fast_open_leave(stack, connection, false, 0);
     tcp_set_state(stack, connection, TCP_STATE_CLOSED);
@@ -96,7 +96,7 @@ void tcp_enter_closed(struct stack *stack, struct tcp_connection *connection, in
     connection->hot.acks_owed = 0;
     stack_flow_remove(stack, connection);
     if (embryonic) {
-        tcp_listener_forget_embryonic(connection);
+        tcp_listener_forget_embryonic(stack, connection);
         connection->orphaned = connection->closed_told = connection->released = true;
         return;
     }
@@ -132,7 +132,9 @@ void tcp_send_reset(struct stack *stack, struct tcp_connection *connection, uint
 
 void tcp_connection_free(struct stack *stack, struct tcp_connection *connection)
 {
+    PNO_ASSERT(!connection->queued);
     tcp_reassembly_drop(stack, connection);
+    tcp_rare_drop(stack, connection);
     tcp_options_release(stack, connection->options);
     stack_connection_free(stack, connection);
 }

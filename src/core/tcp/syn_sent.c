@@ -8,6 +8,7 @@
 #include "core/tcp/output.h"
 #include "core/tcp/receive.h"
 #include "core/tcp/rto.h"
+#include "core/tcp/sent.h"
 #include "core/tcp/state.h"
 #include "core/tcp/timers.h"
 
@@ -25,16 +26,15 @@ static bool ack_is_acceptable(const struct tcp_connection *connection,
 void tcp_handshake_rtt(struct tcp_connection *connection, const struct tcp_segment *segment,
                        uint64_t now_ns)
 {
-    struct tcp_congestion *congestion = &connection->congestion;
     uint64_t rtt_us = UINT64_MAX;
-    if (congestion->syn_sent_ns != 0) {
-        rtt_us = (now_ns - congestion->syn_sent_ns) / NS_PER_US;
+    if (connection->syn_timed) {
+        rtt_us = tcp_sent_clock_us(now_ns) - connection->congestion.syn_sent_us;
     } else if (connection->hot.timestamps && segment->options.timestamp_echo != 0) {
         uint32_t now = tcp_timestamp_now(connection, now_ns);
         uint32_t rtt_ms = now - segment->options.timestamp_echo;
         rtt_us = rtt_ms == 0 ? 1000 : rtt_ms * UINT64_C(1000);
     }
-    congestion->syn_sent_ns = 0;
+    connection->syn_timed = false;
     if (rtt_us >= TCP_RTO_MAX_US)
         return;
     tcp_rto_sample(connection, (uint32_t)rtt_us);

@@ -28,8 +28,8 @@ static uint32_t threshold_us(uint32_t min_rtt_us, uint32_t least_us, uint32_t pa
 /** The next rate after a round whose round trip is known, as the one's before. */
 static uint64_t next_rate(struct tcp_connection *connection, bool was_used)
 {
-    struct tcp_rate_based *state = &connection->pacing->own.rate_based;
-    uint64_t rate = connection->pacing->rate;
+    struct tcp_rate_based *state = &connection->rare->pacing->own.rate_based;
+    uint64_t rate = connection->rare->pacing->rate;
     uint32_t min_rtt_us = connection->congestion.min_rtt_us;
     uint32_t low_us = threshold_us(min_rtt_us, T_LOW_US, T_LOW_PART);
     uint32_t high_us = threshold_us(min_rtt_us, T_HIGH_US, T_HIGH_PART);
@@ -63,10 +63,10 @@ static uint64_t next_rate(struct tcp_connection *connection, bool was_used)
 
 static void timely_control(struct tcp_connection *connection, const struct tcp_rate_sample *rs)
 {
-    const struct tcp_rate_based *state = &connection->pacing->own.rate_based;
+    const struct tcp_rate_based *state = &connection->rare->pacing->own.rate_based;
     if (!tcp_rate_based_observe(connection, rs))
         return;
-    uint64_t rate = connection->pacing->rate;
+    uint64_t rate = connection->rare->pacing->rate;
     uint32_t min_rtt_us = connection->congestion.min_rtt_us;
     if (state->rtt_us != 0 && state->previous_rtt_us != 0 && min_rtt_us != 0 &&
         min_rtt_us != UINT32_MAX)

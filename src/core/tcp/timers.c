@@ -10,6 +10,7 @@
 #include "core/tcp/mtu_probe.h"
 #include "core/tcp/output.h"
 #include "core/tcp/pacing.h"
+#include "core/tcp/rare.h"
 #include "core/tcp/receive.h"
 #include "core/tcp/recovery.h"
 #include "core/tcp/rto.h"
@@ -29,8 +30,8 @@ static uint64_t earliest(const struct tcp_connection *connection)
         deadline_ns = connection->hot.send_deadline_ns;
     if (connection->state_deadline_ns < deadline_ns)
         deadline_ns = connection->state_deadline_ns;
-    if (connection->hot.pacing_waits && connection->pacing->next_ns < deadline_ns)
-        deadline_ns = connection->pacing->next_ns;
+    if (connection->hot.pacing_waits && connection->rare->pacing->next_ns < deadline_ns)
+        deadline_ns = connection->rare->pacing->next_ns;
     return deadline_ns;
 }
 
@@ -60,7 +61,7 @@ void tcp_send_timer_set(struct stack *stack, struct tcp_connection *connection,
 void tcp_pacing_timer_set(struct stack *stack, struct tcp_connection *connection)
 {
     connection->hot.pacing_waits = true;
-    tcp_timer_schedule(stack, connection, connection->pacing->next_ns);
+    tcp_timer_schedule(stack, connection, connection->rare->pacing->next_ns);
 }
 
 void tcp_state_timer_set(struct stack *stack, struct tcp_connection *connection,
@@ -179,14 +180,14 @@ static unsigned retries_allowed(struct stack *stack, const struct tcp_connection
 
 static void give_up(struct stack *stack, struct tcp_connection *connection)
 {
-    int error = connection->soft_error != 0 ? connection->soft_error : ETIMEDOUT;
+    int error = connection->rare->soft_error != 0 ? connection->rare->soft_error : ETIMEDOUT;
     tcp_enter_closed(stack, connection, error);
 }
 
 static bool retries_exhausted(struct stack *stack, const struct tcp_connection *connection,
                               uint64_t now_ns)
 {
-    uint64_t began_ns = connection->congestion.retransmit_began_ns;
+    uint64_t began_ns = connection->rare->retransmit_began_ns;
     if (began_ns == 0)
         return false;
     /* A peer that shrank its window to nothing but still answers is alive. */
@@ -218,15 +219,16 @@ static void retransmit_expired(struct stack *stack, struct tcp_connection *conne
         return;
     }
     stack_counters(stack)->rto_expirations++;
-    tcp_timeout_note(connection, now_ns);
+    tcp_timeout_note(stack, connection, now_ns);
+    struct tcp_rare *rare = tcp_rare_take(stack, connection);
     tcp_mtu_probe_give_up(connection);
-    uint64_t began_ns = congestion->retransmit_began_ns;
+    uint64_t began_ns = rare->retransmit_began_ns;
     if (congestion->retransmits >= BLACK_HOLE_TIMEOUTS ||
         (began_ns != 0 && now_ns - began_ns >= tcp_retries_ns(connection, BLACK_HOLE_TIMEOUTS)))
         (void)tcp_mtu_black_hole(stack, connection, now_ns);
     tcp_recovery_timeout(stack, connection, now_ns);
-    if (congestion->retransmit_began_ns == 0)
-        congestion->retransmit_began_ns = now_ns;
+    if (rare->retransmit_began_ns == 0)
+        rare->retransmit_began_ns = now_ns;
     if (congestion->retransmits < UINT8_MAX)
         congestion->retransmits++;
     if (congestion->backoff < 16)
@@ -243,14 +245,15 @@ static void persist_expired(struct stack *stack, struct tcp_connection *connecti
     if (tcp_unsent(connection) == 0 && !tcp_fin_unsent(connection))
         return;
     uint64_t user_timeout_ns = connection->options->user_timeout_ns;
-    bool too_long = user_timeout_ns != 0 && congestion->probe_began_ns != 0 &&
-                    now_ns - congestion->probe_began_ns >= user_timeout_ns;
+    struct tcp_rare *rare = tcp_rare_take(stack, connection);
+    bool too_long = user_timeout_ns != 0 && rare->probe_began_ns != 0 &&
+                    now_ns - rare->probe_began_ns >= user_timeout_ns;
     if (too_long || congestion->probes >= retries_allowed(stack, connection)) {
         give_up(stack, connection);
         return;
     }
-    if (congestion->probe_began_ns == 0)
-        congestion->probe_began_ns = now_ns;
+    if (rare->probe_began_ns == 0)
+        rare->probe_began_ns = now_ns;
     congestion->probes++;
     if (congestion->backoff < 16)
         congestion->backoff++;
@@ -311,7 +314,7 @@ static void state_timer_expired(struct stack *stack, struct tcp_connection *conn
 void tcp_timer_expired(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     struct tcp_hot *hot = &connection->hot;
-    if (hot->pacing_waits && connection->pacing->next_ns <= now_ns)
+    if (hot->pacing_waits && connection->rare->pacing->next_ns <= now_ns)
         tcp_pacing_expired(stack, connection, now_ns);
     if (hot->send_deadline_ns <= now_ns)
         send_timer_expired(stack, connection, now_ns);

@@ -1,6 +1,7 @@
 #include "core/tcp/urgent.h"
 
 #include "core/tcp/output.h"
+#include "core/tcp/rare.h"
 #include "core/tcp/receive.h"
 #include "core/tcp/state.h"
 
@@ -28,6 +29,6 @@ void tcp_send_urgent(struct stack *stack, struct tcp_connection *connection, uin
     (void)now_ns;
     if (connection->hot.snd_end == connection->hot.snd_start)
         return;
-    connection->congestion.snd_urgent = connection->hot.snd_end;
+    tcp_rare_take(stack, connection)->snd_urgent = connection->hot.snd_end;
     tcp_output_request_if_wanted(stack, connection);
 }

@@ -20,6 +20,16 @@ size_t tcp_option_set_bytes(void)
     return 0;
 }
 
+size_t tcp_pending_bytes(void)
+{
+    return 0;
+}
+
+size_t tcp_rare_bytes(void)
+{
+    return 0;
+}
+
 size_t tcp_recovery_bytes(void)
 {
     return 0;

@@ -134,6 +134,43 @@ static void nodelay_pushes_what_cork_held_back_once(void **unused)
     nothing();
 }
 
+static void bytes_sent_count_payload_and_what_of_it_goes_again(void **unused)
+{
+    (void)unused;
+    established();
+    app_send(1000);
+    ours("P. 1:1001(1000) ack 1");
+    app_close();
+    ours("F. 1001:1001(0) ack 1");
+    assert_int_equal(info().bytes_sent, 1000);
+    after_ms(210); /* the tail probe: the FIN, which is no payload (as Linux) */
+    ours("F. 1001:1001(0) ack 1");
+    assert_int_equal(info().bytes_retrans, 0);
+    after_ms(300);
+    ours("FP. 1:1001(1000) ack 1");
+    assert_int_equal(info().bytes_retrans, 1000);
+    assert_int_equal(info().bytes_sent, 2000);
+}
+
+/** What a connection takes besides its struct once it has sent and received undisturbed: nothing.
+ */
+static void idle_connection_holds_no_parts(void **unused)
+{
+    (void)unused;
+    established();
+    const struct tcp_connection *c = script.connection;
+    peer("P. 1:101(100) ack 1");
+    app_send(100);
+    ours("P. 1:101(100) ack 101");
+    assert_non_null(c->flight.first);
+    peer(". 101:101(0) ack 101");
+    assert_null(c->flight.first);
+    assert_ptr_equal(c->recovery, &tcp_recovery_none);
+    assert_ptr_equal(c->reassembly, &tcp_reassembly_none);
+    assert_ptr_equal(c->rare, &tcp_rare_none);
+    assert_false(c->queued);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -146,6 +183,8 @@ int main(void)
         TEST(time_with_a_full_send_buffer_counts),
         TEST(ages_count_from_the_handshake_before_any_data),
         TEST(nodelay_pushes_what_cork_held_back_once),
+        TEST(bytes_sent_count_payload_and_what_of_it_goes_again),
+        TEST(idle_connection_holds_no_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

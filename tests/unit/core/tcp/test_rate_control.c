@@ -42,7 +42,7 @@ static void bbr_begins_at_277_hundredths_of_the_initial_window(void **unused)
     (void)unused;
     struct tcp_connection *c = begin(TCP_CONGESTION_BBR);
     assert_int_equal(bbr_of(c)->state, BBR_STARTUP);
-    assert_in_range(c->pacing->rate, 2760ull * MSS, 2771ull * MSS); /* 10 segments in 10 ms */
+    assert_in_range(c->rare->pacing->rate, 2760ull * MSS, 2771ull * MSS); /* 10 segments in 10 ms */
     assert_true(c->hot.paced);
 }
 
@@ -87,7 +87,7 @@ static void bbr_window_is_twice_the_product(void **unused)
     /* Besides what came in bunches: extra_acked. */
     assert_in_range(c->hot.cwnd, 160000 - 1, 240000);
     if (bbr_of(c)->state == BBR_PROBE_BW_CRUISE)
-        assert_in_range(c->pacing->rate, 7910000, 7920000); /* 99 % */
+        assert_in_range(c->rare->pacing->rate, 7910000, 7920000); /* 99 % */
 }
 
 static void bbr_probes_in_time(void **unused)
@@ -160,7 +160,7 @@ static void bbr_asks_for_no_marks(void **unused)
 /** Whether the rate is this, within a hundredth. */
 static void rate_is(const struct tcp_connection *c, uint64_t rate)
 {
-    assert_in_range(c->pacing->rate, rate - rate / 100, rate + rate / 100);
+    assert_in_range(c->rare->pacing->rate, rate - rate / 100, rate + rate / 100);
 }
 
 static void dctcp_rate_doubles_then_adds_then_gives_way(void **unused)
@@ -171,16 +171,16 @@ static void dctcp_rate_doubles_then_adds_then_gives_way(void **unused)
     rate_is(c, rate);
     round_trip(c, 10 * MSS, RTT_US, 0);
     rate_is(c, 2 * rate);
-    c->pacing->own.rate_based.slow_start = false;
+    c->rare->pacing->own.rate_based.slow_start = false;
     round_trip(c, 20 * MSS, RTT_US, 0);
     rate_is(c, 2 * rate + 100ull * MSS);
     /* Two windows without marks: alpha is (15/16)² of one; with all marked it grows by 1/16. */
-    uint32_t alpha = c->pacing->own.rate_based.alpha;
+    uint32_t alpha = c->rare->pacing->own.rate_based.alpha;
     assert_int_equal(alpha, 900);
-    uint64_t before = c->pacing->rate;
+    uint64_t before = c->rare->pacing->rate;
     tcp_rate_based_marks(c, 20 * MSS, true);
     round_trip(c, 20 * MSS, RTT_US, 0);
-    assert_int_equal(c->pacing->own.rate_based.alpha, 900 - 56 + 64);
+    assert_int_equal(c->rare->pacing->own.rate_based.alpha, 900 - 56 + 64);
     rate_is(c, before - before * 908 / 2048);
 }
 
@@ -188,7 +188,7 @@ static void unused_rate_does_not_grow(void **unused)
 {
     (void)unused;
     struct tcp_connection *c = begin(TCP_CONGESTION_DCTCP_RATE);
-    uint64_t rate = c->pacing->rate;
+    uint64_t rate = c->rare->pacing->rate;
     round_trip(c, 2 * MSS, RTT_US, 0);
     rate_is(c, rate);
 }
@@ -206,7 +206,7 @@ static void timely_grows_below_its_thresholds_and_falls_above(void **unused)
     round_trip(c, 20 * MSS, 20000, 0);
     rate_is(c, 2 * rate - 2 * rate * 3 / 10);
     /* Back at 10.1 ms, below T_low: a segment more per round trip. */
-    uint64_t before = c->pacing->rate;
+    uint64_t before = c->rare->pacing->rate;
     round_trip(c, 20 * MSS, 10100, 0);
     rate_is(c, before + 100ull * MSS);
 }
@@ -216,7 +216,7 @@ static void timely_follows_the_gradient_between_its_thresholds(void **unused)
     (void)unused;
     struct tcp_connection *c = begin(TCP_CONGESTION_TIMELY);
     round_trip(c, 10 * MSS, 11000, 0);
-    uint64_t before = c->pacing->rate;
+    uint64_t before = c->rare->pacing->rate;
     /* 1 ms more: 0.875 ms filtered, a gradient of 0.0875, of which 0.8 are taken. */
     round_trip(c, 20 * MSS, 12000, 0);
     rate_is(c, before - before * 7 / 100);
@@ -226,7 +226,7 @@ static void loss_halves_a_rate_and_timeout_leaves_two_segments(void **unused)
 {
     (void)unused;
     struct tcp_connection *c = begin(TCP_CONGESTION_TIMELY);
-    uint64_t rate = c->pacing->rate;
+    uint64_t rate = c->rare->pacing->rate;
     tcp_congestion_of(c)->ssthresh(c);
     rate_is(c, rate / 2);
     tcp_congestion_of(c)->timeout(c);
