@@ -339,6 +339,16 @@ int tcp_congestion_by_name(const char *name);
 /** As TCP_CONGESTION calls it; NULL: no such number. */
 const char *tcp_congestion_name(unsigned id);
 
+/** What is done about a path's MTU, by IP_MTU_DISCOVER's numbers (ip(7)). */
+enum tcp_mtu_discover {
+    TCP_MTU_DISCOVER_DONT = 0, /**< packets may be fragmented on their way */
+    TCP_MTU_DISCOVER_WANT = 1,
+    TCP_MTU_DISCOVER_DO = 2,
+    TCP_MTU_DISCOVER_PROBE = 3,     /**< as DONT, but what ICMP says counts at once */
+    TCP_MTU_DISCOVER_INTERFACE = 4, /**< as DONT; over IPv6 what ICMP says does not count */
+    TCP_MTU_DISCOVER_OMIT = 5,      /**< likewise */
+};
+
 /** Options of one connection (or inherited through a listener). Without padding: sets are compared
    byte by byte. */
 struct tcp_options_set {
@@ -353,12 +363,13 @@ struct tcp_options_set {
     uint32_t send_buffer;
     uint32_t window_clamp; /**< 0 = none */
     uint64_t keepalive_idle_ns, keepalive_interval_ns;
-    uint64_t user_timeout_ns;  /**< 0 = by retries */
-    uint64_t rto_max_us;       /**< TCP_RTO_MAX_MS */
-    uint32_t rto_min_us;       /**< TCP_RTO_MIN_US */
-    uint32_t ack_delay_max_us; /**< TCP_DELACK_MAX_US: no ACK waits longer */
-    uint64_t linger2_ns;       /**< FIN_WAIT_2 timeout; UINT64_MAX = none at all */
-    uint64_t max_pacing_rate;  /**< bytes/s; UINT64_MAX = no limit. Whoever sets one is paced */
+    uint64_t user_timeout_ns;                  /**< 0 = by retries */
+    uint32_t rto_max_us;                       /**< TCP_RTO_MAX_MS */
+    uint32_t rto_min_us;                       /**< TCP_RTO_MIN_US */
+    uint32_t ack_delay_max_us;                 /**< TCP_DELACK_MAX_US: no ACK waits longer */
+    uint16_t mtu_discover_v4, mtu_discover_v6; /**< enum tcp_mtu_discover, by family of the peer */
+    uint64_t linger2_ns;                       /**< FIN_WAIT_2 timeout; UINT64_MAX = none at all */
+    uint64_t max_pacing_rate; /**< bytes/s; UINT64_MAX = no limit. Whoever sets one is paced */
 };
 
 void tcp_options_set_init(struct tcp_options_set *options, const struct tcp_defaults *defaults);

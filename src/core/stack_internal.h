@@ -262,6 +262,8 @@ enum tcp_icmp_kind {
 /** An ICMP error about a segment of this connection; seq is the one quoted (RFC 5927 checks). */
 void tcp_icmp_arrives(struct stack *stack, struct tcp_connection *connection,
                       enum tcp_icmp_kind kind, int error, uint16_t mtu, seq_t seq, uint64_t now_ns);
+/** Whether it heeds what ICMP says of its path's MTU (IPV6_MTU_DISCOVER). */
+bool tcp_accepts_path_mtu(const struct tcp_connection *connection);
 /** Is seq within what the connection has sent and not had acknowledged (RFC 5927 §4.1)? */
 bool tcp_sequence_in_flight(const struct tcp_connection *connection, seq_t seq);
 /** The neighbour could not be resolved: EHOSTUNREACH as Linux reports it. */

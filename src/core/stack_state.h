@@ -149,7 +149,7 @@ struct stack {
     struct tcp_fast_open_memory *fast_open;
     bool path_mtu_learnt; /**< false: no need to look */
     struct icmp_limit icmp_limit;
-    uint32_t ip_identification; /**< of packets that we fragment */
+    uint32_t ip_identification; /**< of packets that we fragment, or others may */
 };
 
 static inline struct tcp_links *connection_links(const struct stack *stack,

@@ -33,14 +33,14 @@ void stack_output_mark(struct stack *stack, struct tcp_connection *connection)
 
 /** IPv4 header for one segment; @return the sum of the two addresses, for TCP's checksum. */
 static uint64_t write_ipv4(uint8_t *to, const struct tcp_flow *flow, uint8_t traffic_class,
-                           uint8_t ttl, uint32_t l4_bytes)
+                           uint8_t ttl, uint32_t l4_bytes, uint32_t fragmenting)
 {
     uint32_t local = load_word(&flow->local.bytes[12]);
     uint32_t remote = load_word(&flow->remote.bytes[12]);
     uint64_t addresses = (uint64_t)local + remote;
 
     store_be32(to, 0x45000000u | (uint32_t)traffic_class << 16 | (IPV4_HEADER_BYTES + l4_bytes));
-    store_be32(to + 4, IPV4_FLAG_DF); /* identification 0: atomic (RFC 6864 §4.1) */
+    store_be32(to + 4, fragmenting);
     store_be32(to + 8, (uint32_t)ttl << 24 | IP_PROTOCOL_TCP << 16);
     memcpy(to + 12, &local, 4);
     memcpy(to + 16, &remote, 4);
@@ -84,7 +84,25 @@ static inline __attribute__((always_inline)) void write_tcp(uint8_t *to,
     memcpy(to + TCP_CHECKSUM_OFFSET, &partial, 2);
 }
 
-static void build_frame(const struct stack *stack, struct tcp_connection *connection,
+/**
+ * IPv4's identification, flags and fragment offset. Packets that may be fragmented have numbers, as
+ * many as they are cut into segments; others have none (atomic, RFC 6864 §4.1).
+ * Source: Linux ip_dont_fragment().
+ */
+static inline uint32_t fragmenting(struct stack *stack, const struct tcp_options_set *options,
+                                   const struct tcp_output *output)
+{
+    if (__builtin_expect(options->mtu_discover_v4 == TCP_MTU_DISCOVER_WANT ||
+                             options->mtu_discover_v4 == TCP_MTU_DISCOVER_DO,
+                         1))
+        return IPV4_FLAG_DF;
+    uint32_t identification = ++stack->ip_identification;
+    if (output->gso_size != 0)
+        stack->ip_identification += output->payload_length / output->gso_size;
+    return identification << 16;
+}
+
+static void build_frame(struct stack *stack, struct tcp_connection *connection,
                         const struct neighbour *neighbour, const struct tcp_output *output,
                         struct stack_frame *frame)
 {
@@ -113,7 +131,8 @@ static void build_frame(const struct stack *stack, struct tcp_connection *connec
         address_sum = write_ipv6(ip, flow, traffic_class, ttl, label, l4_bytes);
         ip_bytes = IPV6_HEADER_BYTES;
     } else {
-        address_sum = write_ipv4(ip, flow, traffic_class, ttl, l4_bytes);
+        address_sum =
+            write_ipv4(ip, flow, traffic_class, ttl, l4_bytes, fragmenting(stack, options, output));
         ip_bytes = IPV4_HEADER_BYTES;
     }
     write_tcp(ip + ip_bytes, flow, output, address_sum, l4_bytes);

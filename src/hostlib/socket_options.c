@@ -78,6 +78,8 @@ static const struct known_option known_options[] = {
     {IPPROTO_IPV6, IPV6_TCLASS, LINK_OPTION_TOS, false, 0, 0, false},
     {IPPROTO_IP, IP_TTL, LINK_OPTION_TTL, false, 0, 0, false},
     {IPPROTO_IPV6, IPV6_UNICAST_HOPS, LINK_OPTION_TTL, false, 0, 0, false},
+    {IPPROTO_IP, IP_MTU_DISCOVER, LINK_OPTION_MTU_DISCOVER_V4, false, 0, 0, false},
+    {IPPROTO_IPV6, IPV6_MTU_DISCOVER, LINK_OPTION_MTU_DISCOVER_V6, false, 0, 0, false},
 };
 
 static const char *const congestion_names[] = {

@@ -194,6 +194,8 @@ enum link_option {
     LINK_OPTION_RTO_MAX_MS,          /**< TCP_RTO_MAX_MS */
     LINK_OPTION_RTO_MIN_US,          /**< TCP_RTO_MIN_US */
     LINK_OPTION_ACK_DELAY_MAX_US,    /**< TCP_DELACK_MAX_US */
+    LINK_OPTION_MTU_DISCOVER_V4,     /**< IP_MTU_DISCOVER, 0..5 */
+    LINK_OPTION_MTU_DISCOVER_V6,     /**< IPV6_MTU_DISCOVER, likewise */
     LINK_OPTION_COUNT
 };
 

@@ -30,13 +30,11 @@ static int64_t *kept_value(struct machine_socket *socket, int64_t level, int64_t
         {SOL_SOCKET, SO_TIMESTAMPNS},
         {SOL_SOCKET, SO_PEEK_OFF},
         {SOL_SOCKET, SO_BINDTODEVICE},
-        {SOL_IP, IP_MTU_DISCOVER},
         {SOL_IP, IP_FREEBIND},
         {SOL_IP, IP_TRANSPARENT},
         {SOL_IP, IP_BIND_ADDRESS_NO_PORT},
         {SOL_IP, IP_RECVTOS},
         {SOL_IP, IP_MINTTL},
-        {SOL_IPV6, IPV6_MTU_DISCOVER},
         {SOL_IPV6, IPV6_RECVTCLASS},
         {SOL_TCP, TCP_THIN_LINEAR_TIMEOUTS},
         {SOL_TCP, TCP_THIN_DUPACK},
@@ -199,7 +197,7 @@ static int64_t set_number(struct machine_socket *socket, int64_t name, int64_t n
     case TCP_RTO_MAX_MS:
         if (!within(number, 1000, 120000))
             return -EINVAL;
-        options->rto_max_us = (uint64_t)number * (NS_PER_MS / NS_PER_US);
+        options->rto_max_us = (uint32_t)((uint64_t)number * (NS_PER_MS / NS_PER_US));
         return 1;
     case TCP_RTO_MIN_US:
     case TCP_DELACK_MAX_US:
@@ -269,6 +267,11 @@ static int64_t set_tcp_level(struct machine *machine, struct machine_socket *soc
     return apply(machine, socket);
 }
 
+static uint16_t *mtu_discover_of(struct tcp_options_set *options, bool v4)
+{
+    return v4 ? &options->mtu_discover_v4 : &options->mtu_discover_v6;
+}
+
 static int64_t set_ip_level(struct machine *machine, struct machine_socket *socket, int64_t level,
                             int64_t name, int64_t number, struct call_state *state)
 {
@@ -279,6 +282,9 @@ static int64_t set_ip_level(struct machine *machine, struct machine_socket *sock
         socket->options.traffic_class = (uint8_t)number;
     else if (name == (v4 ? IP_TTL : IPV6_UNICAST_HOPS))
         socket->options.ttl = (uint8_t)number;
+    else if (name == (v4 ? IP_MTU_DISCOVER : IPV6_MTU_DISCOVER) && number >= 0 &&
+             number <= IP_PMTUDISC_OMIT)
+        *mtu_discover_of(&socket->options, v4) = (uint16_t)number;
     else if (!v4 && name == IPV6_V6ONLY)
         socket->v6only = number != 0;
     else
@@ -427,6 +433,8 @@ static int64_t get_ip_level(struct machine *machine, const struct machine_socket
         return socket->options.traffic_class;
     if (name == (v4 ? IP_TTL : IPV6_UNICAST_HOPS))
         return socket->options.ttl != 0 ? socket->options.ttl : 64;
+    if (name == (v4 ? IP_MTU_DISCOVER : IPV6_MTU_DISCOVER))
+        return v4 ? socket->options.mtu_discover_v4 : socket->options.mtu_discover_v6;
     if (name == (v4 ? IP_RECVERR : IPV6_RECVERR))
         return socket->receive_errors;
     if (name == (v4 ? IP_MTU : IPV6_MTU))

@@ -197,6 +197,8 @@ void icmp_error_report(struct stack *stack, const uint8_t *quoted, uint32_t leng
     /* A forged error would have to guess a sequence number in flight (RFC 5927 §4.1). */
     if (connection == NULL || !tcp_sequence_in_flight(connection, seq))
         return;
+    if (report->kind == TCP_ICMP_PACKET_TOO_BIG && !tcp_accepts_path_mtu(connection))
+        return;
 
     uint16_t mtu = 0;
     if (report->kind == TCP_ICMP_PACKET_TOO_BIG)

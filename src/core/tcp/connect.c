@@ -27,8 +27,10 @@ void tcp_options_set_init(struct tcp_options_set *options, const struct tcp_defa
         .keepalive_interval_ns = defaults->keepalive_interval_ns,
         .linger2_ns = defaults->fin_wait2_timeout_ns,
         .rto_min_us = (uint32_t)(defaults->rto_min_ns / NS_PER_US),
-        .rto_max_us = defaults->rto_max_ns / NS_PER_US,
+        .rto_max_us = (uint32_t)(defaults->rto_max_ns / NS_PER_US),
         .ack_delay_max_us = TCP_ACK_DELAY_MAX_US,
+        .mtu_discover_v4 = TCP_MTU_DISCOVER_WANT,
+        .mtu_discover_v6 = TCP_MTU_DISCOVER_WANT,
     };
 }
 

@@ -54,6 +54,27 @@ void tcp_mss_update(struct tcp_connection *connection)
     connection->hot.mss = (uint16_t)(mss - options);
 }
 
+static enum tcp_mtu_discover discovery(const struct tcp_connection *connection)
+{
+    return connection->is_ipv6 ? connection->options->mtu_discover_v6
+                               : connection->options->mtu_discover_v4;
+}
+
+bool tcp_accepts_path_mtu(const struct tcp_connection *connection)
+{
+    return !connection->is_ipv6 || (discovery(connection) != TCP_MTU_DISCOVER_INTERFACE &&
+                                    discovery(connection) != TCP_MTU_DISCOVER_OMIT);
+}
+
+/** Whether what did not fit is sent again at once: not where it should have been fragmented.
+    Source: Linux tcp_v4_mtu_reduced(), tcp_v6_mtu_reduced(). */
+static bool resends_at_once(const struct tcp_connection *connection)
+{
+    return connection->is_ipv6 || discovery(connection) == TCP_MTU_DISCOVER_WANT ||
+           discovery(connection) == TCP_MTU_DISCOVER_DO ||
+           discovery(connection) == TCP_MTU_DISCOVER_PROBE;
+}
+
 static void packet_too_big(struct stack *stack, struct tcp_connection *connection, uint16_t mtu)
 {
     uint16_t before = connection->hot.mss;
@@ -73,7 +94,8 @@ static void packet_too_big(struct stack *stack, struct tcp_connection *connectio
         return;
     }
     tcp_mss_update(connection);
-    if (connection->hot.mss < before && tcp_is_synchronized(connection))
+    if (connection->hot.mss < before && tcp_is_synchronized(connection) &&
+        resends_at_once(connection))
         tcp_recovery_path_mtu_shrank(stack, connection);
 }
 

@@ -48,6 +48,8 @@ static const struct option_range ranges[LINK_OPTION_COUNT] = {
     [LINK_OPTION_RTO_MAX_MS] = {1000, 120000},
     [LINK_OPTION_RTO_MIN_US] = {1000, 200000},
     [LINK_OPTION_ACK_DELAY_MAX_US] = {1000, 200000},
+    [LINK_OPTION_MTU_DISCOVER_V4] = {TCP_MTU_DISCOVER_DONT, TCP_MTU_DISCOVER_OMIT},
+    [LINK_OPTION_MTU_DISCOVER_V6] = {TCP_MTU_DISCOVER_DONT, TCP_MTU_DISCOVER_OMIT},
     [LINK_OPTION_MAX_PACING_RATE] = {-1, INT64_MAX},
 };
 
@@ -73,7 +75,7 @@ static void change_timing(struct tcp_options_set *options, uint32_t option, uint
         options->syn_retries = (uint8_t)value;
         break;
     case LINK_OPTION_RTO_MAX_MS:
-        options->rto_max_us = value * (NS_PER_MS / NS_PER_US);
+        options->rto_max_us = (uint32_t)(value * (NS_PER_MS / NS_PER_US));
         break;
     case LINK_OPTION_RTO_MIN_US:
         options->rto_min_us = (uint32_t)value;
@@ -124,6 +126,12 @@ static void change(struct tcp_options_set *options, uint32_t option, uint64_t va
         break;
     case LINK_OPTION_TTL:
         options->ttl = (uint8_t)value;
+        break;
+    case LINK_OPTION_MTU_DISCOVER_V4:
+        options->mtu_discover_v4 = (uint16_t)value;
+        break;
+    case LINK_OPTION_MTU_DISCOVER_V6:
+        options->mtu_discover_v6 = (uint16_t)value;
         break;
     case LINK_OPTION_MAX_PACING_RATE:
         options->max_pacing_rate = value;

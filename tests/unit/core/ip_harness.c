@@ -171,6 +171,11 @@ bool tcp_sequence_in_flight(const struct tcp_connection *connection, seq_t seq)
     return seq.value >= HARNESS_SEQ_FIRST && seq.value <= HARNESS_SEQ_LAST;
 }
 
+bool tcp_accepts_path_mtu(const struct tcp_connection *connection)
+{
+    return connection->options.mtu_discover_v6 != TCP_MTU_DISCOVER_OMIT;
+}
+
 void tcp_neighbour_failed(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     (void)stack;
@@ -314,6 +319,7 @@ struct tcp_connection *harness_connection(struct ip_address local, uint16_t loca
     struct tcp_connection *connection = stack_connection_alloc(harness.stack);
     assert_non_null(connection);
     connection->flow = (struct tcp_flow){local, remote, local_port, remote_port};
+    connection->options.mtu_discover_v4 = TCP_MTU_DISCOVER_WANT;
     assert_int_equal(stack_flow_insert(harness.stack, connection), 0);
     return connection;
 }

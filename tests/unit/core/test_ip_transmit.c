@@ -71,6 +71,26 @@ static void segments_have_right_headers_and_checksums(void **state)
     }
 }
 
+/** As IP_MTU_DISCOVER wants it; what may be fragmented has a number of its own (RFC 6864 §4). */
+static void segments_may_be_fragmented_if_so_wanted(void **state)
+{
+    (void)state;
+    struct tcp_connection *connection = harness_connection(OUR_V4, 80, PEER_V4, 1025);
+    unsigned last = 0;
+    for (int how = TCP_MTU_DISCOVER_DONT; how <= TCP_MTU_DISCOVER_OMIT; how++) {
+        bool whole = how == TCP_MTU_DISCOVER_WANT || how == TCP_MTU_DISCOVER_DO;
+        connection->options.mtu_discover_v4 = (uint16_t)how;
+        harness_send(connection, 1, 100);
+        assert_true(harness_transmit());
+        const uint8_t *ip = harness.sent + 14;
+        assert_int_equal(get16(ip + 6), whole ? 0x4000 : 0);
+        assert_int_equal(get16(ip + 4) == 0, whole);
+        assert_true(whole || get16(ip + 4) > last);
+        assert_int_equal(naive_checksum(0, ip, 20), 0);
+        last = whole ? last : get16(ip + 4);
+    }
+}
+
 static void default_hop_limit_is_64(void **state)
 {
     (void)state;
@@ -241,6 +261,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(segments_have_right_headers_and_checksums),
+        TEST(segments_may_be_fragmented_if_so_wanted),
         TEST(default_hop_limit_is_64),
         TEST(checksum_of_payload_summed_before_gives_the_same),
         TEST(checksum_left_to_a_port_is_completed),
