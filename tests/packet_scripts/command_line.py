@@ -16,6 +16,8 @@ LISTENER = """    0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3
 """
 SYN_ACK = "   +0 > S. 0:0(0) ack 1 <mss %d,nop,nop,sackOK,nop,wscale %d>\n"
 WRONG_PACKET = "   +0 < . 1:1(0) ack 1 win 257\n   +0 accept(3, ..., ...) = 4\n   +0 > . 1:1(0) ack 1\n"
+OUTSIDE = LISTENER + SYN_ACK % (1460, 7) + "   +0 < . 1:1(0) ack 1 win 257\n" \
+    "   +0 < . 500001:500101(100) ack 1 win 257\n   +0 > . 1:1(0) ack 1\n"
 
 # Name, options, script, and what the answer begins with.
 CASES = [
@@ -35,6 +37,10 @@ CASES = [
     ("definitions are taken", ["-D", "MORE=1000"], LISTENER + SYN_ACK % (1460, 7) +
      "   +0 < . 1:1(0) ack 1 win 257\n   +0 accept(3, ..., ...) = 4\n   +0 write(4, ..., MORE) = MORE\n"
      "   +0 > P. 1:1001(1000) ack 1\n", "ok"),
+    ("nstat tells what was counted", [], OUTSIDE + "   +0 `nstat -s | grep TcpExtBeyondWindow | grep -q ' 1 '`\n"
+     "   +0 `nstat > /dev/null`\n   +0 `nstat -z | grep TcpExtBeyondWindow | grep -q ' 0 '`\n", "ok"),
+    ("nstat tells no other number", [], OUTSIDE + "   +0 `nstat | grep BeyondWindow | grep -q ' 2 '`\n", "not ok"),
+    ("nstat owns up to what is not counted", [], LISTENER + "   +0 `nstat -z | grep -q TcpExtNobody`\n", "not ok"),
     ("unknown options are told", ["--no_such_option=1"], LISTENER, "not ok"),
 ]
 

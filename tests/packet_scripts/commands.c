@@ -365,9 +365,9 @@ static bool ends_with(const char *text, const char *end)
 
 static bool run_one(struct machine *machine, char *command, const char **what)
 {
-    static const char *const harmless[] = {"nstat",   "sleep", "true", ":",   "ss",  "ip",
-                                           "ethtool", "cat",   "grep", "rm",  "awk", "modprobe",
-                                           "tcpdump", "sync",  "date", "exit"};
+    static const char *const harmless[] = {"sleep",    "true",    ":",    "ss",   "ip",
+                                           "ethtool",  "cat",     "grep", "rm",   "awk",
+                                           "modprobe", "tcpdump", "sync", "date", "exit"};
     char *rest = command, *name = next_word(&rest);
     *what = name;
     if (name == NULL || name[0] == '#')
@@ -442,6 +442,24 @@ static void tidy(char *text)
     }
 }
 
+/** One command of several. @return 0, or -1 with the problem told. */
+static int run_command(struct machine *machine, char *command, unsigned line)
+{
+    const char *what = command + strspn(command, " \t");
+    if (strncmp(what, "nstat", 5) == 0) {
+        int found = machine_nstat(machine, what + 5);
+        if (found == 0)
+            script_error_set(machine->problem, line, "command '%s' finds nothing", what);
+        if (found < 0)
+            script_error_set(machine->problem, line, "command '%s' can't be run here", what);
+        return found > 0 ? 0 : -1;
+    }
+    if (run_one(machine, command, &what))
+        return 0;
+    script_error_set(machine->problem, line, "command '%s' can't be run here", what);
+    return -1;
+}
+
 int machine_command(struct machine *machine, const char *text, unsigned line)
 {
     char *copy = strdup(text), *state = NULL;
@@ -451,13 +469,8 @@ int machine_command(struct machine *machine, const char *text, unsigned line)
     tidy(copy);
     multiply_out(copy);
     for (char *one = strtok_r(copy, "\n;&", &state); one != NULL && result == 0;
-         one = strtok_r(NULL, "\n;&", &state)) {
-        const char *what = one;
-        if (!run_one(machine, one, &what)) {
-            script_error_set(machine->problem, line, "command '%s' can't be run here", what);
-            result = -1;
-        }
-    }
+         one = strtok_r(NULL, "\n;&", &state))
+        result = run_command(machine, one, line);
     free(copy);
     return result;
 }

@@ -165,6 +165,8 @@ struct machine {
     bool partly_opened;        /**< … which has opened the connection as well (MSG_FASTOPEN) */
     uint32_t partly_seen;      /**< bytes of an expected segment that came in smaller ones */
 
+    struct stack_counters nstat_base; /**< when nstat last ran */
+
     char *code; /**< Python, gathered */
     size_t code_length;
     struct script_error *problem;
@@ -211,6 +213,9 @@ const char *symbol_errno_name(int error);
 
 /** Shell commands (commands.c): those that set up what the core knows. */
 int machine_command(struct machine *machine, const char *text, unsigned line);
+/** nstat, and what greps in its output (nstat.c). @return whether that finds something; -1: it
+   can't be told here. */
+int machine_nstat(struct machine *machine, const char *pipeline);
 /** --init_scripts: run the commands of these files, whose names are separated by commas. */
 int machine_init_scripts(struct machine *machine, const char *names, unsigned line);
 /** Options (--name=value). */

@@ -194,9 +194,13 @@ void icmp_error_report(struct stack *stack, const uint8_t *quoted, uint32_t leng
     if (!icmp_quote_parse(quoted, length, &flow, &seq, &packet_bytes))
         return;
     struct tcp_connection *connection = stack_flow_find(stack, &flow);
-    /* A forged error would have to guess a sequence number in flight (RFC 5927 §4.1). */
-    if (connection == NULL || !tcp_sequence_in_flight(connection, seq))
+    if (connection == NULL)
         return;
+    /* A forged error would have to guess a sequence number in flight (RFC 5927 §4.1). */
+    if (!tcp_sequence_in_flight(connection, seq)) {
+        stack_drop_count(stack, DROP_ICMP_OUT_OF_WINDOW);
+        return;
+    }
     if (report->kind == TCP_ICMP_PACKET_TOO_BIG && !tcp_accepts_path_mtu(connection))
         return;
 

@@ -59,8 +59,12 @@ static uint32_t ack_delay_us(const struct tcp_connection *connection)
 void tcp_ack_schedule(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     struct tcp_hot *hot = &connection->hot;
-    bool quick = hot->quick_acks > 0 && !hot->pingpong;
-    if (quick || hot->rcv_nxt - hot->rcv_wup > hot->rcv_mss) {
+    bool second = hot->rcv_nxt - hot->rcv_wup > hot->rcv_mss;
+    /* Until there is room again the peer can send nothing: that is told with it, or after a while
+       (as Linux, which waits already while less than half is free). */
+    if (second && tcp_window_is_closing(connection))
+        hot->quick_acks = 0;
+    else if (second || (hot->quick_acks > 0 && !hot->pingpong)) {
         tcp_ack_now(stack, connection);
         return;
     }
@@ -400,7 +404,7 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
     bool has_fin = segment->flags & TCP_FIN;
     uint64_t start = seq;
     uint64_t end = seq + segment->payload_length;
-    uint64_t limit = hot->rcv_nxt + tcp_receive_window(connection);
+    uint32_t window = tcp_receive_window(connection);
     if (segment->payload_length == 0 && !has_fin)
         return false;
     if (hot->fin_received || end + has_fin <= hot->rcv_nxt) {
@@ -414,14 +418,18 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
         tcp_ack_now(stack, connection);
         return false;
     }
-    if (hot->fin_waiting && connection->reassembly->fin < limit)
-        limit = connection->reassembly->fin; /* nothing follows a FIN */
     if (start < hot->rcv_nxt) {
         dsack_note(stack, connection, start, end < hot->rcv_nxt ? end : hot->rcv_nxt);
         start = hot->rcv_nxt;
     }
-    if (end > limit) {
-        end = limit;
+    if (segment->payload_length > 0 && start >= hot->rcv_nxt + window) {
+        result->drop = start == hot->rcv_nxt ? DROP_TCP_ZERO_WINDOW : DROP_TCP_OUT_OF_WINDOW;
+        tcp_quick_ack_enter(connection, QUICK_ACKS_MAX);
+        tcp_ack_now(stack, connection);
+        return false;
+    }
+    if (hot->fin_waiting && end > connection->reassembly->fin) {
+        end = connection->reassembly->fin; /* nothing follows a FIN */
         has_fin = false;
     }
     arrival_note(stack, connection, segment, now_ns, false);
@@ -445,8 +453,9 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
     }
     if (result->drop != DROP_NONE)
         return false;
-    if (start == end && start > hot->rcv_nxt)
-        tcp_ack_now(stack, connection); /* a bare FIN beyond a gap */
+    /* A bare FIN beyond a gap; or in spite of a closed window, of which the peer has to hear. */
+    if (start == end && (start > hot->rcv_nxt || window == 0))
+        tcp_ack_now(stack, connection);
     return accept_fin(stack, connection, has_fin, end);
 }
 

@@ -107,6 +107,9 @@ uint16_t tcp_window_advertise(struct tcp_connection *connection);
 /** Bytes from rcv_nxt to the right edge last advertised. */
 uint32_t tcp_receive_window(const struct tcp_connection *connection);
 
+/** The buffer has no room for another segment: an ACK now would close the window. */
+bool tcp_window_is_closing(const struct tcp_connection *connection);
+
 /** In-order payload arrived: offer more, as long as there is room (Linux's tcp_grow_window). */
 void tcp_window_grow(struct tcp_connection *connection, uint32_t length);
 

@@ -88,6 +88,11 @@ static uint32_t free_space(const struct tcp_connection *connection)
     return unread < most ? (uint32_t)(most - unread) : 0;
 }
 
+bool tcp_window_is_closing(const struct tcp_connection *connection)
+{
+    return free_space(connection) < connection->hot.rcv_mss;
+}
+
 static uint32_t round_up(uint32_t value, uint32_t shift)
 {
     uint32_t mask = (UINT32_C(1) << shift) - 1;

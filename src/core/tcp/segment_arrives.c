@@ -67,7 +67,8 @@ static bool check_timestamp(const struct arrival *a)
 }
 
 /** First check: sequence number. Like Linux, what repeats bytes since the last ACK we sent passes:
-    its acknowledgement is still of use. */
+    its acknowledgement is still of use; and what begins in the window may reach beyond it while
+    nothing waits to be read (its FIN always). */
 static bool check_sequence(const struct arrival *a)
 {
     const struct tcp_hot *hot = &a->connection->hot;
@@ -76,6 +77,9 @@ static bool check_sequence(const struct arrival *a)
     if (end < hot->rcv_wup)
         return unacceptable(a, DROP_TCP_OLD_DUPLICATE);
     if (a->seq > edge)
+        return unacceptable(a, DROP_TCP_OUT_OF_WINDOW);
+    bool fin = a->segment->flags & TCP_FIN;
+    if (end - fin > edge && hot->rcv_read != tcp_received_end(a->connection))
         return unacceptable(a, DROP_TCP_OUT_OF_WINDOW);
     return true;
 }
