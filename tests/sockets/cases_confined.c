@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/audit.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <poll.h>
@@ -98,6 +99,42 @@ static void after_setuid(const struct case_context *context)
     say_goes_on(context, listener, pair);
     close_pair(pair);
     close(listener);
+}
+
+static void keep_capabilities(uint32_t kept)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {
+        {.effective = kept, .permitted = kept}};
+    say_result("capset", syscall(SYS_capset, &header, data));
+}
+
+static void say_low_port(const struct case_context *context, unsigned port)
+{
+    struct sockaddr_storage address;
+    int fd = make_socket(context, 0);
+    socklen_t length = loopback(context, &address, port);
+    say_result("bind to a low port", bind(fd, (struct sockaddr *)&address, length));
+    close(fd);
+}
+
+/* It is the capability that counts, not the user. */
+static void low_ports_go_with_the_capability(const struct case_context *context)
+{
+    int listener = make_listener(context, 1);
+    say_result("keep", prctl(PR_SET_KEEPCAPS, 1));
+    say_result("setuid", setuid(NOBODY));
+    keep_capabilities(1u << CAP_NET_BIND_SERVICE);
+    say_low_port(context, 83);
+    keep_capabilities(0);
+    say_low_port(context, 84);
+    close(listener);
+}
+
+static void root_without_the_capability_has_no_low_ports(const struct case_context *context)
+{
+    keep_capabilities(1u << CAP_SETUID);
+    say_low_port(context, 85);
 }
 
 static void setuid_before_the_first_socket(const struct case_context *context)
@@ -272,6 +309,9 @@ static void activated(const struct case_context *context)
 const struct socket_case cases_confined[] = {
     {"confined_after_chroot", after_chroot},
     {"confined_after_setuid", after_setuid},
+    {"confined_low_ports_go_with_the_capability", low_ports_go_with_the_capability},
+    {"confined_root_without_the_capability_has_no_low_ports",
+     root_without_the_capability_has_no_low_ports},
     {"confined_setuid_before_the_first_socket", setuid_before_the_first_socket},
     {"confined_as_a_daemon", as_a_daemon},
     {"confined_in_a_sandbox", in_a_sandbox},
