@@ -137,6 +137,18 @@ unsigned tcp_sack_blocks_wanted(const struct tcp_connection *connection)
     return count;
 }
 
+bool tcp_sack_ends_at(const struct tcp_connection *connection, seq_t number)
+{
+    const struct tcp_sack_block *recent = connection->reassembly->recent;
+    bool is_end = false;
+    for (unsigned i = 0; i < TCP_RECENT_BLOCKS && !block_is_empty(&recent[i]); i++) {
+        if (seq_gt(recent[i].end, number))
+            return false;
+        is_end = is_end || seq_eq(recent[i].end, number);
+    }
+    return is_end;
+}
+
 unsigned tcp_sack_blocks(struct tcp_connection *connection, unsigned max,
                          struct tcp_sack_block *blocks)
 {

@@ -87,6 +87,9 @@ unsigned tcp_sack_blocks(struct tcp_connection *connection, unsigned max,
 /** How many SACK blocks (with D-SACK) want reporting. */
 unsigned tcp_sack_blocks_wanted(const struct tcp_connection *connection);
 
+/** Whether this number is one past the highest byte that waits beyond a gap, as SACK reports it. */
+bool tcp_sack_ends_at(const struct tcp_connection *connection, seq_t number);
+
 /* ---- receive_window.c ---------------------------------------------------------------------- */
 
 /** Before the handshake: what to offer in the SYN or SYN-ACK, and our window scale.

@@ -66,6 +66,17 @@ static bool check_timestamp(const struct arrival *a)
     return unacceptable(a, DROP_TCP_PAWS);
 }
 
+/** Only the exact number resets (RFC 5961 §3.2). As on Linux, for a peer that does not count its
+   FIN that is the FIN's number too, and beyond a gap the end of what we reported by SACK. */
+static bool is_exact_reset(const struct arrival *a)
+{
+    const struct tcp_hot *hot = &a->connection->hot;
+    if (!(a->segment->flags & TCP_RST))
+        return false;
+    return a->seq == hot->rcv_nxt || (hot->fin_received && a->seq + 1 == hot->rcv_nxt) ||
+           (hot->sack && tcp_sack_ends_at(a->connection, a->segment->seq));
+}
+
 /** First check: sequence number. Like Linux, what repeats bytes since the last ACK we sent passes:
     its acknowledgement is still of use; and what begins in the window may reach beyond it while
     nothing waits to be read (its FIN always). */
@@ -74,7 +85,7 @@ static bool check_sequence(const struct arrival *a)
     const struct tcp_hot *hot = &a->connection->hot;
     uint64_t end = a->seq + tcp_segment_length(a->segment);
     uint64_t edge = hot->rcv_nxt + tcp_receive_window(a->connection);
-    if (end < hot->rcv_wup)
+    if (end < hot->rcv_wup && !is_exact_reset(a))
         return unacceptable(a, DROP_TCP_OLD_DUPLICATE);
     if (a->seq > edge)
         return unacceptable(a, DROP_TCP_OUT_OF_WINDOW);
@@ -84,16 +95,14 @@ static bool check_sequence(const struct arrival *a)
     return true;
 }
 
-/** Second check: RST. Only the exact number resets (RFC 5961 §3.2). */
+/** Second check: RST. */
 static bool check_reset(const struct arrival *a)
 {
     struct tcp_connection *connection = a->connection;
     const struct tcp_hot *hot = &connection->hot;
     if (!(a->segment->flags & TCP_RST))
         return true;
-    /* After its FIN a peer may not count that (as Linux allows). */
-    bool exact = a->seq == hot->rcv_nxt || (hot->fin_received && a->seq + 1 == hot->rcv_nxt);
-    if (!exact) {
+    if (!is_exact_reset(a)) {
         a->result->drop = DROP_TCP_RESET_INVALID;
         tcp_challenge_ack(a->stack, connection, a->now_ns);
         return false;
