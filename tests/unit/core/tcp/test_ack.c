@@ -62,6 +62,22 @@ static void far_too_old_ack_is_challenged(void **unused)
     assert_int_equal(stack_get_counters(script.stack)->challenge_acks, 1);
 }
 
+/** What an old duplicate may acknowledge is told by the largest window that ever was. */
+static void ack_from_before_the_window_shrank_is_merely_old(void **unused)
+{
+    (void)unused;
+    established_plain(5000);
+    for (unsigned at = 1; at < 4001; at += 1000) {
+        app_send(1000);
+        assert_int_equal(ours_any(), 1);
+        peer(". 1:1(0) ack %u win 1000", at + 1000);
+    }
+    peer("P. 1:11(10) ack 1 win 1000");
+    assert_int_equal(script.result.drop, DROP_NONE);
+    assert_int_equal(script.placed_length, 10);
+    assert_int_equal(stack_get_counters(script.stack)->challenge_acks, 0);
+}
+
 static void segment_without_ack_is_dropped(void **unused)
 {
     (void)unused;
@@ -154,6 +170,7 @@ int main(void)
         TEST(ack_of_what_was_not_sent_is_challenged),
         TEST(old_ack_is_ignored_but_its_payload_counts),
         TEST(far_too_old_ack_is_challenged),
+        TEST(ack_from_before_the_window_shrank_is_merely_old),
         TEST(segment_without_ack_is_dropped),
         TEST(older_segment_does_not_update_the_window),
         TEST(paws_drops_a_segment_with_an_older_timestamp),

@@ -120,6 +120,84 @@ static void window_is_as_long_as_the_latest_original_was_late(void **unused)
     assert_int_equal(info().total_retrans, 0);
 }
 
+static void what_is_sent_later_waits_as_long_as_the_latest_original_was_late(void **unused)
+{
+    (void)unused;
+    established();
+    app_send(4 * 1448);
+    assert_int_equal(ours_any(), 4);
+    after_ms(1);
+    app_send(4 * 1448);
+    assert_int_equal(ours_any(), 4);
+    after_ms(10);
+    peer(". 1:1(0) ack 1 <sack %u:%u>", S(6), S(7));
+    after_ms(1);
+    peer(". 1:1(0) ack 1 <sack %u:%u>", S(6), S(7));
+    peer(". 1:1(0) ack %u <sack %u:%u>", S(1), S(6), S(7)); /* 12 ms old, where that took 10 */
+    after_us(1500);
+    peer(". 1:1(0) ack %u", S(8)); /* 13.5 ms */
+    assert_int_equal(recovery()->late_us, 3500);
+    app_send(4 * 1448);
+    assert_int_equal(ours_any(), 4);
+    after_ms(10);
+    peer(". 1:1(0) ack %u <sack %u:%u>", S(8), S(9), S(12));
+    after_ms(5);
+    nothing(); /* a quarter of the shortest round trip and 2 ms are over */
+    after_ms(1);
+    ours(". %u:%u(1448) ack 1", S(8), S(9));
+}
+
+static void reordering_window_is_at_most_a_round_trip(void **unused)
+{
+    (void)unused;
+    ten_in_flight();
+    struct tcp_recovery *own = tcp_recovery_take(script.stack, script.connection);
+    own->reordering_seen = true;
+    own->late_us = 500000;
+    own->window_persist = 16;
+    peer(". 1:1(0) ack 1 <sack %u:%u>", S(1), S(4));
+    after_ms(11);
+    nothing();
+    after_ms(1); /* srtt, 10 ms, and 2 ms */
+    ours(". %u:%u(1448) ack 1", S(0), S(1));
+}
+
+static void grown_window_is_forgotten_after_so_many_recoveries(void **unused)
+{
+    (void)unused;
+    ten_in_flight();
+    struct tcp_recovery *own = tcp_recovery_take(script.stack, script.connection);
+    own->window_steps = 3;
+    own->window_persist = 1;
+    peer(". 1:1(0) ack 1 <sack %u:%u>", S(1), S(4));
+    ours(". %u:%u(1448) ack 1", S(0), S(1));
+    ours_any();
+    assert_int_equal(recovery()->window_persist, 1);
+    after_ms(10);
+    peer(". 1:1(0) ack %u", S(10));
+    assert_int_equal(recovery()->window_persist, 0);
+    app_send(4 * 1448);
+    assert_int_equal(ours_any(), 4);
+    after_ms(10);
+    peer(". 1:1(0) ack %u <sack %u:%u>", S(10), S(12), S(13));
+    assert_int_equal(recovery()->window_steps, 0);
+}
+
+/** Where reordering was not seen, what was sent before something that arrived is lost at once in
+    recovery, however little has arrived. */
+static void recovery_waits_for_no_reordering(void **unused)
+{
+    (void)unused;
+    ten_in_flight();
+    peer(". 1:1(0) ack 1 <sack %u:%u>", S(1), S(2));
+    after_ms(5);
+    ours(". %u:%u(1448) ack 1", S(0), S(1));
+    assert_int_equal(info().ca_state, TCP_CA_RECOVERY);
+    assert_int_equal(info().lost, 1);
+    peer(". 1:1(0) ack 1 <sack %u:%u %u:%u>", S(3), S(4), S(1), S(2));
+    assert_int_equal(info().lost, 2);
+}
+
 static void dsack_on_a_reordering_path_widens_the_window_once_a_round_trip(void **unused)
 {
     (void)unused;
@@ -326,6 +404,10 @@ int main(void)
         TEST(what_was_sent_before_is_lost_and_what_was_sent_after_is_not),
         TEST(partly_sacked_segment_is_not_taken_for_arrived),
         TEST(window_is_as_long_as_the_latest_original_was_late),
+        TEST(what_is_sent_later_waits_as_long_as_the_latest_original_was_late),
+        TEST(reordering_window_is_at_most_a_round_trip),
+        TEST(grown_window_is_forgotten_after_so_many_recoveries),
+        TEST(recovery_waits_for_no_reordering),
         TEST(dsack_on_a_reordering_path_widens_the_window_once_a_round_trip),
         TEST(more_dsacks_than_retransmissions_are_the_networks_duplicates),
         TEST(repair_that_dsack_proves_needless_is_undone),

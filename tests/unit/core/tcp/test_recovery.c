@@ -215,18 +215,152 @@ static void tail_probe_sends_new_data_if_there_is_any(void **unused)
     nothing();
 }
 
-static void repaired_tail_loss_reduces_the_window(void **unused)
+static void reduction_is_in_proportion(void **unused)
 {
     (void)unused;
+    ten_in_flight();
+    peer(". 1:1(0) ack %u", S(10));
+    app_send(30 * 1448);
+    assert_int_equal(ours_any(), 20);
+    after_ms(10);
+    for (unsigned i = 12; i <= 14; i++)
+        peer(". 1:1(0) ack %u <sack %u:%u>", S(10), S(11), S(i));
+    ours(". %u:%u(1448) ack 1", S(10), S(11));
+    nothing();
+    assert_int_equal(info().snd_ssthresh, 14);
+    /* For ten that arrive seven go out, as long as more is in flight than is to be. */
+    peer(". 1:1(0) ack %u <sack %u:%u>", S(10), S(11), S(15));
+    nothing();
+    peer(". 1:1(0) ack %u <sack %u:%u>", S(10), S(11), S(16));
+    ours(". %u:%u(1448) ack 1", S(30), S(31));
+    nothing();
+}
+
+/** Six of ten are lost, so that less is in flight than the window is to be: PRR's slow start. */
+static void much_was_lost(void)
+{
+    ten_in_flight();
+    peer(". 1:1(0) ack 1 <sack %u:%u>", S(6), S(8));
+    peer(". 1:1(0) ack 1 <sack %u:%u>", S(6), S(9));
+    ours(". %u:%u(1448) ack 1", S(0), S(1));
+    nothing(); /* one arrived, one goes out: something was lost */
+    assert_int_equal(info().snd_ssthresh, 7);
+    peer(". 1:1(0) ack 1 <sack %u:%u>", S(6), S(10));
+    ours(". %u:%u(1448) ack 1", S(1), S(2));
+    nothing();
+}
+
+static void reduction_is_bounded_by_slow_start(void **unused)
+{
+    (void)unused;
+    much_was_lost();
+    app_send(20 * 1448);
+    nothing();
+    after_ms(10);
+    /* All goes well: for each that arrives two go out, until the flight is what it is to be. */
+    for (unsigned i = 1; i <= 5; i++) {
+        peer(". 1:1(0) ack %u <sack %u:%u>", S(i), S(6), S(10));
+        assert_int_equal(ours_any(), 2);
+    }
+    assert_int_equal(info().snd_cwnd, 7);
+    peer(". 1:1(0) ack %u", S(10));
+    assert_int_equal(info().snd_cwnd, 7);
+    assert_int_equal(info().ca_state, TCP_CA_OPEN);
+}
+
+static void window_after_recovery_is_ssthresh(void **unused)
+{
+    (void)unused;
+    much_was_lost();
+    after_ms(10);
+    for (unsigned i = 1; i <= 5; i++) {
+        peer(". 1:1(0) ack %u <sack %u:%u>", S(i), S(6), S(10));
+        ours_any();
+    }
+    assert_true(info().snd_cwnd < 6); /* with nothing more to send it did not grow so far */
+    peer(". 1:1(0) ack %u", S(10));
+    assert_int_equal(info().ca_state, TCP_CA_OPEN);
+    assert_int_equal(info().snd_cwnd, 7);
+}
+
+/** The last of three segments is sent once more, as a tail probe. */
+static void tail_is_probed(void)
+{
     established();
     app_send(3 * 1448);
     assert_int_equal(ours_any(), 3);
     peer(". 1:1(0) ack %u", S(2));
     after_ms(250);
     ours("P. %u:%u(1448) ack 1", S(2), S(3));
+}
+
+/** Something newer than the probe is sent and acknowledged. */
+static void newer_data_is_acknowledged(void)
+{
+    app_send(1448);
+    ours("P. %u:%u(1448) ack 1", S(3), S(4));
+    peer(". 1:1(0) ack %u", S(4));
+}
+
+static void repaired_tail_loss_reduces_the_window(void **unused)
+{
+    (void)unused;
+    tail_is_probed();
     peer(". 1:1(0) ack %u", S(3));
-    peer(". 1:1(0) ack %u <sack %u:%u>", S(3), S(2), S(3));
-    assert_int_equal(info().snd_cwnd, 10); /* D-SACK: the original was not lost */
+    assert_int_equal(info().snd_cwnd, 10); /* the original's, perhaps: a D-SACK may follow */
+    newer_data_is_acknowledged();
+    assert_int_equal(info().snd_cwnd, 7);
+    assert_int_equal(info().snd_ssthresh, 7);
+    assert_int_equal(info().ca_state, TCP_CA_OPEN);
+}
+
+static void tail_that_dsack_shows_was_not_lost_reduces_nothing(void **unused)
+{
+    (void)unused;
+    tail_is_probed();
+    peer(". 1:1(0) ack %u <sack %u:%u>", S(3), S(2), S(3)); /* of both copies */
+    newer_data_is_acknowledged();
+    assert_int_equal(info().snd_cwnd, 10);
+}
+
+static void tail_that_a_duplicate_shows_was_not_lost_reduces_nothing(void **unused)
+{
+    (void)unused;
+    tail_is_probed();
+    peer(". 1:1(0) ack %u", S(3));
+    peer(". 1:1(0) ack %u", S(3)); /* of the copy, from who has no D-SACK */
+    newer_data_is_acknowledged();
+    assert_int_equal(info().snd_cwnd, 10);
+}
+
+static void tail_probe_of_new_data_reduces_nothing(void **unused)
+{
+    (void)unused;
+    ten_in_flight();
+    app_send(1448);
+    after_ms(18);
+    ours("P. %u:%u(1448) ack 1", S(10), S(11));
+    peer(". 1:1(0) ack %u", S(11));
+    unsigned cwnd = info().snd_cwnd;
+    app_send(1448);
+    ours("P. %u:%u(1448) ack 1", S(11), S(12));
+    peer(". 1:1(0) ack %u", S(12));
+    assert_true(info().snd_cwnd >= cwnd);
+    assert_int_equal(info().snd_ssthresh, 0x7fffffff);
+}
+
+static void tail_is_probed_once_then_the_timeout_comes(void **unused)
+{
+    (void)unused;
+    ten_in_flight();
+    app_send(1448);
+    after_ms(18);
+    ours("P. %u:%u(1448) ack 1", S(10), S(11));
+    peer(". 1:1(0) ack %u", S(5)); /* of what was sent before: the timer starts over */
+    after_ms(150);
+    nothing();
+    after_ms(100);
+    ours(". %u:%u(1448) ack 1", S(5), S(6));
 }
 
 static void spurious_timeout_is_undone_by_timestamps(void **unused)
@@ -352,9 +486,16 @@ int main(void)
         TEST(few_sacks_prove_a_loss_after_a_quarter_of_a_round_trip),
         TEST(sacked_segments_are_not_repaired_after_a_timeout),
         TEST(receiver_that_reneges_gets_everything_again),
+        TEST(reduction_is_in_proportion),
+        TEST(reduction_is_bounded_by_slow_start),
+        TEST(window_after_recovery_is_ssthresh),
         TEST(silence_after_a_flight_is_probed),
         TEST(tail_probe_sends_new_data_if_there_is_any),
         TEST(repaired_tail_loss_reduces_the_window),
+        TEST(tail_that_dsack_shows_was_not_lost_reduces_nothing),
+        TEST(tail_that_a_duplicate_shows_was_not_lost_reduces_nothing),
+        TEST(tail_probe_of_new_data_reduces_nothing),
+        TEST(tail_is_probed_once_then_the_timeout_comes),
         TEST(spurious_timeout_is_undone_by_timestamps),
         TEST(reordering_seen_raises_the_threshold),
         TEST(sack_of_what_was_not_sent_is_ignored),
