@@ -588,19 +588,18 @@ void control_run(struct control *control)
     }
 }
 
+static bool abort_connection(void *context, struct tcp_connection *connection)
+{
+    struct engine_core *core = context;
+    if (tcp_user(connection) != NULL)
+        tcp_abort(core->stack, connection, core->now_ns);
+    return true;
+}
+
 static void abort_connections(struct engine_core *core, void *context)
 {
-    struct tenant_core *tenant;
-    struct engine_socket *socket;
     (void)context;
-    LIST_FOREACH(tenant, &core->tenants, link)
-    {
-        LIST_FOREACH(socket, &tenant->sockets, tenant_link)
-        {
-            if (socket->connection != NULL)
-                tcp_abort(core->stack, socket->connection, core->now_ns);
-        }
-    }
+    stack_for_each_connection(core->stack, abort_connection, core);
     engine_core_settle(core);
 }
 

@@ -64,18 +64,13 @@ static void take_snapshot(struct engine_core *core, void *context)
 {
     struct core_snapshot *snapshot = context;
     struct tenant_core *tenant;
-    struct engine_socket *socket;
     snapshot->stack = *stack_get_counters(core->stack);
     snapshot->core = core->counters;
     snapshot->chunks_in_use = core->rx_chunks.in_use;
     snapshot->extents_in_use = core->tx_extents.in_use;
     LIST_FOREACH(tenant, &core->tenants, link)
     {
-        LIST_FOREACH(socket, &tenant->sockets, tenant_link)
-        {
-            if (socket->kind == SOCKET_LISTENER && !socket->orphan)
-                snapshot->listeners++;
-        }
+        snapshot->listeners += tenant->listener_count;
     }
 }
 

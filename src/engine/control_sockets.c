@@ -45,10 +45,10 @@ static struct socket_record *next_record(struct collection *collection)
     return record;
 }
 
-static void copy_owners(struct socket_record *record, const struct engine_socket *socket)
+static void copy_owners(struct socket_record *record, struct engine_socket *socket)
 {
     record->tenant = socket->tenant->tenant->id;
-    for (const struct socket_holder *holder = socket->holders;
+    for (const struct socket_holder *holder = socket_holders(socket);
          holder != NULL && record->process_count < PROCESSES_SHOWN_MAX; holder = holder->next)
         if (!holder->released)
             record->processes[record->process_count++] = holder->process->process;
@@ -65,27 +65,28 @@ static bool copy_connection(void *context, struct tcp_connection *connection)
     tcp_endpoints(connection, &record->local, &record->remote);
     record->is_ipv6 = !ip_address_is_v4(&record->remote.address);
     tcp_get_info(core->stack, connection, core->now_ns, &record->info);
-    const struct engine_socket *socket = tcp_user(connection);
+    struct engine_socket *socket = tcp_user(connection);
     if (socket != NULL)
         copy_owners(record, socket);
     return true;
 }
 
-static void copy_other(struct collection *collection, const struct engine_socket *socket)
+static void copy_other(struct collection *collection, struct engine_socket *socket)
 {
     struct socket_record *record;
+    const struct tcp_listener *listener = socket_listener(socket);
     if (socket->kind != SOCKET_BOUND && (socket->kind != SOCKET_LISTENER || socket->orphan))
         return;
     record = next_record(collection);
     if (record == NULL)
         return;
     copy_owners(record, socket);
-    record->local = socket->local;
-    record->is_ipv6 = !ip_address_is_v4(&socket->local.address);
+    record->local = socket->extra->local;
+    record->is_ipv6 = !ip_address_is_v4(&record->local.address);
     record->kind = RECORD_BOUND;
-    if (socket->listener != NULL) {
+    if (listener != NULL) {
         record->kind = RECORD_LISTENER;
-        tcp_listener_get_info(socket->listener, &record->listener);
+        tcp_listener_get_info(listener, &record->listener);
         record->is_ipv6 = record->listener.is_ipv6;
     }
 }
@@ -105,7 +106,7 @@ static void collect_sockets(struct engine_core *core, void *context)
 {
     struct collection *collection = context;
     struct tenant_core *tenant;
-    struct engine_socket *socket;
+    const struct socket_setup *setup;
     collection->core = core;
     stack_for_each_connection(core->stack, copy_connection, collection);
     /* Listeners and bound ports are core 0's; the others hold replicas. */
@@ -113,9 +114,9 @@ static void collect_sockets(struct engine_core *core, void *context)
         return;
     LIST_FOREACH(tenant, &core->tenants, link)
     {
-        LIST_FOREACH(socket, &tenant->sockets, tenant_link)
+        LIST_FOREACH(setup, &tenant->setups, link)
         {
-            copy_other(collection, socket);
+            copy_other(collection, setup->socket);
         }
     }
 }

@@ -117,6 +117,8 @@ static int make_pools(struct engine_core *core)
     if (result == 0)
         result = object_pool_init(&core->holders, sizeof(struct socket_holder), sockets * 4);
     if (result == 0)
+        result = object_pool_init(&core->extras, sizeof(struct socket_extra), sockets);
+    if (result == 0)
         result = object_pool_init(&core->setups, sizeof(struct socket_setup), sockets);
     if (result == 0)
         result = object_pool_init(&core->rx_chunks, sizeof(struct rx_chunk), sockets * 4);
@@ -182,6 +184,7 @@ void engine_core_destroy(struct engine_core *core)
     rte_ring_free(core->frames);
     object_pool_destroy(&core->sockets);
     object_pool_destroy(&core->holders);
+    object_pool_destroy(&core->extras);
     object_pool_destroy(&core->setups);
     object_pool_destroy(&core->rx_chunks);
     object_pool_destroy(&core->tx_extents);

@@ -70,7 +70,7 @@ struct engine_core {
     TAILQ_HEAD(, channel_core) fenced_channels; /**< with a LINK_OP_FENCE to answer */
     uint32_t fenced_rounds;                     /**< since the oldest of these came */
     uint32_t turned_received;                   /**< turned frames received in this round */
-    struct object_pool sockets, holders, setups, rx_chunks, tx_extents, dma_operations;
+    struct object_pool sockets, holders, extras, setups, rx_chunks, tx_extents, dma_operations;
 
     struct capture_ring *capture; /**< copies of frames go there; NULL: nobody captures */
     struct transmit_queue transmit;

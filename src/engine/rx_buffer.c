@@ -28,10 +28,11 @@ bool rx_buffer_extend(struct rx_buffer *buffer, const struct rx_memory *memory, 
             return false;
         }
         *chunk = (struct rx_chunk){.start = start, .arena_offset = got.offset, .bytes = got.bytes};
-        if (buffer->tail != NULL)
+        chunk->next = chunk;
+        if (buffer->tail != NULL) {
+            chunk->next = buffer->tail->next;
             buffer->tail->next = chunk;
-        else
-            buffer->head = chunk;
+        }
         buffer->tail = chunk;
         start += got.bytes;
     }
@@ -40,14 +41,17 @@ bool rx_buffer_extend(struct rx_buffer *buffer, const struct rx_memory *memory, 
 
 struct rx_extent rx_buffer_find(const struct rx_buffer *buffer, uint64_t offset, uint64_t end)
 {
-    const struct rx_chunk *chunk = buffer->head;
-    /* New payload nearly always lies in the last chunk. */
-    if (buffer->tail != NULL && offset >= buffer->tail->start)
-        chunk = buffer->tail;
-    while (chunk != NULL && offset >= chunk->start + chunk->bytes)
-        chunk = chunk->next;
-    if (chunk == NULL || offset < chunk->start || offset >= end)
+    const struct rx_chunk *chunk = buffer->tail;
+    if (chunk == NULL || offset >= chunk->start + chunk->bytes || offset >= end)
         return (struct rx_extent){0};
+    /* New payload nearly always lies in the last chunk. */
+    if (offset < chunk->start) {
+        chunk = chunk->next;
+        while (offset >= chunk->start + chunk->bytes)
+            chunk = chunk->next;
+        if (offset < chunk->start)
+            return (struct rx_extent){0};
+    }
     uint64_t chunk_end = chunk->start + chunk->bytes;
     return (struct rx_extent){
         .arena_offset = chunk->arena_offset + (offset - chunk->start),
@@ -57,10 +61,11 @@ struct rx_extent rx_buffer_find(const struct rx_buffer *buffer, uint64_t offset,
 
 static void drop_head(struct rx_buffer *buffer, const struct rx_memory *memory)
 {
-    struct rx_chunk *chunk = buffer->head;
-    buffer->head = chunk->next;
-    if (buffer->head == NULL)
+    struct rx_chunk *chunk = buffer->tail->next;
+    if (chunk == buffer->tail)
         buffer->tail = NULL;
+    else
+        buffer->tail->next = chunk->next;
     chunk_pool_free(memory->pool, chunk->arena_offset);
     object_share_give(memory->chunks, chunk);
 }
@@ -70,13 +75,13 @@ void rx_buffer_consume(struct rx_buffer *buffer, const struct rx_memory *memory,
 {
     if (offset > buffer->consumed)
         buffer->consumed = offset;
-    while (buffer->head != NULL &&
-           (all || buffer->head->start + buffer->head->bytes <= buffer->consumed))
+    while (buffer->tail != NULL &&
+           (all || buffer->tail->next->start + buffer->tail->next->bytes <= buffer->consumed))
         drop_head(buffer, memory);
 }
 
 void rx_buffer_release(struct rx_buffer *buffer, const struct rx_memory *memory)
 {
-    while (buffer->head != NULL)
+    while (buffer->tail != NULL)
         drop_head(buffer, memory);
 }

@@ -13,15 +13,15 @@
 #include "hostlink/chunk_pool.h"
 
 struct rx_chunk {
-    struct rx_chunk *next;
-    uint64_t start; /**< stream offset of its first byte */
+    struct rx_chunk *next; /**< of the last one: the first */
+    uint64_t start;        /**< stream offset of its first byte */
     uint64_t arena_offset;
     uint32_t bytes;
 };
 
 struct rx_buffer {
-    struct rx_chunk *head, *tail;
-    uint64_t consumed; /**< by the application; chunks wholly below are given back */
+    struct rx_chunk *tail; /**< chunks form a ring from here; NULL: there are none */
+    uint64_t consumed;     /**< by the application; chunks wholly below are given back */
 };
 
 /** What a core's buffers are made of. */

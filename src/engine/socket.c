@@ -24,10 +24,7 @@ struct engine_socket *socket_create(struct tenant_core *tenant, struct link_sock
     if (socket == NULL)
         return NULL;
     *socket = (struct engine_socket){.tenant = tenant, .name = name};
-    TAILQ_INIT(&socket->unaccepted);
-    LIST_INSERT_HEAD(&tenant->sockets, socket, tenant_link);
-    tenant->slots[name.slot].socket = socket;
-    tenant->slots[name.slot].incarnation = name.incarnation;
+    tenant_use_slot(tenant, name.slot, socket);
     (void)atomic_fetch_add_explicit(&tenant->tenant->sockets_live, 1, memory_order_relaxed);
     return socket;
 }
@@ -44,17 +41,19 @@ struct engine_socket *socket_create_with_setup(struct tenant_core *tenant,
         object_pool_give(&core->setups, setup);
         return NULL;
     }
-    *setup = (struct socket_setup){0};
+    *setup = (struct socket_setup){.socket = socket};
     struct stack_config defaults;
     stack_config_init(&defaults);
     tcp_options_set_init(&setup->options, &defaults.tcp);
-    socket->setup = setup;
+    TAILQ_INIT(&setup->unaccepted);
+    LIST_INSERT_HEAD(&tenant->setups, setup, link);
+    socket_get_extra(socket)->setup = setup;
     return socket;
 }
 
 void socket_drop_setup(struct engine_socket *socket)
 {
-    struct socket_setup *setup = socket->setup;
+    struct socket_setup *setup = socket_setup_of(socket);
     struct engine_core *core = socket_core(socket);
     if (setup == NULL)
         return;
@@ -62,47 +61,89 @@ void socket_drop_setup(struct engine_socket *socket)
     if (setup->port_bound)
         stack_port_release(core->stack, &setup->bound, (setup->bind_flags & LINK_FLAG_IPV6) != 0,
                            (setup->bind_flags & LINK_FLAG_V6ONLY) != 0);
+    LIST_REMOVE(setup, link);
     object_pool_give(&core->setups, setup);
-    socket->setup = NULL;
+    socket->extra->setup = NULL;
+}
+
+struct socket_extra *socket_get_extra(struct engine_socket *socket)
+{
+    if (socket->extra != NULL)
+        return socket->extra;
+    socket->extra = object_pool_take(&socket_core(socket)->extras);
+    PNO_ASSERT(socket->extra != NULL);
+    *socket->extra = (struct socket_extra){0};
+    return socket->extra;
+}
+
+void socket_trim_extra(struct engine_socket *socket)
+{
+    struct socket_extra *extra = socket->extra;
+    if (extra == NULL || extra->setup != NULL || extra->listener != NULL ||
+        extra->urgent_offset != 0 || socket->shutdown_wanted || socket->stamps ||
+        socket->connection == NULL)
+        return;
+    object_pool_give(&socket_core(socket)->extras, extra);
+    socket->extra = NULL;
+}
+
+void socket_endpoints(const struct engine_socket *socket, struct ip_endpoint *local,
+                      struct ip_endpoint *remote)
+{
+    if (socket->connection != NULL) {
+        tcp_endpoints(socket->connection, local, remote);
+        return;
+    }
+    const struct socket_extra *extra = socket->extra;
+    *local = extra != NULL ? extra->local : (struct ip_endpoint){0};
+    *remote = extra != NULL ? extra->remote : (struct ip_endpoint){0};
 }
 
 static void remove_holder(struct engine_socket *socket, struct socket_holder *holder)
 {
-    struct socket_holder **place = &socket->holders;
-    while (*place != holder)
-        place = &(*place)->next;
-    *place = holder->next;
     notify_forget(holder);
     LIST_REMOVE(holder, process_link);
-    if (holder == &socket->first_holder)
+    if (holder == &socket->first_holder) {
         holder->socket = NULL;
-    else
-        object_share_give(&socket->tenant->holders, holder);
+        return;
+    }
+    struct socket_holder *before = &socket->first_holder;
+    while (before->next != holder)
+        before = before->next;
+    before->next = holder->next;
+    object_share_give(&socket->tenant->holders, holder);
+}
+
+static void remove_holders(struct engine_socket *socket)
+{
+    struct socket_holder *holder;
+    while ((holder = socket_holders(socket)) != NULL)
+        remove_holder(socket, holder);
 }
 
 static void leave_listener(struct engine_socket *socket)
 {
-    if (!socket->in_unaccepted)
+    if (!socket_is_unaccepted(socket))
         return;
-    TAILQ_REMOVE(&socket->listener_socket->unaccepted, socket, unaccepted_link);
-    socket->in_unaccepted = false;
-    socket->listener_socket = NULL;
+    struct socket_setup *setup = socket->extra->listener->extra->setup;
+    TAILQ_REMOVE(&setup->unaccepted, socket, extra->link);
+    socket->extra->listener = NULL;
 }
 
 void socket_free(struct engine_socket *socket)
 {
     struct tenant_core *tenant = socket->tenant;
     struct engine_core *core = tenant->core;
-    PNO_ASSERT(socket->connection == NULL && socket->listener == NULL);
+    PNO_ASSERT(socket->connection == NULL && socket_listener(socket) == NULL);
     PNO_ASSERT(socket->copies_in_flight == 0);
-    while (socket->holders != NULL)
-        remove_holder(socket, socket->holders);
+    remove_holders(socket);
     leave_listener(socket);
     struct rx_memory memory = rx_memory(socket);
     rx_buffer_release(&socket->rx, &memory);
     tx_buffer_release(&socket->tx, &socket->tenant->tx_memory);
     socket_drop_setup(socket);
-    LIST_REMOVE(socket, tenant_link);
+    if (socket->extra != NULL)
+        object_pool_give(&core->extras, socket->extra);
     tenant_free_slot(tenant, socket->name.slot);
     object_share_give(&tenant->sockets_share, socket);
     /* The last one lets the control thread take down a tenant without processes. */
@@ -115,7 +156,7 @@ void socket_free(struct engine_socket *socket)
 struct socket_holder *socket_find_holder(struct engine_socket *socket,
                                          const struct process_core *process)
 {
-    struct socket_holder *holder = socket->holders;
+    struct socket_holder *holder = socket_holders(socket);
     while (holder != NULL && (holder->process != process || holder->released))
         holder = holder->next;
     return holder;
@@ -127,19 +168,21 @@ struct socket_holder *socket_hold(struct engine_socket *socket, struct process_c
     struct socket_holder *holder = socket_find_holder(socket, process);
     if (holder != NULL)
         return holder;
-    holder = socket->first_holder.socket == NULL ? &socket->first_holder
-                                                 : object_share_take(&socket->tenant->holders);
+    struct socket_holder *first = &socket->first_holder;
+    bool is_first = first->socket == NULL;
+    holder = is_first ? first : object_share_take(&socket->tenant->holders);
     if (holder == NULL)
         return NULL;
     *holder = (struct socket_holder){
         .socket = socket,
         .process = process,
         .channel = channel != NULL ? channel : process->channel,
-        .next = socket->holders,
-        .told_data = socket->rx.consumed,
+        .next = first->next,
+        .told_data = (uint32_t)socket->rx.consumed,
         .told_limit = TENANT_SEND_BUFFER_BYTES,
     };
-    socket->holders = holder;
+    if (!is_first)
+        first->next = holder;
     LIST_INSERT_HEAD(&process->holders, holder, process_link);
     return holder;
 }
@@ -150,11 +193,11 @@ static uint16_t everything_to_tell(const struct engine_socket *socket)
     if (socket->kind != SOCKET_CONNECTION)
         return 0;
     uint16_t dirty = 0;
-    if (socket->in_unaccepted)
+    if (socket_is_unaccepted(socket))
         dirty |= DIRTY_ACCEPT;
     else if (socket->established)
         dirty |= DIRTY_ESTABLISHED;
-    if (socket->urgent_offset > socket->rx.consumed)
+    if (socket_urgent_offset(socket) > socket->rx.consumed)
         dirty |= DIRTY_URGENT;
     if (socket->received > socket->rx.consumed)
         dirty |= DIRTY_DATA;
@@ -203,21 +246,21 @@ void accept_counter_put(struct accept_counter *counter)
 static void close_listener(struct engine_socket *socket)
 {
     struct engine_core *core = socket_core(socket);
+    struct socket_setup *setup = socket->extra->setup;
     struct engine_socket *announced;
-    while ((announced = TAILQ_FIRST(&socket->unaccepted)) != NULL) {
+    while ((announced = TAILQ_FIRST(&setup->unaccepted)) != NULL) {
         leave_listener(announced);
-        while (announced->holders != NULL)
-            remove_holder(announced, announced->holders);
+        remove_holders(announced);
         announced->orphan = true;
         if (announced->connection != NULL)
             tcp_abort(core->stack, announced->connection, core->now_ns);
         socket_finish_if_orphan(announced);
     }
-    tcp_listener_close(core->stack, socket->listener, core->now_ns);
+    tcp_listener_close(core->stack, setup->listener, core->now_ns);
     socket->tenant->listener_count--;
-    socket->listener = NULL;
-    accept_counter_put(socket->accept_counter);
-    socket->accept_counter = NULL;
+    setup->listener = NULL;
+    accept_counter_put(setup->accept_counter);
+    setup->accept_counter = NULL;
 }
 
 static void close_connection(struct engine_socket *socket, const struct socket_close *how)
@@ -249,9 +292,9 @@ static void orphan_socket(struct engine_socket *socket, const struct socket_clos
     socket_finish_if_orphan(socket);
 }
 
-static bool is_held(const struct engine_socket *socket)
+static bool is_held(struct engine_socket *socket)
 {
-    for (const struct socket_holder *holder = socket->holders; holder != NULL;
+    for (const struct socket_holder *holder = socket_holders(socket); holder != NULL;
          holder = holder->next)
         if (!holder->released)
             return true;
@@ -262,7 +305,7 @@ static bool is_held(const struct engine_socket *socket)
 static void leave_unaccepted(struct engine_socket *listener, struct process_core *process)
 {
     struct engine_socket *announced;
-    TAILQ_FOREACH(announced, &listener->unaccepted, unaccepted_link)
+    TAILQ_FOREACH(announced, &listener->extra->setup->unaccepted, extra->link)
     {
         struct socket_holder *holder = socket_find_holder(announced, process);
         if (holder != NULL)
@@ -301,7 +344,7 @@ static void let_go_dead(struct socket_holder *holder)
             leave_unaccepted(socket, process);
         return;
     }
-    if (socket->in_unaccepted)
+    if (socket_is_unaccepted(socket))
         return; /* its listener, held by the same process, takes it along */
     struct process_core *heir = find_heir(socket);
     struct socket_holder *told = heir != NULL ? socket_hold(socket, heir, NULL) : NULL;
@@ -341,9 +384,9 @@ void socket_let_go_all(struct engine_core *core, struct process_core *process)
 void socket_accepted(struct engine_socket *socket, struct process_core *process,
                      struct channel_core *channel)
 {
-    struct engine_socket *listener = socket->listener_socket;
+    const struct engine_socket *listener = socket->extra->listener;
     struct socket_holder *next;
-    for (struct socket_holder *holder = socket->holders; holder != NULL; holder = next) {
+    for (struct socket_holder *holder = socket_holders(socket); holder != NULL; holder = next) {
         next = holder->next;
         if (holder->process != process)
             remove_holder(socket, holder);
@@ -351,7 +394,8 @@ void socket_accepted(struct engine_socket *socket, struct process_core *process,
             notify_move(holder, channel);
     }
     leave_listener(socket);
-    tcp_listener_taken(listener->listener);
+    socket_trim_extra(socket);
+    tcp_listener_taken(socket_listener(listener));
 }
 
 void socket_connection_gone(struct engine_socket *socket)
@@ -360,10 +404,15 @@ void socket_connection_gone(struct engine_socket *socket)
     if (connection == NULL)
         return;
     socket->received = tcp_received_offset(connection);
-    socket->acked = tcp_acked_offset(connection);
+    if (!socket->orphan) {
+        struct socket_extra *extra = socket_get_extra(socket);
+        tcp_endpoints(connection, &extra->local, &extra->remote);
+    }
+    /* What the peer has not acknowledged by now it never will. */
+    tx_buffer_release(&socket->tx, &socket->tenant->tx_memory);
+    socket->tx.end = tcp_acked_offset(connection);
     tcp_set_user(connection, NULL);
     socket->connection = NULL;
-    tx_buffer_release(&socket->tx, &socket->tenant->tx_memory);
     notify_socket(socket, DIRTY_SENT);
     socket_finish_if_orphan(socket);
 }
@@ -372,7 +421,7 @@ void socket_finish_if_orphan(struct engine_socket *socket)
 {
     if (!socket->orphan || socket->connection != NULL || socket->copies_in_flight > 0)
         return;
-    struct socket_holder *holder = socket->holders;
+    struct socket_holder *holder = socket_holders(socket);
     /* A listener's replica ends unseen: the host knows the one on core 0. */
     bool replica = socket->kind == SOCKET_LISTENER && socket_core(socket)->index != 0;
     if (holder != NULL && holder->channel != NULL && !replica) {
@@ -393,6 +442,11 @@ void socket_consumed(struct engine_socket *socket, uint64_t offset)
         offset = socket->received;
     if (offset <= socket->rx.consumed)
         return;
+    /* Who was not told of them yet need not be: so no holder lags by more than a window. */
+    for (struct socket_holder *holder = socket_holders(socket); holder != NULL;
+         holder = holder->next)
+        if ((int32_t)(holder->told_data - (uint32_t)offset) < 0)
+            holder->told_data = (uint32_t)offset;
     struct rx_memory memory = rx_memory(socket);
     bool all = offset == socket->received && socket->copies_in_flight == 0 &&
                (socket->connection == NULL || (tcp_received_offset(socket->connection) == offset &&
@@ -406,8 +460,9 @@ void socket_shutdown_if_due(struct engine_socket *socket)
 {
     struct engine_core *core = socket_core(socket);
     if (!socket->shutdown_wanted || socket->connection == NULL ||
-        socket->tx.end < socket->shutdown_at)
+        socket->tx.end < socket->extra->shutdown_at)
         return;
     socket->shutdown_wanted = false;
+    socket_trim_extra(socket);
     tcp_shutdown_write(core->stack, socket->connection, core->now_ns);
 }

@@ -46,15 +46,23 @@ struct socket_holder {
     struct socket_holder *next;   /**< of the same socket */
     LIST_ENTRY(socket_holder) process_link;
     TAILQ_ENTRY(socket_holder) queue_link;
-    uint64_t told_data;  /**< payload told up to here */
-    uint64_t told_sent;  /**< acknowledged offset told last with a doorbell */
+    /** Lower halves of stream offsets: payload told up to here, at least what is consumed;
+        acknowledged offset told last with a doorbell. */
+    uint32_t told_data, told_sent;
     uint32_t told_limit; /**< the least that the host may believe to be its send buffer, in bytes */
     uint16_t dirty;      /**< enum dirty_bit */
     uint8_t queue;       /**< enum holder_queue */
     bool released;       /**< the process has let go; it is told SENT and SLOT_FREE only */
 };
 
-/** What a host-allocated socket carries until it is connected or listening. */
+/** Shared by a listener's replicas on all cores. */
+struct accept_counter {
+    _Atomic uint32_t next;
+    _Atomic uint32_t references;
+};
+
+/** What a host-allocated socket carries until it is connected, or for good where it listens or
+    holds a port. */
 struct socket_setup {
     struct tcp_options_set options;
     uint64_t defer_accept_ns;
@@ -64,49 +72,53 @@ struct socket_setup {
     struct port_range ports;     /**< to choose one from */
     struct first_core_flow flow; /**< connected with a port of its own choice */
     struct ip_endpoint bound;
+    struct tcp_listener *listener;
+    struct accept_counter *accept_counter;  /**< with listener */
+    TAILQ_HEAD(, engine_socket) unaccepted; /**< announced connections; with listener */
+    struct engine_socket *socket;           /**< whose it is */
+    LIST_ENTRY(socket_setup) link;          /**< tenant_core.setups */
 };
 
-/** Shared by a listener's replicas on all cores. */
-struct accept_counter {
-    _Atomic uint32_t next;
-    _Atomic uint32_t references;
+/** What a connection needs now and then only. A core has one for each socket. */
+struct socket_extra {
+    uint64_t urgent_offset;
+    uint64_t arrived_ns;             /**< with stamps: when payload came last, CLOCK_REALTIME */
+    uint64_t shutdown_at;            /**< with shutdown_wanted */
+    struct ip_endpoint local;        /**< of a bound port, and while there is no connection (yet) */
+    struct ip_endpoint remote;       /**< of a connection that is no more */
+    uint32_t accept_sequence;        /**< with listener */
+    struct engine_socket *listener;  /**< has announced it, and nobody has taken it yet; or NULL */
+    TAILQ_ENTRY(engine_socket) link; /**< with listener */
+    struct socket_setup *setup;      /**< or NULL */
 };
 
 /** Drop a reference; the last one frees it. */
 void accept_counter_put(struct accept_counter *counter);
 
+/** An idle connection holds this, an entry of the slot table, and no more. */
 struct engine_socket {
     struct tenant_core *tenant;
     struct tcp_connection *connection;
-    struct tcp_listener *listener;
     struct link_socket_name name;
-    uint8_t kind; /**< enum socket_kind */
-    bool established, fin, shutdown_read;
-    bool shutdown_wanted; /**< FIN once everything before shutdown_at is there */
-    bool shutdown_told;  /**< the application has ended its stream: it may wait for the last SENT */
-    bool orphan;         /**< nobody holds it any more */
-    bool farewell;       /**< its last holder is being told SLOT_FREE */
-    bool in_unaccepted;  /**< announced, nobody has taken it yet */
-    bool news_held_back; /**< a holder waits for copies in flight to be told */
-    bool stamps;         /**< LINK_OPTION_RECEIVE_STAMPS */
-    uint16_t error;      /**< errno of the last ERROR */
+    uint8_t kind : 2; /**< enum socket_kind */
+    bool established : 1;
+    bool fin : 1;
+    bool shutdown_read : 1;
+    bool shutdown_wanted : 1; /**< FIN once everything before extra->shutdown_at is there */
+    bool shutdown_told : 1; /**< the application has ended its stream: may wait for the last SENT */
+    bool orphan : 1;        /**< nobody holds it any more */
+    bool farewell : 1;      /**< its last holder is being told SLOT_FREE */
+    bool news_held_back : 1; /**< a holder waits for copies in flight to be told */
+    bool stamps : 1;         /**< LINK_OPTION_RECEIVE_STAMPS */
+    uint16_t error;          /**< errno of the last ERROR */
     uint16_t soft_error;
-    uint16_t copies_in_flight; /**< asynchronous DMA; the socket is not freed before it is 0 */
-    uint32_t accept_sequence;
-    uint32_t send_limit; /**< bytes that may be outstanding */
-    struct socket_holder *holders;
-    struct socket_holder first_holder; /**< the usual one; free when its socket is NULL */
+    uint16_t copies_in_flight;  /**< asynchronous DMA; the socket is not freed before it is 0 */
+    struct socket_extra *extra; /**< NULL: nothing of it is needed */
+    uint64_t received;          /**< told to the holders up to here */
     struct rx_buffer rx;
     struct tx_buffer tx;
-    uint64_t received, acked, shutdown_at, urgent_offset;
-    uint64_t arrived_ns; /**< with stamps: when payload came last, CLOCK_REALTIME */
-    struct ip_endpoint local, remote;
-    struct socket_setup *setup;             /**< host-allocated sockets before use; else NULL */
-    struct accept_counter *accept_counter;  /**< listeners */
-    struct engine_socket *listener_socket;  /**< while in_unaccepted */
-    TAILQ_HEAD(, engine_socket) unaccepted; /**< listeners: announced connections */
-    TAILQ_ENTRY(engine_socket) unaccepted_link;
-    LIST_ENTRY(engine_socket) tenant_link;
+    struct socket_holder first_holder; /**< unused when its socket is NULL; then `next` counts */
+    uint32_t send_limit;               /**< bytes that may be outstanding */
 };
 
 /** @return NULL when there is no room for another. Its slot entry then points to it. */
@@ -117,6 +129,12 @@ struct engine_socket *socket_create_with_setup(struct tenant_core *tenant,
                                                struct link_socket_name name);
 
 void socket_drop_setup(struct engine_socket *socket);
+
+/** The socket's extra, made if need be: there is one for each socket. */
+struct socket_extra *socket_get_extra(struct engine_socket *socket);
+
+/** Give the extra back if nothing of it is needed any more. */
+void socket_trim_extra(struct engine_socket *socket);
 
 /**
  * A holder for the process, if it has none.
@@ -164,6 +182,46 @@ void socket_consumed(struct engine_socket *socket, uint64_t offset);
 
 /** FIN, if everything before shutdown_at has been handed to the stack. */
 void socket_shutdown_if_due(struct engine_socket *socket);
+
+/** The first of those who hold it, chained by `next`; NULL: nobody does. */
+static inline struct socket_holder *socket_holders(struct engine_socket *socket)
+{
+    struct socket_holder *first = &socket->first_holder;
+    return first->socket != NULL ? first : first->next;
+}
+
+static inline struct socket_setup *socket_setup_of(const struct engine_socket *socket)
+{
+    return socket->extra != NULL ? socket->extra->setup : NULL;
+}
+
+/** NULL: it does not listen. */
+static inline struct tcp_listener *socket_listener(const struct engine_socket *socket)
+{
+    return socket->kind == SOCKET_LISTENER ? socket->extra->setup->listener : NULL;
+}
+
+/** Announced by its listener, and nobody has taken it yet. */
+static inline bool socket_is_unaccepted(const struct engine_socket *socket)
+{
+    return socket->extra != NULL && socket->extra->listener != NULL;
+}
+
+/** The stream offset after the urgent byte; 0: there was none. */
+static inline uint64_t socket_urgent_offset(const struct engine_socket *socket)
+{
+    return socket->extra != NULL ? socket->extra->urgent_offset : 0;
+}
+
+/** What the peer has acknowledged. */
+static inline uint64_t socket_acked(const struct engine_socket *socket)
+{
+    return socket->connection != NULL ? tcp_acked_offset(socket->connection) : socket->tx.end;
+}
+
+/** A socket's addresses; zero where it has none. */
+void socket_endpoints(const struct engine_socket *socket, struct ip_endpoint *local,
+                      struct ip_endpoint *remote);
 
 static inline struct engine_core *socket_core(const struct engine_socket *socket)
 {

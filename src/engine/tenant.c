@@ -264,7 +264,9 @@ static void pass_socket(struct engine_core *core, void *context)
         return;
     passage->held = true;
     struct engine_socket *announced;
-    TAILQ_FOREACH(announced, &socket->unaccepted, unaccepted_link)
+    if (socket_listener(socket) == NULL)
+        return;
+    TAILQ_FOREACH(announced, &socket->extra->setup->unaccepted, extra->link)
     (void)socket_hold(announced, ticket, NULL);
 }
 
@@ -401,31 +403,33 @@ struct engine_socket *tenant_find_socket(const struct tenant_core *tenant,
 {
     if (name.slot >= tenant->tenant->slots)
         return NULL;
-    const struct slot_entry *entry = &tenant->slots[name.slot];
-    return entry->incarnation == name.incarnation ? entry->socket : NULL;
+    struct engine_socket *socket = slot_socket(&tenant->slots[name.slot]);
+    return socket != NULL && socket->name.incarnation == name.incarnation ? socket : NULL;
 }
 
 bool tenant_take_slot(struct tenant_core *tenant, struct link_socket_name *name)
 {
     if (tenant->slot_free != 0) {
         name->slot = tenant->slot_free - 1;
-        tenant->slot_free = tenant->slots[name->slot].next_free;
+        tenant->slot_free = (uint32_t)tenant->slots[name->slot].word >> 1;
     } else if (tenant->slot_unused < tenant->slot_end) {
         name->slot = tenant->slot_unused++;
     } else {
         return false;
     }
-    name->incarnation = tenant->slots[name->slot].incarnation + 1;
+    name->incarnation = slot_last_incarnation(&tenant->slots[name->slot]) + 1;
     return true;
 }
 
 void tenant_free_slot(struct tenant_core *tenant, uint32_t slot)
 {
     struct slot_entry *entry = &tenant->slots[slot];
-    entry->socket = NULL;
+    const struct engine_socket *socket = slot_socket(entry);
+    uint64_t incarnation = socket != NULL ? socket->name.incarnation : slot_last_incarnation(entry);
+    entry->word = incarnation << 32 | 1;
     if (slot < TENANT_HOST_SLOTS)
         return;
-    entry->next_free = tenant->slot_free;
+    entry->word |= (uint64_t)tenant->slot_free << 1;
     tenant->slot_free = slot + 1;
 }
 

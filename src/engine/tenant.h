@@ -35,11 +35,14 @@ struct socket_holder;
 #define CHANNEL_OPERATIONS_BURST 64    /**< operations taken from a channel per round */
 #define TENANT_GARBAGE_MAX       65536 /**< invalid descriptors after which a tenant is cut off */
 
-/** What a slot holds on one core. */
+/**
+ * What a slot holds on one core, in a word: the address of its socket, which is even; or, odd, what
+ * is known of a free one: bits 32..63 its last socket's incarnation, bits 1..31 where it is on the
+ * free list of slots that the engine allocates, the next one's number plus one, 0 = end. Zero:
+ * never used here.
+ */
 struct slot_entry {
-    struct engine_socket *socket; /**< NULL: free here */
-    uint32_t incarnation;         /**< of the present or last socket */
-    uint32_t next_free;           /**< engine-allocated slots: free list, slot + 1; 0 = end */
+    uint64_t word;
 };
 
 /** One core's part of a tenant. */
@@ -48,11 +51,11 @@ struct tenant_core {
     struct engine_core *core;
     LIST_ENTRY(tenant_core) link;
     LIST_HEAD(, process_core) processes;
-    LIST_HEAD(, engine_socket) sockets;
-    struct slot_entry *slots;      /**< all of the tenant's, touched as used */
-    uint32_t slot_first, slot_end; /**< the accepted connections' slots that are this core's */
-    uint32_t slot_unused;          /**< never used so far: [slot_unused, slot_end) */
-    uint32_t slot_free;            /**< free list: slot + 1; 0 = empty */
+    LIST_HEAD(, socket_setup) setups; /**< sockets that are more than a connection */
+    struct slot_entry *slots;         /**< all of the tenant's, touched as used */
+    uint32_t slot_first, slot_end;    /**< the accepted connections' slots that are this core's */
+    uint32_t slot_unused;             /**< never used so far: [slot_unused, slot_end) */
+    uint32_t slot_free;               /**< free list: slot + 1; 0 = empty */
     struct chunk_pool receive_pool;
     uint64_t receive_reserve_bytes; /**< payload is refused when less than this is free */
     struct tx_memory tx_memory;
@@ -173,6 +176,25 @@ int channel_create(struct process *process, struct channel **channel,
 /** The socket of this name, or NULL. */
 struct engine_socket *tenant_find_socket(const struct tenant_core *tenant,
                                          struct link_socket_name name);
+
+/** What a slot holds; NULL: it is free here. */
+static inline struct engine_socket *slot_socket(const struct slot_entry *entry)
+{
+    return (entry->word & 1) == 0 ? (struct engine_socket *)(uintptr_t)entry->word : NULL;
+}
+
+/** Of a free slot: the incarnation of its last socket, 0: it had none. */
+static inline uint32_t slot_last_incarnation(const struct slot_entry *entry)
+{
+    return (uint32_t)(entry->word >> 32);
+}
+
+/** The slot, free so far, is this socket's. */
+static inline void tenant_use_slot(struct tenant_core *tenant, uint32_t slot,
+                                   struct engine_socket *socket)
+{
+    tenant->slots[slot].word = (uintptr_t)socket;
+}
 
 /** An unused slot for an accepted connection. @return false: all are in use. */
 bool tenant_take_slot(struct tenant_core *tenant, struct link_socket_name *name);

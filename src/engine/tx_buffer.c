@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stddef.h>
 
+#include "base/assert.h"
+
 static struct tx_extent *take(struct tx_memory *memory)
 {
     if (memory->in_use == memory->limit)
@@ -19,6 +21,18 @@ static void give(struct tx_memory *memory, struct tx_extent *extent)
     memory->in_use--;
 }
 
+/** The extent is the contiguous part's last. */
+static void join_ring(struct tx_buffer *buffer, struct tx_extent *extent)
+{
+    extent->next = extent;
+    if (buffer->tail != NULL) {
+        extent->next = buffer->tail->next;
+        buffer->tail->next = extent;
+    }
+    buffer->tail = extent;
+    buffer->end += extent->bytes;
+}
+
 static int append(struct tx_buffer *buffer, struct tx_memory *memory, uint64_t start,
                   uint64_t arena_offset, uint64_t bytes)
 {
@@ -32,32 +46,27 @@ static int append(struct tx_buffer *buffer, struct tx_memory *memory, uint64_t s
     if (extent == NULL)
         return -ENOBUFS;
     *extent = (struct tx_extent){.start = start, .arena_offset = arena_offset, .bytes = bytes};
-    if (tail != NULL)
-        tail->next = extent;
-    else
-        buffer->head = extent;
-    buffer->tail = extent;
-    buffer->end += bytes;
+    join_ring(buffer, extent);
     return 0;
 }
 
 static int keep_waiting(struct tx_buffer *buffer, struct tx_memory *memory, uint64_t start,
                         uint64_t arena_offset, uint64_t bytes)
 {
-    if (buffer->waiting_count == TX_WAITING_MAX)
-        return -ENOBUFS;
     struct tx_extent **place = &buffer->waiting;
-    while (*place != NULL && (*place)->start + (*place)->bytes <= start)
+    uint32_t count = 0;
+    for (; *place != NULL && (*place)->start + (*place)->bytes <= start; count++)
         place = &(*place)->next;
     if (*place != NULL && (*place)->start < start + bytes)
         return -EINVAL;
-    struct tx_extent *extent = take(memory);
+    for (const struct tx_extent *after = *place; after != NULL; after = after->next)
+        count++;
+    struct tx_extent *extent = count < TX_WAITING_MAX ? take(memory) : NULL;
     if (extent == NULL)
         return -ENOBUFS;
     *extent = (struct tx_extent){
         .next = *place, .start = start, .arena_offset = arena_offset, .bytes = bytes};
     *place = extent;
-    buffer->waiting_count++;
     return 0;
 }
 
@@ -67,14 +76,7 @@ static void absorb_waiting(struct tx_buffer *buffer)
     while (buffer->waiting != NULL && buffer->waiting->start == buffer->end) {
         struct tx_extent *extent = buffer->waiting;
         buffer->waiting = extent->next;
-        buffer->waiting_count--;
-        extent->next = NULL;
-        if (buffer->tail != NULL)
-            buffer->tail->next = extent;
-        else
-            buffer->head = extent;
-        buffer->tail = extent;
-        buffer->end += extent->bytes;
+        join_ring(buffer, extent);
     }
 }
 
@@ -99,12 +101,15 @@ int64_t tx_buffer_add(struct tx_buffer *buffer, struct tx_memory *memory, uint64
 
 struct tx_stretch tx_buffer_find(struct tx_buffer *buffer, uint64_t offset)
 {
+    const struct tx_extent *tail = buffer->tail;
+    if (tail == NULL || offset >= tail->start + tail->bytes)
+        return (struct tx_stretch){0};
     struct tx_extent *extent = buffer->cursor;
     if (extent == NULL || offset < extent->start)
-        extent = buffer->head;
-    while (extent != NULL && offset >= extent->start + extent->bytes)
+        extent = tail->next;
+    while (offset >= extent->start + extent->bytes)
         extent = extent->next;
-    if (extent == NULL || offset < extent->start)
+    if (offset < extent->start)
         return (struct tx_stretch){0};
     buffer->cursor = extent;
     return (struct tx_stretch){
@@ -115,29 +120,30 @@ struct tx_stretch tx_buffer_find(struct tx_buffer *buffer, uint64_t offset)
 
 static void drop_head(struct tx_buffer *buffer, struct tx_memory *memory)
 {
-    struct tx_extent *extent = buffer->head;
+    struct tx_extent *extent = buffer->tail->next;
+    PNO_ASSERT(extent != NULL);
     if (buffer->cursor == extent)
         buffer->cursor = NULL;
-    buffer->head = extent->next;
-    if (buffer->head == NULL)
+    if (extent == buffer->tail)
         buffer->tail = NULL;
+    else
+        buffer->tail->next = extent->next;
     give(memory, extent);
 }
 
 void tx_buffer_acknowledge(struct tx_buffer *buffer, struct tx_memory *memory, uint64_t offset)
 {
-    while (buffer->head != NULL && buffer->head->start + buffer->head->bytes <= offset)
+    while (buffer->tail != NULL && buffer->tail->next->start + buffer->tail->next->bytes <= offset)
         drop_head(buffer, memory);
 }
 
 void tx_buffer_release(struct tx_buffer *buffer, struct tx_memory *memory)
 {
-    while (buffer->head != NULL)
+    while (buffer->tail != NULL)
         drop_head(buffer, memory);
     while (buffer->waiting != NULL) {
         struct tx_extent *extent = buffer->waiting;
         buffer->waiting = extent->next;
         give(memory, extent);
     }
-    buffer->waiting_count = 0;
 }

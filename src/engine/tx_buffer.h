@@ -16,8 +16,8 @@
 #define TX_WAITING_MAX 256
 
 struct tx_extent {
-    struct tx_extent *next;
-    uint64_t start; /**< stream offset */
+    struct tx_extent *next; /**< in the ring after the last: the first */
+    uint64_t start;         /**< stream offset */
     uint64_t arena_offset;
     uint64_t bytes;
 };
@@ -29,11 +29,10 @@ struct tx_memory {
 };
 
 struct tx_buffer {
-    struct tx_extent *head, *tail; /**< contiguous, from the first byte not yet acknowledged */
-    struct tx_extent *cursor;      /**< where the last fetch ended; NULL: start at head */
-    struct tx_extent *waiting;     /**< beyond a gap, sorted, not overlapping */
-    uint64_t end;                  /**< one past the contiguous part */
-    uint32_t waiting_count;
+    struct tx_extent *tail;    /**< of a ring: contiguous, from the first byte not acknowledged */
+    struct tx_extent *cursor;  /**< where the last fetch ended; NULL: start at the first */
+    struct tx_extent *waiting; /**< beyond a gap, sorted, not overlapping */
+    uint64_t end;              /**< one past the contiguous part */
 };
 
 /**

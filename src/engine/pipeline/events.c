@@ -9,7 +9,7 @@ static void refuse_connection(struct engine_core *core, struct engine_socket *li
                               struct tcp_connection *connection)
 {
     core->counters.accept_refused++;
-    tcp_listener_taken(listener->listener);
+    tcp_listener_taken(socket_listener(listener));
     tcp_abort(core->stack, connection, core->now_ns);
 }
 
@@ -33,14 +33,15 @@ static void announce(struct engine_core *core, struct engine_socket *listener,
     socket->established = true;
     socket->stamps = listener->stamps;
     socket->send_limit = tcp_send_buffer_bytes(connection);
-    tcp_endpoints(connection, &socket->local, &socket->remote);
     tcp_set_user(connection, socket);
-    socket->listener_socket = listener;
-    socket->in_unaccepted = true;
-    socket->accept_sequence =
-        atomic_fetch_add_explicit(&listener->accept_counter->next, 1, memory_order_relaxed);
-    TAILQ_INSERT_TAIL(&listener->unaccepted, socket, unaccepted_link);
-    for (struct socket_holder *holder = listener->holders; holder != NULL; holder = holder->next)
+    struct socket_setup *setup = listener->extra->setup;
+    struct socket_extra *extra = socket_get_extra(socket);
+    extra->listener = listener;
+    extra->accept_sequence =
+        atomic_fetch_add_explicit(&setup->accept_counter->next, 1, memory_order_relaxed);
+    TAILQ_INSERT_TAIL(&setup->unaccepted, socket, extra->link);
+    for (struct socket_holder *holder = socket_holders(listener); holder != NULL;
+         holder = holder->next)
         (void)socket_hold(socket, holder->process, holder->channel);
     notify_socket(socket, DIRTY_ACCEPT);
 }
@@ -48,15 +49,15 @@ static void announce(struct engine_core *core, struct engine_socket *listener,
 static void listener_event(struct engine_core *core, struct engine_socket *listener)
 {
     struct tcp_connection *connection;
-    while ((connection = tcp_listener_next(listener->listener)) != NULL)
+    while ((connection = tcp_listener_next(socket_listener(listener))) != NULL)
         announce(core, listener, connection);
 }
 
 static uint16_t acknowledged(struct engine_socket *socket)
 {
-    socket->acked = tcp_acked_offset(socket->connection);
     socket->send_limit = tcp_send_buffer_bytes(socket->connection);
-    tx_buffer_acknowledge(&socket->tx, &socket->tenant->tx_memory, socket->acked);
+    tx_buffer_acknowledge(&socket->tx, &socket->tenant->tx_memory,
+                          tcp_acked_offset(socket->connection));
     return DIRTY_SENT;
 }
 
@@ -67,11 +68,10 @@ static void connection_event(struct engine_socket *socket, uint32_t bits)
     if ((bits & STACK_EVENT_ESTABLISHED) != 0) {
         socket->established = true;
         socket->send_limit = tcp_send_buffer_bytes(connection);
-        tcp_endpoints(connection, &socket->local, &socket->remote);
         dirty |= DIRTY_ESTABLISHED | DIRTY_SENT;
     }
     if ((bits & STACK_EVENT_URGENT) != 0) {
-        socket->urgent_offset = tcp_urgent_offset(connection);
+        socket_get_extra(socket)->urgent_offset = tcp_urgent_offset(connection);
         dirty |= DIRTY_URGENT;
     }
     if ((bits & STACK_EVENT_DATA) != 0) {

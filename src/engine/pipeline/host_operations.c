@@ -75,19 +75,28 @@ static uint32_t backlog_of(const struct link_descriptor *listen)
 static int listen_here(struct engine_socket *socket, struct accept_counter *counter,
                        uint32_t backlog);
 
+/** What the first core's setup says, but for its ties there. */
+static void take_over_setup(struct socket_setup *setup, const struct socket_setup *first)
+{
+    setup->options = first->options;
+    setup->defer_accept_ns = first->defer_accept_ns;
+    setup->fast_open = first->fast_open;
+    setup->bind_flags = first->bind_flags;
+    setup->ports = first->ports;
+}
+
 /** @return whether this core listens now, and holds the counter. */
 static bool begin_replica(struct channel_core *channel, const struct replica_message *replica)
 {
     struct tenant_core *tenant = channel->tenant;
     struct link_socket_name name = replica->descriptor.socket;
-    if (tenant->slots[name.slot].socket != NULL)
+    if (slot_socket(&tenant->slots[name.slot]) != NULL)
         return false; /* a host made something of the slot here that it should not have */
     struct engine_socket *socket = socket_create_with_setup(tenant, name);
     if (socket == NULL)
         return false;
-    *socket->setup = replica->setup;
-    socket->setup->port_bound = false;
-    socket->local = replica->local;
+    take_over_setup(socket->extra->setup, &replica->setup);
+    socket->extra->local = replica->local;
     (void)socket_hold(socket, channel->process, channel);
     return listen_here(socket, replica->accept_counter, backlog_of(&replica->descriptor)) == 0;
 }
@@ -102,8 +111,8 @@ static void run_replica(struct engine_core *core, struct core_message *message)
     } else if (replica->accept_counter == NULL) {
         struct engine_socket *socket =
             tenant_find_socket(channel->tenant, replica->descriptor.socket);
-        if (socket != NULL && socket->kind == SOCKET_LISTENER)
-            tcp_listener_set_backlog(socket->listener, backlog_of(&replica->descriptor));
+        if (socket != NULL && socket_listener(socket) != NULL)
+            tcp_listener_set_backlog(socket_listener(socket), backlog_of(&replica->descriptor));
     } else if (!begin_replica(channel, replica)) {
         accept_counter_put(replica->accept_counter);
     }
@@ -130,9 +139,10 @@ static void replicate(struct channel_core *channel, const struct engine_socket *
         replica->channel = channel->channel;
         replica->accept_counter = counter;
         memcpy((void *)&replica->descriptor, descriptor, sizeof(*descriptor));
-        if (socket->setup != NULL) {
-            replica->setup = *socket->setup;
-            replica->local = socket->local;
+        const struct socket_setup *setup = socket_setup_of(socket);
+        if (setup != NULL) {
+            replica->setup = *setup;
+            replica->local = socket->extra->local;
         }
         engine_core_send(core->engine->cores[i], &replica->message);
     }
@@ -151,7 +161,8 @@ static struct engine_socket *find_or_create(struct channel_core *channel,
     if (descriptor->socket.slot >= TENANT_HOST_SLOTS)
         return NULL;
     const struct slot_entry *entry = &tenant->slots[descriptor->socket.slot];
-    if (entry->socket != NULL || entry->incarnation == descriptor->socket.incarnation)
+    if (slot_socket(entry) != NULL ||
+        slot_last_incarnation(entry) == descriptor->socket.incarnation)
         return NULL; /* still in use, or a late word about one that is gone */
     socket = socket_create_with_setup(tenant, descriptor->socket);
     if (socket == NULL)
@@ -169,32 +180,33 @@ static struct port_range ports_of(const struct link_descriptor *descriptor)
     return (struct port_range){.first = (uint16_t)ports, .last = (uint16_t)(ports >> 16)};
 }
 
-/** Hold a port for socket->local. */
+/** Hold a port for the socket's local address. */
 static int bind_port(struct engine_socket *socket)
 {
-    struct socket_setup *setup = socket->setup;
+    struct ip_endpoint *local = &socket->extra->local;
+    struct socket_setup *setup = socket->extra->setup;
     uint8_t flags = setup->bind_flags;
     int result =
-        stack_port_bind(socket_core(socket)->stack, &socket->local, setup->ports,
+        stack_port_bind(socket_core(socket)->stack, local, setup->ports,
                         (flags & LINK_FLAG_IPV6) != 0, (flags & LINK_FLAG_V6ONLY) != 0,
                         (flags & LINK_FLAG_REUSEADDR) != 0, (flags & LINK_FLAG_REUSEPORT) != 0);
     if (result != 0)
         return result;
-    setup->bound = socket->local; /* a connection gives `local` a narrower address */
+    setup->bound = *local; /* a connection gives `local` a narrower address */
     setup->port_bound = true;
     return 0;
 }
 
 static int bind_socket(struct engine_socket *socket, const struct link_descriptor *descriptor)
 {
-    struct socket_setup *setup = socket->setup;
+    struct socket_setup *setup = socket_setup_of(socket);
     if (socket->kind != SOCKET_NEW || setup == NULL)
         return -EINVAL;
     struct ip_endpoint local = {descriptor->endpoints.local, descriptor->endpoints.local_port};
     if (local.port > 0 && local.port < LOW_PORTS_END && !socket->tenant->tenant->may_bind_low_ports)
         return -EACCES;
     int result = 0;
-    socket->local = local;
+    socket->extra->local = local;
     setup->bind_flags = descriptor->flags;
     setup->ports = ports_of(descriptor);
     if (local.port != 0 || (descriptor->flags & LINK_FLAG_NO_PORT) == 0)
@@ -210,16 +222,16 @@ static void apply_bind(struct channel_core *channel, const struct link_descripto
 {
     struct engine_socket *socket = find_or_create(channel, descriptor);
     int result = socket != NULL ? bind_socket(socket, descriptor) : -ENOBUFS;
-    reply(channel, descriptor, result, result == 0 ? &socket->local : NULL);
+    reply(channel, descriptor, result, result == 0 ? &socket->extra->local : NULL);
 }
 
 static int listen_here(struct engine_socket *socket, struct accept_counter *counter,
                        uint32_t backlog)
 {
     struct engine_core *core = socket_core(socket);
-    const struct socket_setup *setup = socket->setup;
+    struct socket_setup *setup = socket->extra->setup;
     struct tcp_listen_request request = {
-        .local = socket->local,
+        .local = socket->extra->local,
         .is_ipv6 = (setup->bind_flags & LINK_FLAG_IPV6) != 0,
         .v6only = (setup->bind_flags & LINK_FLAG_V6ONLY) != 0,
         .reuse_port = (setup->bind_flags & LINK_FLAG_REUSEPORT) != 0,
@@ -231,16 +243,16 @@ static int listen_here(struct engine_socket *socket, struct accept_counter *coun
         tenant->listeners_refused++;
         return -ENOBUFS;
     }
-    int result = tcp_listen(core->stack, &request, &socket->listener);
+    int result = tcp_listen(core->stack, &request, &setup->listener);
     if (result != 0)
         return result;
     tenant->listener_count++;
     socket->kind = SOCKET_LISTENER;
-    socket->accept_counter = counter;
-    *tcp_listener_options(socket->listener) = setup->options;
-    tcp_listener_set_defer_accept(socket->listener, setup->defer_accept_ns);
+    setup->accept_counter = counter;
+    *tcp_listener_options(setup->listener) = setup->options;
+    tcp_listener_set_defer_accept(setup->listener, setup->defer_accept_ns);
     if (setup->fast_open > 0)
-        tcp_listener_set_fast_open(socket->listener, setup->fast_open);
+        tcp_listener_set_fast_open(setup->listener, setup->fast_open);
     return 0;
 }
 
@@ -249,13 +261,13 @@ static int listen_socket(struct channel_core *channel, struct engine_socket *soc
 {
     struct engine_core *core = channel->tenant->core;
     if (socket->kind == SOCKET_LISTENER) {
-        tcp_listener_set_backlog(socket->listener, backlog_of(descriptor));
+        tcp_listener_set_backlog(socket_listener(socket), backlog_of(descriptor));
         replicate(channel, socket, descriptor, NULL);
         return 0;
     }
     if (core->index != 0 || socket->kind != SOCKET_BOUND)
         return -EINVAL;
-    int result = socket->setup->port_bound ? 0 : bind_port(socket);
+    int result = socket->extra->setup->port_bound ? 0 : bind_port(socket);
     if (result != 0)
         return result;
     struct accept_counter *counter = calloc(1, sizeof(*counter));
@@ -275,16 +287,20 @@ static int listen_socket(struct channel_core *channel, struct engine_socket *soc
 static void apply_listen(struct channel_core *channel, const struct link_descriptor *descriptor)
 {
     struct engine_socket *socket = tenant_find_socket(channel->tenant, descriptor->socket);
-    if (socket == NULL || socket_find_holder(socket, channel->process) == NULL)
+    struct ip_endpoint local, remote;
+    if (socket == NULL || socket_find_holder(socket, channel->process) == NULL) {
         reply(channel, descriptor, -EINVAL, NULL);
-    else
-        reply(channel, descriptor, listen_socket(channel, socket, descriptor), &socket->local);
+        return;
+    }
+    int result = listen_socket(channel, socket, descriptor);
+    socket_endpoints(socket, &local, &remote);
+    reply(channel, descriptor, result, &local);
 }
 
 static int connect_socket(struct engine_socket *socket, const struct link_descriptor *descriptor)
 {
     struct engine_core *core = socket_core(socket);
-    struct socket_setup *setup = socket->setup;
+    struct socket_setup *setup = socket_setup_of(socket);
     if (socket->kind != SOCKET_NEW && socket->kind != SOCKET_BOUND)
         return -EISCONN;
     struct tcp_connect_request request = {
@@ -297,7 +313,7 @@ static int connect_socket(struct engine_socket *socket, const struct link_descri
         .user = socket,
     };
     if (socket->kind == SOCKET_BOUND)
-        request.local = socket->local;
+        request.local = socket->extra->local;
     int result = tcp_connect(core->stack, &request, core->now_ns, &socket->connection);
     if (result != 0) {
         socket->connection = NULL;
@@ -305,13 +321,15 @@ static int connect_socket(struct engine_socket *socket, const struct link_descri
     }
     socket->kind = SOCKET_CONNECTION;
     socket->send_limit = tcp_send_buffer_bytes(socket->connection);
-    tcp_endpoints(socket->connection, &socket->local, &socket->remote);
     /* A bound port stays this socket's as long as it lives; the rest has done its service. */
-    if (!setup->port_bound)
+    if (!setup->port_bound) {
         socket_drop_setup(socket);
-    else if (core->engine->core_count > 1)
-        first_core_flows_add(&core->engine->first_core_flows, &setup->flow, &socket->local,
-                             &socket->remote);
+        socket_trim_extra(socket);
+    } else if (core->engine->core_count > 1) {
+        struct ip_endpoint local, remote;
+        tcp_endpoints(socket->connection, &local, &remote);
+        first_core_flows_add(&core->engine->first_core_flows, &setup->flow, &local, &remote);
+    }
     return 0;
 }
 
@@ -322,7 +340,10 @@ static void apply_connect(struct channel_core *channel, const struct link_descri
     if (descriptor->request_id != 0) {
         const struct engine_core *core = channel->tenant->core;
         uint32_t room = result == 0 ? tcp_fast_open_room(core->stack, socket->connection) : 0;
-        reply_with_room(channel, descriptor, result, result == 0 ? &socket->local : NULL, room);
+        struct ip_endpoint local, remote;
+        if (result == 0)
+            socket_endpoints(socket, &local, &remote);
+        reply_with_room(channel, descriptor, result, result == 0 ? &local : NULL, room);
     } else if (socket == NULL) {
         garbage(channel);
     } else if (result != 0 && result != -EISCONN) {
@@ -390,7 +411,7 @@ static void apply_shutdown_write(struct engine_socket *socket,
                                  const struct link_descriptor *descriptor)
 {
     socket->shutdown_wanted = socket->shutdown_told = true;
-    socket->shutdown_at = descriptor->data.stream_offset;
+    socket_get_extra(socket)->shutdown_at = descriptor->data.stream_offset;
     socket_shutdown_if_due(socket);
 }
 
@@ -421,8 +442,8 @@ static void apply_close(struct channel_core *channel, struct engine_socket *sock
 static void apply_accepted(struct channel_core *channel, struct engine_socket *socket,
                            const struct link_descriptor *descriptor)
 {
-    if (!socket->in_unaccepted ||
-        (int64_t)socket->listener_socket->name.slot != descriptor->option.value) {
+    if (!socket_is_unaccepted(socket) ||
+        (int64_t)socket->extra->listener->name.slot != descriptor->option.value) {
         garbage(channel);
         return;
     }

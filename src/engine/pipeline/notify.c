@@ -50,8 +50,9 @@ static void dequeue(struct socket_holder *holder)
 static bool sent_can_wait(const struct socket_holder *holder)
 {
     const struct engine_socket *socket = holder->socket;
-    return socket->tx.end - holder->told_sent < holder->told_limit / 2 && !holder->released &&
-           !socket->shutdown_told;
+    uint32_t untold = (uint32_t)socket->tx.end - holder->told_sent;
+    return untold < holder->told_limit / 2 && !holder->released && !socket->shutdown_told &&
+           socket->connection != NULL;
 }
 
 void notify_holder(struct socket_holder *holder, uint16_t dirty)
@@ -78,7 +79,8 @@ void notify_holder(struct socket_holder *holder, uint16_t dirty)
 
 void notify_socket(struct engine_socket *socket, uint16_t dirty)
 {
-    for (struct socket_holder *holder = socket->holders; holder != NULL; holder = holder->next)
+    for (struct socket_holder *holder = socket_holders(socket); holder != NULL;
+         holder = holder->next)
         notify_holder(holder, dirty);
 }
 
@@ -126,21 +128,23 @@ static bool push(struct channel_core *channel, const struct link_descriptor *des
 
 static void set_endpoints(struct link_descriptor *descriptor, const struct engine_socket *socket)
 {
-    descriptor->endpoints.local = socket->local.address;
-    descriptor->endpoints.local_port = socket->local.port;
-    descriptor->endpoints.remote = socket->remote.address;
-    descriptor->endpoints.remote_port = socket->remote.port;
+    struct ip_endpoint local, remote;
+    socket_endpoints(socket, &local, &remote);
+    descriptor->endpoints.local = local.address;
+    descriptor->endpoints.local_port = local.port;
+    descriptor->endpoints.remote = remote.address;
+    descriptor->endpoints.remote_port = remote.port;
 }
 
 static bool tell_accept(struct socket_holder *holder)
 {
     const struct engine_socket *socket = holder->socket;
-    if (!socket->in_unaccepted)
+    if (!socket_is_unaccepted(socket))
         return true;
     struct link_descriptor event = {
         .type = LINK_EVENT_ACCEPT,
-        .socket = socket->listener_socket->name,
-        .request_id = socket->accept_sequence,
+        .socket = socket->extra->listener->name,
+        .request_id = socket->extra->accept_sequence,
         .accept_incarnation = socket->name.incarnation,
     };
     set_endpoints(&event, socket);
@@ -148,28 +152,34 @@ static bool tell_accept(struct socket_holder *holder)
     return push(holder->channel, &event);
 }
 
+static uint64_t arrived_ns(const struct engine_socket *socket)
+{
+    return socket->stamps && socket->extra != NULL ? socket->extra->arrived_ns : 0;
+}
+
 static bool tell_data(struct socket_holder *holder)
 {
     struct engine_socket *socket = holder->socket;
     if (socket->copies_in_flight > 0)
         return true; /* not all there yet: told when the last copy completes */
-    if (holder->told_data < socket->rx.consumed)
-        holder->told_data = socket->rx.consumed;
-    while (holder->told_data < socket->received) {
-        struct rx_extent extent = rx_buffer_find(&socket->rx, holder->told_data, socket->received);
+    uint64_t consumed = socket->rx.consumed;
+    uint64_t told = consumed + (uint32_t)(holder->told_data - (uint32_t)consumed);
+    while (told < socket->received) {
+        struct rx_extent extent = rx_buffer_find(&socket->rx, told, socket->received);
         if (extent.length == 0)
             return true; /* payload dropped after shutdown of reading has no place */
         struct link_descriptor event = {
             .type = LINK_EVENT_DATA,
             .socket = socket->name,
-            .data = {.stream_offset = holder->told_data,
+            .data = {.stream_offset = told,
                      .arena_offset = extent.arena_offset,
                      .length = extent.length,
-                     .consumed = socket->stamps ? socket->arrived_ns : 0},
+                     .consumed = arrived_ns(socket)},
         };
         if (!push(holder->channel, &event))
             return false;
-        holder->told_data += extent.length;
+        told += extent.length;
+        holder->told_data = (uint32_t)told;
     }
     return true;
 }
@@ -180,7 +190,7 @@ static bool tell_sent(const struct socket_holder *holder)
     struct link_descriptor event = {
         .type = LINK_EVENT_SENT,
         .socket = socket->name,
-        .data = {.stream_offset = socket->acked, .length = socket->send_limit},
+        .data = {.stream_offset = socket_acked(socket), .length = socket->send_limit},
     };
     return push(holder->channel, &event);
 }
@@ -196,7 +206,7 @@ static bool tell_simple(struct socket_holder *holder, uint16_t bit)
         break;
     case DIRTY_URGENT:
         event.type = LINK_EVENT_URGENT;
-        event.data.stream_offset = socket->urgent_offset;
+        event.data.stream_offset = socket_urgent_offset(socket);
         break;
     case DIRTY_FIN:
         event.type = LINK_EVENT_FIN;
@@ -254,7 +264,7 @@ static bool tell(struct socket_holder *holder, bool lazy)
             return false;
         if (bit == DIRTY_SENT && !lazy) {
             /* Lazy news may lie in the ring of a sleeper: it does not count as known. */
-            holder->told_sent = holder->socket->acked;
+            holder->told_sent = (uint32_t)socket_acked(holder->socket);
             holder->told_limit = holder->socket->send_limit;
         }
         holder->dirty &= (uint16_t)~bit;

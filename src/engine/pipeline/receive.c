@@ -104,7 +104,7 @@ static void place(struct engine_core *core, const struct stack_rx_result *result
     }
     core->last_placed_ns = core->now_ns;
     if (socket->stamps)
-        socket->arrived_ns = engine_real_now_ns();
+        socket_get_extra(socket)->arrived_ns = engine_real_now_ns();
     core->may_trim = true;
     struct rx_memory memory = {&socket->tenant->rx_chunks, &socket->tenant->receive_pool};
     uint64_t received = tcp_received_offset(result->connection);

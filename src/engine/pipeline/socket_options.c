@@ -144,19 +144,21 @@ static void change(struct tcp_options_set *options, uint32_t option, uint64_t va
 
 static bool set_fast_open(struct engine_socket *socket, uint32_t queue)
 {
-    if (socket->listener != NULL)
-        tcp_listener_set_fast_open(socket->listener, queue);
-    else if (socket->setup != NULL)
-        socket->setup->fast_open = queue;
+    struct socket_setup *setup = socket_setup_of(socket);
+    if (socket_listener(socket) != NULL)
+        tcp_listener_set_fast_open(socket_listener(socket), queue);
+    else if (setup != NULL)
+        setup->fast_open = queue;
     return true;
 }
 
 static bool set_defer_accept(struct engine_socket *socket, uint64_t value_s)
 {
-    if (socket->listener != NULL)
-        tcp_listener_set_defer_accept(socket->listener, value_s * NS_PER_S);
-    else if (socket->setup != NULL)
-        socket->setup->defer_accept_ns = value_s * NS_PER_S;
+    struct socket_setup *setup = socket_setup_of(socket);
+    if (socket_listener(socket) != NULL)
+        tcp_listener_set_defer_accept(socket_listener(socket), value_s * NS_PER_S);
+    else if (setup != NULL)
+        setup->defer_accept_ns = value_s * NS_PER_S;
     return true;
 }
 
@@ -188,8 +190,10 @@ bool socket_options_set(struct engine_socket *socket, uint32_t option, int64_t v
     if (option == LINK_OPTION_RECEIVE_BUFFER && value > buffer_max)
         value = buffer_max;
     struct engine_core *core = socket_core(socket);
-    if (socket->listener != NULL) {
-        change(tcp_listener_options(socket->listener), option, (uint64_t)value);
+    struct tcp_listener *listener = socket_listener(socket);
+    struct socket_setup *setup = socket_setup_of(socket);
+    if (listener != NULL) {
+        change(tcp_listener_options(listener), option, (uint64_t)value);
     } else if (socket->connection != NULL) {
         struct tcp_options_set options = *tcp_get_options(socket->connection);
         change(&options, option, (uint64_t)value);
@@ -198,8 +202,8 @@ bool socket_options_set(struct engine_socket *socket, uint32_t option, int64_t v
             tcp_quickack(core->stack, socket->connection, value != 0);
         if (option == LINK_OPTION_SEND_BUFFER)
             send_buffer_changed(socket);
-    } else if (socket->setup != NULL) {
-        change(&socket->setup->options, option, (uint64_t)value);
+    } else if (setup != NULL) {
+        change(&setup->options, option, (uint64_t)value);
     }
     return true;
 }

@@ -194,9 +194,9 @@ int tcp_info_write(struct engine_socket *socket, uint64_t arena_offset, uint32_t
             .total_rto_recoveries = facts.total_rto_recoveries,
             .total_rto_time = facts.total_rto_ms,
         };
-    } else if (socket->listener != NULL) {
+    } else if (socket_listener(socket) != NULL) {
         struct tcp_listener_info facts;
-        tcp_listener_get_info(socket->listener, &facts);
+        tcp_listener_get_info(socket_listener(socket), &facts);
         info.tcpi_state = LINUX_TCP_LISTEN;
         /* As Linux: the accept queue and its limit. */
         info.tcpi_unacked = facts.accept_queue;

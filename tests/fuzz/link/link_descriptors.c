@@ -433,6 +433,7 @@ static void require_nothing_left(const struct engine_core *core)
 {
     require(core->sockets.in_use == 0, "sockets are lost");
     require(core->holders.in_use == 0, "holders are lost");
+    require(core->extras.in_use == 0, "extras are lost");
     require(core->setups.in_use == 0, "setups are lost");
     require(core->rx_chunks.in_use == 0, "receive chunks are lost");
     require(core->tx_extents.in_use == 0, "send extents are lost");

@@ -5,6 +5,7 @@
 #include <linux/tcp.h>
 #include <string.h>
 
+#include "engine/socket.h"
 #include "engine_host.h"
 
 static struct host server, client, child;
@@ -312,6 +313,58 @@ static void events_merge_while_a_ring_is_full(void **state)
     }
 }
 
+struct pools {
+    uint32_t sockets, extras, setups, holders;
+};
+
+static void count_pools(struct engine_core *core, void *context)
+{
+    struct pools *pools = context;
+    *pools = (struct pools){core->sockets.in_use, core->extras.in_use, core->setups.in_use,
+                            core->holders.in_use};
+}
+
+static void assert_pools(uint32_t sockets, uint32_t extras)
+{
+    struct pools pools;
+    engine_core_call(server.tenant->engine->cores[0], count_pools, &pools);
+    assert_int_equal(pools.sockets, sockets);
+    assert_int_equal(pools.extras, extras);
+    assert_int_equal(pools.setups, 1); /* the listener's */
+    assert_int_equal(pools.holders, 0);
+}
+
+/* What few need is taken when they need it, and given back. */
+static void an_idle_connection_has_a_socket_and_no_more(void **state)
+{
+    (void)state;
+    _Static_assert(sizeof(struct engine_socket) + sizeof(struct slot_entry) <= 192, "small");
+    uint16_t port = host_listen(&server, 0);
+    assert_int_equal(host_connect(&client, 0, port).error, 0);
+    (void)host_expect(&client, LINK_EVENT_ESTABLISHED, 0);
+    host_drain(&server);
+    assert_pools(3, 2); /* listener, and announced connection */
+    struct link_socket_name connection = host_accept(&server, 0);
+    host_send(&client, host_name(0), 0, 0, "request", 7);
+    (void)host_expect(&server, LINK_EVENT_DATA, connection.slot);
+    assert_pools(3, 1);
+    struct link_descriptor urgent = {.type = LINK_OP_SEND,
+                                     .flags = LINK_FLAG_URGENT,
+                                     .socket = host_name(0),
+                                     .data = {.stream_offset = 7,
+                                              .arena_offset = client.tenant->layout.host_region,
+                                              .length = 1}};
+    host_push(&client, &urgent);
+    (void)host_expect(&server, LINK_EVENT_URGENT, connection.slot);
+    assert_pools(3, 2);
+    host_close(&client, host_name(0), 0, LINK_FLAG_ABORT);
+    (void)host_expect(&server, LINK_EVENT_ERROR, connection.slot);
+    host_close(&server, connection, 8, 0);
+    (void)host_expect(&server, LINK_EVENT_SLOT_FREE, connection.slot);
+    (void)host_expect(&client, LINK_EVENT_SLOT_FREE, 0);
+    assert_pools(1, 1);
+}
+
 static void information_lands_in_the_arena(void **state)
 {
     (void)state;
@@ -384,6 +437,7 @@ int main(void)
         SOCKET_TEST(a_forked_process_shares_its_parents_sockets),
         SOCKET_TEST(processes_that_share_a_listener_see_the_same_connections),
         SOCKET_TEST(events_merge_while_a_ring_is_full),
+        SOCKET_TEST(an_idle_connection_has_a_socket_and_no_more),
         SOCKET_TEST(information_lands_in_the_arena),
         SOCKET_TEST(garbage_is_counted_and_harms_nobody_else),
     };
