@@ -492,7 +492,8 @@ struct tcp_connection_info {
     uint32_t snd_mss, rcv_mss, advmss, pmtu;
     uint32_t unacked, sacked, lost, retrans, total_retrans, reordering; /**< segments */
     uint32_t snd_cwnd, snd_ssthresh; /**< segments; ssthresh 0x7fffffff = infinite */
-    uint32_t snd_wnd, rcv_wnd, rcv_space, rcv_ssthresh;              /**< bytes */
+    uint32_t snd_wnd, rcv_wnd, rcv_space, rcv_ssthresh; /**< bytes */
+    uint32_t rcv_buffer; /**< bytes, as Linux's SO_RCVBUF has grown */
     uint64_t last_data_sent_ns, last_data_recv_ns, last_ack_recv_ns; /**< ages */
     uint64_t bytes_acked, bytes_received, bytes_sent, bytes_retrans;
     uint64_t busy_time_ns, rwnd_limited_ns, sndbuf_limited_ns;

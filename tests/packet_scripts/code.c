@@ -104,10 +104,10 @@ static void append_values(struct machine *machine, const struct tcp_connection_i
            " tcpi_delivered=%u, tcpi_dsack_dups=%u, tcpi_reord_seen=%u, tcpi_rcv_ooopack=%u,"
            " tcpi_delivered_ce=%u, tcpi_total_rto=%u, tcpi_total_rto_recoveries=%u,"
            " tcpi_total_rto_time=%u, tcpi_rehash=0, tcpi_received_ce=0,"
-           " tcpi_fastopen_client_fail=%u)\n",
+           " tcpi_fastopen_client_fail=%u, SK_MEMINFO_RCVBUF=%u)\n",
            i->segs_in, i->segs_out, i->data_segs_in, i->data_segs_out, i->delivered, i->dsack_dups,
            i->reord_seen, i->rcv_ooopack, i->delivered_ce, i->total_rto, i->total_rto_recoveries,
-           i->total_rto_ms, i->fast_open_failure);
+           i->total_rto_ms, i->fast_open_failure, i->rcv_buffer);
 }
 
 void machine_code(struct machine *machine, const struct script_event *event)

@@ -294,6 +294,7 @@ static bool queue_out_of_order(struct stack *stack, struct tcp_connection *conne
     }
     if (end > reassembly->high)
         reassembly->high = end;
+    tcp_window_keep_up(stack, connection, (uint32_t)(end - start));
     /* One duplicate ACK per segment is what a sender without SACK counts. */
     if (connection->hot.sack || connection->hot.acks_owed == UINT8_MAX)
         tcp_ack_now(stack, connection);

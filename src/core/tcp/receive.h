@@ -116,6 +116,11 @@ bool tcp_window_is_closing(const struct tcp_connection *connection);
 /** In-order payload arrived: offer more, as long as there is room (Linux's tcp_grow_window). */
 void tcp_window_grow(struct tcp_connection *connection, uint32_t length);
 
+/** Payload arrived beyond a gap: as Linux, the window grows as well, and the buffer by what waits,
+    lest that close the window before the gap is filled. */
+void tcp_window_keep_up(const struct stack *stack, struct tcp_connection *connection,
+                        uint32_t length);
+
 /** Round-trip time as the receiver sees it, for right-sizing. */
 void tcp_receive_rtt_measure(struct tcp_connection *connection, const struct tcp_segment *segment,
                              uint64_t now_ns);

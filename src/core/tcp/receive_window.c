@@ -212,6 +212,25 @@ void tcp_receive_rtt_measure(struct tcp_connection *connection, const struct tcp
     receive->rtt_started_ns = now_ns;
 }
 
+/** The buffer becomes large enough to offer this window, unless the application chose its size. */
+static void buffer_raise(const struct stack *stack, struct tcp_connection *connection,
+                         uint64_t window)
+{
+    struct tcp_receive *receive = &connection->receive;
+    uint64_t buffer = 2 * window;
+    uint64_t most = stack_get_config(stack)->tcp.receive_buffer_max;
+    if (connection->options->receive_buffer != 0 || connection->options->window_clamp != 0)
+        return;
+    if (buffer > most)
+        buffer = most;
+    if (buffer <= receive->buffer)
+        return;
+    receive->buffer = (uint32_t)buffer;
+    receive->window_clamp = window_from_buffer(receive->buffer);
+    if (receive->window_clamp > UNSCALED_MAX << connection->hot.rcv_wscale)
+        receive->window_clamp = UNSCALED_MAX << connection->hot.rcv_wscale;
+}
+
 /** Dynamic right-sizing: the buffer follows twice what the application reads in a round trip. */
 static void right_size(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
@@ -221,24 +240,24 @@ static void right_size(struct stack *stack, struct tcp_connection *connection, u
         return;
     uint32_t copied = tcp_wire(connection->hot.rcv_read).value - receive->space_measured.value;
     if (copied > receive->space) {
-        if (connection->options->receive_buffer == 0 && connection->options->window_clamp == 0) {
-            uint64_t window = 2 * (uint64_t)copied + 16 * (uint64_t)tcp_advertised_mss(connection);
-            window += 2 * (window * (copied - receive->space) / receive->space);
-            uint64_t buffer = 2 * window;
-            uint64_t most = stack_get_config(stack)->tcp.receive_buffer_max;
-            if (buffer > most)
-                buffer = most;
-            if (buffer > receive->buffer) {
-                receive->buffer = (uint32_t)buffer;
-                receive->window_clamp = window_from_buffer(receive->buffer);
-                if (receive->window_clamp > UNSCALED_MAX << connection->hot.rcv_wscale)
-                    receive->window_clamp = UNSCALED_MAX << connection->hot.rcv_wscale;
-            }
-        }
+        uint64_t window = 2 * (uint64_t)copied + 16 * (uint64_t)tcp_advertised_mss(connection);
+        window += 2 * (window * (copied - receive->space) / receive->space);
+        buffer_raise(stack, connection, window);
         receive->space = copied;
     }
     receive->space_measured = tcp_wire(connection->hot.rcv_read);
     receive->space_measured_ns = now_ns;
+}
+
+void tcp_window_keep_up(const struct stack *stack, struct tcp_connection *connection,
+                        uint32_t length)
+{
+    if (connection->hot.sack)
+        tcp_window_grow(connection, length);
+    if (connection->unannounced || connection->orphaned)
+        return;
+    uint64_t waiting = connection->reassembly->high - connection->hot.rcv_nxt;
+    buffer_raise(stack, connection, 2 * (uint64_t)connection->receive.space + waiting);
 }
 
 /** Whether reading calls for an ACK now: to open the window, or as nothing else is coming. */
