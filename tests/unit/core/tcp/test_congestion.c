@@ -60,22 +60,34 @@ static void newreno_halves_and_cubic_takes_off_three_tenths(void **unused)
     assert_int_equal(tcp_congestion_cubic.ssthresh(script.connection), 2 * 1448);
 }
 
-/** cwnd in segments after seconds of congestion avoidance from a loss at w segments. */
-static uint32_t cubic_after(uint32_t w, uint64_t rtt_ms, uint64_t ms)
+/** CUBIC from a loss at w segments on. */
+static struct tcp_connection *cubic_begin(uint32_t w, uint64_t rtt_ms)
 {
     struct tcp_connection *c = script.connection;
     tcp_congestion_cubic.init(script.stack, c, script.now_ns);
     c->hot.cwnd = w * 1448;
     c->congestion.srtt_us = (uint32_t)rtt_ms * 1000;
     c->congestion.ssthresh = c->hot.cwnd = tcp_congestion_cubic.ssthresh(c);
-    for (uint64_t t = 0; t < ms; t += rtt_ms) {
-        uint32_t left = c->hot.cwnd;
-        while (left > 0) {
-            uint32_t step = left < 2 * 1448 ? left : 2 * 1448;
-            tcp_congestion_cubic.avoid(c, step, script.now_ns + t * NS_PER_MS);
-            left -= step;
-        }
+    return c;
+}
+
+/** A window is acknowledged, two segments at a time. */
+static void cubic_round(struct tcp_connection *c, uint64_t now_ns)
+{
+    uint32_t left = c->hot.cwnd;
+    while (left > 0) {
+        uint32_t step = left < 2 * 1448 ? left : 2 * 1448;
+        tcp_congestion_cubic.avoid(c, step, now_ns);
+        left -= step;
     }
+}
+
+/** cwnd in segments after so long a congestion avoidance from a loss at w segments. */
+static uint32_t cubic_after(uint32_t w, uint64_t rtt_ms, uint64_t ms)
+{
+    struct tcp_connection *c = cubic_begin(w, rtt_ms);
+    for (uint64_t t = 0; t < ms; t += rtt_ms)
+        cubic_round(c, script.now_ns + t * NS_PER_MS);
     return c->hot.cwnd / 1448;
 }
 
@@ -89,12 +101,81 @@ static void cubic_is_back_at_its_maximum_after_k(void **unused)
     assert_in_range(cubic_after(1000, 100, 13600), 1020, 1060);
 }
 
+static void cubic_aims_a_round_trip_ahead(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_CUBIC);
+    /* At once W_cubic(1 s) = 1000 - 0.4 · 8.09³ = 788; W_cubic(0) would be where it is. */
+    assert_in_range(cubic_after(1000, 1000, 1000), 750, 760);
+}
+
+static void cubic_grows_by_half_a_round_trip_at_most(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_CUBIC);
+    struct tcp_connection *c = cubic_begin(10000, 100);
+    c->hot.cwnd = 100 * 1448;
+    cubic_round(c, script.now_ns);
+    uint32_t before = c->hot.cwnd;
+    cubic_round(c, script.now_ns + 60 * NS_PER_S); /* far beyond K */
+    assert_in_range(c->hot.cwnd, before + before / 5, before + before / 2);
+}
+
 static void cubic_is_as_fast_as_reno_on_short_paths(void **unused)
 {
     (void)unused;
     begin(TCP_CONGESTION_CUBIC);
-    /* 200 round trips of 1 ms: Reno's share with beta 0.7 gains about half a segment each. */
-    assert_in_range(cubic_after(100, 1, 200), 115, 270);
+    /* 200 round trips of 1 ms: 57 of 0.53 segments each to where it was, then one each. */
+    assert_in_range(cubic_after(100, 1, 57), 97, 101);
+    assert_in_range(cubic_after(100, 1, 200), 236, 246);
+}
+
+static void cubic_leaves_room_when_it_lost_at_less_than_before(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_CUBIC);
+    struct tcp_connection *c = cubic_begin(100, 100);
+    assert_int_equal(c->congestion.own.cubic.w_max, 100 * 1448);
+    c->hot.cwnd = 80 * 1448;
+    assert_int_equal(tcp_congestion_cubic.ssthresh(c) / 1448, 56);
+    assert_in_range(c->congestion.own.cubic.w_max, 67 * 1448, 69 * 1448); /* 80 · (1 + 0.7) / 2 */
+}
+
+static void cubic_takes_nothing_of_hystarts_for_its_own(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_CUBIC);
+    one_round_trip(100);
+    one_round_trip(100);
+    struct tcp_connection *c = script.connection;
+    uint32_t cwnd = c->hot.cwnd;
+    (void)tcp_congestion_cubic.ssthresh(c); /* the first loss */
+    assert_int_equal(c->congestion.own.cubic.w_max, cwnd);
+}
+
+static void cubic_begins_anew_after_a_timeout(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_CUBIC);
+    struct tcp_connection *c = cubic_begin(1000, 100);
+    cubic_round(c, script.now_ns);
+    c->hot.cwnd = 1448;
+    tcp_congestion_cubic.timeout(c);
+    /* Long after: the curve's time starts here, so that it is at its beginning. */
+    tcp_congestion_cubic.avoid(c, 1448, script.now_ns + 60 * NS_PER_S);
+    assert_int_equal(c->congestion.own.cubic.epoch_ns, script.now_ns + 60 * NS_PER_S);
+    assert_true(c->congestion.own.cubic.k_ms > 9000);
+}
+
+static void cubic_does_not_count_idle_time(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_CUBIC);
+    uint32_t before = cubic_after(1000, 100, 4500);
+    struct tcp_connection *c = script.connection;
+    tcp_congestion_cubic.resume(c, 100 * NS_PER_S);
+    cubic_round(c, script.now_ns + 4500 * NS_PER_MS + 100 * NS_PER_S);
+    assert_in_range(c->hot.cwnd / 1448, before, before + 10);
 }
 
 /** A round trip of rtt_ms in which every second segment is acknowledged, with timestamps. */
@@ -240,7 +321,13 @@ int main(void)
         TEST(newreno_adds_a_segment_each_round_trip),
         TEST(newreno_halves_and_cubic_takes_off_three_tenths),
         TEST(cubic_is_back_at_its_maximum_after_k),
+        TEST(cubic_aims_a_round_trip_ahead),
+        TEST(cubic_grows_by_half_a_round_trip_at_most),
         TEST(cubic_is_as_fast_as_reno_on_short_paths),
+        TEST(cubic_leaves_room_when_it_lost_at_less_than_before),
+        TEST(cubic_takes_nothing_of_hystarts_for_its_own),
+        TEST(cubic_begins_anew_after_a_timeout),
+        TEST(cubic_does_not_count_idle_time),
         TEST(hystart_slows_down_when_a_queue_builds),
         TEST(hystart_goes_on_when_it_was_jitter),
         TEST(hystart_ends_when_the_ack_train_is_half_a_round_trip),
