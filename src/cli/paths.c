@@ -67,11 +67,21 @@ bool paths_find_libpno(char path[PATH_MAX])
 
 const char *paths_control_socket(const char *option)
 {
-    if (option != NULL) {
+    if (option != NULL && option[0] != '\0') {
         return option;
     }
     const char *environment = getenv("PNO_SOCKET");
     return environment != NULL && environment[0] != '\0' ? environment : LINK_SOCKET_PATH_DEFAULT;
+}
+
+const char *paths_absolute(const char *path, char space[PATH_MAX])
+{
+    char folder[PATH_MAX];
+    if (path[0] == '/' || getcwd(folder, sizeof(folder)) == NULL) {
+        return path;
+    }
+    int length = snprintf(space, PATH_MAX, "%s/%s", folder, path);
+    return length > 0 && length < PATH_MAX ? space : path;
 }
 
 const char *paths_inspected_socket(const char *option)

@@ -20,9 +20,12 @@ bool paths_find_wire(char path[PATH_MAX]);
 /** libpno.so, as an absolute path; false if there is none. */
 bool paths_find_libpno(char path[PATH_MAX]);
 
-/** The socket for a program to be served: `option` if given, else $PNO_SOCKET, else pnod's default.
- */
+/** The socket for a program to be served: `option` if given, else $PNO_SOCKET, else pnod's default;
+    an empty one is as none. */
 const char *paths_control_socket(const char *option);
+
+/** The path as it is from any folder, where that can be told. @param space  for the result. */
+const char *paths_absolute(const char *path, char space[PATH_MAX]);
 
 /** For a look at an engine: as above, but the default lab's engine if there is no default pnod. */
 const char *paths_inspected_socket(const char *option);

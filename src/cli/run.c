@@ -128,8 +128,10 @@ int command_run(int argc, char **argv)
     check_policy(argv[0]);
 
     const char *name = options.program[0];
-    const char *socket_path = paths_control_socket(options.socket);
+    char space[PATH_MAX];
     char library[PATH_MAX];
+    /* Absolute: servers change their folder before their first socket. */
+    const char *socket_path = paths_absolute(paths_control_socket(options.socket), space);
     if (!paths_find_libpno(library)) {
         cli_error(argv[0],
                   "libpno.so is not next to this pno: build it (ninja) or install PnO again");

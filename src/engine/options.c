@@ -74,6 +74,12 @@ static int parse_ip(const char *text, struct ip_address *address)
     return -EINVAL;
 }
 
+static bool is_unicast(const struct ip_address *address)
+{
+    return !ip_address_is_any(address) && !ip_address_is_multicast(address) &&
+           !ip_address_is_loopback(address);
+}
+
 static int set_address(struct engine_options *options, const char *value, struct problem *problem)
 {
     static const char name[] = "addr";
@@ -88,8 +94,7 @@ static int set_address(struct engine_options *options, const char *value, struct
     struct stack_prefix prefix;
     if (parse_ip(text, &prefix.address) != 0)
         return refuse(problem, name, value, "not an IPv4 or IPv6 address");
-    if (ip_address_is_any(&prefix.address) || ip_address_is_multicast(&prefix.address) ||
-        ip_address_is_loopback(&prefix.address))
+    if (!is_unicast(&prefix.address))
         return refuse(problem, name, value, "must be a unicast address, not loopback");
     bool v4 = ip_address_is_v4(&prefix.address);
     uint64_t length;
@@ -108,6 +113,8 @@ static int set_gateway(struct engine_options *options, const char *value, struct
     struct ip_address address;
     if (parse_ip(value, &address) != 0)
         return refuse(problem, "gateway", value, "not an IPv4 or IPv6 address");
+    if (!is_unicast(&address))
+        return refuse(problem, "gateway", value, "must be a unicast address, not loopback");
     bool v4 = ip_address_is_v4(&address);
     if (v4 ? options->has_gateway_v4 : options->has_gateway_v6)
         return refuse(problem, "gateway", value, "one gateway per family");

@@ -94,6 +94,11 @@ def run_sets_the_environment(cli):
     lines = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
     require(lines.get("PNO_SOCKET") == "/nowhere/x.sock", f"PNO_SOCKET {lines.get('PNO_SOCKET')}")
     require(lines.get("PNO_LOG") == "error", f"PNO_LOG {lines.get('PNO_LOG')}")
+    done = cli.run("run", "--socket", "x.sock", "--", "sh", "-c", "cd / && echo $PNO_SOCKET",
+                   cwd=cli.folder)
+    require(done.stdout == f"{cli.folder}/x.sock\n", f"a relative path: {done.stdout!r}")
+    done = cli.run("run", "--socket", "", "--", "sh", "-c", "echo $PNO_SOCKET")
+    require(done.stdout == "/run/pno/pnod.sock\n", f"an empty path: {done.stdout!r}")
     preload = lines.get("LD_PRELOAD", "")
     require(re.fullmatch(r"libc\.so\.6:/\S+/libpno\.so", preload), f"LD_PRELOAD {preload}")
 

@@ -61,6 +61,15 @@ static void one_gateway_per_family(void **state)
     assert_int_equal(set("gateway", "10.77.0.3"), -EINVAL);
 }
 
+static void gateway_is_one_machine(void **state)
+{
+    (void)state;
+    assert_int_equal(set("gateway", "0.0.0.0"), -EINVAL);
+    assert_int_equal(set("gateway", "224.0.0.1"), -EINVAL);
+    assert_int_equal(set("gateway", "::1"), -EINVAL);
+    assert_false(options.has_gateway_v4 || options.has_gateway_v6);
+}
+
 static void core_lists_have_ranges_and_no_doubles(void **state)
 {
     (void)state;
@@ -144,6 +153,7 @@ int main(void)
         cmocka_unit_test_setup(addresses_of_both_families_are_understood, set_up),
         cmocka_unit_test_setup(wrong_addresses_are_refused_with_a_reason, set_up),
         cmocka_unit_test_setup(one_gateway_per_family, set_up),
+        cmocka_unit_test_setup(gateway_is_one_machine, set_up),
         cmocka_unit_test_setup(core_lists_have_ranges_and_no_doubles, set_up),
         cmocka_unit_test_setup(numbers_have_limits, set_up),
         cmocka_unit_test_setup(a_file_sets_what_the_command_line_does, set_up),
