@@ -178,8 +178,8 @@ static void cubic_does_not_count_idle_time(void **unused)
     assert_in_range(c->hot.cwnd / 1448, before, before + 10);
 }
 
-/** A round trip of rtt_ms in which every second segment is acknowledged, with timestamps. */
-static void timed_round_trip(unsigned rtt_ms)
+/** A round trip of rtt_ms in which so many segments at a time are acknowledged, with timestamps. */
+static void timed_round_trip_by(unsigned rtt_ms, unsigned segments)
 {
     uint32_t cwnd = info().snd_cwnd;
     app_send((cwnd + 10) * 1448 - info().notsent_bytes);
@@ -188,11 +188,16 @@ static void timed_round_trip(unsigned rtt_ms)
                        script.our_ts_base;
     after_ms(rtt_ms);
     while (sent > 0) {
-        unsigned now = sent < 2 ? sent : 2;
+        unsigned now = sent < segments ? sent : segments;
         acked += now * 1448;
         peer(". 1:1(0) ack %u win 65535 <nop,nop,TS val 200 ecr %u>", acked, sent_ms);
         sent -= now;
     }
+}
+
+static void timed_round_trip(unsigned rtt_ms)
+{
+    timed_round_trip_by(rtt_ms, 2);
 }
 
 static void hystart_slows_down_when_a_queue_builds(void **unused)
@@ -209,6 +214,50 @@ static void hystart_slows_down_when_a_queue_builds(void **unused)
     for (unsigned i = 0; i < 5; i++)
         timed_round_trip(46);
     assert_true(info().snd_ssthresh < 0x7fffffff);
+}
+
+static void hystart_heeds_16_ms_on_the_longest_paths(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_CUBIC);
+    timed_round_trip(400);
+    timed_round_trip(400);
+    timed_round_trip(417); /* an eighth would be 50 ms */
+    uint32_t before = info().snd_cwnd;
+    timed_round_trip(417);
+    assert_in_range(info().snd_cwnd, before + before / 4 - 2, before + before / 4 + 2);
+}
+
+static void hystart_takes_less_than_an_eighth_for_no_queue(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_CUBIC);
+    timed_round_trip(40);
+    timed_round_trip(40);
+    timed_round_trip(44);
+    uint32_t before = info().snd_cwnd;
+    timed_round_trip(44);
+    assert_int_equal(info().snd_cwnd, 2 * before);
+}
+
+static void hystart_has_no_part_in_later_slow_starts(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_CUBIC);
+    struct tcp_connection *c = cubic_begin(100, 10);
+    cubic_round(c, script.now_ns);
+    c->hot.cwnd = 10 * 1448;
+    assert_int_equal(tcp_congestion_cubic.slow_start(c, 1448, script.now_ns), 1448);
+}
+
+static void hystart_believes_no_fewer_than_eight_samples(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_CUBIC);
+    timed_round_trip(40);
+    timed_round_trip_by(60, 3); /* twenty segments: seven samples */
+    timed_round_trip(40);
+    assert_int_equal(info().snd_cwnd, 80);
 }
 
 /** Rounds of slow start at a bottleneck that lets two segments pass every gap_us, the path being
@@ -329,6 +378,10 @@ int main(void)
         TEST(cubic_begins_anew_after_a_timeout),
         TEST(cubic_does_not_count_idle_time),
         TEST(hystart_slows_down_when_a_queue_builds),
+        TEST(hystart_heeds_16_ms_on_the_longest_paths),
+        TEST(hystart_takes_less_than_an_eighth_for_no_queue),
+        TEST(hystart_has_no_part_in_later_slow_starts),
+        TEST(hystart_believes_no_fewer_than_eight_samples),
         TEST(hystart_goes_on_when_it_was_jitter),
         TEST(hystart_ends_when_the_ack_train_is_half_a_round_trip),
         TEST(hystart_sees_no_train_in_acks_with_gaps),
