@@ -1,7 +1,7 @@
 # Thin wrappers; the build itself is meson's (meson.build), the work scripts/ and bench/.
 BUILD := build
 
-.PHONY: all dependencies demo check check-apps bench bench-core bench-wire soak install clean
+.PHONY: all dependencies demo check check-apps bench bench-core bench-idle bench-wire soak install clean
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -42,6 +42,12 @@ bench-core: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) --quiet bench/core/bench-core >/dev/null 2>&1 || { \
 		meson setup --reconfigure $(BUILD) >/dev/null && ninja -C $(BUILD) --quiet bench/core/bench-core; }
 	@/usr/bin/python3 bench/core/bench_core.py --build $(BUILD)
+
+# What an idle connection costs in memory, engine and host library together; build/bench-idle.json.
+bench-idle: $(BUILD)/build.ninja
+	@scripts/install-deps.sh
+	@ninja -C $(BUILD) --quiet
+	@/usr/bin/python3 bench/bench_idle.py --build $(BUILD)
 
 # PnO and Linux over the same impaired wire; build/bench-wire.json. BENCH_WIRE=--quick for six cells.
 bench-wire: $(BUILD)/build.ninja

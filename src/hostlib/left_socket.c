@@ -1,5 +1,7 @@
 #include "hostlib/left_socket.h"
 
+#include "hostlib/socket_extra.h"
+
 void left_socket_describe(const struct socket *socket, struct left_socket *left)
 {
     *left = (struct left_socket){
@@ -13,19 +15,32 @@ void left_socket_describe(const struct socket *socket, struct left_socket *left)
         .connect_reported = socket->connect_reported,
         .core = socket->core,
         .error = socket->error,
-        .backlog = socket->backlog,
+        .backlog = socket->bound != NULL ? socket->bound->backlog : 0,
         .name = socket->name,
         .send_limit = socket->send_limit,
-        .fin_offset = socket->fin_offset,
-        .urgent_offset = socket->urgent_offset,
+        .urgent_offset = socket_urgent_offset(socket),
         .end_offset = socket->receive.end_offset,
         .readiness = atomic_load_explicit(&socket->readiness, memory_order_relaxed),
         .local = socket->local,
         .remote = socket->remote,
         .options = *socket->options,
-        .receive_timeout_ns = socket->receive_timeout_ns,
-        .send_timeout_ns = socket->send_timeout_ns,
     };
+}
+
+/** What few sockets have. @return false: no memory. */
+static bool revive_parts(struct socket *socket, const struct left_socket *left)
+{
+    if (left->state == SOCKET_BOUND || left->state == SOCKET_LISTENING) {
+        if (socket_get_bound(socket) == NULL)
+            return false;
+        socket->bound->backlog = left->backlog;
+    }
+    if (left->urgent_offset != 0) {
+        if (socket_extra_get(socket) == NULL)
+            return false;
+        socket->extra->urgent_offset = left->urgent_offset;
+    }
+    return true;
 }
 
 struct socket *left_socket_revive(const struct left_socket *left, struct engine_link *link)
@@ -35,7 +50,7 @@ struct socket *left_socket_revive(const struct left_socket *left, struct engine_
     struct socket *socket = socket_create(left->is_v6);
     if (socket == NULL)
         return NULL;
-    if (!socket_options_replace(socket, &left->options)) {
+    if (!socket_options_replace(socket, &left->options) || !revive_parts(socket, left)) {
         socket_free(socket);
         return NULL;
     }
@@ -47,14 +62,9 @@ struct socket *left_socket_revive(const struct left_socket *left, struct engine_
     socket->connect_reported = left->connect_reported;
     socket->core = left->core;
     socket->error = left->error;
-    socket->backlog = left->backlog;
     socket->send_limit = left->send_limit;
-    socket->fin_offset = left->fin_offset;
-    socket->urgent_offset = left->urgent_offset;
     socket->local = left->local;
     socket->remote = left->remote;
-    socket->receive_timeout_ns = left->receive_timeout_ns;
-    socket->send_timeout_ns = left->send_timeout_ns;
     if (!left->has_slot)
         return socket;
     socket->link = link;

@@ -10,18 +10,18 @@
 
 /** What a socket is made of that neither the engine nor its shared block knows. */
 struct left_socket {
-    enum socket_state state;
+    uint8_t state; /**< enum socket_state */
     bool has_slot, nonblocking, is_v6, is_accepted, also_kernel, peer_fin, connect_reported;
     uint8_t core;
     int error;
     int32_t backlog;
     struct link_socket_name name;
-    uint64_t send_limit, fin_offset, urgent_offset;
+    uint32_t send_limit;
+    uint64_t urgent_offset;
     uint64_t end_offset; /**< bytes received so far */
     uint32_t readiness;
     struct ip_endpoint local, remote;
     struct socket_options options;
-    uint64_t receive_timeout_ns, send_timeout_ns;
 };
 
 void left_socket_describe(const struct socket *socket, struct left_socket *left);

@@ -1,24 +1,33 @@
 #include "hostlib/option_set.h"
 
 #include <string.h>
-#include <sys/mman.h>
 
+#include "base/time_units.h"
 #include "hostlib/lock.h"
+#include "hostlib/slab.h"
 
 #define SLAB_BYTES (64u << 10)
 #define BUCKETS    256
 
 struct option_set {
     struct socket_options values; /**< first: what others know of it */
-    struct option_set *next;      /**< in its bucket, or of those not in use */
+    struct option_set *next;      /**< in its bucket */
 };
 
-const struct socket_options option_set_default = {.receive_low_water = 1};
+const struct socket_options option_set_default = {
+    .receive_timeout_ns = TIME_NEVER,
+    .send_timeout_ns = TIME_NEVER,
+    .receive_low_water = 1,
+};
 
 /* The lock guards the rest. */
 static struct lock lock;
 static struct option_set *buckets[BUCKETS];
-static struct option_set *free_sets;
+static struct slab sets = {
+    .object_bytes = sizeof(struct option_set),
+    .mapped_bytes = SLAB_BYTES,
+    .link_offset = offsetof(struct option_set, next),
+};
 static unsigned shared_count;
 
 struct lock *option_set_fork_lock(void)
@@ -29,21 +38,9 @@ struct lock *option_set_fork_lock(void)
 /** Lock held. */
 static struct option_set *take(const struct socket_options *values)
 {
-    if (free_sets == NULL) {
-        char *slab =
-            mmap(NULL, SLAB_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (slab == MAP_FAILED)
-            return NULL;
-        for (size_t i = 0; i < SLAB_BYTES / sizeof(struct option_set); i++) {
-            struct option_set *set =
-                (struct option_set *)(void *)(slab + i * sizeof(struct option_set));
-            set->next = free_sets;
-            free_sets = set;
-        }
-    }
-    struct option_set *set = free_sets;
-    free_sets = set->next;
-    memcpy(&set->values, values, sizeof(set->values));
+    struct option_set *set = slab_take(&sets);
+    if (set != NULL)
+        memcpy(&set->values, values, sizeof(set->values));
     return set;
 }
 
@@ -85,9 +82,7 @@ struct socket_options *option_set_own(const struct socket_options *values)
 
 void option_set_free(struct socket_options *own)
 {
-    struct option_set *set = (struct option_set *)(void *)own;
     lock_acquire(&lock);
-    set->next = free_sets;
-    free_sets = set;
+    slab_give(&sets, own); /* what begins with it */
     lock_release(&lock);
 }

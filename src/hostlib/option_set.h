@@ -24,6 +24,8 @@ struct option_kept;
 struct socket_options {
     uint64_t max_pacing_rate;       /**< SO_MAX_PACING_RATE, bytes/s; UINT64_MAX: none */
     const struct option_kept *kept; /**< what accepted sockets take over beside the rest */
+    uint64_t receive_timeout_ns;    /**< SO_RCVTIMEO; TIME_NEVER: none */
+    uint64_t send_timeout_ns;       /**< SO_SNDTIMEO */
     int32_t values[LINK_OPTION_COUNT];
     uint32_t set; /**< bit per link_option: given by the application */
     struct linger linger;

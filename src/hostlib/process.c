@@ -27,9 +27,9 @@ bool process_may_not_allocate;
 
 /* Held around fork(), outer ones first, so that the child finds nothing half changed. */
 static struct lock *(*const fork_locks[])(void) = {
-    engine_link_fork_lock, placeholder_fork_lock, epoll_fork_lock,  socket_fork_lock,
-    option_set_fork_lock,  option_kept_fork_lock, rejoin_fork_lock, uring_fork_lock,
-    waiter_fork_lock,      fd_table_fork_lock,
+    engine_link_fork_lock, placeholder_fork_lock, epoll_fork_lock,         socket_fork_lock,
+    option_set_fork_lock,  option_kept_fork_lock, rejoin_fork_lock,        uring_fork_lock,
+    waiter_fork_lock,      fd_table_fork_lock,    receive_queue_fork_lock,
 };
 
 #define FORK_LOCKS (sizeof(fork_locks) / sizeof(fork_locks[0]))

@@ -22,17 +22,23 @@ static _Atomic bool is_under_way; /* some thread attempts */
 void rejoin_add(struct socket *listener)
 {
     lock_acquire(&rejoin_lock);
-    if (!listener->rejoins) {
+    struct socket_bound *bound = listener->bound;
+    if (!bound->rejoins) {
         struct socket *first = atomic_load_explicit(&rejoin_first, memory_order_relaxed);
         if (first == NULL) {
             pause_ns = FIRST_PAUSE_NS;
             atomic_store_explicit(&next_ns, waiter_now_ns() + pause_ns, memory_order_relaxed);
         }
-        listener->rejoins = true;
-        listener->rejoin_next = first;
+        bound->rejoins = true;
+        bound->rejoin_next = first;
         atomic_store_explicit(&rejoin_first, listener, memory_order_release);
     }
     lock_release(&rejoin_lock);
+}
+
+static struct socket *next_of(const struct socket *listener)
+{
+    return listener->bound->rejoin_next;
 }
 
 /* rejoin_lock held. */
@@ -40,13 +46,13 @@ static void unlink_listener(struct socket *listener)
 {
     struct socket *first = atomic_load_explicit(&rejoin_first, memory_order_relaxed);
     if (first == listener) {
-        atomic_store_explicit(&rejoin_first, listener->rejoin_next, memory_order_release);
+        atomic_store_explicit(&rejoin_first, next_of(listener), memory_order_release);
     } else {
-        while (first->rejoin_next != listener)
-            first = first->rejoin_next;
-        first->rejoin_next = listener->rejoin_next;
+        while (next_of(first) != listener)
+            first = next_of(first);
+        first->bound->rejoin_next = next_of(listener);
     }
-    listener->rejoins = false;
+    listener->bound->rejoins = false;
 }
 
 void rejoin_remove(struct socket *listener)
@@ -54,14 +60,14 @@ void rejoin_remove(struct socket *listener)
     if (!rejoin_is_wanted())
         return;
     lock_acquire(&rejoin_lock);
-    if (listener->rejoins)
+    if (listener->bound != NULL && listener->bound->rejoins)
         unlink_listener(listener);
     lock_release(&rejoin_lock);
 }
 
 static bool is_awaited(const struct socket *listener)
 {
-    return listener->items != NULL || listener->accepts ||
+    return listener->items != NULL || listener->bound->accepts ||
            atomic_load_explicit(&listener->waiters.head, memory_order_relaxed) != NULL;
 }
 
@@ -70,11 +76,11 @@ static struct socket *take_next(uint32_t attempt)
 {
     lock_acquire(&rejoin_lock);
     struct socket *listener = atomic_load_explicit(&rejoin_first, memory_order_relaxed);
-    while (listener != NULL && (listener->rejoin_attempt == attempt || !is_awaited(listener) ||
-                                !file_hold_living(&listener->file)))
-        listener = listener->rejoin_next;
+    while (listener != NULL && (listener->bound->rejoin_attempt == attempt ||
+                                !is_awaited(listener) || !file_hold_living(&listener->file)))
+        listener = next_of(listener);
     if (listener != NULL)
-        listener->rejoin_attempt = attempt;
+        listener->bound->rejoin_attempt = attempt;
     lock_release(&rejoin_lock);
     return listener;
 }
@@ -84,7 +90,7 @@ static bool any_is_awaited(void)
     lock_acquire(&rejoin_lock);
     struct socket *listener = atomic_load_explicit(&rejoin_first, memory_order_relaxed);
     while (listener != NULL && !is_awaited(listener))
-        listener = listener->rejoin_next;
+        listener = next_of(listener);
     lock_release(&rejoin_lock);
     return listener != NULL;
 }
@@ -93,7 +99,7 @@ static bool any_is_awaited(void)
 static void done(struct socket *listener, const struct engine_link *link)
 {
     lock_acquire(&rejoin_lock);
-    if (listener->rejoins && !atomic_load_explicit(&link->dead, memory_order_acquire))
+    if (listener->bound->rejoins && !atomic_load_explicit(&link->dead, memory_order_acquire))
         unlink_listener(listener);
     lock_release(&rejoin_lock);
 }
@@ -143,8 +149,8 @@ void rejoin_share(void)
 {
     lock_acquire(&rejoin_lock);
     for (struct socket *listener = atomic_load_explicit(&rejoin_first, memory_order_relaxed);
-         listener != NULL; listener = listener->rejoin_next)
-        listener->shared_out = true;
+         listener != NULL; listener = next_of(listener))
+        listener->bound->shared_out = true;
     lock_release(&rejoin_lock);
 }
 

@@ -2,14 +2,15 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 
 #include "base/assert.h"
 #include "hostlib/epoll.h"
 #include "hostlib/policy.h"
 #include "hostlib/signals.h"
+#include "hostlib/slab.h"
 #include "hostlib/socket_extra.h"
 #include "hostlib/uring.h"
 
@@ -18,31 +19,19 @@
 #define SLAB_BYTES (256u << 10)
 
 static struct lock slab_lock;
-static struct socket *free_sockets; /* chained by accept_next */
-
-static bool refill(void)
-{
-    /* From the first TCP socket on, before a sandbox may forbid it. */
-    signals_catch_faults();
-    char *slab = mmap(NULL, SLAB_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (slab == MAP_FAILED)
-        return false;
-    for (size_t i = 0; i < SLAB_BYTES / sizeof(struct socket); i++) {
-        struct socket *socket = (struct socket *)(void *)(slab + i * sizeof(struct socket));
-        socket->accept_next = free_sockets;
-        free_sockets = socket;
-    }
-    return true;
-}
+static struct slab sockets = {
+    .object_bytes = sizeof(struct socket),
+    .mapped_bytes = SLAB_BYTES,
+    .link_offset = offsetof(struct socket, accept_next),
+};
 
 struct socket *socket_create(bool is_v6)
 {
     lock_acquire(&slab_lock);
-    struct socket *socket = NULL;
-    if (free_sockets != NULL || refill()) {
-        socket = free_sockets;
-        free_sockets = socket->accept_next;
-    }
+    /* From the first TCP socket on, before a sandbox may forbid it. */
+    if (sockets.free == NULL)
+        signals_catch_faults();
+    struct socket *socket = slab_take(&sockets);
     lock_release(&slab_lock);
     if (socket == NULL)
         return NULL;
@@ -51,11 +40,16 @@ struct socket *socket_create(bool is_v6)
     socket->is_v6 = is_v6;
     socket->state = SOCKET_FRESH;
     socket->shadow_fd = -1;
-    socket->receive_timeout_ns = TIME_NEVER;
-    socket->send_timeout_ns = TIME_NEVER;
     atomic_store_explicit(&socket->options, &option_set_default, memory_order_relaxed);
     atomic_store_explicit(&socket->file.references, 1, memory_order_release);
     return socket;
+}
+
+struct socket_bound *socket_get_bound(struct socket *socket)
+{
+    if (socket->bound == NULL)
+        socket->bound = calloc(1, sizeof(*socket->bound));
+    return socket->bound;
 }
 
 void socket_free(struct socket *socket)
@@ -63,13 +57,16 @@ void socket_free(struct socket *socket)
     fd_close_internal(socket->shadow_fd);
     receive_queue_free(&socket->receive);
     socket_extra_free(socket);
+    free(socket->bound);
+    socket->bound = NULL;
     if (socket->options_own)
         option_set_free((struct socket_options *)(uintptr_t)socket->options);
     lock_acquire(&slab_lock);
-    socket->accept_next = free_sockets;
-    free_sockets = socket;
+    slab_give(&sockets, socket);
     lock_release(&slab_lock);
 }
+
+_Static_assert(sizeof(struct socket) <= 192, "many may be idle");
 
 struct lock *socket_fork_lock(void)
 {
@@ -163,7 +160,8 @@ void socket_change_link(struct socket *socket, struct engine_link *link,
 {
     socket_lock(socket);
     leave_slot(socket);
-    socket->shared_out = socket->shared_out || socket->shared;
+    if (socket->shared)
+        socket->bound->shared_out = true; /* it listens */
     socket->shared = false;
     socket->link = link;
     socket->name = *name;
@@ -184,7 +182,8 @@ static bool is_readable(const struct socket *socket)
     uint64_t unread = socket->receive.end_offset - socket->block->read_offset;
     uint64_t wanted = (uint64_t)socket->options->receive_low_water;
     /* The urgent byte is none that read() gives. */
-    if (socket->urgent_offset == socket->block->read_offset + 1 && !socket->options->oob_inline)
+    if (socket_urgent_offset(socket) == socket->block->read_offset + 1 &&
+        !socket->options->oob_inline)
         wanted++;
     return unread > 0 && unread >= wanted;
 }
@@ -194,7 +193,6 @@ static bool has_only_data(const struct socket *socket)
 {
     return socket->state == SOCKET_CONNECTED && socket->error == 0 && socket->extra == NULL &&
            !socket->peer_fin && socket->block != NULL &&
-           socket->urgent_offset <= socket->block->read_offset &&
            atomic_load_explicit(&socket->block->shut, memory_order_relaxed) == 0;
 }
 
@@ -214,9 +212,9 @@ static uint32_t compute_readiness(const struct socket *socket)
     uint32_t mask = socket->error != 0 || reports ? EPOLLERR : 0;
     bool receive_shut = socket_receive_is_shut(socket);
     bool send_shut = socket_send_is_shut(socket);
-    switch (socket->state) {
+    switch ((enum socket_state)socket->state) {
     case SOCKET_LISTENING:
-        return socket->accept_first != NULL ? EPOLLIN | EPOLLRDNORM : 0;
+        return socket_has_pending(socket) ? EPOLLIN | EPOLLRDNORM : 0;
     case SOCKET_FRESH:
     case SOCKET_KERNEL:
     case SOCKET_BOUND:
@@ -237,7 +235,7 @@ static uint32_t compute_readiness(const struct socket *socket)
         mask |= EPOLLIN | EPOLLRDNORM;
     if (send_shut || is_writable(socket))
         mask |= EPOLLOUT | EPOLLWRNORM;
-    if (socket->urgent_offset > socket->block->read_offset)
+    if (socket_urgent_offset(socket) > socket->block->read_offset)
         mask |= EPOLLPRI;
     return mask;
 }

@@ -63,6 +63,20 @@ struct epoll_item;
 struct socket_extra;
 struct uring_op;
 
+/** What bind() and listen() made of it. */
+struct socket_bound {
+    struct ip_endpoint asked; /**< what bind() asked for: kept when a connection is no more */
+    uint16_t former_port; /**< bound again to another, it tells this one until it listens; or 0 */
+    bool rejoins;         /**< in the list of listeners whose engine died: rejoin.h */
+    bool accepts;         /**< accept() was called in this process */
+    bool shared_out;      /**< another process has this listener too, or had */
+    uint32_t rejoin_attempt;
+    struct socket *rejoin_next;
+    int32_t backlog;
+    struct socket *accept_first, *accept_last; /**< connections, chained by accept_next */
+};
+
+/** The size of this counts, for programs with many connections that are idle. */
 struct socket {
     struct file file; /**< first: a struct file * of kind FILE_SOCKET is a struct socket * */
     struct lock lock;
@@ -70,58 +84,48 @@ struct socket {
     _Atomic uint32_t readiness; /**< EPOLL* bits as Linux's tcp_poll() would give */
     _Atomic bool wants_space;   /**< Linux's SOCK_NOSPACE: somebody saw it not writable */
     _Atomic bool nonblocking;
-    bool shared;      /**< held at a fork, or detached: block->lock counts too */
-    bool is_v6;       /**< the application's socket is AF_INET6 */
-    bool is_accepted; /**< its descriptors are placeholders, not kernel sockets */
-    bool also_kernel; /**< bound to the wildcard address in the kernel as well */
-    bool peer_fin;
     _Atomic bool unread_listed;
     _Atomic bool lingers; /**< close() waits for acknowledgements */
-    bool options_own;     /**< its set of options is not shared */
-    bool detached; /**< closed by the application; lives on until its chunks are acknowledged */
+    bool shared;          /**< held at a fork, or detached: block->lock counts too */
+    bool is_v6;           /**< the application's socket is AF_INET6 */
+    bool is_accepted;     /**< its descriptors are placeholders, not kernel sockets */
+    bool also_kernel;     /**< bound to the wildcard address in the kernel as well */
+    bool peer_fin;
+    bool options_own; /**< its set of options is not shared */
+    bool detached;    /**< closed by the application; lives on until its chunks are acknowledged */
     bool connect_reported; /**< a connect() has returned the outcome */
     bool syn_held;         /**< TCP_FASTOPEN_CONNECT: the first write lets the SYN go */
     bool connect_asked;    /**< the engine has not yet answered LINK_OP_CONNECT */
     uint8_t core;
-    enum socket_state state;
-    int error;     /**< SO_ERROR: positive errno */
-    int shadow_fd; /**< accepted: a kernel socket for rare options, -1 until needed */
+    uint8_t state;       /**< enum socket_state */
+    int error;           /**< SO_ERROR: positive errno */
+    uint32_t send_limit; /**< bytes that may be outstanding */
 
     struct engine_link *link; /**< NULL: none of the engine's business */
     struct link_socket_name name;
     struct socket_block *block;
     struct receive_queue receive;
-    uint64_t send_limit;    /**< bytes that may be outstanding */
-    uint32_t syn_room;      /**< while the SYN is held: bytes that it takes */
-    uint64_t fin_offset;    /**< valid with peer_fin */
-    uint64_t urgent_offset; /**< stream offset after the urgent byte, 0: none */
-
-    struct ip_endpoint local, remote;
-    struct ip_endpoint bound; /**< what bind() asked for: kept when a connection is no more */
-    uint16_t former_port; /**< bound again to another, it tells this one until it listens; or 0 */
+    /** Options: equal ones of several sockets are kept once. Read without lock, changed by
+        socket_options_replace(). */
+    const struct socket_options *_Atomic options;
+    struct socket_extra *extra; /**< NULL: nothing of it is needed */
     struct wait_queue waiters;
     struct epoll_item *items;   /**< guarded by the epoll lock */
     struct uring_op *uring_ops; /**< that wait for it; guarded by uring_event_lock */
 
-    struct socket *accept_next; /**< listener: queue head's chain */
-    struct socket *accept_first, *accept_last;
-    struct socket *listener_of; /**< not yet accepted: only then */
-    struct socket *rejoin_next; /**< listener whose engine died; see rejoin.h for these */
-    uint32_t rejoin_attempt;
-    bool rejoins;
-    bool accepts;    /**< accept() was called in this process */
-    bool shared_out; /**< another process has this listener too, or had */
-    int32_t backlog;
-    uint32_t accept_sequence; /**< not yet accepted: its place among the listener's connections */
-
-    struct socket_extra *extra; /**< NULL: nothing of it is needed */
-    struct socket *unread_next; /**< guarded by link->unread_lock, with the next two */
-    struct socket **unread_link;
-    /** Options: equal ones of several sockets are kept once. Read without lock, changed by
-        socket_options_replace(). */
-    const struct socket_options *_Atomic options;
-    uint64_t receive_timeout_ns; /**< SO_RCVTIMEO; TIME_NEVER: none */
-    uint64_t send_timeout_ns;    /**< SO_SNDTIMEO */
+    struct ip_endpoint local, remote;
+    int shadow_fd;              /**< accepted: a kernel socket for rare options, -1 until needed */
+    struct socket_bound *bound; /**< NULL: as if all of it were zero */
+    union {
+        struct { /* connections before accept() */
+            struct socket *accept_next;
+            uint32_t accept_sequence; /**< its place among the listener's connections */
+        };
+        struct { /* later, with unread_listed; guarded by link->unread_lock */
+            struct socket *unread_next;
+            struct socket **unread_link;
+        };
+    };
 };
 
 /* ---- Life (socket.c) ---- */
@@ -131,6 +135,9 @@ struct socket *socket_create(bool is_v6);
 
 /** Last reference gone: tell the engine, free. Called by file_destroy(). */
 void socket_destroy(struct socket *socket);
+
+/** The socket's part for bind() and listen(), made if need be. @return NULL: no memory. */
+struct socket_bound *socket_get_bound(struct socket *socket);
 
 /** Give the object back to the allocator. */
 void socket_free(struct socket *socket);
@@ -206,6 +213,12 @@ static inline bool socket_send_is_shut(const struct socket *socket)
     return socket->state == SOCKET_CLOSED ||
            (socket->block != NULL &&
             (atomic_load_explicit(&socket->block->shut, memory_order_relaxed) & SHUT_DONE_WRITE));
+}
+
+/** Listening, with connections that nobody has accepted. */
+static inline bool socket_has_pending(const struct socket *socket)
+{
+    return socket->bound != NULL && socket->bound->accept_first != NULL;
 }
 
 /** An operation on this socket, to be filled in further. */
@@ -342,7 +355,7 @@ void socket_tell_consumed(struct socket *socket);
 ssize_t socket_send_fast(struct socket *socket, int fd, const struct iovec *vector, size_t count,
                          int flags, const struct sockaddr *address, socklen_t length, bool *kernel);
 
-/** Give the held SYN up to syn_room bytes and let it go.
+/** Give the held SYN as much as it takes and let it go.
     @return how many it took; negative errno. */
 ssize_t socket_send_syn(struct socket *socket, const struct iovec *vector, size_t count, bool more);
 

@@ -7,6 +7,7 @@
 #include "hostlib/real.h"
 #include "hostlib/rejoin.h"
 #include "hostlib/socket.h"
+#include "hostlib/socket_extra.h"
 #include "hostlib/user_memory.h"
 
 static void let_go(struct socket *socket, uint8_t flags)
@@ -27,7 +28,8 @@ static void become_fresh(struct socket *socket, uint8_t flags)
     receive_queue_free(&socket->receive);
     socket->receive.end_offset = 0;
     socket->peer_fin = false;
-    socket->urgent_offset = 0;
+    if (socket->extra != NULL)
+        socket->extra->urgent_offset = 0;
     socket->error = 0;
     socket->connect_reported = false;
     socket->syn_held = false;
@@ -35,6 +37,16 @@ static void become_fresh(struct socket *socket, uint8_t flags)
     socket->local.address = (struct ip_address){0}; /* the port is told yet, as Linux does */
     socket->remote = (struct ip_endpoint){0};
     socket_changed(socket, 0);
+}
+
+/* The engine holds the SYN back for so many bytes, 0: it does not. Without memory to keep the
+   number the SYN takes none. */
+static void hold_syn(struct socket *socket, uint32_t room)
+{
+    socket->syn_held = room > 0;
+    struct socket_extra *extra = room > 0 ? socket_extra_get(socket) : NULL;
+    if (extra != NULL)
+        extra->syn_room = room;
 }
 
 /* The engine answers at once with the local endpoint, or with what Linux's connect() would say. */
@@ -70,8 +82,7 @@ static int start(struct socket *socket, const struct ip_endpoint *remote, uint8_
     if (socket->state != SOCKET_FRESH) {
         socket->local.address = answer.endpoints.local;
         socket->local.port = answer.endpoints.local_port;
-        socket->syn_room = answer.endpoints.accept_slot;
-        socket->syn_held = socket->syn_room > 0;
+        hold_syn(socket, answer.endpoints.accept_slot);
         socket_changed(socket, socket->syn_held ? EPOLLOUT | EPOLLWRNORM : 0);
     }
     socket_unlock(socket);
@@ -124,7 +135,7 @@ int socket_connect_outcome(struct socket *socket, int while_going_on, bool nonbl
         socket_hear(socket);
         return outcome(socket, while_going_on);
     }
-    uint64_t deadline_ns = socket_deadline_ns(socket->send_timeout_ns);
+    uint64_t deadline_ns = socket_deadline_ns(socket->options->send_timeout_ns);
     int result = socket_wait(socket, EPOLLOUT | EPOLLERR | EPOLLHUP, -1, deadline_ns,
                              deadline_ns == TIME_NEVER);
     if (result == -EINTR)
@@ -294,7 +305,7 @@ int socket_connect(struct socket *socket, int fd, const struct sockaddr *address
     int result = check_connect(socket, fd, address, length);
     if (result != 1)
         return result;
-    switch (socket->state) {
+    switch ((enum socket_state)socket->state) {
     case SOCKET_FRESH:
     case SOCKET_KERNEL:
     case SOCKET_BOUND:

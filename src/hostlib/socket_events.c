@@ -60,12 +60,11 @@ static void on_data(struct socket *socket, const struct link_descriptor *descrip
     socket_async_event(socket, SOCKET_WAKE_READERS, POLL_IN);
 }
 
-static void on_fin(struct socket *socket, const struct link_descriptor *descriptor)
+static void on_fin(struct socket *socket)
 {
     if (socket->peer_fin)
         return;
     socket->peer_fin = true;
-    socket->fin_offset = descriptor->data.stream_offset;
     socket_state_changed(socket);
     /* Source: Linux tcp_fin(), and tcp_data_queue() after it. */
     if (socket_send_is_shut(socket))
@@ -78,7 +77,7 @@ static void on_sent(struct socket *socket, const struct link_descriptor *descrip
     if (socket->state == SOCKET_CLOSED)
         return;
     if (descriptor->data.length != 0)
-        socket->send_limit = descriptor->data.length;
+        socket->send_limit = (uint32_t)descriptor->data.length;
     if (socket->block == NULL)
         return;
     send_queue_acknowledge(&socket->block->send, &socket->link->send_memory,
@@ -121,7 +120,10 @@ static void on_error(struct socket *socket, const struct link_descriptor *descri
 
 static void on_urgent(struct socket *socket, const struct link_descriptor *descriptor)
 {
-    socket->urgent_offset = descriptor->data.stream_offset;
+    struct socket_extra *extra = socket_extra_get(socket);
+    if (extra == NULL)
+        return; /* then it comes inline */
+    extra->urgent_offset = descriptor->data.stream_offset;
     socket_changed(socket, EPOLLPRI);
     socket_async_event(socket, SOCKET_WAKE_URGENT, POLL_PRI);
 }
@@ -150,7 +152,7 @@ static void apply_to_socket(struct socket *socket, unsigned core,
         on_data(socket, descriptor);
         break;
     case LINK_EVENT_FIN:
-        on_fin(socket, descriptor);
+        on_fin(socket);
         break;
     case LINK_EVENT_SENT:
         on_sent(socket, descriptor);

@@ -17,16 +17,24 @@ struct socket_extra {
     struct socket_async async;
     struct socket_error_queue errors;
     struct socket_stamps stamps;
-    int soft_error;      /**< what ICMP said meanwhile, for SO_ERROR: positive errno */
-    bool peeks_onward;   /**< SO_PEEK_OFF was set: */
-    int32_t peek_offset; /**< ... where the next MSG_PEEK begins, from the next byte to read on;
-                              negative: as if it were not set */
+    uint64_t urgent_offset; /**< stream offset after the urgent byte, 0: none */
+    uint32_t syn_room;      /**< while the SYN is held: bytes that it takes */
+    int soft_error;         /**< what ICMP said meanwhile, for SO_ERROR: positive errno */
+    bool peeks_onward;      /**< SO_PEEK_OFF was set: */
+    int32_t peek_offset;    /**< ... where the next MSG_PEEK begins, from the next byte to read on;
+                                 negative: as if it were not set */
 };
 
 /** The socket's, made if need be. @return NULL: no memory. */
 struct socket_extra *socket_extra_get(struct socket *socket);
 
 void socket_extra_free(struct socket *socket);
+
+/** The stream offset after the urgent byte; 0: there is none. */
+static inline uint64_t socket_urgent_offset(const struct socket *socket)
+{
+    return socket->extra != NULL ? socket->extra->urgent_offset : 0;
+}
 
 /** An event that may be worth a SIGIO. Socket lock held. */
 static inline void socket_async_event(struct socket *socket, enum socket_wake wake, int reason)

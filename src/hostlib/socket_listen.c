@@ -37,7 +37,7 @@ static int engine_bind_once(struct socket *socket, struct ip_endpoint *endpoint)
     operation.endpoints.local_port = endpoint->port;
     if (socket->options->reuse_address)
         operation.flags |= LINK_FLAG_REUSEADDR;
-    if (socket->options->reuse_port || socket->shared_out)
+    if (socket->options->reuse_port || socket->bound->shared_out)
         operation.flags |= LINK_FLAG_REUSEPORT;
     if (socket->options->v6only)
         operation.flags |= LINK_FLAG_V6ONLY;
@@ -104,6 +104,8 @@ static int bind_wildcard(struct socket *socket, int fd, const struct ip_endpoint
                          struct engine_link *link)
 {
     int error = -EADDRINUSE;
+    if (socket_get_bound(socket) == NULL)
+        return -ENOBUFS;
     for (int i = 0; i < PORT_TRIES; i++) {
         struct ip_endpoint endpoint = *wanted;
         error = socket_take_slot(socket, link);
@@ -118,7 +120,7 @@ static int bind_wildcard(struct socket *socket, int fd, const struct ip_endpoint
         }
         if (error == 0) {
             set_bound(socket, &endpoint, true);
-            socket->bound = *wanted;
+            socket->bound->asked = *wanted;
             return 0;
         }
         engine_unbind(socket);
@@ -131,7 +133,9 @@ static int bind_wildcard(struct socket *socket, int fd, const struct ip_endpoint
 /* Source: Linux tcp_disconnect(), with SOCK_BINDADDR_LOCK and SOCK_BINDPORT_LOCK. */
 void socket_bind_again(struct socket *socket, struct engine_link *link, bool also_kernel)
 {
-    struct ip_endpoint endpoint = socket->bound;
+    if (socket->bound == NULL)
+        return;
+    struct ip_endpoint endpoint = socket->bound->asked;
     if (endpoint.port == 0 && ip_address_is_any(&endpoint.address) && !also_kernel)
         return;
     if (socket_take_slot(socket, link) < 0)
@@ -139,7 +143,7 @@ void socket_bind_again(struct socket *socket, struct engine_link *link, bool als
     if (also_kernel)
         endpoint.port = socket->local.port; /* the kernel's half can't be unbound */
     else if (endpoint.port == 0)
-        socket->former_port = socket->local.port;
+        socket->bound->former_port = socket->local.port;
     if (engine_bind(socket, &endpoint) == 0)
         set_bound(socket, &endpoint, also_kernel);
     else
@@ -176,7 +180,7 @@ static int bind_engine_address(struct socket *socket, const struct ip_endpoint *
     struct ip_endpoint endpoint = *wanted;
     if (!may_use_port(wanted->port))
         return -EACCES;
-    int error = socket_take_slot(socket, link);
+    int error = socket_get_bound(socket) != NULL ? socket_take_slot(socket, link) : -ENOBUFS;
     if (error < 0)
         return error;
     /* As Linux does: an IPv6 address serves no IPv4. */
@@ -188,7 +192,7 @@ static int bind_engine_address(struct socket *socket, const struct ip_endpoint *
         return error;
     }
     set_bound(socket, &endpoint, false);
-    socket->bound = *wanted;
+    socket->bound->asked = *wanted;
     return 0;
 }
 
@@ -210,7 +214,7 @@ static void give_up_address(struct socket *socket)
     if (socket->state == SOCKET_BOUND && socket->local.port == 0) {
         engine_unbind(socket);
         socket->state = SOCKET_FRESH;
-        socket->local = socket->bound = (struct ip_endpoint){0};
+        socket->local = socket->bound->asked = (struct ip_endpoint){0};
         socket_changed(socket, 0);
     }
     socket_unlock(socket);
@@ -332,7 +336,7 @@ int socket_listen(struct socket *socket, int fd, int backlog)
         return -EINVAL;
     if (socket->also_kernel)
         error = kernel_listen(fd, backlog);
-    enum socket_state before = socket->state;
+    uint8_t before = socket->state;
     if (error == 0)
         error = begin_to_listen(socket, backlog);
     bool engine_died = error == -ECONNRESET && socket->also_kernel;
@@ -346,9 +350,9 @@ int socket_listen(struct socket *socket, int fd, int backlog)
     }
     if (engine_died)
         rejoin_add(socket);
-    socket->former_port = 0;
+    socket->bound->former_port = 0;
     socket->state = SOCKET_LISTENING;
-    socket->backlog = backlog;
+    socket->bound->backlog = backlog;
     if (before == SOCKET_LISTENING)
         socket_changed(socket, 0);
     else
@@ -375,19 +379,20 @@ int socket_listen_again(struct socket *socket, struct engine_link *link)
     if (error < 0)
         return error;
     socket_options_replay(socket);
-    return engine_listen(socket, socket->backlog);
+    return engine_listen(socket, socket->bound->backlog);
 }
 
 /* ---- accept ------------------------------------------------------------------------------- */
 
 static struct socket *pop_queue(struct socket *listener)
 {
-    struct socket *socket = listener->accept_first;
+    struct socket_bound *bound = listener->bound;
+    struct socket *socket = bound->accept_first;
     if (socket == NULL)
         return NULL;
-    listener->accept_first = socket->accept_next;
-    if (listener->accept_first == NULL)
-        listener->accept_last = NULL;
+    bound->accept_first = socket->accept_next;
+    if (bound->accept_first == NULL)
+        bound->accept_last = NULL;
     socket->accept_next = NULL;
     return socket;
 }
@@ -416,7 +421,8 @@ static bool claim(const struct socket *socket)
 /* A process that never accepts must not gather what others have long taken. */
 static void drop_taken(struct socket *listener)
 {
-    while (listener->shared && listener->accept_first != NULL && is_taken(listener->accept_first)) {
+    while (listener->shared && listener->bound->accept_first != NULL &&
+           is_taken(listener->bound->accept_first)) {
         struct socket *socket = pop_queue(listener);
         socket_release_slot(socket);
         socket_free(socket);
@@ -427,8 +433,8 @@ static void drop_taken(struct socket *listener)
    be told in another. */
 static void enqueue(struct socket *listener, struct socket *socket)
 {
-    struct socket **place = &listener->accept_first;
-    struct socket *last = listener->accept_last;
+    struct socket **place = &listener->bound->accept_first;
+    struct socket *last = listener->bound->accept_last;
     if (last != NULL && (int32_t)(socket->accept_sequence - last->accept_sequence) > 0)
         place = &last->accept_next;
     while (*place != NULL && (int32_t)(socket->accept_sequence - (*place)->accept_sequence) > 0)
@@ -436,7 +442,7 @@ static void enqueue(struct socket *listener, struct socket *socket)
     socket->accept_next = *place;
     *place = socket;
     if (socket->accept_next == NULL)
-        listener->accept_last = socket;
+        listener->bound->accept_last = socket;
 }
 
 /* What is a listener's alone. Source: Linux net/ipv4/inet_connection_sock.c,
@@ -458,8 +464,6 @@ static bool inherit_options(struct socket *socket, const struct socket *listener
     }
     if (!socket_options_replace(socket, inherited))
         return false;
-    socket->receive_timeout_ns = listener->receive_timeout_ns;
-    socket->send_timeout_ns = listener->send_timeout_ns;
     if (listener->extra == NULL || !listener->extra->peeks_onward)
         return true;
     struct socket_extra *extra = socket_extra_get(socket);
@@ -559,7 +563,7 @@ static int accept_offloaded(struct socket *listener, struct sockaddr *address, s
                             int flags)
 {
     socket_hear(listener);
-    if (listener->accept_first == NULL)
+    if (!socket_has_pending(listener))
         return -EAGAIN;
     int fd = placeholder_open(listener->is_v6, (flags & SOCK_CLOEXEC) != 0);
     if (fd < 0)
@@ -613,7 +617,7 @@ int socket_try_accept(struct socket *socket, int fd, struct sockaddr *address, s
     int error = check_accept(socket, address, length, flags);
     if (error < 0)
         return error;
-    socket->accepts = true;
+    socket->bound->accepts = true;
     rejoin_poll();
     return accept_once(socket, fd, address, length, flags);
 }
@@ -624,8 +628,8 @@ int socket_accept(struct socket *socket, int fd, struct sockaddr *address, sockl
     int error = check_accept(socket, address, length, flags);
     if (error < 0)
         return error;
-    uint64_t deadline_ns = socket_deadline_ns(socket->receive_timeout_ns);
-    socket->accepts = true;
+    uint64_t deadline_ns = socket_deadline_ns(socket->options->receive_timeout_ns);
+    socket->bound->accepts = true;
     rejoin_poll();
     for (;;) {
         int result = accept_once(socket, fd, address, length, flags);

@@ -82,8 +82,8 @@ static int write_name(struct socket *socket, const struct ip_endpoint *endpoint,
 int socket_getsockname(struct socket *socket, struct sockaddr *address, socklen_t *length)
 {
     struct ip_endpoint name = socket->local;
-    if (socket->state == SOCKET_BOUND && socket->former_port != 0)
-        name.port = socket->former_port;
+    if (socket->state == SOCKET_BOUND && socket->bound->former_port != 0)
+        name.port = socket->bound->former_port;
     return write_name(socket, &name, address, length);
 }
 

@@ -150,7 +150,7 @@ static int note_locked(struct socket *socket, struct socket_options *options, un
     if (socket->link != NULL && !too_late)
         push_option(socket, link_option);
     if (socket->block != NULL && link_option == LINK_OPTION_SEND_BUFFER) {
-        socket->send_limit = (uint64_t)value / 2;
+        socket->send_limit = (uint32_t)value / 2;
         socket_has_room(socket);
     }
     return 0;
@@ -328,12 +328,12 @@ static int note_own_locked(struct socket *socket, int kernel_fd, int name, const
         break;
     case SO_RCVTIMEO:
     case SO_RCVTIMEO_NEW:
-        socket->receive_timeout_ns = timeout_ns(value, length);
-        return 0;
+        options.receive_timeout_ns = timeout_ns(value, length);
+        break;
     case SO_SNDTIMEO:
     case SO_SNDTIMEO_NEW:
-        socket->send_timeout_ns = timeout_ns(value, length);
-        return 0;
+        options.send_timeout_ns = timeout_ns(value, length);
+        break;
     case SO_MAX_PACING_RATE: {
         uint64_t rate;
         socklen_t rate_length = sizeof(rate);
@@ -414,7 +414,8 @@ static bool is_signing_key(int level, int name, const void *value, socklen_t len
 /* A connection that is over gives back a port that nobody bound. */
 static bool lost_port(const struct socket *socket)
 {
-    return socket->state == SOCKET_CLOSED && socket->bound.port == 0;
+    return socket->state == SOCKET_CLOSED &&
+           (socket->bound == NULL || socket->bound->asked.port == 0);
 }
 
 /* Source: Linux do_ipv6_setsockopt(). */
@@ -713,10 +714,10 @@ static int get_own(struct socket *socket, int level, int name, void *value, sock
         return give(&options->linger, sizeof(options->linger), value, length);
     case SO_RCVTIMEO:
     case SO_RCVTIMEO_NEW:
-        return get_timeout(socket->receive_timeout_ns, value, length);
+        return get_timeout(options->receive_timeout_ns, value, length);
     case SO_SNDTIMEO:
     case SO_SNDTIMEO_NEW:
-        return get_timeout(socket->send_timeout_ns, value, length);
+        return get_timeout(options->send_timeout_ns, value, length);
     case SO_RCVLOWAT:
         return give_number(options->receive_low_water, value, length);
     case SO_MAX_PACING_RATE:
@@ -782,7 +783,7 @@ int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *
     }
     if (level == SOL_SOCKET && name == SO_SNDBUF && socket->state == SOCKET_CONNECTED &&
         !(socket->options->set & (1u << LINK_OPTION_SEND_BUFFER)))
-        return give_number(clamp_to_int(2 * socket->send_limit), value, length);
+        return give_number(clamp_to_int(2 * (uint64_t)socket->send_limit), value, length);
     if (socket->is_accepted) {
         int result = get_own(socket, level, name, value, length);
         if (result <= 0)

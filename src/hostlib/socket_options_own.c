@@ -153,6 +153,17 @@ static int set_number(struct socket *socket, int name, int32_t number)
 }
 
 /* Lock held. */
+static int set_timeout_of(struct socket *socket, bool receives, const void *value, socklen_t length)
+{
+    struct socket_options options = *socket->options;
+    int error = set_timeout(receives ? &options.receive_timeout_ns : &options.send_timeout_ns,
+                            value, length);
+    if (error < 0)
+        return error;
+    return socket_options_replace(socket, &options) ? 0 : -ENOBUFS;
+}
+
+/* Lock held. */
 static int set_linger_of(struct socket *socket, const void *value, socklen_t length)
 {
     struct socket_options options = *socket->options;
@@ -182,10 +193,8 @@ int socket_option_set_own(struct socket *socket, int level, int name, const void
         result = set_number(socket, name, number);
     else if (name == SO_LINGER)
         result = set_linger_of(socket, value, length);
-    else if (receives)
-        result = set_timeout(&socket->receive_timeout_ns, value, length);
     else
-        result = set_timeout(&socket->send_timeout_ns, value, length);
+        result = set_timeout_of(socket, receives, value, length);
     socket_unlock(socket);
     return result;
 }

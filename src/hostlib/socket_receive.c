@@ -81,9 +81,10 @@ static bool advance(struct socket *socket, uint64_t offset)
 /* Bytes up to the urgent one, where a read ends also if it comes inline. */
 static uint64_t up_to_urgent(const struct socket *socket, uint64_t from, uint64_t length)
 {
-    if (socket->urgent_offset == 0)
+    uint64_t urgent = socket_urgent_offset(socket);
+    if (urgent == 0)
         return length;
-    uint64_t mark = socket->urgent_offset - 1;
+    uint64_t mark = urgent - 1;
     return mark > from && mark - from < length ? mark - from : length;
 }
 
@@ -97,9 +98,10 @@ static size_t copy_available(struct socket *socket, struct cursor *cursor, size_
         uint64_t length = receive_queue_at(&socket->receive, *at, &arena_offset);
         if (length == 0)
             break;
-        if (socket->urgent_offset == *at + 1 && copied > 0)
+        bool is_urgent = socket_urgent_offset(socket) == *at + 1;
+        if (is_urgent && copied > 0)
             break;
-        if (socket->urgent_offset == *at + 1 && !socket->options->oob_inline) {
+        if (is_urgent && !socket->options->oob_inline) {
             (*at)++; /* the urgent byte is read by MSG_OOB alone */
             continue;
         }
@@ -180,10 +182,11 @@ static ssize_t receive_urgent(struct socket *socket, const struct iovec *vector,
     ssize_t result = -EINVAL;
     socket_hear(socket);
     socket_lock(socket);
-    if (socket->urgent_offset != 0 && !socket->options->oob_inline && socket->block != NULL &&
-        socket->urgent_offset > socket->block->read_offset) {
+    uint64_t urgent = socket_urgent_offset(socket);
+    if (urgent != 0 && !socket->options->oob_inline && socket->block != NULL &&
+        urgent > socket->block->read_offset) {
         uint64_t arena_offset;
-        if (receive_queue_at(&socket->receive, socket->urgent_offset - 1, &arena_offset) == 0) {
+        if (receive_queue_at(&socket->receive, urgent - 1, &arena_offset) == 0) {
             result = -EAGAIN;
         } else {
             struct cursor cursor = {.vector = vector, .count = count};
@@ -199,8 +202,8 @@ static ssize_t receive_urgent(struct socket *socket, const struct iovec *vector,
             }
             if (received != NULL)
                 received->flags |= MSG_OOB;
-            if ((flags & MSG_PEEK) == 0 && socket->urgent_offset - 1 == socket->block->read_offset)
-                (void)advance(socket, socket->urgent_offset);
+            if ((flags & MSG_PEEK) == 0 && urgent - 1 == socket->block->read_offset)
+                (void)advance(socket, urgent);
         }
     }
     socket_unlock(socket);
@@ -277,7 +280,7 @@ ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t
             break;
         }
         if (deadline_ns == 0)
-            deadline_ns = socket_deadline_ns(socket->receive_timeout_ns);
+            deadline_ns = socket_deadline_ns(socket->options->receive_timeout_ns);
         /* What is there already was copied (or peeked at): only more of it, or the end, counts. */
         result = socket_wait_for_bytes(socket, known, deadline_ns,
                                        copied == 0 && deadline_ns == TIME_NEVER);
@@ -300,9 +303,9 @@ int socket_unread_bytes(struct socket *socket)
     if (socket->block != NULL) {
         uint64_t from = socket->block->read_offset;
         unread = socket->receive.end_offset - from;
-        if (socket->urgent_offset > from && !socket->options->oob_inline)
-            unread = socket->urgent_offset - 1 - from < unread ? socket->urgent_offset - 1 - from
-                                                               : unread;
+        uint64_t urgent = socket_urgent_offset(socket);
+        if (urgent > from && !socket->options->oob_inline)
+            unread = urgent - 1 - from < unread ? urgent - 1 - from : unread;
     }
     socket_unlock(socket);
     return (int)unread;
@@ -312,8 +315,8 @@ int socket_is_at_mark(struct socket *socket)
 {
     socket_hear(socket);
     socket_lock(socket);
-    bool at_mark = socket->block != NULL && socket->urgent_offset != 0 &&
-                   socket->block->read_offset == socket->urgent_offset - 1;
+    uint64_t urgent = socket_urgent_offset(socket);
+    bool at_mark = socket->block != NULL && urgent != 0 && socket->block->read_offset == urgent - 1;
     socket_unlock(socket);
     return at_mark;
 }

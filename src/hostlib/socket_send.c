@@ -13,6 +13,7 @@
 #include "hostlib/real.h"
 #include "hostlib/socket.h"
 #include "hostlib/socket_control.h"
+#include "hostlib/socket_extra.h"
 #include "hostlib/user_memory.h"
 
 /* How long to wait for others' chunks when the tenant's pool is used up. */
@@ -192,7 +193,7 @@ static ssize_t send_all(struct socket *socket, struct source *source, size_t wan
             break;
         }
         if (deadline_ns == 0)
-            deadline_ns = socket_deadline_ns(socket->send_timeout_ns);
+            deadline_ns = socket_deadline_ns(socket->options->send_timeout_ns);
         result = wait_for_space(socket, deadline_ns, pool_empty, sent > 0);
         if (result < 0) {
             result = result == -ETIMEDOUT ? -EAGAIN : result;
@@ -216,9 +217,10 @@ ssize_t socket_send_syn(struct socket *socket, const struct iovec *vector, size_
     for (size_t i = 0; i < count; i++)
         wanted += vector[i].iov_len;
     socket_lock(socket);
-    more = more && wanted > socket->syn_room;
-    if (wanted > socket->syn_room)
-        wanted = socket->syn_room;
+    size_t room = socket->extra != NULL ? socket->extra->syn_room : 0;
+    more = more && wanted > room;
+    if (wanted > room)
+        wanted = room;
     ssize_t taken = wanted > 0 ? accept_bytes(socket, &source, wanted, 0) : 0;
     socket->syn_held = false;
     operation = socket_operation(socket, LINK_OP_SEND);

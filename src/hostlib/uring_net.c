@@ -402,7 +402,7 @@ static int run_accept(struct uring_op *op, uint32_t *flags)
                 uring_op_poll_kernel(op, POLLIN);
             return wait_to(op, EPOLLIN);
         }
-        uint32_t more = listener->accept_first != NULL ? IORING_CQE_F_SOCK_NONEMPTY : 0;
+        uint32_t more = socket_has_pending(listener) ? IORING_CQE_F_SOCK_NONEMPTY : 0;
         result = place_accepted(op, result);
         if (!multishot || result < 0) {
             *flags = result >= 0 ? more : 0;

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 
-from harness import netns
+from harness import idle as memory, netns
 from harness.lab import CLIENT_V4, HOST_V4
 from harness.process import Failure, cpu_share, require, wait_until
 from harness.registry import test
@@ -16,6 +16,10 @@ from harness.servers import start_redis
 CYCLES = 10000
 AT_ONCE = 10000
 CONNECTIONS_PER_BATCH = 500
+IDLE = 5000
+# With what was taken by all at once while they were accepted.
+ENGINE_BYTES_MAX = 1050
+HOST_BYTES_MAX = 350
 
 
 def one_cycle(port, ends_first):
@@ -145,6 +149,14 @@ def ask_all(connections, turn):
             require(part, f"connection {number} was closed")
             got += part
         require(got == wanted, f"connection {number} answered {got!r}")
+
+
+@test(timeout_s=300, pno_only=True, capture=False)
+def idle_connections_are_small(context):
+    """Engine and host library hold about a kilobyte for an idle connection (docs/benchmarks.md)."""
+    engine, host = memory.measure(context.up(), IDLE)
+    require(engine <= ENGINE_BYTES_MAX and host <= HOST_BYTES_MAX,
+            f"an idle connection takes {engine:.0f} bytes of the engine, {host:.0f} of the program")
 
 
 @test()

@@ -13,6 +13,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -328,6 +329,54 @@ static void every_length(const struct case_context *context)
     close_pair(pair);
 }
 
+/* All that malloc() has, chained. */
+static void **take_all_memory(void)
+{
+    void **taken = NULL;
+    for (size_t bytes = (size_t)1 << 20; bytes >= sizeof(*taken); bytes /= 2) {
+        void **got;
+        while ((got = malloc(bytes)) != NULL) {
+            *got = taken;
+            taken = got;
+        }
+    }
+    return taken;
+}
+
+/* A socket that can't have what bind() needs has it when there is memory again. */
+static void bind_without_memory(const struct case_context *context)
+{
+    struct sockaddr_storage address;
+    struct rlimit before, none = {0};
+    int pair[2];
+    make_pair(context, pair);
+    socklen_t length = loopback(context, &address, 0);
+    int fd = make_socket(context, 0);
+    getrlimit(RLIMIT_AS, &before);
+    none.rlim_max = before.rlim_max;
+    setrlimit(RLIMIT_AS, &none);
+    void **taken = take_all_memory();
+    int result = bind(fd, (struct sockaddr *)&address, length);
+    bool survived = result == 0 || errno == ENOBUFS || errno == ENOMEM;
+    setrlimit(RLIMIT_AS, &before);
+    while (taken != NULL) {
+        void **next = *taken;
+        free(taken);
+        taken = next;
+    }
+    say("survived: %d", survived);
+    say_result("bind", result == 0 ? 0 : bind(fd, (struct sockaddr *)&address, length));
+    say_result("listen", listen(fd, 5));
+    int other = make_socket(context, 0);
+    say_result("connect", connect_to(context, other, port_of(fd)));
+    close(other);
+    close(fd);
+    give(pair[0], "still there");
+    wait_for(pair[1], POLLIN);
+    say_rest(pair[1]);
+    close_pair(pair);
+}
+
 const struct socket_case cases_memory[] = {
     {"wild_reads", wild_reads},
     {"wild_part_of_a_read", wild_part_of_a_read},
@@ -341,5 +390,6 @@ const struct socket_case cases_memory[] = {
     {"faults_end_the_program", faults_end_the_program},
     {"file_that_shrank", file_that_shrank},
     {"every_length", every_length},
+    {"bind_without_memory", bind_without_memory},
     {0},
 };
