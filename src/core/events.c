@@ -8,7 +8,7 @@
 void stack_event_raise(struct stack *stack, struct tcp_connection *connection, uint32_t bits)
 {
     struct tcp_links *links = connection_links(stack, connection);
-    links->events |= bits;
+    links->events |= (uint16_t)bits;
     if (!list_contains_node(&links->event))
         list_push_back(&stack->events, &links->event);
 }

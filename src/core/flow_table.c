@@ -75,14 +75,15 @@ static bool flow_equal(const struct tcp_flow *a, const struct tcp_flow *b)
 static struct tcp_connection *find(const struct stack *stack, const struct tcp_flow *flow,
                                    uint32_t hash)
 {
-    struct tcp_connection *connection = stack->flow_buckets[hash & stack->flow_mask];
-    while (connection != NULL) {
+    uint32_t reference = stack->flow_buckets[hash & stack->flow_mask];
+    while (reference != 0) {
+        struct tcp_connection *connection = connection_referred(stack, reference);
         const struct tcp_links *links = connection_links(stack, connection);
         if (links->hash == hash && flow_equal(connection_flow(stack, connection), flow))
-            break;
-        connection = links->hash_next;
+            return connection;
+        reference = links->hash_next;
     }
-    return connection;
+    return NULL;
 }
 
 struct tcp_connection *flow_table_find(struct stack *stack, const struct tcp_flow *flow,
@@ -119,12 +120,12 @@ int stack_flow_insert(struct stack *stack, struct tcp_connection *connection)
     if (find(stack, flow, hash) != NULL)
         return -EADDRINUSE;
 
-    struct tcp_connection **bucket = &stack->flow_buckets[hash & stack->flow_mask];
+    uint32_t *bucket = &stack->flow_buckets[hash & stack->flow_mask];
     links->hash = hash;
     links->hash_next = *bucket;
     links->in_flow_table = true;
     links->is_ipv6 = !ip_address_is_v4(&flow->remote);
-    *bucket = connection;
+    *bucket = connection_reference(stack, connection);
     stack->flow_found = connection; /* the next segment is likely to be its */
     ports_connection_enter(stack, connection);
     return 0;
@@ -136,13 +137,14 @@ void stack_flow_remove(struct stack *stack, struct tcp_connection *connection)
     if (!links->in_flow_table)
         return;
 
-    struct tcp_connection **link = &stack->flow_buckets[links->hash & stack->flow_mask];
-    while (*link != connection) {
-        PNO_ASSERT(*link != NULL);
-        link = &connection_links(stack, *link)->hash_next;
+    uint32_t reference = connection_reference(stack, connection);
+    uint32_t *link = &stack->flow_buckets[links->hash & stack->flow_mask];
+    while (*link != reference) {
+        PNO_ASSERT(*link != 0);
+        link = &connection_links(stack, connection_referred(stack, *link))->hash_next;
     }
     *link = links->hash_next;
-    links->hash_next = NULL;
+    links->hash_next = 0;
     links->in_flow_table = false;
     if (stack->flow_found == connection)
         stack->flow_found = NULL;
@@ -158,14 +160,15 @@ void flow_table_check(struct stack *stack)
     for (uint32_t i = 0; i < stack->connections_fresh; i++)
         inserted += connection_links(stack, connection_at(stack, i))->in_flow_table;
     for (uint32_t bucket = 0; bucket <= stack->flow_mask; bucket++) {
-        struct tcp_connection *connection = stack->flow_buckets[bucket];
-        while (connection != NULL) {
+        uint32_t reference = stack->flow_buckets[bucket];
+        while (reference != 0) {
+            struct tcp_connection *connection = connection_referred(stack, reference);
             struct tcp_links *links = connection_links(stack, connection);
             PNO_ASSERT(links->in_use && links->in_flow_table);
             PNO_ASSERT((links->hash & stack->flow_mask) == bucket);
             PNO_ASSERT(links->hash == flow_table_hash(stack, connection_flow(stack, connection)));
             found++;
-            connection = links->hash_next;
+            reference = links->hash_next;
         }
     }
     PNO_ASSERT(found == inserted);

@@ -37,6 +37,11 @@ bool port_scopes_intersect(const struct ip_address *a, struct port_scope a_scope
 
 /* ---- Connections -------------------------------------------------------------------------- */
 
+static struct tcp_links *port_neighbour(const struct stack *stack, uint32_t reference)
+{
+    return connection_links(stack, connection_referred(stack, reference));
+}
+
 void ports_connection_enter(struct stack *stack, struct tcp_connection *connection)
 {
     struct tcp_links *links = connection_links(stack, connection);
@@ -53,21 +58,24 @@ void ports_connection_enter(struct stack *stack, struct tcp_connection *connecti
         links->reuse_port = links->reuse_port || bind->reuse_port;
     }
 
+    uint32_t reference = connection_reference(stack, connection);
     links->port_next = slot->connections;
-    links->port_previous_next = &slot->connections;
-    if (links->port_next != NULL)
-        connection_links(stack, links->port_next)->port_previous_next = &links->port_next;
-    slot->connections = connection;
+    links->port_previous = 0;
+    if (links->port_next != 0)
+        port_neighbour(stack, links->port_next)->port_previous = reference;
+    slot->connections = reference;
 }
 
 void ports_connection_leave(struct stack *stack, struct tcp_connection *connection)
 {
     struct tcp_links *links = connection_links(stack, connection);
-    *links->port_previous_next = links->port_next;
-    if (links->port_next != NULL)
-        connection_links(stack, links->port_next)->port_previous_next = links->port_previous_next;
-    links->port_next = NULL;
-    links->port_previous_next = NULL;
+    if (links->port_previous != 0)
+        port_neighbour(stack, links->port_previous)->port_next = links->port_next;
+    else
+        stack->ports[connection_flow(stack, connection)->local_port].connections = links->port_next;
+    if (links->port_next != 0)
+        port_neighbour(stack, links->port_next)->port_previous = links->port_previous;
+    links->port_next = links->port_previous = 0;
 }
 
 /* ---- Bound sockets ------------------------------------------------------------------------ */
@@ -85,12 +93,13 @@ static bool bind_conflicts(struct stack *stack, const struct ip_endpoint *local,
         if (port_scopes_intersect(&local->address, scope, &other->address, theirs))
             return true;
     }
-    for (struct tcp_connection *other = slot->connections; other != NULL;
-         other = connection_links(stack, other)->port_next) {
-        const struct tcp_links *links = connection_links(stack, other);
+    const struct tcp_links *links;
+    for (uint32_t other = slot->connections; other != 0; other = links->port_next) {
+        struct tcp_connection *connection = connection_referred(stack, other);
+        links = connection_links(stack, connection);
         if ((reuse_address && links->reuse_address) || (reuse_port && links->reuse_port))
             continue;
-        const struct ip_address *address = &connection_flow(stack, other)->local;
+        const struct ip_address *address = &connection_flow(stack, connection)->local;
         bool is_v4 = ip_address_is_v4(address);
         struct port_scope theirs = {.v4 = is_v4, .v6 = !is_v4};
         if (port_scopes_intersect(&local->address, scope, address, theirs))
@@ -249,7 +258,15 @@ void ports_check(struct stack *stack)
     for (uint32_t i = 0; i < stack->connections_fresh; i++) {
         struct tcp_connection *connection = connection_at(stack, i);
         const struct tcp_links *links = connection_links(stack, connection);
-        PNO_ASSERT(links->in_flow_table == (links->port_previous_next != NULL));
-        PNO_ASSERT(links->port_previous_next == NULL || *links->port_previous_next == connection);
+        if (!links->in_flow_table) {
+            PNO_ASSERT(links->port_next == 0 && links->port_previous == 0);
+            continue;
+        }
+        uint32_t before = links->port_previous;
+        PNO_ASSERT(
+            (before != 0
+                 ? port_neighbour(stack, before)->port_next
+                 : stack->ports[connection_flow(stack, connection)->local_port].connections) ==
+            connection_reference(stack, connection));
     }
 }

@@ -14,7 +14,6 @@
 #include "core/ports.h"
 #include "core/stack_state.h"
 
-#define CACHE_LINE_BYTES        64
 #define INTERVALS_PER_STACK_MIN 4096
 #define RECORDS_PER_STACK_MIN   16384
 
@@ -142,7 +141,7 @@ static void lay_out(struct carver *carver, const struct stack_config *config, st
     s->pacing_stride = round_to_line(tcp_pacing_bytes());
     s->pacing_areas = carve(carver, s->pacing_stride, config->connections_max);
     s->listeners = carve(carver, s->listener_stride, config->listeners_max);
-    s->flow_buckets = carve(carver, sizeof(void *), flow_bucket_count(config));
+    s->flow_buckets = carve(carver, sizeof(*s->flow_buckets), flow_bucket_count(config));
     s->listener_buckets = carve(carver, sizeof(void *), LISTENER_BUCKETS);
     s->ports = carve(carver, sizeof(*s->ports), 65536);
     s->binds_max = config->connections_max + config->listeners_max;
@@ -227,7 +226,8 @@ struct tcp_connection *stack_connection_alloc(struct stack *stack)
 {
     struct tcp_connection *connection = stack->connections_free;
     if (connection != NULL) {
-        stack->connections_free = connection_links(stack, connection)->hash_next;
+        stack->connections_free =
+            connection_referred(stack, connection_links(stack, connection)->hash_next);
         memset(connection, 0, tcp_connection_bytes());
     } else if (stack->connections_fresh < stack->config.connections_max) {
         connection = connection_at(stack, stack->connections_fresh++);
@@ -263,7 +263,7 @@ void stack_connection_free(struct stack *stack, struct tcp_connection *connectio
     if (stack->closed_delivered == connection)
         stack->closed_delivered = NULL;
     links->in_use = false;
-    links->hash_next = stack->connections_free;
+    links->hash_next = connection_reference(stack, stack->connections_free);
     stack->connections_free = connection;
     stack->counters.connections_now--;
 }

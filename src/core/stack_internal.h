@@ -43,17 +43,18 @@ struct neighbour;
 
 /** What the stack hangs a connection into. Written by the stack only. */
 struct tcp_links {
-    struct tcp_connection *hash_next;
     struct neighbour *neighbour; /**< next hop, right while route_generation is the stack's */
     uint32_t route_generation;
     uint32_t hash;           /**< of the flow, while in the flow table */
     struct list_node output; /**< of those that want to send, or wait for their neighbour */
     struct list_node event;  /**< of those with events */
-    struct tcp_connection *port_next, **port_previous_next; /**< of those with this local port */
     struct timer_wheel_entry timer;
-    uint32_t events; /**< enum stack_event_bit, pending */
-    bool in_use;
-    bool is_ipv6; /**< the flow's addresses, while in the flow table */
+    /* References to connections (stack_state.h); 0: none. */
+    uint32_t hash_next;                /**< of this bucket; of those free */
+    uint32_t port_next, port_previous; /**< of those with this local port */
+    uint16_t events;                   /**< enum stack_event_bit, pending */
+    bool is_ipv6;                      /**< the flow's addresses, while in the flow table */
+    bool in_use : 1;
     bool in_flow_table : 1;
     bool reuse_address : 1, reuse_port : 1; /**< its port may be bound again by such sockets */
 };

@@ -20,6 +20,8 @@
 /** Packets of the stack's own (replies, ICMP, ARP) by size, see ip/packets.h. */
 enum packet_class { PACKET_SMALL, PACKET_MEDIUM, PACKET_LARGE, PACKET_CLASS_COUNT };
 
+#define CACHE_LINE_BYTES 64
+
 #define LISTENER_BUCKETS 1024
 #define PATH_MTU_ENTRIES 1024
 
@@ -34,7 +36,7 @@ struct port_bind;
 /** What holds one local port: bound sockets, and connections (whether in a bound socket or not). */
 struct port_slot {
     struct port_bind *binds;
-    struct tcp_connection *connections;
+    uint32_t connections; /**< reference to the latest */
 };
 
 /** The connection of the latest IPv4 segment without anything unusual, by its header's words as
@@ -111,7 +113,7 @@ struct stack {
     struct packet_pool packet_pools[PACKET_CLASS_COUNT];
 
     /* Tables. */
-    struct tcp_connection **flow_buckets;
+    uint32_t *flow_buckets;
     struct tcp_connection *flow_found; /**< latest find of receiving: segments come in trains */
     struct usual_flow usual_flow;
     struct missed_flow missed_flow;
@@ -188,6 +190,26 @@ static inline struct tcp_connection *connection_at(const struct stack *stack, ui
 {
     return (struct tcp_connection *)(void *)(stack->connections +
                                              (size_t)index * stack->connection_stride);
+}
+
+/** Half a pointer's size: the line of the pool where the connection begins, counted from 1; 0:
+ * NULL. */
+static inline uint32_t connection_reference(const struct stack *stack,
+                                            const struct tcp_connection *connection)
+{
+    if (connection == NULL)
+        return 0;
+    size_t offset = (size_t)((const uint8_t *)connection - stack->connections);
+    return (uint32_t)(offset / CACHE_LINE_BYTES) + 1;
+}
+
+static inline struct tcp_connection *connection_referred(const struct stack *stack,
+                                                         uint32_t reference)
+{
+    if (reference == 0)
+        return NULL;
+    return (struct tcp_connection *)(void *)(stack->connections +
+                                             (size_t)(reference - 1) * CACHE_LINE_BYTES);
 }
 
 static inline struct tcp_listener *listener_at(const struct stack *stack, uint32_t index)

@@ -23,9 +23,9 @@ void window_watch_begin(struct window_watch *watch, const struct tcp_connection 
     *watch = (struct window_watch){.connection = c};
     if (c == NULL)
         return;
-    bool may_undo = c->hot.ca_state >= TCP_CA_CWR || c->recovery->undo_una != 0;
+    bool may_undo = c->hot.ca_state >= TCP_CA_CWR || c->rare->recovery->undo_una != 0;
     watch->cwnd = c->hot.cwnd;
-    watch->prior_cwnd = may_undo ? c->recovery->prior_cwnd : 0;
+    watch->prior_cwnd = may_undo ? c->rare->recovery->prior_cwnd : 0;
     watch->delivered = c->delivery.delivered;
     watch->lost = c->rare->lost;
     /* With fast open it has been in use, by another algorithm perhaps, in larger segments. */
@@ -85,7 +85,7 @@ const char *window_watch_end(const struct window_watch *watch)
 const char *window_check_sent(const struct tcp_connection *c)
 {
     uint64_t most = c->hot.cwnd > c->hot.mss ? c->hot.cwnd : c->hot.mss;
-    if (!is_open(c->hot.state) || c->recovery->tail_probe == c->hot.snd_nxt)
+    if (!is_open(c->hot.state) || c->rare->recovery->tail_probe == c->hot.snd_nxt)
         return NULL;           /* RFC 8985 §7.3: a tail probe asks no window */
     most += c->hot.fin_queued; /* its number is no byte */
     if (c->rare->mtu_probe.size != 0)

@@ -123,7 +123,7 @@ static bool first_block_is_dsack(const struct tcp_segment *segment)
 static void dsack_arrives(struct tcp_connection *connection, uint64_t start, uint64_t end,
                           struct tcp_ack_facts *facts)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     struct tcp_rare *rare = connection->rare;
     uint32_t mss = connection->hot.mss;
     uint64_t bytes = end - start;
@@ -242,8 +242,8 @@ static bool may_grow(const struct tcp_connection *connection, const struct tcp_a
     uint8_t state = connection->hot.ca_state;
     if (state == TCP_CA_RECOVERY || state == TCP_CA_CWR)
         return false;
-    return facts->acked > 0 ||
-           (facts->newly_sacked > 0 && connection->recovery->reordering > TCP_REORDERING_DEFAULT);
+    return facts->acked > 0 || (facts->newly_sacked > 0 &&
+                                connection->rare->recovery->reordering > TCP_REORDERING_DEFAULT);
 }
 
 /** All else is known: what becomes of the window, and of the rate. */
@@ -337,14 +337,17 @@ enum drop_reason tcp_ack_arrives(struct stack *stack, struct tcp_connection *con
 
 /* ---- Header prediction --------------------------------------------------------------------- */
 
-/** Whether what a connection remembers of losses leaves an ACK of so many bytes undisturbed. */
-static bool recovery_predicts(const struct tcp_connection *connection, uint32_t acked)
+/** Whether what a connection remembers of losses and the like leaves an ACK of so many bytes
+    undisturbed. */
+static bool rare_predicts(const struct tcp_connection *connection, uint32_t acked)
 {
-    const struct tcp_recovery *recovery = connection->recovery;
+    const struct tcp_rare *rare = connection->rare;
+    const struct tcp_recovery *recovery = rare->recovery;
     if (recovery->tail_probe != 0)
         return false;
     return acked == 0 ||
-           (recovery->again_count == 0 && recovery->sacked.first == NULL &&
+           (rare->untimed_end <= connection->hot.snd_una && rare->mtu_probe.size == 0 &&
+            recovery->again_count == 0 && recovery->sacked.first == NULL &&
             recovery->sacked_high <= connection->hot.snd_una && recovery->records.first == NULL);
 }
 
@@ -352,20 +355,17 @@ bool tcp_ack_is_predicted(const struct tcp_connection *connection,
                           const struct tcp_segment *segment, uint32_t now_us)
 {
     const struct tcp_hot *hot = &connection->hot;
-    const struct tcp_recovery *recovery = connection->recovery;
     uint32_t acked = segment->ack.value - tcp_wire(hot->snd_una).value;
     if (__builtin_expect(acked > tcp_outstanding(connection) || tcp_congestion_controls(connection),
                          0))
         return false;
-    if (__builtin_expect(recovery != &tcp_recovery_none && !recovery_predicts(connection, acked),
-                         0))
+    if (__builtin_expect(tcp_rare_is_own(connection) && !rare_predicts(connection, acked), 0))
         return false;
     if (acked == 0)
         return true;
     /* RACK, round-trip and rate samples come from records of what was sent just once. */
     const struct tcp_sent *oldest = connection->flight.first;
-    return oldest != NULL && connection->rare->untimed_end <= hot->snd_una &&
-           connection->rare->mtu_probe.size == 0 && now_us - oldest->sent_us < TCP_RTO_MAX_US;
+    return oldest != NULL && now_us - oldest->sent_us < TCP_RTO_MAX_US;
 }
 
 /** snd_una moves up to ack: measure_rtt(), acked_account() and what else follows from that. */

@@ -426,7 +426,7 @@ static void bbr_init(struct stack *stack, struct tcp_connection *connection, uin
     struct tcp_bbr *bbr = bbr_of(connection);
     *bbr = (struct tcp_bbr){.undo_state = BBR_STATE_NONE, .probe_up_acked_per_inc = BBR_INFINITE};
     bbr_model_init(connection, now_ns);
-    uint32_t srtt_us = connection->congestion.srtt_us;
+    uint32_t srtt_us = tcp_srtt_us(connection);
     connection->rare->pacing->rate = (uint64_t)tcp_cwnd_initial(connection) * STARTUP_PACING_GAIN *
                                      1000000 / BBR_GAIN_UNIT /
                                      (srtt_us != 0 ? srtt_us : NOMINAL_RTT_US);

@@ -18,7 +18,7 @@ struct tcp_bbr *bbr_of(const struct tcp_connection *connection)
 void bbr_model_init(struct tcp_connection *connection, uint64_t now_ns)
 {
     struct tcp_bbr *bbr = bbr_of(connection);
-    uint32_t srtt_us = connection->congestion.srtt_us;
+    uint32_t srtt_us = tcp_srtt_us(connection);
     bbr->min_rtt_us = srtt_us != 0 ? srtt_us : BBR_RTT_UNKNOWN;
     bbr->probe_rtt_min_us = bbr->min_rtt_us;
     bbr->min_rtt_stamp_ns = bbr->probe_rtt_min_stamp_ns = now_ns;

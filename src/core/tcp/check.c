@@ -24,7 +24,7 @@ static void check_send_space(const struct tcp_connection *c)
 static void check_receive_space(const struct tcp_connection *c)
 {
     const struct tcp_hot *hot = &c->hot;
-    const struct tcp_reassembly *reassembly = c->reassembly;
+    const struct tcp_reassembly *reassembly = c->rare->reassembly;
     PNO_ASSERT(hot->rcv_start <= hot->rcv_read);
     PNO_ASSERT(hot->rcv_read <= tcp_received_end(c));
     PNO_ASSERT(hot->rcv_wup <= hot->rcv_nxt);
@@ -46,7 +46,7 @@ static void check_receive_space(const struct tcp_connection *c)
 
 static void check_scoreboard(const struct tcp_connection *c)
 {
-    const struct tcp_recovery *recovery = c->recovery;
+    const struct tcp_recovery *recovery = c->rare->recovery;
     interval_set_check(&recovery->sacked);
     PNO_ASSERT(interval_set_bytes(&recovery->sacked) == recovery->sacked_bytes);
     PNO_ASSERT(recovery->sacked_bytes <= tcp_outstanding(c));
@@ -60,7 +60,7 @@ static void check_scoreboard(const struct tcp_connection *c)
 
 static void check_records(const struct tcp_connection *c)
 {
-    const struct interval_set *records = &c->recovery->records;
+    const struct interval_set *records = &c->rare->recovery->records;
     interval_set_check(records);
     PNO_ASSERT(records->first == NULL || records->first->start >= c->hot.snd_una);
     for (const struct interval *i = records->first; i != NULL; i = i->next)
@@ -117,6 +117,7 @@ static void check_state(const struct tcp_connection *c)
         PNO_ASSERT(hot->state == TCP_STATE_SYN_RECEIVED && c->pending->listener->syn_count > 0);
     if (c->released)
         PNO_ASSERT(c->orphaned && c->closed_told);
+    PNO_ASSERT(!c->mtu_probing || c->rare != &tcp_rare_none);
 }
 
 void tcp_connection_check(const struct stack *stack, const struct tcp_connection *connection)

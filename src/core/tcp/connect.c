@@ -65,8 +65,6 @@ void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
     hot->ts_offset = first.ts_offset;
     hot->pingpong = options->delay_acks;
     tcp_rare_init(connection);
-    tcp_recovery_init(connection);
-    tcp_reassembly_init(connection);
     connection->congestion.flight_round = first.iss;
     tcp_rto_init(connection);
     tcp_delivery_init(connection);

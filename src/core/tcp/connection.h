@@ -191,11 +191,10 @@ struct tcp_sent_list {
 
 /** Loss detection by time (rack.h): what arrivals tell. */
 struct tcp_rack {
-    uint64_t end;     /**< of the most recently sent segment that has arrived (RACK.end_seq) */
+    seq_t end;        /**< of the most recently sent segment that has arrived (RACK.end_seq) */
     uint32_t sent_us; /**< when it was sent (RACK.xmit_ts) */
     uint32_t newest_rtt_us; /**< its round trip … */
     uint32_t rtt_us;        /**< … and that of what arrived last (RACK.rtt, as in Linux) */
-    bool advanced;          /**< something to look at since losses were last looked for */
 };
 
 /** What recovery and few senders need; post-process stage. Most connections have nothing to recover
@@ -234,7 +233,7 @@ struct tcp_recovery {
 extern const struct tcp_recovery tcp_recovery_none;
 
 struct tcp_cubic {
-    uint64_t epoch_ns;   /**< 0: no epoch begun */
+    uint32_t epoch_ms;   /**< when it began; 0: none has */
     uint32_t w_max;      /**< bytes */
     uint32_t k_ms;       /**< time to reach w_max again */
     uint32_t origin;     /**< plateau of the curve, bytes */
@@ -246,17 +245,18 @@ struct tcp_cubic {
 
 /** HyStart++ (RFC 9406), in the initial slow start, before CUBIC's curve exists. */
 struct tcp_hystart {
-    uint64_t round_end; /**< windowEnd: snd_nxt when the round began; 0 before the first */
+    seq_t round_end;                        /**< windowEnd: snd_nxt when the round began … */
     uint32_t last_min_us, current_min_us;   /**< round trips of the last and this round */
     uint32_t baseline_us;                   /**< cssBaselineMinRtt; 0: in standard slow start */
     uint32_t train_began_us, train_last_us; /**< the round's ACK train */
     uint8_t samples;
     uint8_t css_rounds; /**< rounds of conservative slow start so far */
+    bool in_round;      /**< … after the first ACK */
 };
 
 /** DCTCP (RFC 8257 §3.3). */
 struct tcp_dctcp {
-    uint64_t window_end;    /**< of the observation window */
+    seq_t window_end;       /**< of the observation window */
     uint32_t acked, marked; /**< bytes in this window */
     uint32_t alpha;         /**< fraction of bytes marked, in 1024ths */
 };
@@ -272,25 +272,26 @@ union tcp_congestion_private {
 struct tcp_congestion {
     uint32_t ssthresh;
     uint32_t rto_us;
-    uint32_t srtt_us;         /**< 0: no sample yet … */
-    uint32_t srtt_eighth;     /**< … and with three binary places */
+    uint32_t srtt_eighth;     /**< with three binary places: tcp_srtt_us(); 0: no sample yet */
     uint32_t mdev_quarter_us; /**< mean deviation with two binary places … */
-    uint32_t mdev_max_us;     /**< … the largest of this round trip, not below the minimum … */
-    uint32_t rttvar_us;       /**< … and of the last: 4 · RTTVAR of RFC 6298 */
-    seq_t rtt_round;          /**< the round trip ends when this is acknowledged */
-    uint32_t min_rtt_us;      /**< of the last 300 s */
-    uint32_t min_rtt_s;       /**< when it was taken */
-    uint32_t fraction;        /**< of the window's growth: bytes² not yet worth a byte */
-    uint32_t max_window;      /**< largest the peer ever offered */
-    uint32_t syn_sent_us;     /**< of a SYN sent just once, if connection->syn_timed */
-    seq_t flight_round;       /**< max_flight is of the round that ends here */
-    uint32_t max_flight;      /**< bytes in flight at most in this round, for cwnd validation */
-    bool cwnd_limited;        /**< output stopped for want of cwnd in this round */
-    uint8_t backoff;          /**< doublings of the RTO or the persist interval */
-    uint8_t retransmits;      /**< RTO expirations without progress */
-    uint8_t probes;           /**< window, keepalive probes without answer */
-    uint64_t last_sent_ns;    /**< last payload sent */
-    uint64_t last_ack_ns;     /**< last acceptable segment with ACK */
+    union {
+        uint32_t mdev_max_us; /**< … the largest of this round trip, not below the minimum … */
+        uint32_t syn_sent_us; /**< before all: of a SYN sent just once, if connection->syn_timed */
+    };
+    uint32_t rttvar_us;    /**< … and of the last: 4 · RTTVAR of RFC 6298 */
+    seq_t rtt_round;       /**< the round trip ends when this is acknowledged */
+    uint32_t min_rtt_us;   /**< of the last 300 s */
+    uint32_t min_rtt_s;    /**< when it was taken */
+    uint32_t fraction;     /**< of the window's growth: bytes² not yet worth a byte */
+    uint32_t max_window;   /**< largest the peer ever offered */
+    seq_t flight_round;    /**< max_flight is of the round that ends here */
+    uint32_t max_flight;   /**< bytes in flight at most in this round, for cwnd validation */
+    bool cwnd_limited;     /**< output stopped for want of cwnd in this round */
+    uint8_t backoff;       /**< doublings of the RTO or the persist interval */
+    uint8_t retransmits;   /**< RTO expirations without progress */
+    uint8_t probes;        /**< window, keepalive probes without answer */
+    uint64_t last_sent_ns; /**< last payload sent */
+    uint64_t last_ack_ns;  /**< last acceptable segment with ACK */
     union tcp_congestion_private own;
 };
 
@@ -337,11 +338,13 @@ struct tcp_pacing;
  * kept until the connection is gone; all others share tcp_rare_none (rare.h).
  */
 struct tcp_rare {
-    uint64_t retransmit_began_ns; /**< first retransmission without progress; 0 none */
-    uint64_t probe_began_ns;      /**< first window probe without progress; 0 none */
-    uint64_t untimed_end;         /**< below this, bytes may be without record for want of memory */
-    uint64_t snd_urgent;          /**< one past the urgent byte to send; 0 none */
-    struct tcp_pacing *pacing;    /**< NULL: never paced */
+    struct tcp_recovery *recovery;     /**< &tcp_recovery_none: nothing is amiss */
+    struct tcp_reassembly *reassembly; /**< &tcp_reassembly_none: all came in order */
+    uint64_t retransmit_began_ns;      /**< first retransmission without progress; 0 none */
+    uint64_t probe_began_ns;           /**< first window probe without progress; 0 none */
+    uint64_t untimed_end;      /**< below this, bytes may be without record for want of memory */
+    uint64_t snd_urgent;       /**< one past the urgent byte to send; 0 none */
+    struct tcp_pacing *pacing; /**< NULL: never paced */
     struct tcp_listener *fast_open_listener; /**< while fast_open.pending, and if the listener … */
     uint32_t fast_open_listener_id;          /**< … has this id still */
     struct tcp_mtu_probe mtu_probe;
@@ -406,6 +409,8 @@ struct tcp_connection {
     bool queued : 1;              /**< in a list of its listener: `pending` is valid, not `user` */
     bool syn_timed : 1;           /**< congestion.syn_sent_us is valid */
     struct tcp_fast_open_state fast_open;
+    bool rack_known;         /**< something sent has arrived: `rack` is valid */
+    bool rack_advanced;      /**< something to look at since losses were last looked for */
     uint16_t error;          /**< errno, positive */
     uint32_t established_ms; /**< when the handshake was done; before: when it began */
     uint64_t state_deadline_ns;
@@ -413,11 +418,9 @@ struct tcp_connection {
     uint32_t send_buffer_max;     /**< … and its limit */
     struct tcp_congestion congestion;
     struct tcp_rare *rare;
-    struct tcp_recovery *recovery;
     struct tcp_sent_list flight; /**< what is on its way, in the order of sending */
     struct tcp_rack rack;
     struct tcp_receive receive;
-    struct tcp_reassembly *reassembly;
     struct tcp_delivery delivery;
     struct tcp_statistics statistics;
     const struct tcp_options_set *options; /**< shared with others that have the same */
@@ -426,7 +429,7 @@ struct tcp_connection {
         struct tcp_pending *pending; /**< while `queued` */
     };
 };
-_Static_assert(sizeof(struct tcp_connection) <= 640, "a connection fills ten cache lines");
+_Static_assert(sizeof(struct tcp_connection) <= 576, "a connection fills nine cache lines");
 
 /** The set with these values, held until released (option_sets.c). There is always room. */
 const struct tcp_options_set *tcp_options_share(struct stack *stack,
@@ -476,6 +479,12 @@ static inline bool tcp_is_synchronized(const struct tcp_connection *c)
 {
     return c->hot.state != TCP_STATE_CLOSED && c->hot.state != TCP_STATE_LISTEN &&
            c->hot.state != TCP_STATE_SYN_SENT;
+}
+
+/** Smoothed round trip, microseconds; 0: no sample yet. */
+static inline uint32_t tcp_srtt_us(const struct tcp_connection *c)
+{
+    return c->congestion.srtt_eighth / 8;
 }
 
 /** How long a connection in SYN_RECEIVED or SYN_SENT has been so, to the millisecond. */

@@ -28,6 +28,11 @@ static uint32_t cube_root(uint64_t x)
     return (uint32_t)root;
 }
 
+static uint32_t milliseconds(uint64_t time_ns)
+{
+    return (uint32_t)(time_ns / NS_PER_MS);
+}
+
 static void cubic_init(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     (void)stack;
@@ -49,7 +54,7 @@ static uint32_t cubic_ssthresh(struct tcp_connection *connection)
     else
         cubic->w_max = cwnd;
     cubic->prior_cwnd = cwnd;
-    cubic->epoch_ns = 0;
+    cubic->epoch_ms = 0;
     uint32_t reduced = (uint32_t)((uint64_t)cwnd * BETA_1024 / 1024);
     return reduced > floor ? reduced : floor;
 }
@@ -58,7 +63,8 @@ static void epoch_begin(struct tcp_connection *connection, uint64_t now_ns)
 {
     struct tcp_cubic *cubic = &connection->congestion.own.cubic;
     uint32_t cwnd = connection->hot.cwnd;
-    cubic->epoch_ns = now_ns;
+    cubic->epoch_ms = milliseconds(now_ns);
+    cubic->epoch_ms += cubic->epoch_ms == 0;
     cubic->w_est = cwnd;
     connection->congestion.fraction = 0;
     cubic->target = 0;
@@ -92,10 +98,10 @@ static uint32_t cubic_window(const struct tcp_connection *connection, uint64_t t
 static uint32_t cubic_target(struct tcp_connection *connection, uint64_t now_ns)
 {
     struct tcp_cubic *cubic = &connection->congestion.own.cubic;
-    uint64_t t_ms = (now_ns - cubic->epoch_ns) / NS_PER_MS;
-    if (cubic->target == 0 || cubic->target_ms != (uint32_t)t_ms) {
-        cubic->target_ms = (uint32_t)t_ms;
-        cubic->target = cubic_window(connection, t_ms + connection->congestion.srtt_us / 1000);
+    uint32_t t_ms = milliseconds(now_ns) - cubic->epoch_ms;
+    if (cubic->target == 0 || cubic->target_ms != t_ms) {
+        cubic->target_ms = t_ms;
+        cubic->target = cubic_window(connection, t_ms + (uint64_t)tcp_srtt_us(connection) / 1000);
     }
     uint32_t cwnd = connection->hot.cwnd;
     uint32_t limit = cwnd + cwnd / 2;
@@ -121,7 +127,7 @@ static void cubic_avoid(struct tcp_connection *connection, uint32_t acked, uint6
 {
     struct tcp_hot *hot = &connection->hot;
     struct tcp_cubic *cubic = &connection->congestion.own.cubic;
-    if (cubic->epoch_ns == 0)
+    if (cubic->epoch_ms == 0)
         epoch_begin(connection, now_ns);
     reno_friendly_grow(connection, acked);
     uint32_t target = cubic_target(connection, now_ns);
@@ -138,13 +144,13 @@ static void cubic_avoid(struct tcp_connection *connection, uint32_t acked, uint6
 static void cubic_resume(struct tcp_connection *connection, uint64_t idle_ns)
 {
     if (connection->congestion.ssthresh != TCP_SSTHRESH_INFINITE &&
-        connection->congestion.own.cubic.epoch_ns != 0)
-        connection->congestion.own.cubic.epoch_ns += idle_ns;
+        connection->congestion.own.cubic.epoch_ms != 0)
+        connection->congestion.own.cubic.epoch_ms += milliseconds(idle_ns);
 }
 
 static void cubic_timeout(struct tcp_connection *connection)
 {
-    connection->congestion.own.cubic.epoch_ns = 0;
+    connection->congestion.own.cubic.epoch_ms = 0;
 }
 
 const struct tcp_congestion_control tcp_congestion_cubic = {

@@ -14,7 +14,7 @@ static void dctcp_init(struct stack *stack, struct tcp_connection *connection, u
     (void)now_ns;
     connection->congestion.own = (union tcp_congestion_private){0};
     connection->congestion.own.dctcp.alpha = ALPHA_MAX;
-    connection->congestion.own.dctcp.window_end = connection->hot.snd_nxt;
+    connection->congestion.own.dctcp.window_end = tcp_wire(connection->hot.snd_nxt);
     connection->congestion.fraction = 0;
 }
 
@@ -36,14 +36,14 @@ static void dctcp_marks(struct tcp_connection *connection, uint32_t bytes, bool 
     dctcp->acked += bytes;
     if (echo)
         dctcp->marked += bytes;
-    if (connection->hot.snd_una < dctcp->window_end || dctcp->acked == 0)
+    if (seq_lt(tcp_wire(connection->hot.snd_una), dctcp->window_end) || dctcp->acked == 0)
         return;
     uint32_t decay = dctcp->alpha >> GAIN_SHIFT;
     dctcp->alpha -= decay != 0 ? decay : dctcp->alpha;
     uint64_t share = (uint64_t)dctcp->marked * (ALPHA_MAX >> GAIN_SHIFT) / dctcp->acked;
     dctcp->alpha = dctcp->alpha + share < ALPHA_MAX ? (uint32_t)(dctcp->alpha + share) : ALPHA_MAX;
     dctcp->acked = dctcp->marked = 0;
-    dctcp->window_end = connection->hot.snd_nxt;
+    dctcp->window_end = tcp_wire(connection->hot.snd_nxt);
 }
 
 static void dctcp_resume(struct tcp_connection *connection, uint64_t idle_ns)

@@ -47,10 +47,19 @@ void tcp_hystart_restart(struct tcp_connection *connection)
         connection->congestion.own = (union tcp_congestion_private){0};
 }
 
+/** A round's end that is not in flight any more was, however long ago. */
+static bool round_is_over(const struct tcp_connection *connection)
+{
+    const struct tcp_hystart *hystart = &connection->congestion.own.hystart;
+    return !hystart->in_round || seq_gt(tcp_wire(connection->hot.snd_una), hystart->round_end) ||
+           seq_gt(hystart->round_end, tcp_wire(connection->hot.snd_nxt));
+}
+
 static void round_begin(struct tcp_connection *connection, uint32_t now_us)
 {
     struct tcp_hystart *hystart = &connection->congestion.own.hystart;
-    hystart->round_end = connection->hot.snd_nxt;
+    hystart->round_end = tcp_wire(connection->hot.snd_nxt);
+    hystart->in_round = true;
     hystart->last_min_us = hystart->current_min_us;
     hystart->current_min_us = 0;
     hystart->samples = 0;
@@ -102,7 +111,7 @@ uint32_t tcp_hystart_slow_start(struct tcp_connection *connection, uint32_t acke
                hystart->current_min_us < hystart->baseline_us) {
         hystart->baseline_us = 0; /* it was jitter */
     }
-    if (connection->hot.snd_una > hystart->round_end) {
+    if (round_is_over(connection)) {
         if (hystart->baseline_us != 0 && ++hystart->css_rounds > CSS_ROUNDS)
             return slow_start_end(connection, acked);
         round_begin(connection, now_us);

@@ -29,7 +29,7 @@ static void fill_congestion(const struct tcp_connection *connection,
                             struct tcp_connection_info *info)
 {
     const struct tcp_hot *hot = &connection->hot;
-    const struct tcp_recovery *recovery = connection->recovery;
+    const struct tcp_recovery *recovery = connection->rare->recovery;
     const struct tcp_congestion *congestion = &connection->congestion;
     uint32_t lost = recovery->lost_bytes;
     if (hot->ca_state >= TCP_CA_RECOVERY) /* else it is a tail probe */
@@ -59,7 +59,7 @@ static void fill_times(const struct tcp_connection *connection, uint64_t now_ns,
     const struct tcp_congestion *congestion = &connection->congestion;
     info->rto_ns = tcp_rto_ns(connection, now_ns);
     info->ato_ns = connection->receive.ack_delay_us * NS_PER_US;
-    info->srtt_ns = congestion->srtt_us * NS_PER_US;
+    info->srtt_ns = tcp_srtt_us(connection) * NS_PER_US;
     info->rttvar_ns = congestion->mdev_quarter_us / 4 * NS_PER_US;
     info->min_rtt_ns =
         congestion->min_rtt_us == UINT32_MAX ? 0 : congestion->min_rtt_us * NS_PER_US;

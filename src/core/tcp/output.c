@@ -469,8 +469,8 @@ static bool emit_tail_probe(const struct emission *e)
         struct tcp_sent_piece last = tcp_sent_last_segment(connection);
         if (last.end - last.start > e->mss) /* SACK blocks ride along */
             last.start = last.end - e->mss;
-        if (last.start < connection->recovery->sacked_high)
-            last.start = connection->recovery->sacked_high;
+        if (last.start < connection->rare->recovery->sacked_high)
+            last.start = connection->rare->recovery->sacked_high;
         while (tcp_record_end(connection, last.start) < last.end)
             last.start = tcp_record_end(connection, last.start);
         if (last.start >= last.end || last.end > hot->snd_una + hot->snd_wnd)
@@ -528,10 +528,10 @@ static bool emit_payload(const struct emission *e)
     struct tcp_connection *connection = e->connection;
     if (connection->hot.paced && !tcp_pacing_allows(e->stack, connection, e->now_ns))
         return false;
-    if (connection->recovery->frto_new) { /* new data first, to see what becomes of it */
+    if (connection->rare->recovery->frto_new) { /* new data first, to see what becomes of it */
         if (emit_new(e, false))
             return true;
-        if (connection->hot.snd_nxt > connection->recovery->recover)
+        if (connection->hot.snd_nxt > connection->rare->recovery->recover)
             return false;
         tcp_recovery_frto_give_up(connection);
     }
@@ -548,10 +548,15 @@ static bool is_all_sent(const struct tcp_connection *connection)
 
 /* ---- Prediction ------------------------------------------------------------------------------ */
 
-/** Nothing is missing, and no record ends where a segment would not. */
-static bool recovery_lets_send(const struct tcp_recovery *recovery)
+/** Nothing is missing here or there, no record ends where a segment would not, and no feature asks
+    for more than a segment of payload. */
+static bool rare_lets_send(const struct tcp_connection *connection)
 {
-    return (recovery->sacked_bytes | recovery->lost_bytes | recovery->dupack_bytes) == 0 &&
+    const struct tcp_rare *rare = connection->rare;
+    const struct tcp_recovery *recovery = rare->recovery;
+    return !connection->mtu_probing && rare->snd_urgent == 0 &&
+           (rare->reassembly == &tcp_reassembly_none || tcp_sack_blocks_wanted(connection) == 0) &&
+           (recovery->sacked_bytes | recovery->lost_bytes | recovery->dupack_bytes) == 0 &&
            recovery->records.first == NULL;
 }
 
@@ -564,7 +569,6 @@ static bool recovery_lets_send(const struct tcp_recovery *recovery)
 static uint32_t predicted_length(const struct tcp_connection *connection, uint32_t gso_bytes_max)
 {
     const struct tcp_hot *hot = &connection->hot;
-    const struct tcp_recovery *recovery = connection->recovery;
     if (__builtin_expect(hot->state != TCP_STATE_ESTABLISHED || hot->ca_state != TCP_CA_OPEN ||
                              hot->placements > 0 || hot->snd_end <= hot->snd_nxt ||
                              !hot->timestamps || !hot->sack || hot->ecn || hot->probe_due ||
@@ -575,14 +579,11 @@ static uint32_t predicted_length(const struct tcp_connection *connection, uint32
     uint64_t available = hot->snd_end - hot->snd_nxt;
     uint64_t outstanding = tcp_outstanding(connection);
     uint32_t length = available < hot->mss ? (uint32_t)available : hot->mss;
-    if (__builtin_expect(connection->mtu_probing || connection->rare->snd_urgent != 0 ||
-                             (connection->reassembly != &tcp_reassembly_none &&
-                              tcp_sack_blocks_wanted(connection) > 0) ||
+    if (__builtin_expect((tcp_rare_is_own(connection) && !rare_lets_send(connection)) ||
                              (available > length && gso_bytes_max > length),
                          0))
         return 0;
-    if (__builtin_expect(outstanding + length > hot->snd_wnd || outstanding + length > hot->cwnd ||
-                             (recovery != &tcp_recovery_none && !recovery_lets_send(recovery)),
+    if (__builtin_expect(outstanding + length > hot->snd_wnd || outstanding + length > hot->cwnd,
                          0))
         return 0;
     if (__builtin_expect(length < hot->mss && options_hold_back_partial(connection), 0))

@@ -49,13 +49,13 @@ static uint64_t window_rate(const struct tcp_connection *connection)
 {
     const struct tcp_congestion *congestion = &connection->congestion;
     uint64_t window = connection->hot.cwnd;
-    if (congestion->srtt_us == 0)
+    if (tcp_srtt_us(connection) == 0)
         return UINT64_MAX;
     uint64_t outstanding = tcp_outstanding(connection);
     bool slow_start = window < congestion->ssthresh / 2;
     uint64_t most = window > outstanding ? window : outstanding;
     return most * (slow_start ? SLOW_START_PERCENT : AVOIDANCE_PERCENT) * 10000 /
-           congestion->srtt_us;
+           tcp_srtt_us(connection);
 }
 
 uint64_t tcp_pacing_rate(const struct tcp_connection *connection)

@@ -5,6 +5,11 @@
 /** Recoveries that a window grown by D-SACK outlives (RFC 8985 §6.2, step 4). */
 #define WINDOW_PERSIST_RECOVERIES 16
 
+static uint64_t rack_end(const struct tcp_connection *connection)
+{
+    return tcp_unwrap(connection->hot.snd_una, connection->rack.end);
+}
+
 void tcp_rack_delivered(struct tcp_connection *connection, const struct tcp_sent *record,
                         uint64_t end, uint64_t now_ns)
 {
@@ -13,11 +18,13 @@ void tcp_rack_delivered(struct tcp_connection *connection, const struct tcp_sent
     /* Sooner than any round trip: it is the original that has arrived. */
     if (record->again && rtt_us < connection->congestion.min_rtt_us)
         return;
-    rack->advanced = true;
+    connection->rack_advanced = true;
     rack->rtt_us = rtt_us;
-    if (rack->end == 0 || tcp_sent_after(record->sent_us, end, rack->sent_us, rack->end)) {
+    if (!connection->rack_known ||
+        tcp_sent_after(record->sent_us, end, rack->sent_us, rack_end(connection))) {
+        connection->rack_known = true;
         rack->sent_us = record->sent_us;
-        rack->end = end;
+        rack->end = tcp_wire(end);
         rack->newest_rtt_us = rtt_us;
     }
 }
@@ -25,7 +32,7 @@ void tcp_rack_delivered(struct tcp_connection *connection, const struct tcp_sent
 void tcp_rack_overtaken(struct tcp_connection *connection, const struct tcp_sent *record,
                         uint64_t now_ns)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     uint32_t rtt_us = tcp_sent_clock_us(now_ns) - record->sent_us;
     if (rtt_us <= connection->rack.newest_rtt_us ||
         rtt_us - connection->rack.newest_rtt_us <= recovery->late_us)
@@ -36,7 +43,7 @@ void tcp_rack_overtaken(struct tcp_connection *connection, const struct tcp_sent
 
 void tcp_rack_window_update(struct tcp_connection *connection, uint32_t prior_delivered)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     if ((int32_t)(prior_delivered - recovery->dsack_delivered) < 0)
         recovery->dsack_seen = false; /* of the round trip in which it grew already */
     if (recovery->dsack_seen) {
@@ -53,7 +60,7 @@ void tcp_rack_window_update(struct tcp_connection *connection, uint32_t prior_de
 
 static uint32_t window_us(const struct tcp_connection *connection)
 {
-    const struct tcp_recovery *recovery = connection->recovery;
+    const struct tcp_recovery *recovery = connection->rare->recovery;
     const struct tcp_congestion *congestion = &connection->congestion;
     if (!recovery->reordering_seen) {
         if (connection->hot.ca_state >= TCP_CA_RECOVERY ||
@@ -61,11 +68,11 @@ static uint32_t window_us(const struct tcp_connection *connection)
             return 0;
     }
     if (congestion->min_rtt_us == UINT32_MAX)
-        return congestion->srtt_us;
+        return tcp_srtt_us(connection);
     uint64_t window = (uint64_t)(congestion->min_rtt_us / 4) * (recovery->window_steps + 1U);
     if (window < recovery->late_us)
         window = recovery->late_us;
-    return window < congestion->srtt_us ? (uint32_t)window : congestion->srtt_us;
+    return window < tcp_srtt_us(connection) ? (uint32_t)window : tcp_srtt_us(connection);
 }
 
 int32_t tcp_rack_remaining_us(const struct tcp_connection *connection,
@@ -77,12 +84,13 @@ int32_t tcp_rack_remaining_us(const struct tcp_connection *connection,
 uint32_t tcp_rack_detect(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     const struct tcp_rack *rack = &connection->rack;
+    uint64_t end = rack_end(connection);
     uint32_t window = window_us(connection);
     uint32_t wait_us = 0;
     struct tcp_sent *before = NULL;
-    struct tcp_sent *record = connection->flight.first;
+    struct tcp_sent *record = connection->rack_known ? connection->flight.first : NULL;
     while (record != NULL &&
-           tcp_sent_after(rack->sent_us, rack->end, record->sent_us, record->start + 1)) {
+           tcp_sent_after(rack->sent_us, end, record->sent_us, record->start + 1)) {
         struct tcp_sent *next = record->next;
         int32_t remaining_us = tcp_rack_remaining_us(connection, record, now_ns) + (int32_t)window;
         if (remaining_us > 0) {
@@ -91,8 +99,8 @@ uint32_t tcp_rack_detect(struct stack *stack, struct tcp_connection *connection,
             before = record;
         } else {
             uint64_t until = tcp_sent_end(record);
-            if (record->sent_us == rack->sent_us && rack->end < until)
-                until = rack->end;
+            if (record->sent_us == rack->sent_us && end < until)
+                until = end;
             if (!tcp_sent_lose(stack, connection, before, record, until))
                 before = record;
         }

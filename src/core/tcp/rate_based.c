@@ -17,7 +17,7 @@ static struct tcp_rate_based *state_of(const struct tcp_connection *connection)
 
 static uint32_t rtt_us(const struct tcp_connection *connection)
 {
-    uint32_t srtt_us = connection->congestion.srtt_us;
+    uint32_t srtt_us = tcp_srtt_us(connection);
     return srtt_us != 0 ? srtt_us : NOMINAL_RTT_US;
 }
 

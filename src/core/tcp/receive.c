@@ -50,7 +50,7 @@ static uint32_t ack_delay_us(const struct tcp_connection *connection)
     if (most_us >= options->rto_min_us)
         most_us = options->rto_min_us > 2 * TIMER_GRAIN_US ? options->rto_min_us - TIMER_GRAIN_US
                                                            : TIMER_GRAIN_US;
-    uint32_t srtt_us = connection->congestion.srtt_us;
+    uint32_t srtt_us = tcp_srtt_us(connection);
     if (delay_us > ACK_DELAY_MIN_US && srtt_us != 0 && srtt_us < delay_us)
         delay_us = srtt_us < ACK_DELAY_MIN_US ? ACK_DELAY_MIN_US : srtt_us;
     return delay_us < most_us ? delay_us : most_us;
@@ -118,7 +118,7 @@ static void recent_block_put(struct tcp_reassembly *reassembly, struct tcp_sack_
 /** rcv_nxt advanced: drop the blocks it passed. */
 static void recent_blocks_trim(struct tcp_connection *connection)
 {
-    struct tcp_reassembly *reassembly = connection->reassembly;
+    struct tcp_reassembly *reassembly = connection->rare->reassembly;
     unsigned kept = 0;
     for (unsigned i = 0; i < TCP_RECENT_BLOCKS; i++)
         if (!block_is_empty(&reassembly->recent[i]) &&
@@ -130,7 +130,7 @@ static void recent_blocks_trim(struct tcp_connection *connection)
 
 unsigned tcp_sack_blocks_wanted(const struct tcp_connection *connection)
 {
-    const struct tcp_reassembly *reassembly = connection->reassembly;
+    const struct tcp_reassembly *reassembly = connection->rare->reassembly;
     unsigned count = !block_is_empty(&reassembly->dsack);
     for (unsigned i = 0; i < TCP_RECENT_BLOCKS && !block_is_empty(&reassembly->recent[i]); i++)
         count++;
@@ -139,7 +139,7 @@ unsigned tcp_sack_blocks_wanted(const struct tcp_connection *connection)
 
 bool tcp_sack_ends_at(const struct tcp_connection *connection, seq_t number)
 {
-    const struct tcp_sack_block *recent = connection->reassembly->recent;
+    const struct tcp_sack_block *recent = connection->rare->reassembly->recent;
     bool is_end = false;
     for (unsigned i = 0; i < TCP_RECENT_BLOCKS && !block_is_empty(&recent[i]); i++) {
         if (seq_gt(recent[i].end, number))
@@ -152,7 +152,7 @@ bool tcp_sack_ends_at(const struct tcp_connection *connection, seq_t number)
 unsigned tcp_sack_blocks(struct tcp_connection *connection, unsigned max,
                          struct tcp_sack_block *blocks)
 {
-    struct tcp_reassembly *reassembly = connection->reassembly;
+    struct tcp_reassembly *reassembly = connection->rare->reassembly;
     unsigned count = 0;
     if (!block_is_empty(&reassembly->dsack) && count < max) {
         blocks[count++] = reassembly->dsack;
@@ -255,7 +255,7 @@ static inline void arrival_note(struct stack *stack, struct tcp_connection *conn
 /** What waits around here goes first among the blocks to report; a FIN behind it counts (Linux). */
 static void waiting_block_put(struct tcp_connection *connection, uint64_t start)
 {
-    struct tcp_reassembly *reassembly = connection->reassembly;
+    struct tcp_reassembly *reassembly = connection->rare->reassembly;
     const struct interval *block = interval_set_find(&reassembly->out_of_order, start);
     PNO_ASSERT(block != NULL);
     bool fin = connection->hot.fin_waiting && block->end == reassembly->fin;
@@ -265,7 +265,7 @@ static void waiting_block_put(struct tcp_connection *connection, uint64_t start)
 /** A FIN beyond a gap: it is reported with the payload before it, or alone. */
 static void waiting_fin_put(struct tcp_connection *connection)
 {
-    struct tcp_reassembly *reassembly = connection->reassembly;
+    struct tcp_reassembly *reassembly = connection->rare->reassembly;
     if (interval_set_find(&reassembly->out_of_order, reassembly->fin - 1) != NULL)
         waiting_block_put(connection, reassembly->fin - 1);
     else
@@ -308,7 +308,7 @@ static bool queue_out_of_order(struct stack *stack, struct tcp_connection *conne
 /** Nothing follows a FIN: what pretended to is forgotten (as Linux). */
 static void forget_out_of_order(struct stack *stack, struct tcp_connection *connection)
 {
-    struct tcp_reassembly *reassembly = connection->reassembly;
+    struct tcp_reassembly *reassembly = connection->rare->reassembly;
     if (reassembly->out_of_order.first == NULL)
         return;
     interval_set_clear(&reassembly->out_of_order, stack_interval_pool(stack));
@@ -319,7 +319,7 @@ static void forget_out_of_order(struct stack *stack, struct tcp_connection *conn
 /** rcv_nxt moves up to end, and over what was waiting behind it. @return true: a gap was filled. */
 static bool advance(struct stack *stack, struct tcp_connection *connection, uint64_t end)
 {
-    struct tcp_reassembly *reassembly = connection->reassembly;
+    struct tcp_reassembly *reassembly = connection->rare->reassembly;
     connection->hot.rcv_nxt = end;
     if (reassembly->out_of_order.first == NULL)
         return false;
@@ -374,7 +374,7 @@ static bool accept_fin(struct stack *stack, struct tcp_connection *connection, b
     if (hot->fin_received || (!has_fin && !hot->fin_waiting))
         return false;
     if (hot->fin_waiting)
-        fin = connection->reassembly->fin;
+        fin = connection->rare->reassembly->fin;
     if (hot->rcv_nxt != fin) {
         bool is_news = !hot->fin_waiting && fin > hot->rcv_nxt;
         note_fin(stack, connection, fin);
@@ -386,7 +386,7 @@ static bool accept_fin(struct stack *stack, struct tcp_connection *connection, b
     hot->fin_received = true;
     hot->rcv_nxt++;
     forget_out_of_order(stack, connection);
-    if (!block_is_empty(&connection->reassembly->recent[0]))
+    if (!block_is_empty(&connection->rare->reassembly->recent[0]))
         recent_blocks_trim(connection); /* a FIN that waited alone */
     return true;
 }
@@ -396,7 +396,7 @@ static bool accept_fin(struct stack *stack, struct tcp_connection *connection, b
 static struct tcp_range unplaced(const struct tcp_connection *connection, uint64_t start,
                                  uint64_t end)
 {
-    const struct interval_set *waiting = &connection->reassembly->out_of_order;
+    const struct interval_set *waiting = &connection->rare->reassembly->out_of_order;
     struct tcp_range range = {.start = start, .end = end};
     if (waiting->first == NULL || start >= end)
         return range;
@@ -441,8 +441,8 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
         tcp_ack_now(stack, connection);
         return false;
     }
-    if (hot->fin_waiting && end > connection->reassembly->fin) {
-        end = connection->reassembly->fin; /* nothing follows a FIN */
+    if (hot->fin_waiting && end > connection->rare->reassembly->fin) {
+        end = connection->rare->reassembly->fin; /* nothing follows a FIN */
         has_fin = false;
     }
     arrival_note(stack, connection, segment, now_ns, false);
@@ -451,7 +451,7 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
             connection->statistics.data_segments_in += tcp_segment_count(segment);
         struct tcp_range place = unplaced(connection, start, end);
         if (has_fin && start == hot->rcv_nxt) {
-            if (connection->reassembly->out_of_order.first != NULL)
+            if (connection->rare->reassembly->out_of_order.first != NULL)
                 note_fin(stack, connection, end); /* before anything that lies beyond is joined */
             hot->pingpong = true; /* as in tcp_fin_arrived(): our FIN carries the ACK */
         }

@@ -13,12 +13,6 @@
 
 /* ---- reassembly.c -------------------------------------------------------------------------- */
 
-/** A new connection has received nothing out of order. */
-static inline void tcp_reassembly_init(struct tcp_connection *connection)
-{
-    connection->reassembly = (struct tcp_reassembly *)(uintptr_t)&tcp_reassembly_none;
-}
-
 /** The connection's own from now on: one is there for each. */
 struct tcp_reassembly *tcp_reassembly_take(struct stack *stack, struct tcp_connection *connection);
 

@@ -256,7 +256,7 @@ void tcp_window_keep_up(const struct stack *stack, struct tcp_connection *connec
         tcp_window_grow(connection, length);
     if (connection->unannounced || connection->orphaned)
         return;
-    uint64_t waiting = connection->reassembly->high - connection->hot.rcv_nxt;
+    uint64_t waiting = connection->rare->reassembly->high - connection->hot.rcv_nxt;
     buffer_raise(stack, connection, 2 * (uint64_t)connection->receive.space + waiting);
 }
 

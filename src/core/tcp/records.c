@@ -15,7 +15,7 @@ void tcp_send_record_end(struct stack *stack, struct tcp_connection *connection)
 
 void tcp_records_advance(struct stack *stack, struct tcp_connection *connection)
 {
-    if (connection->recovery->records.first != NULL)
-        (void)interval_set_remove_below(&connection->recovery->records, stack_interval_pool(stack),
-                                        connection->hot.snd_una);
+    if (connection->rare->recovery->records.first != NULL)
+        (void)interval_set_remove_below(&connection->rare->recovery->records,
+                                        stack_interval_pool(stack), connection->hot.snd_una);
 }

@@ -18,7 +18,7 @@
 /** One past the last byte of the record that number lies in; UINT64_MAX: it has no end yet. */
 static inline uint64_t tcp_record_end(const struct tcp_connection *connection, uint64_t number)
 {
-    const struct interval_set *records = &connection->recovery->records;
+    const struct interval_set *records = &connection->rare->recovery->records;
     if (records->first == NULL)
         return UINT64_MAX;
     const struct interval *last = interval_set_from(records, number);
@@ -28,8 +28,8 @@ static inline uint64_t tcp_record_end(const struct tcp_connection *connection, u
 /** Whether a record ends where end is one past the last byte. */
 static inline bool tcp_record_ends(const struct tcp_connection *connection, uint64_t end)
 {
-    return connection->recovery->records.first != NULL &&
-           interval_set_find(&connection->recovery->records, end - 1) != NULL;
+    return connection->rare->recovery->records.first != NULL &&
+           interval_set_find(&connection->rare->recovery->records, end - 1) != NULL;
 }
 
 /** Forget the records below snd_una. */

@@ -24,7 +24,7 @@
 void tcp_recovery_note_delivered(struct tcp_connection *connection, const struct tcp_sent *record,
                                  uint64_t start, uint64_t end, struct tcp_ack_facts *facts)
 {
-    const struct tcp_recovery *recovery = connection->recovery;
+    const struct tcp_recovery *recovery = connection->rare->recovery;
     if (start < record->start)
         start = record->start;
     if (end > tcp_sent_end(record))
@@ -57,7 +57,7 @@ void tcp_recovery_note_delivered(struct tcp_connection *connection, const struct
 /** Start reducing the window: PRR's bookkeeping and the new ssthresh. */
 static void reduction_begin(struct tcp_connection *connection)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     recovery->recover = connection->hot.snd_nxt;
     recovery->tail_probe = 0;
     recovery->prior_cwnd = connection->hot.cwnd;
@@ -76,7 +76,8 @@ static bool is_reducing(const struct tcp_connection *connection)
 /** The reduction is done, unless it was undone. */
 static void reduction_end(struct tcp_connection *connection)
 {
-    bool stands = connection->hot.ca_state == TCP_CA_CWR || connection->recovery->undo_una != 0;
+    bool stands =
+        connection->hot.ca_state == TCP_CA_CWR || connection->rare->recovery->undo_una != 0;
     if (stands && connection->congestion.ssthresh != TCP_SSTHRESH_INFINITE)
         connection->hot.cwnd = connection->congestion.ssthresh;
 }
@@ -84,7 +85,7 @@ static void reduction_end(struct tcp_connection *connection)
 /** RFC 6937 §3: let out in proportion to what arrives, until pipe has come down to ssthresh. */
 static void prr_update(struct tcp_connection *connection, const struct tcp_ack_facts *facts)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     uint32_t pipe = tcp_pipe(connection);
     uint32_t ssthresh = connection->congestion.ssthresh;
     uint32_t mss = connection->hot.mss;
@@ -117,11 +118,11 @@ static void prr_update(struct tcp_connection *connection, const struct tcp_ack_f
 /** Back to what is usual, or as near as what is still amiss permits. */
 static void open_enter(struct tcp_connection *connection)
 {
-    const struct tcp_recovery *recovery = connection->recovery;
+    const struct tcp_recovery *recovery = connection->rare->recovery;
     bool amiss = recovery->sacked.first != NULL || recovery->lost.first != NULL ||
                  recovery->again_bytes > 0 || recovery->dupack_bytes > 0;
     connection->hot.ca_state = amiss ? TCP_CA_DISORDER : TCP_CA_OPEN;
-    connection->recovery->frto = connection->recovery->frto_new = false;
+    connection->rare->recovery->frto = connection->rare->recovery->frto_new = false;
 }
 
 static void recovery_enter(struct tcp_connection *connection, bool congestion_echo)
@@ -130,20 +131,20 @@ static void recovery_enter(struct tcp_connection *connection, bool congestion_ec
         /* The probe was too large: repaired, but no sign of congestion (RFC 4821 §7.5). */
         tcp_undo_forget(connection);
         connection->hot.ca_state = TCP_CA_LOSS;
-        connection->recovery->recover = connection->hot.snd_nxt;
-        connection->recovery->frto = connection->recovery->frto_new = false;
+        connection->rare->recovery->recover = connection->hot.snd_nxt;
+        connection->rare->recovery->frto = connection->rare->recovery->frto_new = false;
         return;
     }
     tcp_undo_begin(connection);
     if (is_reducing(connection)) {
-        connection->recovery->prior_ssthresh = 0;
+        connection->rare->recovery->prior_ssthresh = 0;
     } else {
         reduction_begin(connection);
         if (congestion_echo)
-            connection->recovery->prior_ssthresh = 0;
+            connection->rare->recovery->prior_ssthresh = 0;
     }
     connection->hot.ca_state = TCP_CA_RECOVERY;
-    connection->recovery->frto = connection->recovery->frto_new = false;
+    connection->rare->recovery->frto = connection->rare->recovery->frto_new = false;
 }
 
 /** The peer saw marks: the window is reduced once per round trip, as for a loss (RFC 3168 §6.1.2),
@@ -151,7 +152,7 @@ static void recovery_enter(struct tcp_connection *connection, bool congestion_ec
 static void cwr_enter(struct tcp_connection *connection)
 {
     tcp_undo_forget(connection);
-    connection->recovery->prior_ssthresh = 0;
+    connection->rare->recovery->prior_ssthresh = 0;
     connection->hot.ca_state = TCP_CA_CWR; /* first: DCTCP reduces by less then */
     reduction_begin(connection);
 }
@@ -159,7 +160,7 @@ static void cwr_enter(struct tcp_connection *connection)
 /** Without SACK every duplicate ACK stands for one segment that has left the network. */
 static void dupack_bytes_update(struct tcp_connection *connection, struct tcp_ack_facts *facts)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     uint32_t mss = connection->hot.mss;
     uint32_t before = recovery->dupack_bytes;
     if (facts->is_duplicate) {
@@ -183,7 +184,7 @@ static void newreno_find_loss(struct stack *stack, struct tcp_connection *connec
 {
     const struct tcp_hot *hot = &connection->hot;
     bool third = hot->ca_state < TCP_CA_RECOVERY && hot->dup_acks >= DUPLICATE_THRESHOLD &&
-                 hot->snd_una > connection->recovery->recover;
+                 hot->snd_una > connection->rare->recovery->recover;
     bool partial = hot->ca_state == TCP_CA_RECOVERY && facts->acked > 0;
     if (third || partial)
         tcp_sent_lose_head(stack, connection, hot->mss);
@@ -193,7 +194,7 @@ static void newreno_find_loss(struct stack *stack, struct tcp_connection *connec
 static bool losses_find(struct stack *stack, struct tcp_connection *connection,
                         struct tcp_ack_facts *facts)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     if (!connection->hot.sack) {
         newreno_find_loss(stack, connection, facts);
         return false;
@@ -201,9 +202,9 @@ static bool losses_find(struct stack *stack, struct tcp_connection *connection,
     if (connection->hot.snd_una < connection->rare->untimed_end &&
         tcp_scoreboard_sacked_segments(connection) >= DUPLICATE_THRESHOLD)
         tcp_sent_lose_untimed_head(stack, connection);
-    if (!connection->rack.advanced)
+    if (!connection->rack_advanced)
         return false;
-    connection->rack.advanced = false;
+    connection->rack_advanced = false;
     uint32_t again_bytes = recovery->again_bytes;
     uint32_t wait_us = tcp_rack_detect(stack, connection, facts->now_ns);
     if (wait_us > 0) {
@@ -217,7 +218,7 @@ static bool losses_find(struct stack *stack, struct tcp_connection *connection,
 /** D-SACKs say that the whole repair was needless. @return whether it was undone. */
 static bool undo_by_dsack(struct tcp_connection *connection)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     if (!tcp_undo_all_duplicates(connection))
         return false;
     if (recovery->window_persist < WINDOW_PERSIST_MAX)
@@ -229,7 +230,7 @@ static bool undo_by_dsack(struct tcp_connection *connection)
 /** RecoveryPoint is acknowledged: the episode is over. */
 static void episode_end(struct tcp_connection *connection, const struct tcp_ack_facts *facts)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     struct tcp_hot *hot = &connection->hot;
     if (hot->ca_state == TCP_CA_CWR) {
         if (hot->snd_una == recovery->recover)
@@ -256,7 +257,7 @@ static void ordinary(struct stack *stack, struct tcp_connection *connection,
     if (hot->ca_state <= TCP_CA_DISORDER)
         undo_by_dsack(connection);
     losses_find(stack, connection, facts);
-    if (connection->recovery->lost.first != NULL) {
+    if (connection->rare->recovery->lost.first != NULL) {
         recovery_enter(connection, facts->congestion_echo);
         return;
     }
@@ -269,7 +270,7 @@ static void ordinary(struct stack *stack, struct tcp_connection *connection,
 static void recovery_continue(struct stack *stack, struct tcp_connection *connection,
                               struct tcp_ack_facts *facts)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     if (facts->acked > 0 && recovery->undo_una != 0 && tcp_undo_was_delayed(connection, facts)) {
         /* The hole was filled by its original after all (Eifel). */
         tcp_recovery_reordered(connection, facts->prior_una);
@@ -300,7 +301,7 @@ static void loss_undo(struct tcp_connection *connection)
 /** F-RTO, enhanced by SACK (RFC 5682 §3.1). @return whether it settled what to do. */
 static bool frto_continue(struct tcp_connection *connection, const struct tcp_ack_facts *facts)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     struct tcp_hot *hot = &connection->hot;
     recovery->frto_new = false;
     /* Step 3.b: something sent before the timeout, and once only, has arrived. */
@@ -327,7 +328,7 @@ static bool frto_continue(struct tcp_connection *connection, const struct tcp_ac
 static void loss_continue(struct stack *stack, struct tcp_connection *connection,
                           struct tcp_ack_facts *facts)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     struct tcp_hot *hot = &connection->hot;
     if (facts->acked > 0 && recovery->undo_una != 0 &&
         (tcp_undo_all_duplicates(connection) || tcp_undo_was_delayed(connection, facts)))
@@ -344,7 +345,7 @@ static void loss_continue(struct stack *stack, struct tcp_connection *connection
 
 void tcp_recovery_frto_give_up(struct tcp_connection *connection)
 {
-    connection->recovery->frto = connection->recovery->frto_new = false;
+    connection->rare->recovery->frto = connection->rare->recovery->frto_new = false;
 }
 
 /* ---- Tail probes --------------------------------------------------------------------------- */
@@ -352,7 +353,7 @@ void tcp_recovery_frto_give_up(struct tcp_connection *connection)
 /** The tail probe's outcome: if it repaired a loss, the window has to know (RFC 8985 §7.4.2). */
 static void tail_probe_check(struct tcp_connection *connection, const struct tcp_ack_facts *facts)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     struct tcp_hot *hot = &connection->hot;
     if (recovery->tail_probe == 0 || hot->snd_una < recovery->tail_probe)
         return;
@@ -376,10 +377,10 @@ static void tail_probe_check(struct tcp_connection *connection, const struct tcp
 static bool reneging_check(struct stack *stack, struct tcp_connection *connection,
                            struct tcp_ack_facts *facts)
 {
-    const struct interval *first = connection->recovery->sacked.first;
+    const struct interval *first = connection->rare->recovery->sacked.first;
     if (facts->acked == 0 || first == NULL || first->start > connection->hot.snd_una)
         return false;
-    uint64_t wait_us = connection->congestion.srtt_us / 2;
+    uint64_t wait_us = tcp_srtt_us(connection) / 2;
     if (wait_us < RENEGING_WAIT_US)
         wait_us = RENEGING_WAIT_US;
     tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_RETRANSMIT,
@@ -393,10 +394,10 @@ static void state_machine(struct stack *stack, struct tcp_connection *connection
 {
     struct tcp_hot *hot = &connection->hot;
     if (facts->congestion_echo)
-        connection->recovery->prior_ssthresh = 0; /* the reduction is called for */
+        connection->rare->recovery->prior_ssthresh = 0; /* the reduction is called for */
     if (reneging_check(stack, connection, facts))
         return;
-    if (hot->snd_una >= connection->recovery->recover)
+    if (hot->snd_una >= connection->rare->recovery->recover)
         episode_end(connection, facts);
     switch ((enum tcp_ca_state)hot->ca_state) {
     case TCP_CA_RECOVERY:
@@ -419,7 +420,7 @@ void tcp_recovery_on_ack(struct stack *stack, struct tcp_connection *connection,
                          struct tcp_ack_facts *facts)
 {
     struct tcp_hot *hot = &connection->hot;
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     if (hot->ca_state == TCP_CA_OPEN && recovery->tail_probe == 0 && !facts->is_duplicate &&
         facts->newly_sacked == 0 && facts->dsack_bytes == 0 && !facts->congestion_echo)
         return;
@@ -504,7 +505,7 @@ void tcp_recovery_path_mtu_shrank(struct stack *stack, struct tcp_connection *co
     /* An episode under way goes on until all of this is repaired: one begun anew at its end would
        take the first acknowledgement for a sign that nothing was lost. */
     tcp_undo_forget(connection);
-    connection->recovery->recover = hot->snd_nxt;
+    connection->rare->recovery->recover = hot->snd_nxt;
     tcp_recovery_frto_give_up(connection);
     tcp_sent_lose_all(stack, connection);
     tcp_output_request(stack, connection);
@@ -513,7 +514,7 @@ void tcp_recovery_path_mtu_shrank(struct stack *stack, struct tcp_connection *co
 void tcp_recovery_retransmitted(struct tcp_connection *connection, uint64_t start, uint64_t end,
                                 uint64_t now_ns)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     uint32_t bytes = (uint32_t)(end - start);
     if (!recovery->retransmitted)
         recovery->undo_ts = tcp_timestamp_now(connection, now_ns);
@@ -527,12 +528,12 @@ void tcp_recovery_retransmitted(struct tcp_connection *connection, uint64_t star
 void tcp_recovery_sent(struct tcp_connection *connection, uint32_t bytes)
 {
     if (is_reducing(connection))
-        connection->recovery->prr_out += bytes;
+        connection->rare->recovery->prr_out += bytes;
 }
 
 void tcp_recovery_reordered(struct tcp_connection *connection, uint64_t low)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     uint32_t mss = connection->hot.mss;
     if (low >= recovery->sacked_high || mss == 0)
         return;

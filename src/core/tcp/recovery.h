@@ -39,12 +39,6 @@ struct tcp_ack_facts {
 
 /* ---- recovery_state.c ---------------------------------------------------------------------- */
 
-/** A new connection has nothing to recover from. */
-static inline void tcp_recovery_init(struct tcp_connection *connection)
-{
-    connection->recovery = (struct tcp_recovery *)(uintptr_t)&tcp_recovery_none;
-}
-
 /** What recovery keeps of this connection, its own from now on: one is there for each. And a struct
     tcp_rare, which stays. */
 struct tcp_recovery *tcp_recovery_take(struct stack *stack, struct tcp_connection *connection);
@@ -91,8 +85,8 @@ void tcp_recovery_frto_give_up(struct tcp_connection *connection);
 /** Whether lost data may be sent again now. */
 static inline bool tcp_recovery_may_retransmit(const struct tcp_connection *connection)
 {
-    return connection->recovery->lost.first != NULL &&
-           connection->hot.ca_state >= TCP_CA_RECOVERY && !connection->recovery->frto_new;
+    return connection->rare->recovery->lost.first != NULL &&
+           connection->hot.ca_state >= TCP_CA_RECOVERY && !connection->rare->recovery->frto_new;
 }
 
 /* ---- undo.c -------------------------------------------------------------------------------- */

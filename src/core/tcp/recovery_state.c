@@ -11,34 +11,33 @@ size_t tcp_recovery_bytes(void)
 
 static bool is_own(const struct tcp_connection *connection)
 {
-    return connection->recovery != &tcp_recovery_none;
+    return connection->rare->recovery != &tcp_recovery_none;
 }
 
 struct tcp_recovery *tcp_recovery_take(struct stack *stack, struct tcp_connection *connection)
 {
     if (is_own(connection))
-        return connection->recovery;
-    (void)tcp_rare_take(stack, connection); /* what is repaired is counted */
-    connection->recovery = part_take(stack_recoveries(stack));
-    *connection->recovery = tcp_recovery_none;
-    return connection->recovery;
+        return connection->rare->recovery;
+    tcp_rare_take(stack, connection)->recovery = part_take(stack_recoveries(stack));
+    *connection->rare->recovery = tcp_recovery_none;
+    return connection->rare->recovery;
 }
 
 void tcp_recovery_drop(struct stack *stack, struct tcp_connection *connection)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     if (!is_own(connection))
         return;
     PNO_ASSERT(recovery->sacked.first == NULL && recovery->lost.first == NULL);
     interval_set_clear(&recovery->records, stack_interval_pool(stack));
     part_give_back(stack_recoveries(stack), recovery);
-    tcp_recovery_init(connection);
+    connection->rare->recovery = tcp_rare_none.recovery;
 }
 
 /** Nothing but values that tcp_recovery_none has too, or that nobody looks at now. */
 static bool is_idle(const struct tcp_connection *connection)
 {
-    const struct tcp_recovery *r = connection->recovery;
+    const struct tcp_recovery *r = connection->rare->recovery;
     const struct tcp_hot *hot = &connection->hot;
     bool repaired = hot->ca_state == TCP_CA_OPEN && r->sacked.first == NULL &&
                     r->lost.first == NULL && r->again_bytes == 0 && r->dupack_bytes == 0 &&

@@ -53,22 +53,20 @@ void tcp_rto_sample(struct tcp_connection *connection, uint32_t rtt_us)
     uint64_t max_us = connection->options->rto_max_us;
     if (rtt_us == 0)
         rtt_us = 1;
-    if (congestion->srtt_us == 0) {
+    if (congestion->srtt_eighth == 0) {
         congestion->srtt_eighth = rtt_us * 8;
         congestion->mdev_quarter_us = rtt_us * 2;
         congestion->rttvar_us = rtt_us * 2 > floor_us ? rtt_us * 2 : floor_us;
         congestion->mdev_max_us = congestion->rttvar_us;
         congestion->rtt_round = tcp_wire(connection->hot.snd_nxt);
     } else {
-        int32_t error_us = (int32_t)(rtt_us - congestion->srtt_us);
+        int32_t error_us = (int32_t)(rtt_us - tcp_srtt_us(connection));
         congestion->srtt_eighth += (uint32_t)error_us;
         deviation_update(congestion, error_us);
         if (seq_gt(tcp_wire(connection->hot.snd_una), congestion->rtt_round))
             round_end(connection, floor_us);
     }
-    congestion->srtt_us = congestion->srtt_eighth / 8;
-    congestion->srtt_us += congestion->srtt_us == 0;
-    uint32_t rto_us = congestion->srtt_us + congestion->rttvar_us;
+    uint32_t rto_us = tcp_srtt_us(connection) + congestion->rttvar_us;
     congestion->rto_us = rto_us < max_us ? rto_us : (uint32_t)max_us;
     congestion->backoff = 0; /* RFC 6298 §5.7: the path answers again */
 }

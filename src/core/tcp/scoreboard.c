@@ -22,7 +22,7 @@ void tcp_scoreboard_add(struct stack *stack, struct tcp_connection *connection, 
 
 uint64_t tcp_scoreboard_advance(struct stack *stack, struct tcp_connection *connection)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     if (recovery->sacked.first == NULL)
         return 0;
     uint64_t removed = interval_set_remove_below(&recovery->sacked, stack_interval_pool(stack),
@@ -33,16 +33,16 @@ uint64_t tcp_scoreboard_advance(struct stack *stack, struct tcp_connection *conn
 
 void tcp_scoreboard_clear(struct stack *stack, struct tcp_connection *connection)
 {
-    if (connection->recovery == &tcp_recovery_none)
+    if (connection->rare->recovery == &tcp_recovery_none)
         return;
-    interval_set_clear(&connection->recovery->sacked, stack_interval_pool(stack));
-    connection->recovery->sacked_bytes = 0;
-    connection->recovery->sacked_high = 0;
+    interval_set_clear(&connection->rare->recovery->sacked, stack_interval_pool(stack));
+    connection->rare->recovery->sacked_bytes = 0;
+    connection->rare->recovery->sacked_high = 0;
 }
 
 unsigned tcp_scoreboard_sacked_segments(const struct tcp_connection *connection)
 {
-    const struct tcp_recovery *recovery = connection->recovery;
+    const struct tcp_recovery *recovery = connection->rare->recovery;
     uint32_t mss = connection->hot.mss;
     uint32_t bytes = recovery->sacked_bytes + recovery->dupack_bytes;
     unsigned segments = mss == 0 ? 0 : (bytes + mss - 1) / mss;

@@ -23,7 +23,7 @@ void tcp_scoreboard_clear(struct stack *stack, struct tcp_connection *connection
 /** SetPipe(): bytes believed to be in the network. */
 static inline uint32_t tcp_pipe(const struct tcp_connection *connection)
 {
-    const struct tcp_recovery *recovery = connection->recovery;
+    const struct tcp_recovery *recovery = connection->rare->recovery;
     uint64_t outstanding = tcp_outstanding(connection);
     if (recovery == &tcp_recovery_none)
         return (uint32_t)outstanding;

@@ -324,7 +324,7 @@ static bool is_predicted(const struct tcp_connection *connection, const struct t
         return false;
     if (__builtin_expect(length > 0 &&
                              (segment->payload_refused || length > tcp_receive_window(connection) ||
-                              connection->reassembly->out_of_order.first != NULL),
+                              connection->rare->reassembly->out_of_order.first != NULL),
                          0))
         return false;
     return tcp_ack_is_predicted(connection, segment, now_us);

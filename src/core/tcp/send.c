@@ -142,14 +142,14 @@ uint32_t tcp_send_buffer_bytes(const struct tcp_connection *connection)
 
 bool tcp_has_out_of_order(const struct tcp_connection *connection)
 {
-    return connection->reassembly->out_of_order.first != NULL;
+    return connection->rare->reassembly->out_of_order.first != NULL;
 }
 
 uint64_t tcp_received_high_offset(const struct tcp_connection *connection)
 {
     uint64_t high = tcp_received_end(connection);
-    if (connection->reassembly->high > high)
-        high = connection->reassembly->high;
+    if (connection->rare->reassembly->high > high)
+        high = connection->rare->reassembly->high;
     return high - connection->hot.rcv_start;
 }
 

@@ -62,7 +62,7 @@ static void record_free(struct stack *stack, struct tcp_connection *connection,
 static void sent_count_change(struct tcp_connection *connection, const struct tcp_sent_list *list,
                               const struct tcp_sent *record, uint32_t bytes, bool added)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     uint32_t change = added ? bytes : 0 - bytes;
     if (list == &recovery->lost)
         recovery->lost_bytes += change;
@@ -82,7 +82,7 @@ static void sent_insert(struct tcp_connection *connection, struct tcp_sent_list 
         list->last = record;
     sent_count_change(connection, list, record, record->length, true);
     if (record->again && list == &connection->flight)
-        connection->recovery->again_count++;
+        connection->rare->recovery->again_count++;
 }
 
 static void sent_remove(struct tcp_connection *connection, struct tcp_sent_list *list,
@@ -96,7 +96,7 @@ static void sent_remove(struct tcp_connection *connection, struct tcp_sent_list 
         list->last = before;
     sent_count_change(connection, list, record, record->length, false);
     if (record->again && list == &connection->flight)
-        connection->recovery->again_count--;
+        connection->rare->recovery->again_count--;
 }
 
 /** Take [start, end) out of a record that holds some of it.
@@ -148,7 +148,7 @@ static void sent_cut(struct stack *stack, struct tcp_connection *connection,
                      struct tcp_ack_facts *facts)
 {
     bool is_flight = list == &connection->flight;
-    unsigned again_ahead = is_flight ? connection->recovery->again_count : 0;
+    unsigned again_ahead = is_flight ? connection->rare->recovery->again_count : 0;
     struct tcp_sent *before = NULL;
     struct tcp_sent *record = list->first;
     while (record != NULL) {
@@ -188,8 +188,8 @@ static void flight_append(struct tcp_connection *connection, struct tcp_sent *re
         flight->first = record;
     flight->last = record;
     if (again) {
-        connection->recovery->again_bytes += record->length;
-        connection->recovery->again_count++;
+        connection->rare->recovery->again_bytes += record->length;
+        connection->rare->recovery->again_count++;
     }
 }
 
@@ -200,8 +200,7 @@ void tcp_sent_new(struct stack *stack, struct tcp_connection *connection, uint64
     if (last != NULL && !last->again && tcp_sent_end(last) == start &&
         last->length % connection->hot.mss == 0 && start < connection->hot.snd_end &&
         (!last->pushed || connection->hot.sent_count >= RECORDS_PUSHED_MAX) &&
-        tcp_sent_clock_us(now_ns) - last->sent_us <=
-            connection->congestion.srtt_us / RECORDS_PER_RTT) {
+        tcp_sent_clock_us(now_ns) - last->sent_us <= tcp_srtt_us(connection) / RECORDS_PER_RTT) {
         last->length += (uint32_t)(end - start);
         last->in_flight = pipe + (uint32_t)(end - start);
         last->pushed = pushed;
@@ -218,7 +217,7 @@ void tcp_sent_new(struct stack *stack, struct tcp_connection *connection, uint64
 void tcp_sent_again(struct stack *stack, struct tcp_connection *connection,
                     const struct tcp_sent_piece *piece, uint32_t pipe, uint64_t now_ns)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     sent_cut(stack, connection, &recovery->lost, piece->start, piece->end, NULL);
     sent_cut(stack, connection, &connection->flight, piece->start, piece->end, NULL);
     struct tcp_sent *record = record_alloc(stack, connection);
@@ -249,7 +248,7 @@ static void head_delivered(struct stack *stack, struct tcp_connection *connectio
 void tcp_sent_delivered(struct stack *stack, struct tcp_connection *connection, uint64_t start,
                         uint64_t end, struct tcp_ack_facts *facts)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     if (recovery == &tcp_recovery_none && start == connection->hot.snd_una) {
         head_delivered(stack, connection, start, end, facts);
         return;
@@ -273,7 +272,7 @@ void tcp_sent_forget_first(struct stack *stack, struct tcp_connection *connectio
 void tcp_sent_round_to_segments(const struct tcp_connection *connection, uint64_t *start,
                                 uint64_t *end)
 {
-    const struct tcp_recovery *recovery = connection->recovery;
+    const struct tcp_recovery *recovery = connection->rare->recovery;
     uint32_t mss = connection->hot.mss;
     const struct tcp_sent *lists[] = {connection->flight.first, recovery->lost.first};
     for (unsigned i = 0; i < 2; i++) {
@@ -302,7 +301,7 @@ void tcp_sent_round_to_segments(const struct tcp_connection *connection, uint64_
 static void lost_insert(struct stack *stack, struct tcp_connection *connection,
                         struct tcp_sent *record)
 {
-    struct tcp_sent_list *lost = &connection->recovery->lost;
+    struct tcp_sent_list *lost = &connection->rare->recovery->lost;
     struct tcp_sent *before = NULL;
     tcp_delivery_lost(connection, record->length);
     if (lost->last != NULL && lost->last->start < record->start) {
@@ -315,7 +314,7 @@ static void lost_insert(struct stack *stack, struct tcp_connection *connection,
         before->length % connection->hot.mss == 0 && tcp_sent_end(before) == record->start) {
         before->length += record->length;
         before->pushed = record->pushed;
-        connection->recovery->lost_bytes += record->length;
+        connection->rare->recovery->lost_bytes += record->length;
         record_free(stack, connection, record);
         return;
     }
@@ -389,7 +388,7 @@ static void untimed_fill(struct tcp_connection *connection, struct tcp_sent *rec
 void tcp_sent_lose_untimed_head(struct stack *stack, struct tcp_connection *connection)
 {
     uint64_t head = connection->hot.snd_una;
-    const struct interval *sacked = connection->recovery->sacked.first;
+    const struct interval *sacked = connection->rare->recovery->sacked.first;
     uint32_t sent_us;
     if (sacked == NULL || sacked->start <= head || tcp_sent_head(connection, &sent_us))
         return;
@@ -397,7 +396,7 @@ void tcp_sent_lose_untimed_head(struct stack *stack, struct tcp_connection *conn
         sacked->start < head + connection->hot.mss ? sacked->start : head + connection->hot.mss;
     for (unsigned i = 0; i < 2; i++) {
         const struct tcp_sent *r =
-            i == 0 ? connection->flight.first : connection->recovery->lost.first;
+            i == 0 ? connection->flight.first : connection->rare->recovery->lost.first;
         for (; r != NULL; r = r->next)
             if (r->start > head && r->start < end)
                 end = r->start;
@@ -412,7 +411,7 @@ void tcp_sent_lose_untimed_head(struct stack *stack, struct tcp_connection *conn
 /** What lies between the SACKed intervals, afresh. */
 static void lose_holes(struct stack *stack, struct tcp_connection *connection)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     uint64_t start = connection->hot.snd_una;
     const struct interval *sacked = recovery->sacked.first;
     while (start < connection->hot.snd_nxt) {
@@ -451,7 +450,7 @@ void tcp_sent_lose_all(struct stack *stack, struct tcp_connection *connection)
 
 void tcp_sent_unlose(struct tcp_connection *connection)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     struct tcp_sent *record;
     while ((record = recovery->lost.first) != NULL) {
         sent_remove(connection, &recovery->lost, NULL, record);
@@ -467,7 +466,7 @@ void tcp_sent_unlose(struct tcp_connection *connection)
 bool tcp_sent_next_lost(struct stack *stack, struct tcp_connection *connection, uint32_t limit,
                         struct tcp_sent_piece *piece)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     struct tcp_sent *record;
     while ((record = recovery->lost.first) != NULL) {
         const struct interval *sacked = interval_set_from(&recovery->sacked, record->start);
@@ -521,7 +520,7 @@ bool tcp_sent_head(const struct tcp_connection *connection, uint32_t *sent_us)
 {
     const struct tcp_sent *record = find_head(connection, &connection->flight);
     if (record == NULL)
-        record = find_head(connection, &connection->recovery->lost);
+        record = find_head(connection, &connection->rare->recovery->lost);
     if (record != NULL)
         *sent_us = record->sent_us;
     return record != NULL;
@@ -551,18 +550,18 @@ void tcp_sent_limit_ages(struct tcp_connection *connection, uint64_t now_ns)
 {
     uint32_t now_us = tcp_sent_clock_us(now_ns);
     limit_ages(connection->flight.first, now_us);
-    limit_ages(connection->recovery->lost.first, now_us);
+    limit_ages(connection->rare->recovery->lost.first, now_us);
 }
 
 void tcp_sent_clear(struct stack *stack, struct tcp_connection *connection)
 {
     sent_clear(stack, connection, &connection->flight);
-    sent_clear(stack, connection, &connection->recovery->lost);
+    sent_clear(stack, connection, &connection->rare->recovery->lost);
 }
 
 void tcp_sent_check(const struct tcp_connection *c)
 {
-    const struct tcp_recovery *recovery = c->recovery;
+    const struct tcp_recovery *recovery = c->rare->recovery;
     uint64_t covered = 0, lost = 0, again = 0, edge = 0;
     unsigned count = 0, again_count = 0;
     for (const struct tcp_sent *r = c->flight.first; r != NULL; r = r->next, count++) {

@@ -85,7 +85,7 @@ void tcp_timers_stop(struct stack *stack, struct tcp_connection *connection)
 /** What is to be known of a connection that is established, has SACK, and is in order. */
 static bool tail_probe_predicted(const struct tcp_connection *connection)
 {
-    return connection->recovery->tail_probe == 0 && connection->congestion.srtt_us != 0 &&
+    return connection->rare->recovery->tail_probe == 0 && tcp_srtt_us(connection) != 0 &&
            connection->congestion.retransmits == 0;
 }
 
@@ -106,7 +106,7 @@ static inline void send_timer_start(struct stack *stack, struct tcp_connection *
     bool probe_allowed =
         is_predicted ? tail_probe_predicted(connection) : tail_probe_allowed(connection);
     if (stack_get_config(stack)->tcp.tail_probes && probe_allowed) {
-        uint64_t probe_ns = 2 * (uint64_t)connection->congestion.srtt_us * NS_PER_US;
+        uint64_t probe_ns = 2 * (uint64_t)tcp_srtt_us(connection) * NS_PER_US;
         if (tcp_outstanding(connection) <= connection->hot.mss)
             probe_ns += connection->options->rto_min_us * NS_PER_US; /* for the delayed ACK */
         else

@@ -13,7 +13,7 @@ static uint32_t present_ssthresh(const struct tcp_connection *connection)
 
 void tcp_undo_begin(struct tcp_connection *connection)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     bool probe = recovery->tail_probe != 0 && recovery->tail_probe_retransmitted;
     recovery->undo_una = connection->hot.snd_una;
     /* What was sent again before and is still on its way may yet be reported as duplicate. */
@@ -26,13 +26,13 @@ void tcp_undo_begin(struct tcp_connection *connection)
 
 void tcp_undo_forget(struct tcp_connection *connection)
 {
-    connection->recovery->undo_una = 0;
+    connection->rare->recovery->undo_una = 0;
 }
 
 void tcp_undo_dsack(struct tcp_connection *connection, const struct tcp_ack_facts *facts,
                     uint64_t start, uint64_t end)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     uint64_t bytes = end - start;
     if (recovery->undo_una == 0 || end > facts->prior_una || end <= recovery->undo_una)
         return;
@@ -42,7 +42,7 @@ void tcp_undo_dsack(struct tcp_connection *connection, const struct tcp_ack_fact
 bool tcp_undo_was_delayed(const struct tcp_connection *connection,
                           const struct tcp_ack_facts *facts)
 {
-    const struct tcp_recovery *recovery = connection->recovery;
+    const struct tcp_recovery *recovery = connection->rare->recovery;
     if (!recovery->retransmitted)
         return connection->hot.sack || connection->hot.snd_una < recovery->recover;
     return facts->has_timestamp_echo && (int32_t)(facts->timestamp_echo - recovery->undo_ts) < 0;
@@ -50,13 +50,13 @@ bool tcp_undo_was_delayed(const struct tcp_connection *connection,
 
 bool tcp_undo_all_duplicates(const struct tcp_connection *connection)
 {
-    const struct tcp_recovery *recovery = connection->recovery;
+    const struct tcp_recovery *recovery = connection->rare->recovery;
     return recovery->undo_una != 0 && recovery->retransmitted && recovery->undo_bytes == 0;
 }
 
 void tcp_undo(struct tcp_connection *connection)
 {
-    struct tcp_recovery *recovery = connection->recovery;
+    struct tcp_recovery *recovery = connection->rare->recovery;
     struct tcp_congestion *congestion = &connection->congestion;
     if (recovery->prior_ssthresh != 0) {
         if (recovery->prior_cwnd > connection->hot.cwnd)
@@ -71,5 +71,5 @@ void tcp_undo(struct tcp_connection *connection)
     if (tcp_congestion_of(connection)->undo != NULL)
         tcp_congestion_of(connection)->undo(connection);
     tcp_undo_forget(connection);
-    connection->rack.advanced = true; /* it may see losses anew */
+    connection->rack_advanced = true; /* it may see losses anew */
 }

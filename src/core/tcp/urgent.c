@@ -12,7 +12,7 @@ void tcp_urgent_arrives(struct stack *stack, struct tcp_connection *connection,
     /* The pointer is that of BSD: one past the urgent byte (RFC 6093 §2.1). */
     uint64_t urgent = seq + segment->urgent_pointer;
     if (hot->fin_received || segment->urgent_pointer == 0 || urgent <= hot->rcv_read ||
-        urgent <= connection->reassembly->urgent)
+        urgent <= connection->rare->reassembly->urgent)
         return;
     tcp_reassembly_take(stack, connection)->urgent = urgent;
     tcp_event_raise(stack, connection, STACK_EVENT_URGENT);
@@ -20,7 +20,7 @@ void tcp_urgent_arrives(struct stack *stack, struct tcp_connection *connection,
 
 uint64_t tcp_urgent_offset(const struct tcp_connection *connection)
 {
-    uint64_t urgent = connection->reassembly->urgent;
+    uint64_t urgent = connection->rare->reassembly->urgent;
     return urgent ? urgent - connection->hot.rcv_start : 0;
 }
 

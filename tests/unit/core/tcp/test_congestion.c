@@ -66,7 +66,7 @@ static struct tcp_connection *cubic_begin(uint32_t w, uint64_t rtt_ms)
     struct tcp_connection *c = script.connection;
     tcp_congestion_cubic.init(script.stack, c, script.now_ns);
     c->hot.cwnd = w * 1448;
-    c->congestion.srtt_us = (uint32_t)rtt_ms * 1000;
+    c->congestion.srtt_eighth = 8 * ((uint32_t)rtt_ms * 1000);
     c->congestion.ssthresh = c->hot.cwnd = tcp_congestion_cubic.ssthresh(c);
     return c;
 }
@@ -163,7 +163,8 @@ static void cubic_begins_anew_after_a_timeout(void **unused)
     tcp_congestion_cubic.timeout(c);
     /* Long after: the curve's time starts here, so that it is at its beginning. */
     tcp_congestion_cubic.avoid(c, 1448, script.now_ns + 60 * NS_PER_S);
-    assert_int_equal(c->congestion.own.cubic.epoch_ns, script.now_ns + 60 * NS_PER_S);
+    uint64_t epoch_ns = script.now_ns + 60 * NS_PER_S;
+    assert_int_equal(c->congestion.own.cubic.epoch_ms, epoch_ns / NS_PER_MS);
     assert_true(c->congestion.own.cubic.k_ms > 9000);
 }
 

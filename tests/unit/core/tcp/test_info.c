@@ -165,8 +165,8 @@ static void idle_connection_holds_no_parts(void **unused)
     assert_non_null(c->flight.first);
     peer(". 101:101(0) ack 101");
     assert_null(c->flight.first);
-    assert_ptr_equal(c->recovery, &tcp_recovery_none);
-    assert_ptr_equal(c->reassembly, &tcp_reassembly_none);
+    assert_ptr_equal(c->rare->recovery, &tcp_recovery_none);
+    assert_ptr_equal(c->rare->reassembly, &tcp_reassembly_none);
     assert_ptr_equal(c->rare, &tcp_rare_none);
     assert_false(c->queued);
 }

@@ -177,7 +177,7 @@ static void rate_of_an_unpaced_connection_is_by_its_window(void **unused)
     (void)unused;
     established();
     struct tcp_connection *c = script.connection;
-    c->congestion.srtt_us = 10000;
+    c->congestion.srtt_eighth = 8 * 10000;
     c->hot.cwnd = 100 * MSS;
     assert_int_equal(info().pacing_rate_bytes_per_s, 2 * 100 * MSS * 100);
     c->congestion.ssthresh = c->hot.cwnd;

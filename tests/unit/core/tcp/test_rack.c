@@ -9,7 +9,7 @@
 
 static const struct tcp_recovery *recovery(void)
 {
-    return script.connection->recovery;
+    return script.connection->rare->recovery;
 }
 
 /** Ten segments in flight for a round trip of 10 ms; SACK and timestamps. */

@@ -11,7 +11,7 @@ static struct tcp_connection *begin(uint8_t congestion)
 {
     tcp_listener_options(script.listener)->congestion = congestion;
     established();
-    script.connection->congestion.srtt_us = RTT_US;
+    script.connection->congestion.srtt_eighth = 8 * RTT_US;
     script.connection->congestion.min_rtt_us = RTT_US;
     tcp_congestion_of(script.connection)->init(script.stack, script.connection, script.now_ns);
     return script.connection;

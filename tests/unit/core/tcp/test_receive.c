@@ -66,14 +66,14 @@ static void slow_data_is_acknowledged_later(void **unused)
 {
     (void)unused;
     settled();
-    script.connection->congestion.srtt_us = 100000;
+    script.connection->congestion.srtt_eighth = 8 * 100000;
     script.connection->receive.ack_delay_us = 1000000;
     peer("P. 1:101(100) ack 1");
     after_ms(99);
     nothing();
     after_ms(1);
     ours(". 1:1(0) ack 101");
-    script.connection->congestion.srtt_us = 10000000;
+    script.connection->congestion.srtt_eighth = 8 * 10000000;
     script.connection->receive.ack_delay_us = 1000000;
     peer("P. 101:201(100) ack 1");
     after_ms(200);

@@ -8,7 +8,7 @@
 static void round_trip_is(uint32_t rtt_us)
 {
     script.connection->congestion.min_rtt_us = rtt_us;
-    script.connection->congestion.srtt_us = rtt_us;
+    script.connection->congestion.srtt_eighth = 8 * rtt_us;
 }
 
 /** On a short path, where a millisecond's worth is much. */
