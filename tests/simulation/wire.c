@@ -119,19 +119,28 @@ static void change_path(const struct world *world, struct wire *wire)
     wire->busy_until_ns = world->now_ns;
 }
 
+/** Neighbour traffic passes at once and is not lost. */
+static bool is_spared(const struct wire_settings *s, const struct frame *frame)
+{
+    struct frame_view view;
+    frame_parse(frame->bytes, frame->length, &view);
+    return s->spares_neighbours && is_neighbour_traffic(&view);
+}
+
 /** The wire proper: rate, delay, order. Frees the frame when it is lost. */
 static void put_on_wire(struct world *world, struct wire *wire, struct frame *frame)
 {
     const struct wire_settings *s = &wire->settings;
     change_path(world, wire);
     uint64_t depart_ns = world->now_ns;
-    if (exceeds_policer(world, wire, frame)) {
+    bool spared = is_spared(s, frame);
+    if (!spared && exceeds_policer(world, wire, frame)) {
         world->coverage.frames_queue_full++;
         trace_frame(world, wire->from, "policed", frame);
         free(frame);
         return;
     }
-    if (s->rate_bytes_per_s != 0) {
+    if (s->rate_bytes_per_s != 0 && !spared) {
         if (wire->busy_until_ns < world->now_ns)
             wire->busy_until_ns = world->now_ns;
         uint64_t queued = (wire->busy_until_ns - world->now_ns) * s->rate_bytes_per_s / NS_PER_S;

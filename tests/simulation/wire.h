@@ -31,7 +31,8 @@ struct wire_settings {
     unsigned mark;          /**< ECN: congestion experienced */
     uint16_t path_mtu;      /**< a router on the way takes no more, and says so by ICMP; 0 = none */
     bool black_hole;        /**< … but does not say so */
-    bool spares_neighbours; /**< ARP and ND pass unharmed: their failure is an error TCP reports */
+    bool spares_neighbours; /**< ARP and ND pass unharmed, and no queue: their failure is an
+                                 error TCP reports */
     unsigned outage_count;
     struct {
         uint64_t start_ns, end_ns; /**< since the world began */
