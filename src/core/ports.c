@@ -238,6 +238,22 @@ static int choose_ephemeral(struct stack *stack, struct tcp_flow *flow, struct p
     return -EADDRNOTAVAIL;
 }
 
+/** route_choose_source(), which takes long, of the destination before: routes do not change. */
+static int choose_source(struct stack *stack, struct tcp_flow *flow)
+{
+    struct source_choice *latest = &stack->latest_source;
+    if (!ip_address_is_any(&flow->local))
+        return route_choose_source(stack, &flow->remote, &flow->local);
+    if (!latest->is_valid || !ip_address_equal(&latest->destination, &flow->remote)) {
+        int error = route_choose_source(stack, &flow->remote, &flow->local);
+        if (error != 0)
+            return error;
+        *latest = (struct source_choice){flow->remote, flow->local, true};
+    }
+    flow->local = latest->source;
+    return 0;
+}
+
 int stack_flow_choose_local(struct stack *stack, struct tcp_flow *flow, struct port_range ports,
                             bool reuse_address)
 {
@@ -245,7 +261,7 @@ int stack_flow_choose_local(struct stack *stack, struct tcp_flow *flow, struct p
     bool local_given = !ip_address_is_any(&flow->local);
     if (local_given && !route_can_bind(stack, &flow->local))
         return -EADDRNOTAVAIL;
-    int error = route_choose_source(stack, &flow->remote, &flow->local);
+    int error = choose_source(stack, flow);
     if (error != 0)
         return error;
     if (flow->local_port == 0)

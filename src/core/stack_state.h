@@ -33,6 +33,12 @@ struct fragment_datagram;
 struct path_mtu_entry;
 struct port_bind;
 
+/** The address of ours that was chosen last, and what for. */
+struct source_choice {
+    struct ip_address destination, source;
+    bool is_valid;
+};
+
 /** What holds one local port: bound sockets, and connections (whether in a bound socket or not). */
 struct port_slot {
     struct port_bind *binds;
@@ -123,6 +129,7 @@ struct stack {
     struct port_bind *binds, *binds_free;
     uint32_t binds_fresh, binds_max;
     uint32_t port_counter; /**< RFC 6056 algorithm 3 */
+    struct source_choice latest_source;
 
     /* What wants to happen. */
     struct timer_wheel timers;

@@ -104,7 +104,6 @@ void tcp_transfer_begin(struct stack *stack, struct tcp_connection *connection, 
     struct tcp_hot *hot = &connection->hot;
     hot->snd_una = una;
     tcp_mtu_probe_init(stack, connection, now_ns);
-    tcp_mss_update(connection);
     tcp_cwnd_init(stack, connection, now_ns);
     tcp_window_established(connection, now_ns);
 }

@@ -50,8 +50,10 @@ static void probing_begin(struct stack *stack, struct tcp_connection *connection
 void tcp_mtu_probe_init(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     const struct tcp_defaults *defaults = &stack_get_config(stack)->tcp;
-    if (defaults->mtu_probing == TCP_MTU_PROBING_ALWAYS)
-        probing_begin(stack, connection, now_ns);
+    if (defaults->mtu_probing != TCP_MTU_PROBING_ALWAYS)
+        return;
+    probing_begin(stack, connection, now_ns);
+    tcp_mss_update(connection);
 }
 
 bool tcp_mtu_black_hole(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)

@@ -298,6 +298,9 @@ static void source_address_fits_the_destination(void **state)
         struct tcp_flow flow;
         assert_int_equal(connect_to(cases[i].remote, 80, &flow), 0);
         assert_memory_equal(flow.local.bytes, cases[i].local.bytes, 16);
+        /* And again, when it is known from before. */
+        assert_int_equal(connect_to(cases[i].remote, 80, &flow), 0);
+        assert_memory_equal(flow.local.bytes, cases[i].local.bytes, 16);
     }
 }
 
