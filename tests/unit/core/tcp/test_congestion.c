@@ -247,8 +247,10 @@ static void hystart_has_no_part_in_later_slow_starts(void **unused)
     begin(TCP_CONGESTION_CUBIC);
     struct tcp_connection *c = cubic_begin(100, 10);
     cubic_round(c, script.now_ns);
+    const struct tcp_cubic before = c->congestion.own.cubic;
     c->hot.cwnd = 10 * 1448;
     assert_int_equal(tcp_congestion_cubic.slow_start(c, 1448, script.now_ns), 1448);
+    assert_memory_equal(&c->congestion.own.cubic, &before, sizeof(before));
 }
 
 static void hystart_believes_no_fewer_than_eight_samples(void **unused)
