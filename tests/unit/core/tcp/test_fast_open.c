@@ -70,6 +70,17 @@ static void reset_before_the_handshake_counts_for_a_minute(void **unused)
     ours("S. 0:0(0) ack 11");
 }
 
+static void cookie_counts_to_its_last_byte(void **unused)
+{
+    uint8_t cookie[8];
+    (void)unused;
+    server_is_on(5);
+    cookie_of_key(keys[0], cookie);
+    cookie[7] ^= 1;
+    syn_with_cookie(1, cookie);
+    ours("S. 0:0(0) ack 1");
+}
+
 static void old_key_is_taken_and_answered_with_a_new_cookie(void **unused)
 {
     uint8_t cookie[8], fresh[8];
@@ -132,6 +143,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(queue_is_limited_and_frees_with_the_handshake),
         TEST(reset_before_the_handshake_counts_for_a_minute),
+        TEST(cookie_counts_to_its_last_byte),
         TEST(old_key_is_taken_and_answered_with_a_new_cookie),
         TEST(closed_listener_leaves_its_pending_connections_alone),
         cmocka_unit_test(cookie_is_linuxs),

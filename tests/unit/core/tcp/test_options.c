@@ -48,6 +48,27 @@ static void known_options_of_a_wrong_length_are_ignored(void **unused)
     assert_int_equal(o.sack_block_count, 0);
 }
 
+static void fast_open_cookies_have_4_to_16_bytes_in_pairs(void **unused)
+{
+    (void)unused;
+    struct tcp_options o = parse("\x22\2", 2, true);
+    assert_true(o.has_fast_open);
+    assert_int_equal(o.fast_open_length, 0);
+    o = parse("\x22\6abcd", 6, true);
+    assert_true(o.has_fast_open);
+    assert_int_equal(o.fast_open_length, 4);
+    assert_true(parse("\x22\x12"
+                      "0123456789abcdef",
+                      18, true)
+                    .has_fast_open);
+    assert_false(parse("\x22\4ab", 4, true).has_fast_open);
+    assert_false(parse("\x22\7abcde", 7, true).has_fast_open);
+    assert_false(parse("\x22\x14"
+                       "0123456789abcdefgh",
+                       20, true)
+                     .has_fast_open);
+}
+
 static void nothing_is_read_beyond_the_area(void **unused)
 {
     (void)unused;
@@ -108,6 +129,7 @@ int main(void)
         cmocka_unit_test(sack_blocks_are_read),
         cmocka_unit_test(unknown_options_are_skipped),
         cmocka_unit_test(known_options_of_a_wrong_length_are_ignored),
+        cmocka_unit_test(fast_open_cookies_have_4_to_16_bytes_in_pairs),
         cmocka_unit_test(nothing_is_read_beyond_the_area),
         cmocka_unit_test(end_of_list_ends),
         cmocka_unit_test(what_is_written_is_read_back),
