@@ -19,6 +19,7 @@
 
 #define CONNECTIONS_MAX             8192
 #define TENANTS_MAX                 1024
+#define USER_QUARTERS               3 /* of both, one user's; not root's, nor pnod's own */
 #define REQUEST_BYTES_MAX           4096
 #define SOCKET_MODE                 0666 /* as anybody may use the kernel's TCP */
 #define CAPABILITY_NET_BIND_SERVICE 10
@@ -27,6 +28,7 @@ enum connection_kind { CONNECTION_NEW, CONNECTION_JSON, CONNECTION_PROCESS, CONN
 
 struct control_connection {
     int fd;
+    uid_t uid;
     enum connection_kind kind;
     struct process *process;
     bool is_handed; /**< came by LINK_REQUEST_CONNECT */
@@ -90,11 +92,45 @@ static void expect(struct control_connection *connection, size_t bytes)
     link_control_reader_init(&connection->reader, (uint8_t *)&connection->input, bytes);
 }
 
+static struct ucred peer_of(int fd)
+{
+    struct ucred peer = {.uid = (uid_t)-1};
+    socklen_t length = sizeof(peer);
+    (void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length);
+    return peer;
+}
+
+static bool is_trusted(uid_t uid)
+{
+    return uid == 0 || uid == geteuid();
+}
+
+static bool may_connect(const struct control *control, uid_t uid)
+{
+    const struct control_connection *connection;
+    unsigned count = 0;
+    LIST_FOREACH(connection, &control->connections, link)
+    count += connection->uid == uid;
+    return control->connection_count < CONNECTIONS_MAX &&
+           (is_trusted(uid) || count < CONNECTIONS_MAX / 4 * USER_QUARTERS);
+}
+
+static bool may_make_tenant(const struct control *control, uid_t uid)
+{
+    const struct tenant *tenant;
+    unsigned count = 0;
+    LIST_FOREACH(tenant, &control->tenants, link)
+    count += tenant->uid == uid;
+    return control->tenant_count < TENANTS_MAX &&
+           (is_trusted(uid) || count < TENANTS_MAX / 4 * USER_QUARTERS);
+}
+
 /** @param is_handed  made by the application and sent to us: it only speaks the link. */
 static void add_connection(struct control *control, int fd, bool is_handed)
 {
     struct control_connection *connection = NULL;
-    if (control->connection_count < CONNECTIONS_MAX)
+    uid_t uid = peer_of(fd).uid;
+    if (may_connect(control, uid))
         connection = calloc(1, sizeof(*connection));
     if (connection == NULL) {
         (void)close(fd);
@@ -103,6 +139,7 @@ static void add_connection(struct control *control, int fd, bool is_handed)
     int on = 1;
     (void)setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)); /* LINK_REQUEST_PROCESS */
     connection->fd = fd;
+    connection->uid = uid;
     connection->is_handed = is_handed;
     link_control_reader_init(&connection->reader, &connection->input.first, 1);
     struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP, .data = {.ptr = connection}};
@@ -262,9 +299,7 @@ static bool may_join(const struct process *parent, const struct ucred *peer)
 static int join(struct control *control, struct control_connection *connection)
 {
     struct link_hello *hello = &connection->input.hello;
-    struct ucred peer = {0};
-    socklen_t length = sizeof(peer);
-    (void)getsockopt(connection->fd, SOL_SOCKET, SO_PEERCRED, &peer, &length);
+    struct ucred peer = peer_of(connection->fd);
     hello->program[LINK_PROGRAM_MAX - 1] = '\0';
     struct tenant *tenant = NULL;
     struct process *parent = NULL;
@@ -281,12 +316,13 @@ static int join(struct control *control, struct control_connection *connection)
                                 "a socket sent by another user's application, not under its user");
     } else if (hello->kind != LINK_HELLO_TENANT) {
         return send_refusal(connection, -EPROTO, "unknown kind of hello");
-    } else if (control->tenant_count == TENANTS_MAX) {
+    } else if (!may_make_tenant(control, peer.uid)) {
         return send_refusal(connection, -EUSERS, "too many applications");
     } else {
         result = tenant_create(control->engine, ++control->next_tenant_id, &tenant);
         if (result != 0)
             return send_refusal(connection, result, "no memory for another application");
+        tenant->uid = peer.uid;
         tenant->may_bind_low_ports =
             may_bind_low_ports(peer.pid) ||
             port_right_is_good(&control->port_right_key, hello->port_right);
@@ -384,10 +420,7 @@ static int write_answer(struct control_connection *connection)
 /** Others' traffic is for those who could capture it on a kernel's interface, or are pnod's own. */
 static bool may_capture(int fd)
 {
-    struct ucred peer;
-    socklen_t length = sizeof(peer);
-    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 &&
-           (peer.uid == 0 || peer.uid == geteuid());
+    return is_trusted(peer_of(fd).uid);
 }
 
 /** @return the refusal, NULL: no memory for it; unless the connection becomes a capture. */

@@ -70,7 +70,8 @@ struct tenant_core {
 
 struct tenant {
     struct engine *engine;
-    uint32_t id; /**< 1, 2, … */
+    uint32_t id;  /**< 1, 2, … */
+    uint32_t uid; /**< of its first process */
     uint8_t token[16];
     struct link_layout layout;
     int arena_fd, window_fd;

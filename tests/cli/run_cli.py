@@ -10,6 +10,7 @@ import glob
 import os
 import pwd
 import re
+import resource
 import shutil
 import signal
 import struct
@@ -440,6 +441,52 @@ def capture_shows_both_directions_and_filters(cli):
         for server in servers:
             server.kill()
             server.wait()
+    cli.expect(cli.lab(name, "down"), 0, "down")
+
+
+HOARDER = """
+import os, resource, socket, sys, time
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+os.setgid(65534)
+os.setuid(65534)
+held = []
+for i in range(7000):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(sys.argv[1])
+    held.append(s)
+left, end = 0, time.monotonic() + 20
+while left < 7000 - 6144 and time.monotonic() < end:
+    time.sleep(0.2)
+    left = 0
+    for s in held:
+        try:
+            left += s.recv(1, socket.MSG_DONTWAIT) == b''
+        except BlockingIOError:
+            pass
+        except ConnectionResetError:
+            left += 1
+print(left, flush=True)
+input()
+"""
+
+
+@test
+def a_user_leaves_some_of_the_control_connections_to_others(cli):
+    """8192 in all, three quarters for one user."""
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 8192:
+        return
+    name = cli.up()
+    socket_path = f"/run/pno/{name}.sock"
+    hoarder = subprocess.Popen([sys.executable, "-c", HOARDER, socket_path], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, text=True)
+    try:
+        refused = int(hoarder.stdout.readline())
+        require(refused == 7000 - 6144, f"{refused} refused")
+        cli.expect(cli.run("stats", "--socket", socket_path), 0, "stats meanwhile")
+    finally:
+        hoarder.kill()
+        hoarder.communicate()
     cli.expect(cli.lab(name, "down"), 0, "down")
 
 
