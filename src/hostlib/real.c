@@ -10,7 +10,8 @@ static void *next_definition(const char *name)
     void *address = dlsym(RTLD_NEXT, name);
     if (address != NULL)
         return address;
-    void *libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+    /* Not by dlopen(), which is in the table. */
+    void *libc = dlmopen(LM_ID_BASE, "libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
     if (libc == NULL)
         return NULL;
     address = dlsym(libc, name);

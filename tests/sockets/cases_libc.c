@@ -1,5 +1,6 @@
 /* What libc does with descriptors under other names than the socket calls'. */
 #include <dirent.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -337,7 +338,42 @@ static void terminal_takes_streams(const struct case_context *context)
     end_on_streams(pair[0], pid);
 }
 
+/* As PHP loads its extensions. */
+static void use_deep_module(const char *name, int mode, const int pair[2])
+{
+    char path[4096] = "", bytes[16];
+    (void)readlink("/proc/self/exe", path, sizeof(path) - 1);
+    char *own_name = strrchr(path, '/') + 1;
+    (void)snprintf(own_name, sizeof(path) - (size_t)(own_name - path), "%s", name);
+    void *module = dlopen(path, mode | RTLD_DEEPBIND);
+    say("%s is there: %d", name, module != NULL);
+    if (module == NULL)
+        return;
+    ssize_t (*deep_send)(int, const char *);
+    ssize_t (*deep_receive)(int, char *, size_t);
+    int (*deep_finds_neighbour)(void);
+    *(void **)(void *)&deep_send = dlsym(module, "deep_send");
+    *(void **)(void *)&deep_receive = dlsym(module, "deep_receive");
+    *(void **)(void *)&deep_finds_neighbour = dlsym(module, "deep_finds_neighbour");
+    say_result("its send", deep_send(pair[0], "deeply"));
+    say_bytes("its read", deep_receive(pair[1], bytes, sizeof(bytes)), bytes);
+    say_result("send", send(pair[1], "back", 4, 0));
+    say_bytes("its read", deep_receive(pair[0], bytes, sizeof(bytes)), bytes);
+    say("finds its neighbour: %d", deep_finds_neighbour());
+    dlclose(module);
+}
+
+static void deeply_bound_module(const struct case_context *context)
+{
+    int pair[2];
+    make_pair(context, pair);
+    use_deep_module("libpno-deep.so", RTLD_NOW, pair);
+    use_deep_module("libpno-deep-lazy.so", RTLD_LAZY | RTLD_GLOBAL, pair);
+    close_pair(pair);
+}
+
 const struct socket_case cases_libc[] = {
+    {"libc_deeply_bound_module", deeply_bound_module},
     {"libc_other_spellings", other_spellings},
     {"libc_formatted_output", formatted_output},
     {"libc_stream_before_connect", stream_before_connect},
