@@ -174,6 +174,29 @@ static void dctcp_reduces_by_the_share_of_marks(void **unused)
     assert_int_equal(tcp_congestion_dctcp.ssthresh(c), 50 * 1460); /* loss */
 }
 
+static void dctcp_estimates_once_a_window_by_a_sixteenth(void **unused)
+{
+    (void)unused;
+    tcp_listener_options(script.listener)->congestion = TCP_CONGESTION_DCTCP;
+    script.peer_ecn = ECN_ECT_0;
+    established_ecn();
+    struct tcp_dctcp *dctcp = &script.connection->congestion.own.dctcp;
+    assert_int_equal(dctcp->alpha, 1024); /* the worst until more is known */
+    app_send(4 * 1460);
+    assert_int_equal(ours_any(), 4);
+    peer(". 1:1(0) ack %u", 1 + 1460);
+    assert_int_equal(dctcp->alpha, 1024 - 64);
+    peer(". 1:1(0) ack %u", 1 + 2 * 1460);
+    assert_int_equal(dctcp->alpha, 960);
+    peer("E. 1:1(0) ack %u", 1 + 4 * 1460); /* two of three segments */
+    assert_int_equal(dctcp->alpha, 960 - 60 + 64 * 2 / 3);
+    dctcp->alpha = 10;
+    app_send(1460);
+    assert_int_equal(ours_any(), 1);
+    peer(". 1:1(0) ack %u", 1 + 5 * 1460);
+    assert_int_equal(dctcp->alpha, 0); /* less than a sixteenth is nothing */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -188,6 +211,7 @@ int main(void)
         TEST(loss_while_reducing_does_not_reduce_again),
         TEST(dctcp_asks_for_ecn_and_echoes_each_mark),
         TEST(dctcp_reduces_by_the_share_of_marks),
+        TEST(dctcp_estimates_once_a_window_by_a_sixteenth),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

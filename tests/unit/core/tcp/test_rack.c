@@ -290,6 +290,25 @@ static void real_timeout_is_repaired_after_frto_has_asked(void **unused)
     peer(". 1:1(0) ack %u win 512 <sack %u:%u>", L(1), L(11), L(12));
     ours(". %u:%u(1460) ack 1", L(1), L(2));
     assert_true(info().ca_state >= TCP_CA_RECOVERY);
+    assert_true(info().snd_cwnd <= 3); /* what was new arrived, which proves nothing of the rest */
+}
+
+static void timeout_of_a_repair_under_way_is_not_asked_about(void **unused)
+{
+    (void)unused;
+    established_without_timestamps();
+    app_send(12 * 1460);
+    assert_int_equal(ours_any(), 10);
+    after_ms(10);
+    peer(". 1:1(0) ack 1 win 512 <sack %u:%u>", L(1), L(4));
+    ours(". %u:%u(1460) ack 1", L(0), L(1));
+    ours_any();
+    assert_int_equal(info().ca_state, TCP_CA_RECOVERY);
+    after_ms(300);
+    ours(". %u:%u(1460) ack 1", L(0), L(1));
+    assert_int_equal(info().ca_state, TCP_CA_LOSS);
+    peer(". 1:1(0) ack %u win 512", L(4));
+    ours(". %u:%u(1460) ack 1", L(4), L(5)); /* and not what is new */
 }
 
 static void timeout_without_new_data_repairs_at_once(void **unused)
@@ -413,6 +432,7 @@ int main(void)
         TEST(repair_that_dsack_proves_needless_is_undone),
         TEST(spurious_timeout_is_found_by_frto),
         TEST(real_timeout_is_repaired_after_frto_has_asked),
+        TEST(timeout_of_a_repair_under_way_is_not_asked_about),
         TEST(timeout_without_new_data_repairs_at_once),
         TEST(reneging_is_seen_at_the_acknowledgement),
         TEST(without_records_sacks_still_repair),
