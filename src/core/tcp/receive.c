@@ -190,13 +190,16 @@ void tcp_duplicate_report(struct stack *stack, struct tcp_connection *connection
 
 /* ---- Payload ------------------------------------------------------------------------------- */
 
-/** Estimate of the peer's segment size: the largest lately seen, up to what we announced. */
+/** Estimate of the peer's segment size: the largest lately seen, up to what we announced, less the
+    timestamps that are in each (Linux's tp->advmss). */
 static void rcv_mss_update(struct tcp_connection *connection, uint32_t length)
 {
     struct tcp_hot *hot = &connection->hot;
     if (length < hot->rcv_mss)
         return;
     uint32_t limit = tcp_advertised_mss(connection);
+    if (hot->timestamps)
+        limit -= TCP_TIMESTAMP_OPTION_BYTES;
     hot->rcv_mss = (uint16_t)(length < limit ? length : limit);
 }
 

@@ -118,7 +118,10 @@ static uint32_t window_select(const struct tcp_connection *connection)
     const struct tcp_receive *receive = &connection->receive;
     uint32_t most = window_from_buffer(receive->buffer);
     uint32_t full = most < receive->window_clamp ? most : receive->window_clamp;
+    /* Whole segments are offered only as far as any is: it must not come to none for ever. */
     uint32_t mss = hot->rcv_mss < full ? hot->rcv_mss : full;
+    if (mss > receive->ssthresh)
+        mss = receive->ssthresh;
     uint32_t space = free_space(connection);
     if (mss == 0)
         return 0;

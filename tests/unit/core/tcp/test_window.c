@@ -56,6 +56,25 @@ static void fixed_buffer_bounds_the_window(void **unused)
     ours("S. 0:0(0) ack 1 win 2896 <mss 1460,sackOK,TS val 0 ecr 100,nop,wscale 0>");
 }
 
+static void window_below_a_segment_is_offered_again_once_read(void **unused)
+{
+    (void)unused;
+    established_plain(5000);
+    struct tcp_connection *c = script.connection;
+    c->hot.rcv_wnd = c->receive.ssthresh = 700;
+    c->receive.buffer = 1400;
+    for (unsigned at = 1; at < 701; at += 100) /* too little to let the window grow */
+        peer("P. %u:%u(100) ack 1", at, at + 100);
+    ours_any();
+    assert_int_equal(tcp_receive_window(c), 0);
+    c->receive.buffer = 92018; /* SO_RCVBUF */
+    c->hot.rcv_mss = 1460;
+    app_read(700);
+    after_ms(500);
+    ours_any();
+    assert_int_equal(tcp_receive_window(c), 700);
+}
+
 static void window_clamp_bounds_the_window(void **unused)
 {
     (void)unused;
@@ -115,6 +134,7 @@ int main(void)
         TEST(window_never_moves_its_right_edge_back),
         TEST(full_buffer_closes_the_window_and_reading_opens_it),
         TEST(fixed_buffer_bounds_the_window),
+        TEST(window_below_a_segment_is_offered_again_once_read),
         TEST(window_clamp_bounds_the_window),
         TEST(buffer_grows_when_the_application_keeps_up),
         TEST(buffer_stays_when_the_application_does_not_read),
