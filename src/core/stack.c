@@ -198,6 +198,8 @@ struct stack *stack_create(void *memory, const struct stack_config *config, uint
     memset(stack, 0, sizeof(*stack));
     lay_out(&carver, config, stack);
     stack->config = *config;
+    /* Each line of theirs has a number (connection_reference()). */
+    PNO_ASSERT(stack->connection_stride / CACHE_LINE_BYTES * config->connections_max < UINT32_MAX);
     stack->secret_key = siphash_key_load(config->secret);
     stack->table_key = siphash_key_load(config->secret + 16);
     stack->random_state = config->random_seed;

@@ -119,7 +119,7 @@ struct stack {
     struct packet_pool packet_pools[PACKET_CLASS_COUNT];
 
     /* Tables. */
-    uint32_t *flow_buckets;
+    uint32_t *flow_buckets;            /**< references to connections */
     struct tcp_connection *flow_found; /**< latest find of receiving: segments come in trains */
     struct usual_flow usual_flow;
     struct missed_flow missed_flow;
