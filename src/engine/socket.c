@@ -80,8 +80,8 @@ void socket_trim_extra(struct engine_socket *socket)
 {
     struct socket_extra *extra = socket->extra;
     if (extra == NULL || extra->setup != NULL || extra->listener != NULL ||
-        extra->urgent_offset != 0 || socket->shutdown_wanted || socket->stamps ||
-        socket->connection == NULL)
+        extra->urgent_offset != 0 || extra->error != 0 || extra->soft_error != 0 ||
+        socket->shutdown_wanted || socket->stamps || socket->connection == NULL)
         return;
     object_pool_give(&socket_core(socket)->extras, extra);
     socket->extra = NULL;
@@ -205,7 +205,7 @@ static uint16_t everything_to_tell(const struct engine_socket *socket)
         dirty |= DIRTY_FIN;
     if (socket->established)
         dirty |= DIRTY_SENT;
-    if (socket->error != 0)
+    if (socket_error(socket) != 0)
         dirty |= DIRTY_ERROR;
     return dirty;
 }

@@ -86,6 +86,8 @@ struct socket_extra {
     uint64_t shutdown_at;            /**< with shutdown_wanted */
     struct ip_endpoint local;        /**< of a bound port, and while there is no connection (yet) */
     struct ip_endpoint remote;       /**< of a connection that is no more */
+    uint16_t error;                  /**< errno of the last ERROR; 0: none so far */
+    uint16_t soft_error;             /**< ... and of the last that was not fatal */
     uint32_t accept_sequence;        /**< with listener */
     struct engine_socket *listener;  /**< has announced it, and nobody has taken it yet; or NULL */
     TAILQ_ENTRY(engine_socket) link; /**< with listener */
@@ -108,17 +110,15 @@ struct engine_socket {
     bool shutdown_told : 1; /**< the application has ended its stream: may wait for the last SENT */
     bool orphan : 1;        /**< nobody holds it any more */
     bool farewell : 1;      /**< its last holder is being told SLOT_FREE */
-    bool news_held_back : 1; /**< a holder waits for copies in flight to be told */
-    bool stamps : 1;         /**< LINK_OPTION_RECEIVE_STAMPS */
-    uint16_t error;          /**< errno of the last ERROR */
-    uint16_t soft_error;
+    bool news_held_back : 1;    /**< a holder waits for copies in flight to be told */
+    bool stamps : 1;            /**< LINK_OPTION_RECEIVE_STAMPS */
     uint16_t copies_in_flight;  /**< asynchronous DMA; the socket is not freed before it is 0 */
+    uint32_t send_limit;        /**< bytes that may be outstanding */
     struct socket_extra *extra; /**< NULL: nothing of it is needed */
     uint64_t received;          /**< told to the holders up to here */
     struct rx_buffer rx;
     struct tx_buffer tx;
     struct socket_holder first_holder; /**< unused when its socket is NULL; then `next` counts */
-    uint32_t send_limit;               /**< bytes that may be outstanding */
 };
 
 /** @return NULL when there is no room for another. Its slot entry then points to it. */
@@ -211,6 +211,12 @@ static inline bool socket_is_unaccepted(const struct engine_socket *socket)
 static inline uint64_t socket_urgent_offset(const struct engine_socket *socket)
 {
     return socket->extra != NULL ? socket->extra->urgent_offset : 0;
+}
+
+/** The errno of the last ERROR; 0: there was none. */
+static inline uint16_t socket_error(const struct engine_socket *socket)
+{
+    return socket->extra != NULL ? socket->extra->error : 0;
 }
 
 /** What the peer has acknowledged. */

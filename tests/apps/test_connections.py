@@ -17,9 +17,8 @@ CYCLES = 10000
 AT_ONCE = 10000
 CONNECTIONS_PER_BATCH = 500
 IDLE = 5000
-# With what was taken by all at once while they were accepted.
-ENGINE_BYTES_MAX = 1050
-HOST_BYTES_MAX = 350
+ENGINE_BYTES_MAX = 1000
+HOST_BYTES_MAX = 320
 
 
 def one_cycle(port, ends_first):

@@ -86,11 +86,11 @@ static void connection_event(struct engine_socket *socket, uint32_t bits)
     if ((bits & STACK_EVENT_ACKED) != 0)
         dirty |= acknowledged(socket);
     if ((bits & STACK_EVENT_SOFT_ERROR) != 0) {
-        socket->soft_error = (uint16_t)tcp_error(connection);
+        socket_get_extra(socket)->soft_error = (uint16_t)tcp_error(connection);
         dirty |= DIRTY_SOFT_ERROR;
     }
     if ((bits & STACK_EVENT_ERROR) != 0) {
-        socket->error = (uint16_t)tcp_error(connection);
+        socket_get_extra(socket)->error = (uint16_t)tcp_error(connection);
         dirty |= DIRTY_ERROR;
     }
     notify_socket(socket, dirty);

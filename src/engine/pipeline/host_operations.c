@@ -348,7 +348,7 @@ static void apply_connect(struct channel_core *channel, const struct link_descri
         garbage(channel);
     } else if (result != 0 && result != -EISCONN) {
         socket->kind = SOCKET_CONNECTION;
-        socket->error = (uint16_t)-result;
+        socket_get_extra(socket)->error = (uint16_t)-result;
         notify_socket(socket, DIRTY_ERROR);
     }
 }

@@ -214,12 +214,12 @@ static bool tell_simple(struct socket_holder *holder, uint16_t bit)
         break;
     case DIRTY_SOFT_ERROR:
         event.type = LINK_EVENT_ERROR;
-        event.error = socket->soft_error;
+        event.error = socket->extra != NULL ? socket->extra->soft_error : 0;
         break;
     case DIRTY_ERROR:
         event.type = LINK_EVENT_ERROR;
         event.flags = LINK_FLAG_FATAL;
-        event.error = socket->error;
+        event.error = socket_error(socket);
         break;
     default:
         event.type = LINK_EVENT_SLOT_FREE;

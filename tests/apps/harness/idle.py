@@ -12,7 +12,7 @@ from .lab import HOST_V4
 from .process import allow_many_descriptors, tail, wait_until
 
 PORT = 7070
-WARM_UP = 1000  # so that pages and pools of the first use don't count
+WARM_UP = 5000  # so that pages and pools of the first use, and of many that come at once, do not count
 TIMEOUT_S = 120
 SETTLED_S = 3  # the engine gives buffers back to the system when they were not used for a second
 
