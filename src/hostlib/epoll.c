@@ -1,4 +1,4 @@
-#include "hostlib/epoll.h"
+#include "hostlib/epoll_set.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -25,46 +25,14 @@
 #define EVENTS_MAX ((int)(INT32_MAX / sizeof(struct epoll_event)))
 
 #define ALWAYS_REPORTED ((uint32_t)(EPOLLERR | EPOLLHUP))
-#define MODE_BITS       ((uint32_t)(EPOLLET | EPOLLONESHOT | EPOLLWAKEUP | EPOLLEXCLUSIVE))
 #define EXCLUSIVE_OK                                                                               \
     ((uint32_t)(EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE))
-
-struct epoll_item {
-    struct epoll_item *next_of_file, **link_of_file;
-    struct epoll_item *ready_next, **ready_link; /* ready_link NULL: not on the list */
-    struct epoll_item *next_merged;
-    struct epoll_set *set;
-    struct file *file; /* a socket, or another set */
-    int fd;
-    uint32_t events; /* what is asked for, with ALWAYS_REPORTED and MODE_BITS */
-    epoll_data_t data;
-    bool in_kernel;   /* the kernel's set has it (not offloaded), or has it too (then merged) */
-    bool merged;      /* both look at it, and what they say becomes one event; MERGED_MARK */
-    bool kernel_said; /* merged: the kernel has reported it */
-};
-
-struct epoll_set {
-    struct file file;          /* first */
-    struct epoll_item *items;  /* of sets that this one is in */
-    struct epoll_item *merged; /* by next_merged */
-    int fd;                    /* the descriptor last used for it */
-    int kernel_count; /* descriptors added to the kernel's set; closed ones may stay counted */
-    int native_waiters;
-    int kick_fd; /* makes a thread that waits in the kernel alone come back; -1: none */
-    uint32_t by_fd_count;
-    struct epoll_item **by_fd;
-    struct epoll_item *ready_first, **ready_end;
-    struct wait_queue waiters; /* in epoll_wait(): one of them is woken */
-    struct wait_queue pollers; /* in poll() and select(): all are */
-    uint64_t kernel_looked_ns;
-};
 
 /* An item's data in the kernel's set if merged: this and its descriptor. No pointer or small number
    of the application's. */
 #define MERGED_MARK 0xb5297a4d00000000u
 
-/* Guards all sets' items and lists. Taken after a socket's lock. */
-static struct lock epoll_lock;
+struct lock epoll_lock;
 
 /* Marks the kick descriptor's event in the kernel's set. */
 static char kick_mark;
@@ -154,7 +122,7 @@ static uint32_t poll_item(struct epoll_item *item)
         item->kernel_said = syscall(SYS_poll, &kernel, 1, 0) > 0;
         mask |= (unsigned short)kernel.revents;
     }
-    return mask & item->events & ~MODE_BITS;
+    return mask & item->events & ~EPOLL_MODE_BITS;
 }
 
 static bool has_ready(struct epoll_set *set)
@@ -166,7 +134,7 @@ static bool has_ready(struct epoll_set *set)
     return false;
 }
 
-static struct epoll_item *find_item(struct epoll_set *set, int fd, const struct file *file)
+struct epoll_item *epoll_item_find(struct epoll_set *set, int fd, const struct file *file)
 {
     if ((uint32_t)fd >= set->by_fd_count)
         return NULL;
@@ -174,7 +142,7 @@ static struct epoll_item *find_item(struct epoll_set *set, int fd, const struct 
     return item != NULL && item->file == file ? item : NULL;
 }
 
-static void set_merged(struct epoll_item *item, bool merged)
+void epoll_item_set_merged(struct epoll_item *item, bool merged)
 {
     struct epoll_item **link = &item->set->merged;
     if (item->merged == merged)
@@ -191,10 +159,10 @@ static void set_merged(struct epoll_item *item, bool merged)
     *link = item->next_merged;
 }
 
-static void free_item(struct epoll_item *item)
+void epoll_item_free(struct epoll_item *item)
 {
     make_unready(item);
-    set_merged(item, false);
+    epoll_item_set_merged(item, false);
     *item->link_of_file = item->next_of_file;
     if (item->next_of_file != NULL)
         item->next_of_file->link_of_file = item->link_of_file;
@@ -222,8 +190,8 @@ static void link_to_file(struct epoll_item *item)
     *place = item;
 }
 
-static struct epoll_item *new_item(struct epoll_set *set, int fd, struct file *file,
-                                   const struct epoll_event *event)
+struct epoll_item *epoll_item_new(struct epoll_set *set, int fd, struct file *file,
+                                  const struct epoll_event *event)
 {
     if ((uint32_t)fd >= set->by_fd_count) {
         uint32_t count = set->by_fd_count == 0 ? 64 : set->by_fd_count;
@@ -250,7 +218,7 @@ static struct epoll_item *new_item(struct epoll_set *set, int fd, struct file *f
     return item;
 }
 
-static void look_and_make_ready(struct epoll_item *item)
+void epoll_item_look(struct epoll_item *item)
 {
     if (poll_item(item) != 0) {
         make_ready(item);
@@ -258,8 +226,7 @@ static void look_and_make_ready(struct epoll_item *item)
     }
 }
 
-/* Whether both the kernel's set and ours look at it. */
-static bool belongs_in_both(const struct file *file)
+bool epoll_belongs_in_both(const struct file *file)
 {
     const struct socket *socket = (const struct socket *)file;
     return file->kind == FILE_EPOLL || (socket->state == SOCKET_LISTENING && socket->also_kernel);
@@ -267,12 +234,12 @@ static bool belongs_in_both(const struct file *file)
 
 static bool belongs_in_kernel(const struct file *file)
 {
-    return belongs_in_both(file) || !socket_has_readiness((const struct socket *)file);
+    return epoll_belongs_in_both(file) || !socket_has_readiness((const struct socket *)file);
 }
 
 static int place_in_kernel(struct epoll_item *item, int epoll_fd, int operation)
 {
-    bool merged = operation != EPOLL_CTL_DEL && belongs_in_both(item->file);
+    bool merged = operation != EPOLL_CTL_DEL && epoll_belongs_in_both(item->file);
     struct epoll_event event = {.events = item->events, .data = item->data};
     if (merged)
         event.data.u64 = MERGED_MARK | (uint32_t)item->fd;
@@ -283,7 +250,7 @@ static int place_in_kernel(struct epoll_item *item, int epoll_fd, int operation)
     if (operation == EPOLL_CTL_DEL)
         item->set->kernel_count--;
     item->in_kernel = operation != EPOLL_CTL_DEL;
-    set_merged(item, merged);
+    epoll_item_set_merged(item, merged);
     return 0;
 }
 
@@ -305,29 +272,30 @@ static void kick_native_waiters(struct epoll_set *set)
 static int add_item(struct epoll_set *set, int epoll_fd, int fd, struct file *file,
                     const struct epoll_event *event)
 {
-    if (find_item(set, fd, file) != NULL)
+    if (epoll_item_find(set, fd, file) != NULL)
         return -EEXIST;
     if ((event->events & EPOLLEXCLUSIVE) && (event->events & ~EXCLUSIVE_OK))
         return -EINVAL;
-    struct epoll_item *item = new_item(set, fd, file, event);
+    struct epoll_item *item = epoll_item_new(set, fd, file, event);
     if (item == NULL)
         return -ENOMEM;
     if (belongs_in_kernel(file)) {
         int error = place_in_kernel(item, epoll_fd, EPOLL_CTL_ADD);
         if (error < 0) {
-            free_item(item);
+            epoll_item_free(item);
             return error;
         }
     }
+    epoll_item_publish(item);
     kick_native_waiters(set);
-    look_and_make_ready(item);
+    epoll_item_look(item);
     return 0;
 }
 
 static int modify_item(struct epoll_set *set, int epoll_fd, int fd, const struct file *file,
                        const struct epoll_event *event)
 {
-    struct epoll_item *item = find_item(set, fd, file);
+    struct epoll_item *item = epoll_item_find(set, fd, file);
     if (item == NULL)
         return -ENOENT;
     if ((event->events & EPOLLEXCLUSIVE) || (item->events & EPOLLEXCLUSIVE))
@@ -339,18 +307,20 @@ static int modify_item(struct epoll_set *set, int epoll_fd, int fd, const struct
         if (error < 0)
             return error;
     }
-    look_and_make_ready(item);
+    epoll_item_publish(item);
+    epoll_item_look(item);
     return 0;
 }
 
 static int remove_item(struct epoll_set *set, int epoll_fd, int fd, const struct file *file)
 {
-    struct epoll_item *item = find_item(set, fd, file);
+    struct epoll_item *item = epoll_item_find(set, fd, file);
     if (item == NULL)
         return -ENOENT;
     if (item->in_kernel)
         (void)place_in_kernel(item, epoll_fd, EPOLL_CTL_DEL);
-    free_item(item);
+    epoll_item_withdraw(item);
+    epoll_item_free(item);
     return 0;
 }
 
@@ -360,6 +330,7 @@ int epoll_control(struct epoll_set *set, int epoll_fd, int operation, int fd, st
     int result;
     if (operation != EPOLL_CTL_DEL && user_memory_unreadable(event, sizeof(*event)))
         return -EFAULT;
+    epoll_follow(set);
     lock_acquire(&epoll_lock);
     set->fd = epoll_fd;
     if (operation == EPOLL_CTL_ADD)
@@ -394,14 +365,14 @@ void epoll_restore_entry(const struct epoll_entry *entry, bool happened)
 {
     struct epoll_event event = {.events = entry->events, .data = entry->data};
     lock_acquire(&epoll_lock);
-    struct epoll_item *item = new_item(entry->set, entry->fd, entry->file, &event);
+    struct epoll_item *item = epoll_item_new(entry->set, entry->fd, entry->file, &event);
     if (item != NULL) {
         item->events = entry->events; /* a one-shot entry that has fired asks for nothing */
         item->in_kernel = entry->in_kernel;
         if (item->in_kernel)
-            set_merged(item, belongs_in_both(item->file));
+            epoll_item_set_merged(item, epoll_belongs_in_both(item->file));
         if (entry->is_ready || happened || (item->events & EPOLLET) == 0)
-            look_and_make_ready(item);
+            epoll_item_look(item);
     }
     lock_release(&epoll_lock);
 }
@@ -422,7 +393,7 @@ void epoll_socket_event(struct socket *socket, uint32_t key)
     bool one_woken = false;
     lock_acquire(&epoll_lock);
     for (struct epoll_item *item = socket->items; item != NULL; item = item->next_of_file) {
-        if ((item->events & ~MODE_BITS) == 0 || (key & item->events) == 0)
+        if ((item->events & ~EPOLL_MODE_BITS) == 0 || (key & item->events) == 0)
             continue;
         if (item->events & EPOLLEXCLUSIVE) {
             if (one_woken)
@@ -452,11 +423,11 @@ void epoll_socket_moved(struct socket *socket)
     for (struct epoll_item *item = socket->items; item != NULL; item = item->next_of_file) {
         if (item->in_kernel != wanted)
             (void)place_in_kernel(item, item->set->fd, wanted ? EPOLL_CTL_ADD : EPOLL_CTL_DEL);
-        else if (wanted && item->merged != belongs_in_both(&socket->file))
+        else if (wanted && item->merged != epoll_belongs_in_both(&socket->file))
             replace_in_kernel(item);
         if (socket_has_readiness(socket)) {
             kick_native_waiters(item->set);
-            look_and_make_ready(item);
+            epoll_item_look(item);
         }
     }
     lock_release(&epoll_lock);
@@ -466,12 +437,13 @@ void epoll_forget_socket(struct socket *socket)
 {
     lock_acquire(&epoll_lock);
     while (socket->items != NULL)
-        free_item(socket->items);
+        epoll_item_free(socket->items);
     lock_release(&epoll_lock);
 }
 
 bool epoll_is_ready(struct epoll_set *set)
 {
+    epoll_follow(set);
     lock_acquire(&epoll_lock);
     bool ready = has_ready(set);
     lock_release(&epoll_lock);
@@ -488,12 +460,14 @@ void epoll_destroy(struct epoll_set *set)
     lock_acquire(&epoll_lock);
     for (uint32_t fd = 0; fd < set->by_fd_count; fd++) {
         if (set->by_fd[fd] != NULL)
-            free_item(set->by_fd[fd]);
+            epoll_item_free(set->by_fd[fd]);
     }
     while (set->items != NULL)
-        free_item(set->items);
+        epoll_item_free(set->items);
     lock_release(&epoll_lock);
     fd_close_internal(set->kick_fd);
+    epoll_shared_leave(set->shared);
+    set->shared = NULL;
     free(set->by_fd);
     /* fd_get_shared() of another thread may look at references once more: the object itself is
        small and stays. */
@@ -527,14 +501,14 @@ static int collect(struct epoll_set *set, struct epoll_event *events, int max)
         struct epoll_item *item = pending;
         pending = item->ready_next;
         item->ready_link = NULL;
-        uint32_t mask = poll_item(item);
+        uint32_t mask = item->shared ? epoll_item_claim(item, poll_item) : poll_item(item);
         if (mask == 0)
             continue;
         if (item->events & (EPOLLET | EPOLLONESHOT))
             item->kernel_said = false;
         events[count++] = (struct epoll_event){.events = mask, .data = item->data};
         if (item->events & EPOLLONESHOT) {
-            item->events &= MODE_BITS;
+            item->events &= EPOLL_MODE_BITS;
             if (item->in_kernel)
                 (void)place_in_kernel(item, set->fd, EPOLL_CTL_MOD);
         } else if ((item->events & EPOLLET) == 0) {
@@ -614,6 +588,7 @@ static int collect_both(struct epoll_set *set, int epoll_fd, struct epoll_event 
 {
     struct engine_link *link = links_poll_all();
     int count = 0;
+    epoll_follow(set);
     if (set->kernel_count > 0 || set->kick_fd >= 0) {
         uint64_t now_ns = waiter_now_ns();
         if (now_ns - set->kernel_looked_ns >= KERNEL_LOOK_NS || policy_offloads_loopback()) {
@@ -690,17 +665,24 @@ static int wait_for_both(struct epoll_set *set, int epoll_fd, struct epoll_event
 {
     struct waiter waiter;
     struct wait_node node;
-    struct pollfd pollfds[WAITER_POLLFDS + 1];
+    struct pollfd pollfds[WAITER_POLLFDS + 2];
+    struct epoll_shared *shared = NULL;
     int result;
     waiter_begin(&waiter, &set->file);
     waiter_watch(&waiter, &node, &set->waiters);
     for (;;) {
+        if (shared == NULL && (shared = set->shared) != NULL)
+            epoll_shared_begin_sleep(shared);
         result = collect_both(set, epoll_fd, events, max);
         if (result != 0)
             break;
         /* Even a set without kernel descriptors may be given some by another thread. */
         pollfds[WAITER_POLLFDS] = (struct pollfd){.fd = epoll_fd, .events = POLLIN};
-        result = waiter_sleep(&waiter, pollfds, 1, deadline_ns, mask);
+        int bell_fd = shared != NULL ? epoll_shared_bell(shared) : -1;
+        pollfds[WAITER_POLLFDS + 1] = (struct pollfd){.fd = bell_fd, .events = POLLIN};
+        result = waiter_sleep(&waiter, pollfds, 2, deadline_ns, mask);
+        if (pollfds[WAITER_POLLFDS + 1].revents != 0)
+            epoll_shared_silence(shared);
         if (result == -ETIMEDOUT)
             result = collect(set, events, max);
         else if (result == 0 && pollfds[WAITER_POLLFDS].revents != 0)
@@ -714,6 +696,8 @@ static int wait_for_both(struct epoll_set *set, int epoll_fd, struct epoll_event
             (deadline_ns != TIME_NEVER && waiter_now_ns() >= deadline_ns))
             break;
     }
+    if (shared != NULL)
+        epoll_shared_end_sleep(shared);
     waiter_end(&waiter);
     return result;
 }

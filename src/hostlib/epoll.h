@@ -82,6 +82,9 @@ bool epoll_is_ready(struct epoll_set *set);
 /** The queue to wait on for that. */
 struct wait_queue *epoll_pollers(struct epoll_set *set);
 
+/** Before a fork: what is in the sets is from now on in them for all processes that have them. */
+void epoll_share_sets(void);
+
 /** What fork() has to hold and its child to reset. */
 struct lock *epoll_fork_lock(void);
 

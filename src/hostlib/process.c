@@ -91,6 +91,7 @@ void process_fork_prepare(void)
     if (own != NULL)
         engine_link_check_alive(own, waiter_now_ns());
     rejoin_share();
+    epoll_share_sets();
     forked_count = process_links(forked_links);
     for (unsigned i = 0; i < forked_count; i++) {
         settle_link(forked_links[i]);

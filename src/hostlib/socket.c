@@ -271,24 +271,56 @@ void socket_state_changed(struct socket *socket)
     wait_queue_wake(&socket->waiters, false);
 }
 
+void socket_wants_space(struct socket *socket)
+{
+    atomic_store_explicit(&socket->wants_space, true, memory_order_seq_cst);
+    if (socket->block != NULL)
+        atomic_fetch_add(&socket->block->space_wanted, 1);
+}
+
+/* Whether another process that shares it has seen it not writable. */
+static bool others_want_space(const struct socket *socket)
+{
+    return socket->shared && socket->block != NULL &&
+           (uint16_t)atomic_load(&socket->block->space_wanted) != socket->space_seen;
+}
+
 void socket_has_room(struct socket *socket)
 {
     update(socket);
     if ((atomic_load_explicit(&socket->readiness, memory_order_relaxed) & EPOLLOUT) == 0 ||
-        !atomic_load_explicit(&socket->wants_space, memory_order_relaxed))
+        (!atomic_load_explicit(&socket->wants_space, memory_order_relaxed) &&
+         !others_want_space(socket)))
         return;
     atomic_store_explicit(&socket->wants_space, false, memory_order_relaxed);
+    if (socket->block != NULL)
+        socket->space_seen = (uint16_t)atomic_load(&socket->block->space_wanted);
     socket_changed(socket, EPOLLOUT | EPOLLWRNORM);
     if (!socket_send_is_shut(socket))
         socket_async_event(socket, SOCKET_WAKE_IO, POLL_OUT);
 }
 
+/* What is left of it when other processes have read, written, shut down or accepted: readiness is
+   as of this process's last event. Their events come here too, so what is missed is told of. */
+static uint32_t with_others(const struct socket *socket, uint32_t mask)
+{
+    const uint32_t readable = EPOLLIN | EPOLLRDNORM;
+    if (socket->state == SOCKET_LISTENING)
+        return (mask & EPOLLIN) != 0 && socket_accept_all_taken(socket) ? mask & ~readable : mask;
+    return socket->state == SOCKET_CONNECTED && socket->block != NULL ? compute_readiness(socket)
+                                                                      : mask;
+}
+
 uint32_t socket_poll(struct socket *socket)
 {
     uint32_t mask = atomic_load_explicit(&socket->readiness, memory_order_acquire);
+    if (__builtin_expect(socket->shared, 0))
+        mask = with_others(socket, mask);
     if ((mask & EPOLLOUT) == 0 && socket->state >= SOCKET_CONNECTED) {
-        atomic_store_explicit(&socket->wants_space, true, memory_order_seq_cst);
+        socket_wants_space(socket);
         mask = atomic_load_explicit(&socket->readiness, memory_order_seq_cst);
+        if (__builtin_expect(socket->shared, 0))
+            mask = with_others(socket, mask);
     }
     return mask;
 }

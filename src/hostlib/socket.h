@@ -53,7 +53,8 @@ struct socket_block {
     uint64_t read_offset;   /**< the application has read up to here */
     uint64_t consumed_told; /**< ... and the engine knows of this much */
     struct send_queue_shared send;
-    _Atomic uint32_t shut; /**< SHUT_DONE_*, by whichever process */
+    _Atomic uint32_t shut;         /**< SHUT_DONE_*, by whichever process */
+    _Atomic uint32_t space_wanted; /**< how often wants_space was set, by whichever process */
 };
 
 #define SHUT_DONE_READ  1u
@@ -71,6 +72,7 @@ struct socket_bound {
     bool accepts;         /**< accept() was called in this process */
     bool shared_out;      /**< another process has this listener too, or had */
     uint32_t rejoin_attempt;
+    uint32_t arrived; /**< connections that have come in this process */
     struct socket *rejoin_next;
     int32_t backlog;
     struct socket *accept_first, *accept_last; /**< connections, chained by accept_next */
@@ -87,15 +89,18 @@ struct socket {
     _Atomic bool unread_listed;
     _Atomic bool lingers; /**< close() waits for acknowledgements */
     bool shared;          /**< held at a fork, or detached: block->lock counts too */
-    bool is_v6;           /**< the application's socket is AF_INET6 */
-    bool is_accepted;     /**< its descriptors are placeholders, not kernel sockets */
-    bool also_kernel;     /**< bound to the wildcard address in the kernel as well */
+    _Atomic bool queued;  /**< a connection in its listener's queue */
+    uint16_t space_seen;  /**< of block->space_wanted: what this process has heard of room for */
+    /* Changed by calls that set the socket up. */
+    bool is_v6 : 1;            /**< the application's socket is AF_INET6 */
+    bool is_accepted : 1;      /**< its descriptors are placeholders, not kernel sockets */
+    bool also_kernel : 1;      /**< bound to the wildcard address in the kernel as well */
+    bool connect_reported : 1; /**< a connect() has returned the outcome */
     bool peer_fin;
     bool options_own; /**< its set of options is not shared */
     bool detached;    /**< closed by the application; lives on until its chunks are acknowledged */
-    bool connect_reported; /**< a connect() has returned the outcome */
-    bool syn_held;         /**< TCP_FASTOPEN_CONNECT: the first write lets the SYN go */
-    bool connect_asked;    /**< the engine has not yet answered LINK_OP_CONNECT */
+    bool syn_held;    /**< TCP_FASTOPEN_CONNECT: the first write lets the SYN go */
+    bool connect_asked; /**< the engine has not yet answered LINK_OP_CONNECT */
     uint8_t core;
     uint8_t state;       /**< enum socket_state */
     int error;           /**< SO_ERROR: positive errno */
@@ -178,6 +183,9 @@ void socket_state_changed(struct socket *socket);
 /** There may be more room in the send buffer: recompute readiness, and tell who waits for that.
    Lock held. */
 void socket_has_room(struct socket *socket);
+
+/** Somebody has seen it not writable (Linux's SOCK_NOSPACE). */
+void socket_wants_space(struct socket *socket);
 
 /** Readiness for a poller, noting like Linux's tcp_poll() that somebody waits for space. */
 uint32_t socket_poll(struct socket *socket);
@@ -319,6 +327,10 @@ int socket_connect_outcome(struct socket *socket, int while_going_on, bool nonbl
 /** LINK_EVENT_ACCEPT: queue the connection on the listener. */
 void socket_accept_arrived(struct socket *listener, unsigned core,
                            const struct link_descriptor *descriptor);
+
+/** Whether other processes have accepted all connections in the queue of a shared listener. Without
+    lock: a newcomer may be missed, but is told of by an event. */
+bool socket_accept_all_taken(const struct socket *listener);
 
 /** Free connections in the queue of a listener that goes away. Lock held. */
 void socket_accept_discard(struct socket *listener);

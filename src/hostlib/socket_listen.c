@@ -394,16 +394,31 @@ static struct socket *pop_queue(struct socket *listener)
     if (bound->accept_first == NULL)
         bound->accept_last = NULL;
     socket->accept_next = NULL;
+    socket->queued = false;
     return socket;
 }
 
 /* Whether another process that shares the listener has accepted this connection, or even a later
    one in its slot. */
-static bool is_taken(const struct socket *socket)
+static bool is_taken(const struct engine_link *link, const struct socket *socket)
 {
-    uint32_t claimed =
-        atomic_load_explicit(&socket->link->claims[socket->name.slot], memory_order_acquire);
+    uint32_t claimed = atomic_load_explicit(&link->claims[socket->name.slot], memory_order_acquire);
     return (int32_t)(claimed - socket->name.incarnation) >= 0;
+}
+
+/* The queue is walked so far at most. */
+#define WALKED_MAX 64
+
+bool socket_accept_all_taken(const struct socket *listener)
+{
+    const struct socket *queued = __atomic_load_n(&listener->bound->accept_first, __ATOMIC_ACQUIRE);
+    for (int i = 0; i < WALKED_MAX && queued != NULL; i++) {
+        /* Taken out by a thread of ours meanwhile, its memory is still there. */
+        if (!atomic_load(&queued->queued) || !is_taken(listener->link, queued))
+            return false;
+        queued = __atomic_load_n(&queued->accept_next, __ATOMIC_ACQUIRE);
+    }
+    return queued == NULL;
 }
 
 static bool claim(const struct socket *socket)
@@ -422,7 +437,7 @@ static bool claim(const struct socket *socket)
 static void drop_taken(struct socket *listener)
 {
     while (listener->shared && listener->bound->accept_first != NULL &&
-           is_taken(listener->bound->accept_first)) {
+           is_taken(listener->link, listener->bound->accept_first)) {
         struct socket *socket = pop_queue(listener);
         socket_release_slot(socket);
         socket_free(socket);
@@ -440,6 +455,7 @@ static void enqueue(struct socket *listener, struct socket *socket)
     while (*place != NULL && (int32_t)(socket->accept_sequence - (*place)->accept_sequence) > 0)
         place = &(*place)->accept_next;
     socket->accept_next = *place;
+    socket->queued = true;
     *place = socket;
     if (socket->accept_next == NULL)
         listener->bound->accept_last = socket;
@@ -510,6 +526,7 @@ void socket_accept_arrived(struct socket *listener, unsigned core,
     socket->remote.address = descriptor->endpoints.remote;
     socket->remote.port = descriptor->endpoints.remote_port;
     socket->accept_sequence = descriptor->request_id;
+    listener->bound->arrived++;
     enqueue(listener, socket);
     engine_link_slot_set(link, slot, socket);
     socket_changed(listener, EPOLLIN | EPOLLRDNORM);

@@ -171,7 +171,7 @@ static ssize_t send_all(struct socket *socket, struct source *source, size_t wan
         }
         bool done = sent == wanted || source->ended;
         if (!done && result >= 0)
-            atomic_store_explicit(&socket->wants_space, true, memory_order_relaxed);
+            socket_wants_space(socket);
         bool filled = sent >= fills;
         socket_changed(socket, filled && !done ? has_room_again(socket) : 0);
         socket_unlock(socket);

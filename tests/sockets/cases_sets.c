@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -56,7 +58,7 @@ static void move(int fd, int to)
 static void obey(const struct case_context *context, char command)
 {
     struct epoll_event event = {.events = EPOLLOUT, .data.u64 = 99};
-    char bytes[64];
+    char bytes[1 << 16] = "";
     switch (command) {
     case 'w': /* wait */
         tell_events(SET_FD, CASE_QUIET_MS);
@@ -78,6 +80,14 @@ static void obey(const struct case_context *context, char command)
         break;
     case 'c':
         tell_result(close(CONNECTION_FD));
+        break;
+    case 'f': /* fill */
+        while (send(CONNECTION_FD, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+            ;
+        tell_result(-1);
+        break;
+    case 's':
+        tell_result(shutdown(CONNECTION_FD, SHUT_WR));
         break;
     case 'n': { /* new sockets */
         int pair[2];
@@ -125,7 +135,7 @@ static void tell(const struct told *told, const char *what, char command)
 /* Let a child go on, as a new program if so wanted, with the descriptors named above. */
 static void start(const struct case_context *context, struct told *told, bool as_program)
 {
-    int commands[2], answers[2];
+    int commands[2] = {-1, -1}, answers[2] = {-1, -1};
     if (pipe2(commands, O_CLOEXEC) < 0 || pipe2(answers, O_CLOEXEC) < 0)
         say_result("pipe", -1);
     told->pid = fork();
@@ -381,7 +391,392 @@ static void exec_alone(const struct case_context *context)
     close(SET_FD);
 }
 
+/* ---- Across fork --------------------------------------------------------------------------------
+ */
+
+static void say_modified(const char *what, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.u64 = 8};
+    say_result(what, epoll_ctl(SET_FD, EPOLL_CTL_MOD, CONNECTION_FD, &event));
+}
+
+static void shared_level(const struct case_context *context)
+{
+    struct told told;
+    int peer, pipe_end;
+    make_set(context, EPOLLIN, &peer, &pipe_end);
+    start(context, &told, false);
+    tell(&told, "nothing", 'w');
+    send(peer, "x", 1, 0);
+    settle();
+    tell(&told, "data", 'w');
+    say_own_events("here too");
+    tell(&told, "read", 'r');
+    say_own_events("read");
+    tell(&told, "nothing", 'w');
+    end(&told);
+    close_set(peer, pipe_end);
+}
+
+/* An edge is told to one of the two. */
+static void shared_edge(const struct case_context *context)
+{
+    struct told told;
+    int peer, pipe_end;
+    make_set(context, EPOLLIN | EPOLLRDHUP | EPOLLET, &peer, &pipe_end);
+    start(context, &told, false);
+    for (int i = 0; i < 3; i++) {
+        send(peer, "one", 3, 0);
+        settle();
+        say_own_events("here first");
+        tell(&told, "not there", 'w');
+        send(peer, "another", 7, 0);
+        settle();
+        tell(&told, "there first", 'w');
+        say_own_events("not here");
+        if (i == 1)
+            tell(&told, "read", 'r');
+    }
+    (void)!write(pipe_end, "x", 1);
+    tell(&told, "the pipe", 'w');
+    say_own_events("no more");
+    shutdown(peer, SHUT_WR);
+    settle();
+    tell(&told, "the end", 'w');
+    say_own_events("no more");
+    end(&told);
+    close_set(peer, pipe_end);
+}
+
+static void shared_edge_of_a_listener(const struct case_context *context)
+{
+    struct told told;
+    int peer, pipe_end, clients[4];
+    make_set(context, EPOLLIN | EPOLLET, &peer, &pipe_end);
+    start(context, &told, false);
+    for (int i = 0; i < 4; i++) {
+        clients[i] = make_socket(context, 0);
+        connect_to(context, clients[i], port_of(LISTENER_FD));
+        settle();
+        if (i % 2 == 0)
+            say_own_events("here first");
+        tell(&told, "there", 'w');
+        say_own_events("here");
+        if (i == 1)
+            tell(&told, "accept", 'l');
+    }
+    end(&told);
+    for (int i = 0; i < 4; i++)
+        close(clients[i]);
+    close_set(peer, pipe_end);
+}
+
+/* A write that fills the connection, and a peer that makes room. */
+static void shared_edge_of_room(const struct case_context *context)
+{
+    struct told told;
+    int peer, pipe_end;
+    static char bytes[1 << 16];
+    make_set(context, EPOLLOUT | EPOLLET, &peer, &pipe_end);
+    say_own_events("writable");
+    start(context, &told, false);
+    for (int i = 0; i < 2; i++) {
+        while (send(CONNECTION_FD, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+            ;
+        say_own_events("full");
+        while (recv(peer, bytes, sizeof(bytes), MSG_DONTWAIT) > 0 || events_now(peer, POLLIN) != 0)
+            ;
+        settle();
+        if (i == 0)
+            tell(&told, "there", 'w');
+        say_own_events("here");
+        tell(&told, "there", 'w');
+    }
+    end(&told);
+    close_set(peer, pipe_end);
+}
+
+static void shared_one_shot(const struct case_context *context)
+{
+    struct told told;
+    int peer, pipe_end;
+    make_set(context, EPOLLIN | EPOLLONESHOT, &peer, &pipe_end);
+    start(context, &told, false);
+    for (int i = 0; i < 3; i++) {
+        send(peer, "x", 1, 0);
+        settle();
+        tell(&told, "there", 'w');
+        say_own_events("not here");
+        send(peer, "x", 1, 0);
+        settle();
+        tell(&told, "no more", 'w');
+        say_own_events("no more");
+        say_modified("armed", EPOLLIN | EPOLLONESHOT);
+        say_own_events("here");
+        tell(&told, "not there", 'w');
+        tell(&told, "read", 'r');
+        say_modified("armed", EPOLLIN | EPOLLONESHOT);
+    }
+    end(&told);
+    close_set(peer, pipe_end);
+}
+
+static void shared_changes(const struct case_context *context)
+{
+    struct told told;
+    int peer, pipe_end;
+    struct epoll_event event = {.events = EPOLLOUT, .data.u64 = 5};
+    make_set(context, EPOLLIN, &peer, &pipe_end);
+    start(context, &told, false);
+    tell(&told, "modify", 'm');
+    say_own_events("modified there");
+    say_modified("modify", EPOLLIN);
+    tell(&told, "modified here", 'w');
+    send(peer, "x", 1, 0);
+    settle();
+    tell(&told, "data", 'w');
+    tell(&told, "remove", 'd');
+    say_own_events("removed there");
+    say_result("remove", epoll_ctl(SET_FD, EPOLL_CTL_DEL, CONNECTION_FD, NULL));
+    say_modified("modify", EPOLLIN);
+    tell(&told, "add", 'a');
+    say_result("add", epoll_ctl(SET_FD, EPOLL_CTL_ADD, CONNECTION_FD, &event));
+    say_own_events("added there");
+    say_result("remove", epoll_ctl(SET_FD, EPOLL_CTL_DEL, CONNECTION_FD, NULL));
+    tell(&told, "removed here", 'w');
+    tell(&told, "remove", 'd');
+    say_result("add", epoll_ctl(SET_FD, EPOLL_CTL_ADD, CONNECTION_FD, &event));
+    tell(&told, "added here", 'w');
+    tell(&told, "close", 'c');
+    say_own_events("closed there");
+    end(&told);
+    say_own_events("afterwards");
+    close_set(peer, pipe_end);
+}
+
+/* More changes than are remembered one by one. */
+static void shared_many_changes(const struct case_context *context)
+{
+    struct told told;
+    int peer, pipe_end;
+    make_set(context, EPOLLIN, &peer, &pipe_end);
+    start(context, &told, false);
+    for (int i = 0; i < 1000; i++) {
+        struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)i};
+        epoll_ctl(SET_FD, EPOLL_CTL_MOD, i % 2 ? CONNECTION_FD : LISTENER_FD, &event);
+    }
+    say_result("remove", epoll_ctl(SET_FD, EPOLL_CTL_DEL, LISTENER_FD, NULL));
+    say_modified("modify", EPOLLOUT);
+    tell(&told, "the last one", 'w');
+    int client = make_socket(context, 0);
+    connect_to(context, client, port_of(LISTENER_FD));
+    tell(&told, "without the listener", 'w');
+    end(&told);
+    close(client);
+    close_set(peer, pipe_end);
+}
+
+static void shared_blocked(const struct case_context *context)
+{
+    struct told told;
+    int peer, pipe_end;
+    char text[64] = "";
+    make_set(context, EPOLLIN, &peer, &pipe_end);
+    start(context, &told, false);
+    for (int i = 0; i < 3; i++) {
+        char command = 'b';
+        (void)!write(told.commands, &command, 1);
+        settle();
+        say_modified("modify", EPOLLOUT);
+        ssize_t got = read(told.answers, text, sizeof(text) - 1);
+        say("woken: %.*s", (int)got, text);
+        say_modified("modify", EPOLLIN);
+    }
+    end(&told);
+    close_set(peer, pipe_end);
+}
+
+static void shared_level_of_a_listener(const struct case_context *context)
+{
+    struct told told;
+    int peer, pipe_end, clients[3];
+    make_set(context, EPOLLIN, &peer, &pipe_end);
+    start(context, &told, false);
+    for (int i = 0; i < 3; i++) {
+        clients[i] = make_socket(context, 0);
+        connect_to(context, clients[i], port_of(LISTENER_FD));
+    }
+    for (int i = 0; i < 3; i++) {
+        settle();
+        say_own_events("a connection");
+        say_events("poll", events_now(LISTENER_FD, ALL_EVENTS));
+        tell(&told, "there", 'w');
+        tell(&told, "accept", 'l');
+    }
+    say_own_events("all accepted");
+    tell(&told, "there", 'w');
+    say_events("poll", events_now(LISTENER_FD, ALL_EVENTS));
+    close(clients[1]);
+    clients[1] = make_socket(context, 0);
+    connect_to(context, clients[1], port_of(LISTENER_FD));
+    settle();
+    say_own_events("another");
+    say_events("poll", events_now(LISTENER_FD, ALL_EVENTS));
+    tell(&told, "there", 'w');
+    end(&told);
+    for (int i = 0; i < 3; i++)
+        close(clients[i]);
+    close_set(peer, pipe_end);
+}
+
+/* What one reads, writes and shuts down the other need not be told of. */
+static void shared_readiness(const struct case_context *context)
+{
+    struct told told;
+    int peer, pipe_end;
+    char bytes[1 << 12] = "";
+    make_set(context, EPOLLIN, &peer, &pipe_end);
+    start(context, &told, false);
+    for (int i = 0; i < 2; i++) {
+        send(peer, "bytes", 5, 0);
+        settle();
+        say_events("data", events_now(CONNECTION_FD, ALL_EVENTS));
+        tell(&told, "read", 'r');
+        say_events("read there", events_now(CONNECTION_FD, ALL_EVENTS));
+        say_result("recv", recv(CONNECTION_FD, bytes, 1, MSG_DONTWAIT));
+    }
+    tell(&told, "fill", 'f');
+    say_events("filled there", events_now(CONNECTION_FD, ALL_EVENTS));
+    while (recv(peer, bytes, sizeof(bytes), MSG_DONTWAIT) > 0 || events_now(peer, POLLIN) != 0)
+        ;
+    say_events("room", wait_for(CONNECTION_FD, POLLOUT));
+    tell(&told, "shut down", 's');
+    say_events("shut down there", events_now(CONNECTION_FD, ALL_EVENTS));
+    say_result("send", send(CONNECTION_FD, "x", 1, MSG_NOSIGNAL));
+    shutdown(peer, SHUT_WR);
+    settle();
+    say_events("both", events_now(CONNECTION_FD, ALL_EVENTS));
+    say_own_events("in the set");
+    end(&told);
+    close_set(peer, pipe_end);
+}
+
+/* No descriptor is left for whatever sharing may need. */
+static void shared_at_the_limit(const struct case_context *context)
+{
+    int peer, pipe_end, status = 0;
+    struct rlimit limit;
+    make_set(context, EPOLLIN, &peer, &pipe_end);
+    send(peer, "x", 1, 0);
+    settle();
+    getrlimit(RLIMIT_NOFILE, &limit);
+    rlim_t before = limit.rlim_cur;
+    limit.rlim_cur = 3;
+    say_result("setrlimit", setrlimit(RLIMIT_NOFILE, &limit));
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(0);
+    waitpid(pid, &status, 0);
+    say_own_events("the parent goes on");
+    limit.rlim_cur = before;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    close_set(peer, pipe_end);
+}
+
+/* ---- Workers on one set -------------------------------------------------------------------------
+ */
+
+#define WORKERS 3
+#define PAIRS   6
+#define ROUNDS  200
+
+/* Reads what it is told of, until all is read. */
+static void work(int set, uint32_t mode, int rounds, _Atomic int *total)
+{
+    char bytes[16];
+    while (*total < rounds * PAIRS) {
+        struct epoll_event event;
+        if (epoll_wait(set, &event, 1, 100) != 1)
+            continue;
+        while (recv(event.data.fd, bytes, 1, MSG_DONTWAIT) == 1)
+            (*total)++;
+        event.events = EPOLLIN | mode;
+        if (mode & EPOLLONESHOT)
+            epoll_ctl(set, EPOLL_CTL_MOD, event.data.fd, &event);
+    }
+    _exit(0);
+}
+
+/* A byte on each connection; the next when all are read: an event that nobody gets is seen. */
+static void workers(const struct case_context *context, uint32_t mode)
+{
+    int pairs[PAIRS][2], late = 0;
+    _Atomic int *total =
+        mmap(NULL, sizeof(*total), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int set = epoll_create1(0);
+    for (int i = 0; i < PAIRS; i++) {
+        make_pair(context, pairs[i]);
+        struct epoll_event event = {.events = EPOLLIN | mode, .data.fd = pairs[i][1]};
+        epoll_ctl(set, EPOLL_CTL_ADD, pairs[i][1], &event);
+    }
+    for (int i = 0; i < WORKERS; i++) {
+        if (fork() == 0)
+            work(set, mode, ROUNDS, total);
+    }
+    for (int round = 1; round <= ROUNDS && late == 0; round++) {
+        for (int i = 0; i < PAIRS; i++)
+            send(pairs[i][0], "x", 1, 0);
+        for (int waited_ms = 0; *total < round * PAIRS && late == 0; waited_ms++) {
+            usleep(waited_ms == 0 ? 100 : 1000);
+            late = waited_ms == CASE_WAIT_MS ? round : 0;
+        }
+    }
+    say("late in round: %d", late);
+    *total = ROUNDS * PAIRS;
+    while (wait(NULL) > 0)
+        ;
+    for (int i = 0; i < PAIRS; i++)
+        close_pair(pairs[i]);
+    close(set);
+    munmap((void *)total, sizeof(*total));
+}
+
+static void workers_level(const struct case_context *context)
+{
+    workers(context, 0);
+}
+
+static void workers_edge(const struct case_context *context)
+{
+    workers(context, EPOLLET);
+}
+
+static void workers_one_shot(const struct case_context *context)
+{
+    workers(context, EPOLLONESHOT);
+}
+
+static void workers_one_shot_edge(const struct case_context *context)
+{
+    workers(context, EPOLLONESHOT | EPOLLET);
+}
+
 const struct socket_case cases_sets[] = {
+    {"child_shares_set_as_workers_level", workers_level},
+    {"child_shares_set_as_workers_edge", workers_edge},
+    {"child_shares_set_as_workers_one_shot", workers_one_shot},
+    {"child_shares_set_as_workers_one_shot_edge", workers_one_shot_edge},
+    {"child_shares_set_at_the_limit", shared_at_the_limit},
+    {"child_shares_set_level_of_a_listener", shared_level_of_a_listener},
+    {"child_shares_readiness", shared_readiness},
+    {"child_shares_set_level", shared_level},
+    {"child_shares_set_edge", shared_edge},
+    {"child_shares_set_edge_of_a_listener", shared_edge_of_a_listener},
+    {"child_shares_set_edge_of_room", shared_edge_of_room},
+    {"child_shares_set_one_shot", shared_one_shot},
+    {"child_shares_set_changes", shared_changes},
+    {"child_shares_set_many_changes", shared_many_changes},
+    {"child_shares_set_blocked", shared_blocked},
     {"exec_set_level", exec_level},
     {"exec_set_edge", exec_edge},
     {"exec_set_edge_collected", exec_edge_collected},

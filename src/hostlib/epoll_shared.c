@@ -1,0 +1,253 @@
+#include "hostlib/epoll_shared.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "hostlib/engine_link.h"
+#include "hostlib/fd_table.h"
+#include "hostlib/lock.h"
+#include "hostlib/socket.h"
+
+/* Changes that are remembered one by one; who is further behind looks at all entries. */
+#define CHANGES 256
+
+/* In the memory that all map. Guarded by the lock, but for what is atomic. */
+struct table {
+    struct lock lock;
+    _Atomic uint32_t sleepers; /**< one too many for each that was killed asleep */
+    _Atomic uint64_t version;  /**< changes so far */
+    uint32_t changes[CHANGES]; /**< slots, by number of the change */
+    struct epoll_shared_entry entries[];
+};
+
+struct epoll_shared {
+    struct engine_link *link;
+    struct table *table;
+    size_t bytes;
+    int bell_fd;           /**< an eventfd, the same in all */
+    _Atomic uint64_t seen; /**< up to this version */
+    /* Too far behind: all slots are looked at, and then this version has been seen. */
+    bool catches_up;
+    uint32_t catch_up_slot;
+    uint64_t catch_up_version;
+};
+
+struct epoll_shared *epoll_shared_make(struct engine_link *link)
+{
+    struct epoll_shared *shared = calloc(1, sizeof(*shared));
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (shared == NULL || fd < 0 || (fd = fd_make_internal(fd)) < 0)
+        goto failed;
+    shared->link = link;
+    shared->bytes = sizeof(struct table) + link->hello.slots * sizeof(struct epoll_shared_entry);
+    shared->table = mmap(NULL, shared->bytes, PROT_READ | PROT_WRITE,
+                         MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (shared->table == MAP_FAILED)
+        goto failed;
+    shared->bell_fd = fd;
+    return shared;
+failed:
+    fd_close_internal(fd);
+    free(shared);
+    return NULL;
+}
+
+void epoll_shared_leave(struct epoll_shared *shared)
+{
+    if (shared == NULL)
+        return;
+    munmap(shared->table, shared->bytes);
+    fd_close_internal(shared->bell_fd);
+    free(shared);
+}
+
+bool epoll_shared_takes(const struct epoll_shared *shared, const struct socket *socket)
+{
+    return socket->link == shared->link && socket->block != NULL &&
+           socket->name.slot < shared->link->hello.slots;
+}
+
+/* ---- Changes; the table is locked ----------------------------------------------------------- */
+
+static void note_change(struct epoll_shared *shared, uint32_t slot)
+{
+    struct table *table = shared->table;
+    uint64_t version = atomic_load_explicit(&table->version, memory_order_relaxed);
+    table->changes[version % CHANGES] = slot;
+    if (shared->seen == version)
+        shared->seen = version + 1; /* our own */
+    atomic_store(&table->version, version + 1);
+}
+
+/* After the table is unlocked. Who goes to sleep is counted first, then looks at the version. */
+static void ring(struct epoll_shared *shared)
+{
+    uint64_t one = 1;
+    int saved_errno = errno;
+    if (atomic_load(&shared->table->sleepers) != 0)
+        (void)!syscall(SYS_write, shared->bell_fd, &one, sizeof(one));
+    errno = saved_errno;
+}
+
+bool epoll_shared_put(struct epoll_shared *shared, const struct socket *socket, int fd,
+                      const struct epoll_event *event)
+{
+    struct table *table = shared->table;
+    struct epoll_shared_entry *entry = &table->entries[socket->name.slot];
+    lock_acquire_shared(&table->lock);
+    bool is_ours = entry->incarnation != socket->name.incarnation || entry->fd == fd;
+    if (is_ours) {
+        *entry = (struct epoll_shared_entry){.incarnation = socket->name.incarnation,
+                                             .fd = fd,
+                                             .events = event->events,
+                                             .data = event->data};
+        note_change(shared, socket->name.slot);
+    }
+    lock_release_shared(&table->lock);
+    if (is_ours)
+        ring(shared);
+    return is_ours;
+}
+
+void epoll_shared_remove(struct epoll_shared *shared, const struct socket *socket, int fd)
+{
+    struct table *table = shared->table;
+    struct epoll_shared_entry *entry = &table->entries[socket->name.slot];
+    lock_acquire_shared(&table->lock);
+    if (entry->incarnation == socket->name.incarnation && entry->fd == fd) {
+        entry->incarnation = 0;
+        note_change(shared, socket->name.slot);
+    }
+    lock_release_shared(&table->lock);
+}
+
+struct epoll_shared_entry *epoll_shared_hold(struct epoll_shared *shared,
+                                             const struct socket *socket, int fd)
+{
+    struct epoll_shared_entry *entry = &shared->table->entries[socket->name.slot];
+    lock_acquire_shared(&shared->table->lock);
+    return entry->incarnation == socket->name.incarnation && entry->fd == fd ? entry : NULL;
+}
+
+void epoll_shared_release(struct epoll_shared *shared)
+{
+    lock_release_shared(&shared->table->lock);
+}
+
+/* ---- Edges ---------------------------------------------------------------------------------- */
+
+struct epoll_progress epoll_progress_of(const struct socket *socket)
+{
+    struct epoll_progress progress = {0};
+    if (socket->state == SOCKET_LISTENING) {
+        progress.connections = __atomic_load_n(&socket->bound->arrived, __ATOMIC_RELAXED);
+        return progress;
+    }
+    progress.received = __atomic_load_n(&socket->receive.end_offset, __ATOMIC_RELAXED) +
+                        (uint64_t)__atomic_load_n(&socket->peer_fin, __ATOMIC_RELAXED);
+    if (socket->block != NULL)
+        progress.space_wanted = atomic_load(&socket->block->space_wanted);
+    return progress;
+}
+
+/* Where it can't be known, it is news: an edge told twice does less harm than one not told. */
+bool epoll_shared_is_news(const struct epoll_shared_entry *entry,
+                          const struct epoll_progress *progress, uint32_t mask)
+{
+    /* What comes again without a byte more: messages in the error queue, urgent data. */
+    const uint32_t uncounted = EPOLLERR | EPOLLPRI;
+    return (mask & (~entry->told_events | uncounted)) != 0 ||
+           progress->received > entry->told.received ||
+           ((mask & (EPOLLOUT | EPOLLWRNORM)) != 0 &&
+            progress->space_wanted != entry->told.space_wanted) ||
+           progress->connections != entry->told.connections;
+}
+
+void epoll_shared_tell(struct epoll_shared_entry *entry, const struct epoll_progress *progress,
+                       uint32_t mask)
+{
+    entry->told_events = mask;
+    entry->told = *progress;
+}
+
+/* ---- Following ------------------------------------------------------------------------------ */
+
+/* This process's socket in the slot, with a reference. Not one that another process accepts. */
+static struct socket *socket_in(struct epoll_shared *shared, uint32_t slot)
+{
+    struct socket *socket =
+        slot < atomic_load_explicit(&shared->link->slots_high, memory_order_relaxed)
+            ? atomic_load_explicit(&shared->link->slots[slot], memory_order_acquire)
+            : NULL;
+    if (socket == NULL || atomic_load(&socket->queued) || socket->detached ||
+        !file_hold_living(&socket->file))
+        return NULL;
+    return socket;
+}
+
+static uint32_t next_slot(struct epoll_shared *shared, uint64_t version)
+{
+    if (!shared->catches_up && version - shared->seen <= CHANGES)
+        return shared->table->changes[shared->seen++ % CHANGES];
+    if (!shared->catches_up) {
+        shared->catches_up = true;
+        shared->catch_up_slot = 0;
+        shared->catch_up_version = version;
+    }
+    uint32_t slot = shared->catch_up_slot++;
+    if (slot + 1 >= atomic_load_explicit(&shared->link->slots_high, memory_order_relaxed)) {
+        shared->catches_up = false;
+        shared->seen = shared->catch_up_version;
+    }
+    return slot;
+}
+
+bool epoll_shared_next_change(struct epoll_shared *shared, struct socket **socket,
+                              struct epoll_shared_entry *entry)
+{
+    struct table *table = shared->table;
+    lock_acquire_shared(&table->lock);
+    uint64_t version = atomic_load_explicit(&table->version, memory_order_relaxed);
+    bool changed = version != shared->seen;
+    if (changed) {
+        uint32_t slot = next_slot(shared, version);
+        *entry = table->entries[slot];
+        *socket = socket_in(shared, slot);
+        if (*socket != NULL && entry->incarnation != (*socket)->name.incarnation)
+            entry->incarnation = 0;
+    }
+    lock_release_shared(&table->lock);
+    return changed;
+}
+
+bool epoll_shared_has_changed(const struct epoll_shared *shared)
+{
+    return atomic_load(&shared->table->version) != shared->seen;
+}
+
+void epoll_shared_begin_sleep(struct epoll_shared *shared)
+{
+    atomic_fetch_add(&shared->table->sleepers, 1);
+}
+
+void epoll_shared_end_sleep(struct epoll_shared *shared)
+{
+    atomic_fetch_sub(&shared->table->sleepers, 1);
+}
+
+int epoll_shared_bell(const struct epoll_shared *shared)
+{
+    return shared->bell_fd;
+}
+
+void epoll_shared_silence(struct epoll_shared *shared)
+{
+    uint64_t count;
+    int saved_errno = errno;
+    (void)!syscall(SYS_read, shared->bell_fd, &count, sizeof(count));
+    errno = saved_errno;
+}
