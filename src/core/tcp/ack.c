@@ -24,8 +24,9 @@ void tcp_send_window_set(struct tcp_connection *connection, const struct tcp_seg
     if (hot->snd_wnd <= before)
         return;
     connection->congestion.max_window = hot->snd_wnd;
-    if (before / 2 <= (uint32_t)hot->mss + TCP_TIMESTAMP_OPTION_BYTES)
-        tcp_mss_update(connection); /* the window may have been what limits it */
+    /* The window may have been what limits it; or probing does from now on (mtu_probe.c). */
+    if (before / 2 <= (uint32_t)hot->mss + TCP_TIMESTAMP_OPTION_BYTES || connection->mtu_probing)
+        tcp_mss_update(connection);
 }
 
 /** RFC 9293 §3.10.7.4: the newest segment's window counts; of two as new, the larger, or one that

@@ -53,7 +53,10 @@ void tcp_mtu_probe_init(struct stack *stack, struct tcp_connection *connection, 
     if (defaults->mtu_probing != TCP_MTU_PROBING_ALWAYS)
         return;
     probing_begin(stack, connection, now_ns);
-    tcp_mss_update(connection);
+    /* As Linux, what a listener accepted keeps its size until that is worked out anew: when the
+       peer's window has grown, the path's MTU has changed or a probe has passed. */
+    if (!connection->passive)
+        tcp_mss_update(connection);
 }
 
 bool tcp_mtu_black_hole(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)

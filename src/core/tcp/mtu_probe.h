@@ -11,7 +11,7 @@
 
 #include "core/tcp/connection.h"
 
-/** At the start of a transfer. */
+/** At the start of a transfer: whether to probe, and from which size up. */
 void tcp_mtu_probe_init(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
 
 /** Timeouts that nothing explains: probing begins, or its lower bound sinks (RFC 4821 §7.7).
