@@ -149,3 +149,10 @@ void socket_view_info(const json_t *socket, char *text, size_t size)
         append_integer(text, size, socket, after[i].member, after[i].label, after[i].skip_zero);
     }
 }
+
+void socket_view_names(const json_t *socket, struct socket_view_names *names)
+{
+    socket_view_endpoint(socket, "local", names->local, sizeof(names->local));
+    socket_view_endpoint(socket, "remote", names->remote, sizeof(names->remote));
+    socket_view_processes(socket, names->processes, sizeof(names->processes));
+}

@@ -19,6 +19,12 @@ void socket_view_endpoint(const json_t *socket, const char *side, char *text, si
 /** users:(("redis-server",pid=12),...), or nothing for an orphan. */
 void socket_view_processes(const json_t *socket, char *text, size_t size);
 
+/** Both endpoints, and whose it is. */
+struct socket_view_names {
+    char local[80], remote[80], processes[2048];
+};
+void socket_view_names(const json_t *socket, struct socket_view_names *names);
+
 /** "cubic wscale:7,7 rto:201 rtt:0.1/0.03 mss:1448 cwnd:10 ..." */
 void socket_view_info(const json_t *socket, char *text, size_t size);
 

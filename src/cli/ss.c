@@ -8,8 +8,7 @@
 #include "paths.h"
 #include "socket_view.h"
 
-#define LINE_MAX_BYTES     2048
-#define ENDPOINT_MAX_BYTES 80
+#define LINE_MAX_BYTES 2048
 
 struct ss_options {
     const char *socket;
@@ -106,15 +105,12 @@ static bool is_wanted(const struct ss_options *options, const json_t *socket)
 
 static void print_socket(const json_t *socket)
 {
-    char local[ENDPOINT_MAX_BYTES];
-    char remote[ENDPOINT_MAX_BYTES];
+    struct socket_view_names names;
     char line[LINE_MAX_BYTES];
-    socket_view_endpoint(socket, "local", local, sizeof(local));
-    socket_view_endpoint(socket, "remote", remote, sizeof(remote));
-    socket_view_processes(socket, line, sizeof(line));
+    socket_view_names(socket, &names);
     printf("%-10s %-6" JSON_INTEGER_FORMAT " %-6" JSON_INTEGER_FORMAT " %24s %24s %s\n",
            socket_view_state(socket), socket_view_integer(socket, "recv_q"),
-           socket_view_integer(socket, "send_q"), local, remote, line);
+           socket_view_integer(socket, "send_q"), names.local, names.remote, names.processes);
     socket_view_info(socket, line, sizeof(line));
     if (line[0] != '\0') {
         printf("\t%s\n", line);
@@ -146,14 +142,10 @@ static void print_json(json_t *sockets)
 
 static void print_not_offloaded(const json_t *socket)
 {
-    char local[ENDPOINT_MAX_BYTES];
-    char remote[ENDPOINT_MAX_BYTES];
-    char owners[LINE_MAX_BYTES];
-    socket_view_endpoint(socket, "local", local, sizeof(local));
-    socket_view_endpoint(socket, "remote", remote, sizeof(remote));
-    socket_view_processes(socket, owners, sizeof(owners));
+    struct socket_view_names names;
+    socket_view_names(socket, &names);
     printf("%-7s %-10s %24s %24s %s\n\t%s\n", json_string_value(json_object_get(socket, "netid")),
-           socket_view_state(socket), local, remote, owners,
+           socket_view_state(socket), names.local, names.remote, names.processes,
            json_string_value(json_object_get(socket, "why")));
 }
 

@@ -13,7 +13,6 @@
 #define INTERVAL_MIN_S  0.1
 #define INTERVAL_MAX_S  3600.0
 #define LINE_MAX_BYTES  1024
-#define ENDPOINT_BYTES  80
 #define PROCESSES_BYTES 256
 
 struct top_options {
@@ -162,16 +161,12 @@ static void draw_sockets(int y, const json_t *answer)
         if (y >= LINES) {
             return;
         }
-        char local[ENDPOINT_BYTES];
-        char remote[ENDPOINT_BYTES];
-        char processes[PROCESSES_BYTES];
-        socket_view_endpoint(socket, "local", local, sizeof(local));
-        socket_view_endpoint(socket, "remote", remote, sizeof(remote));
-        socket_view_processes(socket, processes, sizeof(processes));
+        struct socket_view_names names;
+        socket_view_names(socket, &names);
         y = draw_line(y, "%-10s %8lld %8lld %24s %24s %8.3f %s", socket_view_state(socket),
                       (long long)socket_view_integer(socket, "recv_q"),
-                      (long long)socket_view_integer(socket, "send_q"), local, remote,
-                      (double)socket_view_integer(socket, "rtt_us") / 1000.0, processes);
+                      (long long)socket_view_integer(socket, "send_q"), names.local, names.remote,
+                      (double)socket_view_integer(socket, "rtt_us") / 1000.0, names.processes);
     }
 }
 
