@@ -30,6 +30,9 @@ int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout
     our calls. */
 void interpose_standard_stream(int fd);
 
+/** What fork() has to hold and its child to reset. */
+struct lock *dlopen_fork_lock(void);
+
 /** Whether the program `file`, searched for along PATH or not, would load this library. True if
    that can't be told. */
 bool interpose_loads_us(const char *file, bool searches);

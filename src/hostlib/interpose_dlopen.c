@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "hostlib/interpose.h"
+#include "hostlib/lock.h"
 
 #if defined(__x86_64__)
 #define RELOCATION_JUMP    R_X86_64_JUMP_SLOT
@@ -21,6 +22,9 @@
 #define RELOCATION_DATA    R_AARCH64_GLOB_DAT
 #define RELOCATION_POINTER R_AARCH64_ABS64
 #endif
+
+/* How far one object needs another that needs another. */
+#define NEEDED_DEPTH_MAX 32
 
 /* Our definitions by names of this file's own: libc's headers declare not all of them. */
 #define INTERPOSED(result, name, parameters) result our_##name parameters __asm__(#name);
@@ -119,6 +123,16 @@ static bool read_object(struct references *object, const struct dl_phdr_info *in
     return object->symbols != NULL && object->names != NULL;
 }
 
+/* Places to be written, some at a time. */
+#define PLACES_MAX 64
+struct places {
+    size_t count;
+    struct {
+        _Atomic uintptr_t *place;
+        uintptr_t ours;
+    } list[PLACES_MAX];
+};
+
 /* Whether a place holds libc's call, or leads to it at the first use (RTLD_LAZY). */
 static bool is_libcs(const struct references *object, struct call *call, uintptr_t value,
                      bool may_be_lazy, const struct turning *turning)
@@ -130,9 +144,38 @@ static bool is_libcs(const struct references *object, struct call *call, uintptr
            (uintptr_t)dlsym(turning->handle, call->name) == libcs;
 }
 
+/* Two threads may have the same object in hand, and one must not protect what the other writes. No
+   call of libc's loader is made in it. */
+static struct lock writing_lock;
+
+struct lock *dlopen_fork_lock(void)
+{
+    return &writing_lock;
+}
+
+static void write_places(struct places *places, const struct references *object)
+{
+    void *guarded = (void *)object->guarded;
+    size_t bytes =
+        object->guarded_end > object->guarded ? object->guarded_end - object->guarded : 0;
+    lock_acquire(&writing_lock);
+    if (bytes != 0 && mprotect(guarded, bytes, PROT_READ | PROT_WRITE) != 0)
+        log_warning("what RTLD_DEEPBIND loads can't be changed (%s): its sockets are the kernel's",
+                    strerrorname_np(errno));
+    else
+        for (size_t i = 0; i < places->count; i++)
+            atomic_store_explicit(places->list[i].place, places->list[i].ours,
+                                  memory_order_relaxed);
+    if (bytes != 0)
+        (void)mprotect(guarded, bytes, PROT_READ);
+    lock_release(&writing_lock);
+    places->count = 0;
+}
+
 static void turn_references(const struct references *object, const ElfW(Rela) * list, size_t bytes,
                             const struct turning *turning)
 {
+    struct places places = {.count = 0};
     for (size_t i = 0; i < bytes / sizeof(*list); i++) {
         unsigned long type = ELF64_R_TYPE(list[i].r_info);
         const ElfW(Sym) *symbol = &object->symbols[ELF64_R_SYM(list[i].r_info)];
@@ -141,40 +184,24 @@ static void turn_references(const struct references *object, const ElfW(Rela) * 
             continue;
         struct call *call = find_call(object->names + symbol->st_name);
         _Atomic uintptr_t *place = (_Atomic uintptr_t *)(object->base + list[i].r_offset);
-        if (call != NULL &&
-            is_libcs(object, call, atomic_load_explicit(place, memory_order_relaxed),
-                     type == RELOCATION_JUMP, turning))
-            atomic_store_explicit(place, call->ours, memory_order_relaxed);
+        if (call == NULL ||
+            !is_libcs(object, call, atomic_load_explicit(place, memory_order_relaxed),
+                      type == RELOCATION_JUMP, turning))
+            continue;
+        places.list[places.count].place = place;
+        places.list[places.count++].ours = call->ours;
+        if (places.count == PLACES_MAX)
+            write_places(&places, object);
     }
-}
-
-static void turn_object(const struct turning *turning, const struct dl_phdr_info *info)
-{
-    struct references object;
-    if (!read_object(&object, info))
-        return;
-    void *guarded = (void *)object.guarded;
-    size_t guarded_bytes =
-        object.guarded_end > object.guarded ? object.guarded_end - object.guarded : 0;
-    if (guarded_bytes != 0 && mprotect(guarded, guarded_bytes, PROT_READ | PROT_WRITE) != 0) {
-        log_warning("%s is loaded by RTLD_DEEPBIND and can't be changed (%s): its sockets are the "
-                    "kernel's",
-                    info->dlpi_name, strerrorname_np(errno));
-        return;
-    }
-    if (object.jumps != NULL)
-        turn_references(&object, object.jumps, object.jumps_bytes, turning);
-    if (object.others != NULL)
-        turn_references(&object, object.others, object.others_bytes, turning);
-    if (guarded_bytes != 0)
-        (void)mprotect(guarded, guarded_bytes, PROT_READ);
+    if (places.count != 0)
+        write_places(&places, object);
 }
 
 /* ---- The objects that a call loads ---------------------------------------------------------- */
 
-/* As dl_iterate_phdr() tells them; none of libc's other calls may be made while it does. */
+/* Where objects lie. */
 struct objects {
-    struct dl_phdr_info *list;
+    uintptr_t *bases;
     size_t count, room;
 };
 
@@ -183,7 +210,7 @@ static int note_object(struct dl_phdr_info *info, size_t bytes, void *context)
     struct objects *objects = context;
     (void)bytes;
     if (objects->count < objects->room)
-        objects->list[objects->count] = *info;
+        objects->bases[objects->count] = info->dlpi_addr;
     objects->count++;
     return 0;
 }
@@ -193,54 +220,78 @@ static bool note_objects(struct objects *objects)
 {
     *objects = (struct objects){0};
     do { /* others may load more meanwhile */
-        free(objects->list);
+        free(objects->bases);
         objects->room = objects->count + 8;
         objects->count = 0;
-        objects->list = calloc(objects->room, sizeof(*objects->list));
-        if (objects->list == NULL)
+        objects->bases = calloc(objects->room, sizeof(*objects->bases));
+        if (objects->bases == NULL)
             return false;
         (void)dl_iterate_phdr(note_object, objects);
     } while (objects->count > objects->room);
     return true;
 }
 
-static bool has_object(const struct objects *objects, const struct dl_phdr_info *info)
+static bool has_object(const struct objects *objects, uintptr_t base)
 {
     for (size_t i = 0; i < objects->count; i++)
-        if (objects->list[i].dlpi_addr == info->dlpi_addr &&
-            objects->list[i].dlpi_phdr == info->dlpi_phdr)
+        if (objects->bases[i] == base)
             return true;
     return false;
 }
 
-static void turn_new_objects(const struct objects *before, void *handle)
+static int find_object(struct dl_phdr_info *info, size_t bytes, void *context)
 {
-    struct objects after;
-    struct turning turning = {.handle = handle,
-                              .libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD)};
-    if (turning.libc != NULL && note_objects(&after)) {
-        for (size_t i = 0; i < after.count; i++)
-            if (!has_object(before, &after.list[i]))
-                turn_object(&turning, &after.list[i]);
-        free(after.list);
+    struct dl_phdr_info *wanted = context;
+    (void)bytes;
+    if (info->dlpi_addr != wanted->dlpi_addr)
+        return 0;
+    *wanted = *info;
+    return 1;
+}
+
+/* Of an object and of what it needs, so far as they are new. They stay loaded meanwhile: the caller
+   has a handle of the first, which holds the others. */
+static void turn_new_objects(const struct turning *turning, const struct objects *before,
+                             const struct link_map *map, unsigned depth)
+{
+    struct dl_phdr_info info = {.dlpi_addr = map->l_addr};
+    struct references object;
+    if (depth > NEEDED_DEPTH_MAX || has_object(before, map->l_addr) ||
+        dl_iterate_phdr(find_object, &info) == 0 || !read_object(&object, &info))
+        return;
+    if (object.jumps != NULL)
+        turn_references(&object, object.jumps, object.jumps_bytes, turning);
+    if (object.others != NULL)
+        turn_references(&object, object.others, object.others_bytes, turning);
+    for (const ElfW(Dyn) *entry = map->l_ld; entry->d_tag != DT_NULL; entry++) {
+        if (entry->d_tag != DT_NEEDED)
+            continue;
+        void *needed = REAL(dlopen)(object.names + entry->d_un.d_val, RTLD_LAZY | RTLD_NOLOAD);
+        if (needed == NULL)
+            continue;
+        turn_new_objects(turning, before, needed, depth + 1);
+        (void)dlclose(needed);
     }
-    if (turning.libc != NULL)
-        (void)dlclose(turning.libc);
 }
 
 static void *open_deeply(const char *file, int mode)
 {
     struct objects before;
     bool noted = note_objects(&before);
-    void *handle = REAL(dlopen)(file, mode);
-    if (handle != NULL && noted) {
+    struct turning turning = {.handle = REAL(dlopen)(file, mode)};
+    if (turning.handle != NULL && noted) {
         int saved_errno = errno;
-        turn_new_objects(&before, handle);
+        turning.libc = REAL(dlopen)("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
+        if (turning.libc != NULL) {
+            turn_new_objects(&turning, &before, turning.handle, 0);
+            (void)dlclose(turning.libc);
+        }
+        (void)dlerror(); /* nothing has gone wrong that the program asked for */
         errno = saved_errno;
     }
     if (noted)
-        free(before.list);
-    return handle;
+        free(before.bases);
+    return turning.handle;
 }
 
 /* Whether libc looks for this file where its caller's object says (RPATH, RUNPATH). */

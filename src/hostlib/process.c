@@ -9,6 +9,7 @@
 #include "hostlib/epoll.h"
 #include "hostlib/fd_table.h"
 #include "hostlib/handover.h"
+#include "hostlib/interpose.h"
 #include "hostlib/joined_links.h"
 #include "hostlib/option_kept.h"
 #include "hostlib/placeholder.h"
@@ -29,7 +30,7 @@ bool process_may_not_allocate;
 static struct lock *(*const fork_locks[])(void) = {
     engine_link_fork_lock, placeholder_fork_lock, epoll_fork_lock,         socket_fork_lock,
     option_set_fork_lock,  option_kept_fork_lock, rejoin_fork_lock,        uring_fork_lock,
-    waiter_fork_lock,      fd_table_fork_lock,    receive_queue_fork_lock,
+    waiter_fork_lock,      fd_table_fork_lock,    receive_queue_fork_lock, dlopen_fork_lock,
 };
 
 #define FORK_LOCKS (sizeof(fork_locks) / sizeof(fork_locks[0]))

@@ -1,12 +1,15 @@
 /* What libc does with descriptors under other names than the socket calls'. */
 #include <dirent.h>
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
 #include <pty.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -338,13 +341,19 @@ static void terminal_takes_streams(const struct case_context *context)
     end_on_streams(pair[0], pid);
 }
 
+/* The path of a file beside this program. */
+static void own_neighbour(char *path, size_t bytes, const char *name)
+{
+    (void)readlink("/proc/self/exe", path, bytes - 1);
+    char *own_name = strrchr(path, '/') + 1;
+    (void)snprintf(own_name, bytes - (size_t)(own_name - path), "%s", name);
+}
+
 /* As PHP loads its extensions. */
 static void use_deep_module(const char *name, int mode, const int pair[2])
 {
     char path[4096] = "", bytes[16];
-    (void)readlink("/proc/self/exe", path, sizeof(path) - 1);
-    char *own_name = strrchr(path, '/') + 1;
-    (void)snprintf(own_name, sizeof(path) - (size_t)(own_name - path), "%s", name);
+    own_neighbour(path, sizeof(path), name);
     void *module = dlopen(path, mode | RTLD_DEEPBIND);
     say("%s is there: %d", name, module != NULL);
     if (module == NULL)
@@ -372,7 +381,40 @@ static void deeply_bound_module(const struct case_context *context)
     close_pair(pair);
 }
 
+static void *open_again_and_again(void *path)
+{
+    intptr_t opened = 0;
+    for (int i = 0; i < 40; i++) {
+        void *module = dlopen(path, RTLD_NOW | RTLD_DEEPBIND);
+        ssize_t (*deep_send)(int, const char *);
+        if (module == NULL)
+            continue;
+        *(void **)(void *)&deep_send = dlsym(module, "deep_send");
+        opened += deep_send(-1, "x") == -1 && errno == EBADF;
+        dlclose(module);
+    }
+    return (void *)opened;
+}
+
+static void deeply_bound_at_once(const struct case_context *context)
+{
+    char path[4096] = "";
+    pthread_t threads[3];
+    void *opened;
+    intptr_t together = 0;
+    close(make_socket(context, 0));
+    own_neighbour(path, sizeof(path), "libpno-deep.so");
+    for (int i = 0; i < 3; i++)
+        pthread_create(&threads[i], NULL, open_again_and_again, path);
+    for (int i = 0; i < 3; i++) {
+        pthread_join(threads[i], &opened);
+        together += (intptr_t)opened;
+    }
+    say("opened and used %d times", (int)together);
+}
+
 const struct socket_case cases_libc[] = {
+    {"libc_deeply_bound_at_once", deeply_bound_at_once},
     {"libc_deeply_bound_module", deeply_bound_module},
     {"libc_other_spellings", other_spellings},
     {"libc_formatted_output", formatted_output},
