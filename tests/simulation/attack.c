@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/tcp/receive.h"
 #include "trace.h"
 #include "world.h"
 
@@ -107,6 +108,8 @@ static void draw_forgery(struct world *world, const struct endpoint *victim,
     switch (kind) {
     case 0:
         *forgery = (struct forgery){.seq = expected + near_miss(world), .flags = TCP_RST};
+        /* Who knows what was SACKed is not blind. */
+        forgery->seq += tcp_sack_ends_at(victim->connection, seq_of(forgery->seq));
         break;
     case 4:
         *forgery = (struct forgery){.seq = expected + near_miss(world), .flags = TCP_SYN};
