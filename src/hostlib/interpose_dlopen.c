@@ -308,6 +308,12 @@ static bool depends_on_caller(const char *file, const void *caller)
     return false;
 }
 
+static bool is_loaded(const char *file)
+{
+    void *handle = REAL(dlopen)(file, RTLD_LAZY | RTLD_NOLOAD);
+    return handle != NULL && dlclose(handle) == 0;
+}
+
 /* A jump to libc's wherever that can be, so that it sees its own caller. */
 #ifndef __clang__
 __attribute__((optimize("O2")))
@@ -318,9 +324,10 @@ dlopen(const char *file, int mode)
     if ((mode & RTLD_DEEPBIND) != 0) {
         if (!depends_on_caller(file, __builtin_return_address(0)))
             return open_deeply(file, mode);
-        log_warning("%s is loaded by RTLD_DEEPBIND and a path of its caller's: its sockets are the "
-                    "kernel's",
-                    file);
+        if (!is_loaded(file))
+            log_warning("%s is loaded by RTLD_DEEPBIND and a path of its caller's: its sockets are "
+                        "the kernel's",
+                        file);
     }
     return REAL(dlopen)(file, mode);
 }
