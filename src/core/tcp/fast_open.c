@@ -408,7 +408,6 @@ bool tcp_fast_open_take_payload(struct stack *stack, struct tcp_connection *conn
         return false;
     /* The SYN-ACK acknowledges it; as Linux, the window does not grow by it. */
     connection->receive.ssthresh = ssthresh;
-    hot->rcv_wup = hot->rcv_nxt;
     hot->acks_owed = 0;
     hot->ack_deadline_ns = TIME_NEVER;
     connection->fast_open.data_acked = true;

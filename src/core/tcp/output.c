@@ -182,6 +182,7 @@ static bool emit_syn(const struct emission *e)
     uint64_t number = hot->snd_start - 1;
     output->seq = tcp_wire(number);
     output->ack = answer ? tcp_wire(hot->rcv_nxt) : seq_of(0);
+    hot->rcv_wup = hot->rcv_nxt; /* 0 until there is an answer */
     output->flags = answer ? TCP_SYN | TCP_ACK : TCP_SYN;
     if (hot->ecn)
         output->flags |= answer ? TCP_ECE : TCP_ECE | TCP_CWR;
