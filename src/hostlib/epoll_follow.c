@@ -92,7 +92,7 @@ void epoll_follow(struct epoll_set *set)
 {
     struct epoll_shared_entry entry;
     struct socket *socket;
-    struct epoll_shared *shared = set->shared;
+    struct epoll_shared *shared = __atomic_load_n(&set->shared, __ATOMIC_ACQUIRE);
     while (shared != NULL && epoll_shared_has_changed(shared)) {
         socket = NULL;
         lock_acquire(&epoll_lock);
@@ -106,6 +106,14 @@ void epoll_follow(struct epoll_set *set)
 
 /* ---- A fork --------------------------------------------------------------------------------- */
 
+/* Threads that wait already begin to listen for the bell. epoll_lock held. */
+static bool begin_sharing(struct epoll_set *set, struct engine_link *link)
+{
+    __atomic_store_n(&set->shared, epoll_shared_make(link), __ATOMIC_RELEASE);
+    wait_queue_wake(&set->waiters, false);
+    return set->shared != NULL;
+}
+
 /* epoll_lock held. */
 static void share(struct epoll_set *set, struct engine_link *link)
 {
@@ -114,9 +122,7 @@ static void share(struct epoll_set *set, struct engine_link *link)
         if (item == NULL || item->shared || item->file->kind != FILE_SOCKET ||
             ((struct socket *)item->file)->link != link)
             continue;
-        if (set->shared == NULL)
-            set->shared = epoll_shared_make(link);
-        if (set->shared == NULL)
+        if (set->shared == NULL && !begin_sharing(set, link))
             return; /* each process has its own entries then */
         epoll_item_publish(item);
     }

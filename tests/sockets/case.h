@@ -71,6 +71,7 @@ extern const struct socket_case cases_option_walk[];
 extern const struct socket_case cases_libc[];
 extern const struct socket_case cases_async[];
 extern const struct socket_case cases_sets[];
+extern const struct socket_case cases_workers[];
 extern const struct socket_case cases_stress[];
 extern const struct socket_case cases_uring[];
 

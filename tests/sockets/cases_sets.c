@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -683,89 +682,7 @@ static void shared_at_the_limit(const struct case_context *context)
     close_set(peer, pipe_end);
 }
 
-/* ---- Workers on one set -------------------------------------------------------------------------
- */
-
-#define WORKERS 3
-#define PAIRS   6
-#define ROUNDS  200
-
-/* Reads what it is told of, until all is read. */
-static void work(int set, uint32_t mode, int rounds, _Atomic int *total)
-{
-    char bytes[16];
-    while (*total < rounds * PAIRS) {
-        struct epoll_event event;
-        if (epoll_wait(set, &event, 1, 100) != 1)
-            continue;
-        while (recv(event.data.fd, bytes, 1, MSG_DONTWAIT) == 1)
-            (*total)++;
-        event.events = EPOLLIN | mode;
-        if (mode & EPOLLONESHOT)
-            epoll_ctl(set, EPOLL_CTL_MOD, event.data.fd, &event);
-    }
-    _exit(0);
-}
-
-/* A byte on each connection; the next when all are read: an event that nobody gets is seen. */
-static void workers(const struct case_context *context, uint32_t mode)
-{
-    int pairs[PAIRS][2], late = 0;
-    _Atomic int *total =
-        mmap(NULL, sizeof(*total), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    int set = epoll_create1(0);
-    for (int i = 0; i < PAIRS; i++) {
-        make_pair(context, pairs[i]);
-        struct epoll_event event = {.events = EPOLLIN | mode, .data.fd = pairs[i][1]};
-        epoll_ctl(set, EPOLL_CTL_ADD, pairs[i][1], &event);
-    }
-    for (int i = 0; i < WORKERS; i++) {
-        if (fork() == 0)
-            work(set, mode, ROUNDS, total);
-    }
-    for (int round = 1; round <= ROUNDS && late == 0; round++) {
-        for (int i = 0; i < PAIRS; i++)
-            send(pairs[i][0], "x", 1, 0);
-        for (int waited_ms = 0; *total < round * PAIRS && late == 0; waited_ms++) {
-            usleep(waited_ms == 0 ? 100 : 1000);
-            late = waited_ms == CASE_WAIT_MS ? round : 0;
-        }
-    }
-    say("late in round: %d", late);
-    *total = ROUNDS * PAIRS;
-    while (wait(NULL) > 0)
-        ;
-    for (int i = 0; i < PAIRS; i++)
-        close_pair(pairs[i]);
-    close(set);
-    munmap((void *)total, sizeof(*total));
-}
-
-static void workers_level(const struct case_context *context)
-{
-    workers(context, 0);
-}
-
-static void workers_edge(const struct case_context *context)
-{
-    workers(context, EPOLLET);
-}
-
-static void workers_one_shot(const struct case_context *context)
-{
-    workers(context, EPOLLONESHOT);
-}
-
-static void workers_one_shot_edge(const struct case_context *context)
-{
-    workers(context, EPOLLONESHOT | EPOLLET);
-}
-
 const struct socket_case cases_sets[] = {
-    {"child_shares_set_as_workers_level", workers_level},
-    {"child_shares_set_as_workers_edge", workers_edge},
-    {"child_shares_set_as_workers_one_shot", workers_one_shot},
-    {"child_shares_set_as_workers_one_shot_edge", workers_one_shot_edge},
     {"child_shares_set_at_the_limit", shared_at_the_limit},
     {"child_shares_set_level_of_a_listener", shared_level_of_a_listener},
     {"child_shares_readiness", shared_readiness},
