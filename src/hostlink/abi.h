@@ -34,7 +34,7 @@
 #include "base/ip_address.h"
 
 /** Changes with every incompatible change of this file; a mismatch is refused in the hello. */
-#define LINK_ABI_VERSION 7
+#define LINK_ABI_VERSION 8
 
 #define LINK_CORES_MAX     8  /**< engine cores that one tenant can talk to */
 #define LINK_CHANNELS_MAX  64 /**< channels (threads with rings of their own) per process */
