@@ -64,9 +64,9 @@ void live_oracle_placed(struct live *live, struct live_slot *slot,
     if (offset < slot->consumed)
         live_fail("bytes at %llu again, read up to %llu", (unsigned long long)offset,
                   (unsigned long long)slot->consumed);
-    /* As on Linux: what begins in the window is taken whole while nothing waits to be read. */
-    bool waits = slot->placed_high > slot->consumed;
-    if (slot->edge_known && offset + length > slot->edge && (waits || offset > slot->edge))
+    /* As on Linux: what begins in the window is taken whole while nothing in order waits. */
+    uint32_t beyond = slot->placed_prefix > slot->consumed ? 0 : UINT16_MAX;
+    if (slot->edge_known && offset + length > slot->edge + beyond)
         live_fail("%u bytes at %llu, the window ends at %llu", length, (unsigned long long)offset,
                   (unsigned long long)slot->edge);
     for (uint32_t i = 0; i < length; i++)
