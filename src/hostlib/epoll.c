@@ -671,7 +671,7 @@ static int wait_for_both(struct epoll_set *set, int epoll_fd, struct epoll_event
     waiter_begin(&waiter, &set->file);
     waiter_watch(&waiter, &node, &set->waiters);
     for (;;) {
-        if (shared == NULL && (shared = __atomic_load_n(&set->shared, __ATOMIC_ACQUIRE)) != NULL)
+        if (shared == NULL && (shared = set->shared) != NULL)
             epoll_shared_begin_sleep(shared);
         result = collect_both(set, epoll_fd, events, max);
         if (result != 0)

@@ -92,7 +92,7 @@ void epoll_follow(struct epoll_set *set)
 {
     struct epoll_shared_entry entry;
     struct socket *socket;
-    struct epoll_shared *shared = __atomic_load_n(&set->shared, __ATOMIC_ACQUIRE);
+    struct epoll_shared *shared = set->shared;
     while (shared != NULL && epoll_shared_has_changed(shared)) {
         socket = NULL;
         lock_acquire(&epoll_lock);
@@ -109,7 +109,7 @@ void epoll_follow(struct epoll_set *set)
 /* Threads that wait already begin to listen for the bell. epoll_lock held. */
 static bool begin_sharing(struct epoll_set *set, struct engine_link *link)
 {
-    __atomic_store_n(&set->shared, epoll_shared_make(link), __ATOMIC_RELEASE);
+    set->shared = epoll_shared_make(link);
     wait_queue_wake(&set->waiters, false);
     return set->shared != NULL;
 }
