@@ -105,24 +105,28 @@ static bool is_trusted(uid_t uid)
     return uid == 0 || uid == geteuid();
 }
 
+/** Whether one more fits beside `count` of all users' and `own` of this one's. */
+static bool has_room(unsigned count, unsigned own, unsigned max, uid_t uid)
+{
+    return count < max && (is_trusted(uid) || own < max / 4 * USER_QUARTERS);
+}
+
 static bool may_connect(const struct control *control, uid_t uid)
 {
     const struct control_connection *connection;
-    unsigned count = 0;
+    unsigned own = 0;
     LIST_FOREACH(connection, &control->connections, link)
-    count += connection->uid == uid;
-    return control->connection_count < CONNECTIONS_MAX &&
-           (is_trusted(uid) || count < CONNECTIONS_MAX / 4 * USER_QUARTERS);
+    own += connection->uid == uid;
+    return has_room(control->connection_count, own, CONNECTIONS_MAX, uid);
 }
 
 static bool may_make_tenant(const struct control *control, uid_t uid)
 {
     const struct tenant *tenant;
-    unsigned count = 0;
+    unsigned own = 0;
     LIST_FOREACH(tenant, &control->tenants, link)
-    count += tenant->uid == uid;
-    return control->tenant_count < TENANTS_MAX &&
-           (is_trusted(uid) || count < TENANTS_MAX / 4 * USER_QUARTERS);
+    own += tenant->uid == uid;
+    return has_room(control->tenant_count, own, TENANTS_MAX, uid);
 }
 
 /** @param is_handed  made by the application and sent to us: it only speaks the link. */

@@ -170,16 +170,15 @@ static int run_without_us(const struct exec_call *call, char *const environment[
     process_settle();
     int result = run(call, environment);
     int saved_errno = errno;
-    /* A byte for each helper. */
-    if (promoted.go[0] >= 0)
+    if (promoted.go[0] >= 0) {
+        /* A byte for each helper. */
         (void)!syscall(SYS_write, promoted.go[1], (char[PROMOTED_MAX]){0}, PROMOTED_MAX);
+        syscall(SYS_close, promoted.go[0]);
+        syscall(SYS_close, promoted.go[1]);
+    }
     for (size_t i = 0; i < promoted.count; i++) {
         (void)dup2(promoted.copies[i], promoted.fds[i]);
         (void)close(promoted.copies[i]);
-    }
-    if (promoted.go[0] >= 0) {
-        syscall(SYS_close, promoted.go[0]);
-        syscall(SYS_close, promoted.go[1]);
     }
     errno = saved_errno;
     return result;

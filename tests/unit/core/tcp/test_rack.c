@@ -98,9 +98,9 @@ static void partly_sacked_segment_is_not_taken_for_arrived(void **unused)
     assert_int_equal(recovery()->sacked_bytes, 1448);
 }
 
-static void window_is_as_long_as_the_latest_original_was_late(void **unused)
+/** Four segments in flight for 11 ms, and four for 10. */
+static void two_bursts_in_flight(void)
 {
-    (void)unused;
     established();
     app_send(4 * 1448);
     assert_int_equal(ours_any(), 4);
@@ -108,6 +108,12 @@ static void window_is_as_long_as_the_latest_original_was_late(void **unused)
     app_send(4 * 1448);
     assert_int_equal(ours_any(), 4);
     after_ms(10);
+}
+
+static void window_is_as_long_as_the_latest_original_was_late(void **unused)
+{
+    (void)unused;
+    two_bursts_in_flight();
     /* Something sent a millisecond later overtakes the first four … */
     peer(". 1:1(0) ack 1 <sack %u:%u>", S(6), S(7));
     assert_int_equal(info().ca_state, TCP_CA_DISORDER);
@@ -123,13 +129,7 @@ static void window_is_as_long_as_the_latest_original_was_late(void **unused)
 static void what_is_sent_later_waits_as_long_as_the_latest_original_was_late(void **unused)
 {
     (void)unused;
-    established();
-    app_send(4 * 1448);
-    assert_int_equal(ours_any(), 4);
-    after_ms(1);
-    app_send(4 * 1448);
-    assert_int_equal(ours_any(), 4);
-    after_ms(10);
+    two_bursts_in_flight();
     peer(". 1:1(0) ack 1 <sack %u:%u>", S(6), S(7));
     after_ms(1);
     peer(". 1:1(0) ack 1 <sack %u:%u>", S(6), S(7));
