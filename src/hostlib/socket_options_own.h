@@ -1,12 +1,16 @@
 /**
  * @file socket_options_own.h
- * What setsockopt() decides without a kernel socket. See socket_options.c for the rest.
+ * What the files about socket options share, and what setsockopt() decides without a kernel socket.
+ * See socket_options.c for the rest.
  */
 #ifndef PNO_HOSTLIB_SOCKET_OPTIONS_OWN_H
 #define PNO_HOSTLIB_SOCKET_OPTIONS_OWN_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/socket.h>
+
+#include "hostlink/abi.h"
 
 struct socket;
 struct socket_options;
@@ -15,6 +19,27 @@ struct socket_options;
 #ifndef TCP_AO_REPAIR
 #define TCP_AO_REPAIR 42
 #endif
+
+/** An option that means something to the engine. */
+struct known_option {
+    int level, name;
+    uint8_t link_option;
+    bool fast;               /* an accepted socket needs no shadow to check it */
+    int32_t lowest, highest; /* fast ones: outside is EINVAL */
+    bool truth;              /* any value but 0 is 1 */
+};
+
+/** @return NULL: none. */
+const struct known_option *socket_option_known(int level, int name);
+
+/** What TCP_CONGESTION calls them. */
+extern const char *const socket_congestion_names[LINK_CONGESTION_COUNT];
+
+/** The kernel socket that keeps the options nobody here knows. @return it; a negative errno. */
+int socket_option_fd(struct socket *socket, int fd);
+
+/** A connection that is over gives back a port that nobody bound. */
+bool socket_option_lost_port(const struct socket *socket);
 
 /** SO_REUSEADDR, SO_REUSEPORT or SO_OOBINLINE. @return false: name is none of these. */
 bool socket_option_note_flag(struct socket_options *options, int name, bool on);

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -225,6 +226,33 @@ bool is_pattern(const unsigned char *bytes, size_t count, size_t from)
     return true;
 }
 
+/* ---- Files ---------------------------------------------------------------------------------- */
+
+#define FILES "/tmp/pno-case-"
+
+/* The process that runs the cases. */
+static pid_t runner;
+
+char *name_file(char path[CASE_FILE_BYTES])
+{
+    (void)snprintf(path, CASE_FILE_BYTES, FILES "%d-XXXXXX", (int)runner);
+    return path;
+}
+
+/* Of this runner, and of such as are dead. */
+static void remove_left_files(void)
+{
+    glob_t found;
+    if (glob(FILES "*-*", GLOB_NOSORT, NULL, &found) != 0)
+        return;
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        pid_t owner = (pid_t)strtol(found.gl_pathv[i] + strlen(FILES), NULL, 10);
+        if (owner > 0 && (owner == runner || (kill(owner, 0) < 0 && errno == ESRCH)))
+            (void)remove(found.gl_pathv[i]);
+    }
+    globfree(&found);
+}
+
 /* ---- Running -------------------------------------------------------------------------------- */
 
 static const struct socket_case *const tables[] = {
@@ -238,7 +266,7 @@ static const struct socket_case *const tables[] = {
     cases_handlers, cases_async,          cases_sets,        cases_shut,
     cases_stress,   cases_option_effects, cases_option_walk, cases_error_queue,
     cases_peeks,    cases_ports,          cases_stamps,      cases_uring,
-    cases_workers,
+    cases_workers,  cases_programs,       cases_rings,
 };
 
 /* Not by alarm(): cases use that timer. @return false: it was killed after CASE_LIMIT_MS. */
@@ -295,6 +323,7 @@ static bool is_wanted(const struct socket_case *one, int argc, char **argv)
    those that match what follows a minus. */
 int main(int argc, char **argv)
 {
+    runner = getpid();
     if (argc > 1 && strcmp(argv[1], "program") == 0)
         return case_program(argc, argv);
     for (size_t table = 0; table < sizeof(tables) / sizeof(tables[0]); table++) {
@@ -305,5 +334,6 @@ int main(int argc, char **argv)
             run_case(one, AF_INET6);
         }
     }
+    remove_left_files();
     return 0;
 }

@@ -56,6 +56,7 @@ extern const struct socket_case cases_restart[];
 extern const struct socket_case cases_cancel[];
 extern const struct socket_case cases_syscall[];
 extern const struct socket_case cases_passing[];
+extern const struct socket_case cases_programs[];
 extern const struct socket_case cases_spawn[];
 extern const struct socket_case cases_confined[];
 extern const struct socket_case cases_shut[];
@@ -74,8 +75,9 @@ extern const struct socket_case cases_sets[];
 extern const struct socket_case cases_workers[];
 extern const struct socket_case cases_stress[];
 extern const struct socket_case cases_uring[];
+extern const struct socket_case cases_rings[];
 
-/** `pno-socket-cases program NAME [6]`: one of the programs that cases start (cases_passing.c).
+/** `pno-socket-cases program NAME [6]`: one of the programs that cases start (cases_programs.c).
     @return its exit status. */
 int case_program(int argc, char **argv);
 
@@ -123,6 +125,12 @@ void make_pair(const struct case_context *context, int pair[2]);
 void close_pair(int pair[2]);
 
 void set_nonblocking(int fd, bool on);
+
+#define CASE_FILE_BYTES 40
+
+/** A name for mkstemp() or mkdtemp(). What a case that is killed leaves of it, the runner removes.
+    @return path. */
+char *name_file(char path[CASE_FILE_BYTES]);
 
 /** Wait until what was sent has arrived. */
 void settle(void);

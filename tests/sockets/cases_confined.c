@@ -79,11 +79,13 @@ static void say_goes_on(const struct case_context *context, int listener, int pa
 static void after_chroot(const struct case_context *context)
 {
     int pair[2], listener = make_listener(context, 4);
-    char path[] = "/tmp/pno-case-XXXXXX";
+    char path[CASE_FILE_BYTES];
+    int outside = open("/", O_PATH);
     make_pair(context, pair);
-    if (mkdtemp(path) == NULL || chroot(path) < 0 || chdir("/") < 0)
+    if (mkdtemp(name_file(path)) == NULL || chroot(path) < 0 || chdir("/") < 0)
         say_result("chroot", -1);
-    rmdir(path);
+    say_result("rmdir", unlinkat(outside, path + 1, AT_REMOVEDIR));
+    close(outside);
     say_goes_on(context, listener, pair);
     close_pair(pair);
     close(listener);

@@ -292,8 +292,8 @@ static void send_unconnected(const struct case_context *context)
 static void send_file(const struct case_context *context)
 {
     static unsigned char bytes[200000], back[200000];
-    char path[] = "/tmp/pno-cases-XXXXXX";
-    int pair[2], file = mkstemp(path);
+    char path[CASE_FILE_BYTES];
+    int pair[2], file = mkstemp(name_file(path));
     unlink(path);
     fill_pattern(bytes, sizeof(bytes), 0);
     if (write(file, bytes, sizeof(bytes)) != sizeof(bytes))

@@ -16,8 +16,8 @@
 static int make_file(size_t size)
 {
     static unsigned char bytes[300000];
-    char path[] = "/tmp/pno-cases-XXXXXX";
-    int file = mkstemp(path);
+    char path[CASE_FILE_BYTES];
+    int file = mkstemp(name_file(path));
     unlink(path);
     fill_pattern(bytes, size, 0);
     if (write(file, bytes, size) != (ssize_t)size)

@@ -290,8 +290,8 @@ static void faults_end_the_program(const struct case_context *context)
 static void file_that_shrank(const struct case_context *context)
 {
     int pair[2];
-    char name[] = "/tmp/pno-case-XXXXXX";
-    int file = mkstemp(name);
+    char name[CASE_FILE_BYTES];
+    int file = mkstemp(name_file(name));
     unlink(name);
     if (ftruncate(file, PAGE) < 0)
         say_result("ftruncate", -1);

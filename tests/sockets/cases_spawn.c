@@ -273,9 +273,9 @@ static void in_a_static_program(const struct case_context *context)
 
 static void fail_to_exec_a_static_program(void)
 {
-    char path[] = "/tmp/pno-case-XXXXXX";
+    char path[CASE_FILE_BYTES];
     static const char head[64] = "\177ELF\2\1\1";
-    int fd = mkstemp(path);
+    int fd = mkstemp(name_file(path));
     (void)!write(fd, head, sizeof(head));
     fchmod(fd, 0700);
     close(fd);
