@@ -307,6 +307,35 @@ static void hystart_sees_no_train_in_acks_with_gaps(void **unused)
     assert_int_equal(info().snd_ssthresh, 0x7fffffff);
 }
 
+/** @return for how long ACKs came every 500 µs until that ended slow start, the shortest round trip
+    being 20 ms; 0: for 100 ms they did not. */
+static uint64_t train_us(uint32_t segments, bool paced)
+{
+    struct tcp_connection *c = script.connection;
+    uint64_t us = 0;
+    tcp_congestion_cubic.init(script.stack, c, script.now_ns);
+    c->hot.cwnd = segments * 1448;
+    c->hot.paced = paced;
+    c->congestion.min_rtt_us = 20000;
+    c->congestion.ssthresh = TCP_SSTHRESH_INFINITE;
+    while (us < 100000 && c->congestion.ssthresh == TCP_SSTHRESH_INFINITE) {
+        us += 500;
+        (void)tcp_congestion_cubic.slow_start(c, 1448, script.now_ns + us * NS_PER_US);
+    }
+    c->hot.paced = false;
+    return us < 100000 ? us - 500 : 0;
+}
+
+static void hystart_looks_for_a_longer_train_when_paced_and_for_none_in_small_windows(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_CUBIC);
+    assert_int_equal(train_us(100, false), 10500);
+    assert_int_equal(train_us(100, true), 20500);
+    assert_int_equal(train_us(16, false), 10500);
+    assert_int_equal(train_us(15, false), 0);
+}
+
 static void hystart_goes_on_when_it_was_jitter(void **unused)
 {
     (void)unused;
@@ -388,6 +417,7 @@ int main(void)
         TEST(hystart_goes_on_when_it_was_jitter),
         TEST(hystart_ends_when_the_ack_train_is_half_a_round_trip),
         TEST(hystart_sees_no_train_in_acks_with_gaps),
+        TEST(hystart_looks_for_a_longer_train_when_paced_and_for_none_in_small_windows),
         TEST(window_not_used_does_not_grow),
         TEST(idleness_brings_back_the_initial_window),
         TEST(algorithm_can_be_changed),

@@ -197,6 +197,54 @@ static void dctcp_estimates_once_a_window_by_a_sixteenth(void **unused)
     assert_int_equal(dctcp->alpha, 0); /* less than a sixteenth is nothing */
 }
 
+static void dctcp_acknowledges_nothing_apart_that_is_not_in_host_memory_yet(void **unused)
+{
+    (void)unused;
+    tcp_listener_options(script.listener)->congestion = TCP_CONGESTION_DCTCP;
+    script.peer_ecn = ECN_ECT_0;
+    established_ecn();
+    tcp_quickack(script.stack, script.connection, false);
+    peer(". 1:101(100) ack 1");
+    nothing();
+    tcp_placement_begin(script.connection);
+    script.peer_ecn = ECN_CE;
+    peer(". 101:201(100) ack 1");
+    nothing();
+    tcp_placement_end(script.stack, script.connection);
+    ours("E. 1:1(0) ack 201");
+    nothing();
+}
+
+/** Of three small segments from seq on, the first with these ECN bits, two are acknowledged at
+    once. */
+static void two_quick_acknowledgements(uint8_t ecn, unsigned seq, const char *flags)
+{
+    script.connection->hot.quick_acks = 0;
+    tcp_quickack(script.stack, script.connection, false);
+    for (unsigned i = 0; i < 3; i++) {
+        script.peer_ecn = i == 0 ? ecn : ECN_ECT_0;
+        peer(". %u:%u(100) ack 1", seq, seq + 100);
+        seq += 100;
+        if (i < 2)
+            ours("%s 1:1(0) ack %u", flags, seq);
+        else
+            nothing();
+    }
+    after_ms(200);
+    assert_int_equal(ours_any(), 1);
+}
+
+static void two_acknowledgements_are_not_delayed_after_news_of_congestion(void **unused)
+{
+    (void)unused;
+    established_ecn();
+    script.peer_ecn = ECN_ECT_0;
+    peer(". 1:101(100) ack 1");
+    assert_int_equal(ours_any(), 1);
+    two_quick_acknowledgements(ECN_NOT_ECT, 101, "."); /* a retransmission, most likely */
+    two_quick_acknowledgements(ECN_CE, 401, "E.");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -212,6 +260,8 @@ int main(void)
         TEST(dctcp_asks_for_ecn_and_echoes_each_mark),
         TEST(dctcp_reduces_by_the_share_of_marks),
         TEST(dctcp_estimates_once_a_window_by_a_sixteenth),
+        TEST(dctcp_acknowledges_nothing_apart_that_is_not_in_host_memory_yet),
+        TEST(two_acknowledgements_are_not_delayed_after_news_of_congestion),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -108,6 +108,26 @@ static void closed_listener_leaves_its_pending_connections_alone(void **unused)
     assert_int_equal(state(), TCP_STATE_ESTABLISHED);
 }
 
+/** As Linux: the window that the SYN-ACK offers is not added to by what the SYN brought. */
+static void window_does_not_grow_by_what_the_syn_brought(void **unused)
+{
+    uint8_t cookie[8];
+    (void)unused;
+    server_is_on(5);
+    tcp_listener_options(script.listener)->receive_buffer = 400000;
+    cookie_of_key(keys[0], cookie);
+    peer("S 0:1400(1400) win 20000 <mss 1460,nop,wscale 7,FO %02x%02x%02x%02x%02x%02x%02x%02x>",
+         cookie[0], cookie[1], cookie[2], cookie[3], cookie[4], cookie[5], cookie[6], cookie[7]);
+    ours("S. 0:0(0) ack 1401 win 65535");
+    peer(". 1401:1401(0) ack 1 win 512");
+    app_read_all();
+    peer(". 1401:1501(100) ack 1 win 512");
+    ours(". 1:1(0) ack 1501 win 16384");
+    peer(". 1501:2901(1400) ack 1 win 512"); /* later data does add to it */
+    app_read_all();
+    ours(". 1:1(0) ack 2901 win 17114");
+}
+
 /** Linux's published example: its scripts' addresses and key. */
 static void cookie_is_linuxs(void **unused)
 {
@@ -146,6 +166,7 @@ int main(void)
         TEST(cookie_counts_to_its_last_byte),
         TEST(old_key_is_taken_and_answered_with_a_new_cookie),
         TEST(closed_listener_leaves_its_pending_connections_alone),
+        TEST(window_does_not_grow_by_what_the_syn_brought),
         cmocka_unit_test(cookie_is_linuxs),
         cmocka_unit_test(cache_forgets_whom_it_used_longest_ago),
     };
