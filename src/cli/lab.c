@@ -184,9 +184,23 @@ static int up(struct lab *lab, const char *command, const struct lab_options *op
     return status;
 }
 
+/* Whether anything is there that `down` removes. */
+static bool exists(const struct lab *lab)
+{
+    bool any = lab_engine_pid(lab) != 0 || lab_impairment_pid(lab) != 0;
+    for (int space = 0; space < LAB_SPACE_COUNT; space++) {
+        any = any || lab_space_exists(lab, (enum lab_space)space);
+    }
+    return any;
+}
+
+/* No lab is what it is for, so there being none is no failure. */
 static int down(struct lab *lab, const char *command)
 {
     int lock = take_lock(lab);
+    if (lock >= 0 && !exists(lab)) {
+        printf("lab %s: not up, nothing to take down\n", lab->name);
+    }
     if (lock < 0 || !remove_all(lab)) {
         cli_error(command, "%s", lab->message);
         if (lock >= 0) {

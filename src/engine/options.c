@@ -128,15 +128,16 @@ static int set_gateway(struct engine_options *options, const char *value, struct
     return 0;
 }
 
-static int add_cpu(struct engine_options *options, uint64_t cpu)
+/** @return NULL: added; else why not. */
+static const char *add_cpu(struct engine_options *options, uint64_t cpu)
 {
     for (unsigned i = 0; i < options->core_count; i++)
         if (options->cpus[i] == cpu)
-            return 0;
+            return "names a CPU twice";
     if (options->core_count == LINK_CORES_MAX)
-        return -EINVAL;
+        return "at most 8 cores";
     options->cpus[options->core_count++] = (unsigned)cpu;
-    return 0;
+    return NULL;
 }
 
 /** "1", "1,3" or "2-5". */
@@ -158,10 +159,12 @@ static int set_cores(struct engine_options *options, const char *value, struct p
         }
         if (last < first || last >= CPU_SETSIZE)
             return refuse(problem, "cores", value, "not a list of CPUs");
-        for (unsigned long cpu = first; cpu <= last; cpu++)
-            if (add_cpu(options, cpu) != 0)
-                return refuse(problem, "cores", value, "at most 8 cores");
-        if (*rest == ',')
+        for (unsigned long cpu = first; cpu <= last; cpu++) {
+            const char *why = add_cpu(options, cpu);
+            if (why != NULL)
+                return refuse(problem, "cores", value, why);
+        }
+        if (*rest == ',' && rest[1] != '\0')
             rest++;
         else if (*rest != '\0')
             return refuse(problem, "cores", value, "not a list of CPUs");

@@ -19,12 +19,13 @@ import sys
 import tempfile
 import time
 
-import packaging_cases  # noqa: F401 (registers its tests)
-import policy_cases  # noqa: F401
-from cli_harness import (PREFIX, TESTS, TIMEOUT_S, Cli, Failure, alive, one_line, pid_of, require,
-                         test, traces)
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "../apps"))
 
-REPEATED_MOST = 3  # more failures than that are no accident of a busy machine
+import packaging_cases  # noqa: E402,F401 (registers its tests)
+import policy_cases  # noqa: E402,F401
+from cli_harness import (PREFIX, TESTS, TIMEOUT_S, Cli, Failure, alive, one_line,  # noqa: E402
+                         pid_of, require, test, traces)
+from harness import again  # noqa: E402
 
 
 @test
@@ -165,7 +166,9 @@ def lab_comes_and_goes_without_a_trace(cli):
     cli.expect(cli.lab(name, "down"), 0, "down")
     require(not alive(pid), "pnod lives on")
     require(traces() == before, f"left: {traces() - before}")
-    cli.expect(cli.lab(name, "down"), 0, "down again")
+    done = cli.lab(name, "down")
+    cli.expect(done, 0, "down again")
+    require(done.stdout == f"lab {name}: not up, nothing to take down\n", done.stdout)
     require(cli.lab(name, "status").returncode == 1, "status of no lab")
 
 
@@ -738,19 +741,13 @@ def run_test(function, build):
 
 def run_all(tests, options):
     """Returns how many failed."""
-    failed = repeated = 0
+    failed = 0
+    repeats = again.Again(options.again)
     for function in tests:
         name = function.__name__.replace("_", " ")
-        start = time.monotonic()
-        why = run_test(function, options.build)
-        if why is not None and options.again and repeated < REPEATED_MOST:
-            repeated += 1
-            first, start = why, time.monotonic()
-            why = run_test(function, options.build)
-            if why is None:
-                print(f"# {name} failed once of two times: {first}", flush=True)
-        print(f"ok {name} ({time.monotonic() - start:.1f})" if why is None else f"not ok {name}: {why}",
-              flush=True)
+        why, seconds = repeats.run(name, lambda _, function=function: run_test(function, options.build),
+                                   lambda why: why)
+        print(f"ok {name} ({seconds:.1f})" if why is None else f"not ok {name}: {why}", flush=True)
         failed += why is not None
     return failed
 
@@ -763,9 +760,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", default="build", metavar="DIR")
     parser.add_argument("--filter", default="", metavar="WORD")
-    parser.add_argument("--again", action="store_true",
-                        help=f"run a test that fails once more, {REPEATED_MOST} at most: it counts as it "
-                        "ends then, and what failed once is told")
+    parser.add_argument("--again", action="store_true", help=again.HELP)
     options = parser.parse_args()
     options.build = os.path.realpath(options.build)
     if os.geteuid() != 0:

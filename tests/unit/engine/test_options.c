@@ -73,9 +73,12 @@ static void gateway_is_one_machine(void **state)
 static void core_lists_have_ranges_and_no_doubles(void **state)
 {
     (void)state;
-    assert_int_equal(set("cores", "1,3-5,4"), 0);
+    assert_int_equal(set("cores", "1,3-5"), 0);
     assert_int_equal(options.core_count, 4);
     assert_int_equal(options.cpus[3], 5);
+    assert_int_equal(set("cores", "4"), -EINVAL);
+    assert_non_null(strstr(problem, "twice"));
+    assert_int_equal(set("cores", "6,"), -EINVAL);
     assert_int_equal(set("cores", "5-3"), -EINVAL);
     assert_int_equal(set("cores", "x"), -EINVAL);
     assert_int_equal(set("cores", "0-100"), -EINVAL);
