@@ -7,7 +7,6 @@ usage; 130 interrupted. Leaves nothing behind but the report.
 """
 
 import argparse
-import json
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
 import measure  # noqa: E402
 from measure import Cell, Failure, Figures, RedisError, labs  # noqa: E402
+from results import write_rows  # noqa: E402
 
 STACKS = ("kernel", "pno")
 NAMES = {"kernel": "kernel TCP", "pno": "PnO"}
@@ -318,9 +318,7 @@ plot {columns}
 def write_report(rows, options, stacks):
     folder = os.path.join(options.build, "bench")
     os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, "bench.json"), "w", encoding="utf-8") as file:
-        json.dump({"rows": rows}, file, indent=1)
-        file.write("\n")
+    write_rows(os.path.join(folder, "bench.json"), rows)
     write_markdown(os.path.join(folder, "report.md"), rows, options)
     plotted = (plot(folder, "host_cpu.png", "host CPU per request, µs", "host_us_per_request", rows,
                     stacks)

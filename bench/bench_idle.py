@@ -6,13 +6,13 @@ a table and writes BUILD/bench-idle.json.
 """
 
 import argparse
-import json
 import os
 import shutil
 import sys
 
 import measure
 from harness import idle, lab as labs
+from results import write_rows
 
 CONNECTIONS = 10000
 
@@ -48,9 +48,7 @@ def main():
         return 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    with open(out, "w", encoding="utf-8") as file:
-        json.dump({"rows": rows}, file, indent=1)
-        file.write("\n")
+    write_rows(out, rows)
     print(f"bytes per idle connection, of {options.connections}")
     print(f"{'program':<10}{'engine':>10}{'host':>10}{'together':>10}")
     for row in rows:

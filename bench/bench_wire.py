@@ -13,7 +13,6 @@ import dataclasses
 import json
 import os
 import select
-import shutil
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import measure  # noqa: E402
 from measure import Failure, labs, run  # noqa: E402
 from harness import netns  # noqa: E402
 from harness.process import CLIENT_CORE, HOST_CORE  # noqa: E402
+from results import write_rows  # noqa: E402
 
 PAIRS = ("pno-linux", "linux-pno", "linux-linux")
 ALGORITHMS = ("cubic", "reno")
@@ -305,7 +305,9 @@ def describe(cell, rows):
     def show(row, field):
         if row is None:
             return "–"
-        return f"{row[field]:,.1f}" if field in row else "failed"
+        if field not in row:
+            return "failed" if "failed" in row else "–"
+        return f"{row[field]:,.1f}"
     columns = [cell.congestion_control, f"{cell.loss:.2%}", f"{cell.reorder:.0%}",
                f"{cell.rtt_ms:g}", f"{cell.rate_mbps:g}", f"{cell.buffer_bdp:g}"]
     columns += [show(of.get(pair), "goodput_mbps") for pair in PAIRS]
@@ -314,12 +316,15 @@ def describe(cell, rows):
     return "| " + " | ".join(columns) + " |", shares
 
 
-def write_report(cells, bench, options):
+def write_report(cells, bench, options, complete):
+    """What is not complete does not take the place of an earlier run's results."""
     rows = bench.rows(cells)
-    path = os.path.join(options.build, "bench-wire.json")
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump({"rows": rows}, file, indent=1)
-        file.write("\n")
+    folder = os.path.join(options.build, "bench-wire")
+    os.makedirs(folder, exist_ok=True)
+    path = (os.path.join(options.build, "bench-wire.json") if complete
+            else os.path.join(folder, "incomplete.json"))
+    report = os.path.join(folder, "report.md" if complete else "incomplete.md")
+    write_rows(path, rows)
     lines = ["# PnO and Linux over an impaired wire", "",
              f"{measure.machine()}; medians of {options.rounds} rounds of {options.seconds:g} s (twice "
              "as many where there is loss), the pairs in turn. Sender first: pno-linux is PnO sending to Linux.", "",
@@ -342,12 +347,10 @@ def write_report(cells, bench, options):
                       f"{len(values)} cells."]
     lines += ["", *(f"Failed: {pair}, {cell.text()}: {why}"
                     for (cell, pair), why in bench.failures.items())]
-    folder = os.path.join(options.build, "bench-wire")
-    os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, "report.md"), "w", encoding="utf-8") as file:
+    with open(report, "w", encoding="utf-8") as file:
         file.write("\n".join(lines).rstrip() + "\n")
     print("\n".join(lines))
-    print(f"Report: {folder}/report.md, {path}")
+    print(f"Report: {report}, {path}")
 
 
 def parse_arguments():
@@ -394,33 +397,20 @@ def main():
         return 2
     folder = measure.make_folder()
     bench = Bench(options, folder)
-    status, allowed = 0, None
-    try:
-        measure.prepare_process()
-        labs.sweep_dead_runs(options.build)
-        measure.warn_if_busy("bench-wire")
+
+    def work():
         allowed = allow_congestion_control()
-        for lab in bench.labs():
-            lab.up()
-        bench.run(cells)
-        write_report(cells, bench, options)
-        status = 1 if bench.failures else 0
-    except measure.Interrupted as interrupted:
-        print(f"\nbench-wire: stopped by {interrupted}", file=sys.stderr)
-        status = 130
-    except (Failure, OSError) as failure:
-        print(f"\nbench-wire: {failure}", file=sys.stderr)
-        status = 1
-    finally:
-        measure.ignore_signals()
-        for lab in bench.labs():
-            if complaint := lab.down():
-                print(f"bench-wire: {complaint}", file=sys.stderr)
-                status = status or 1
-        if allowed is not None:
+        complete = False
+        try:
+            bench.run(cells)
+            complete = True
+        finally:
             set_allowed(allowed)
-        shutil.rmtree(folder, ignore_errors=True)
-    return status
+            if bench.results or bench.failures:
+                write_report(cells, bench, options, complete)
+        return 1 if bench.failures else 0
+
+    return measure.run_on("bench-wire", bench.labs(), folder, options.build, work)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ Exit status: 0 measured; 1 something failed; 2 bad usage; 130 interrupted. Leave
 """
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -14,6 +13,7 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
 import measure  # noqa: E402
 from measure import Cell, labs  # noqa: E402
+from results import write_rows  # noqa: E402
 
 # GET reads what the SET before it wrote, so their order matters.
 CELLS = [Cell(op, size) for size in (64, 1024) for op in ("SET", "GET")]
@@ -122,15 +122,6 @@ def print_idle(side):
     print(f"Idle: redis uses {redis / IDLE_S:.1%} of a core, pnod {engine / IDLE_S:.1%}.")
 
 
-def write_json(path, rows):
-    """Whole or not at all."""
-    temporary = f"{path}.tmp"
-    with open(temporary, "w", encoding="ascii") as file:
-        json.dump({"rows": rows}, file, indent=1)
-        file.write("\n")
-    os.replace(temporary, path)
-
-
 def main():
     options = parse_arguments()
     if os.geteuid() != 0:
@@ -150,7 +141,7 @@ def main():
         strict = measure_strict_kernel(sides[0], STRICT_S)
         print_table(rows, runs, strict)
         print_idle(sides[1])
-        write_json(os.path.join(options.build, "demo.json"), rows)
+        write_rows(os.path.join(options.build, "demo.json"), rows)
         return 0
 
     return measure.run_on("demo", sides, folder, options.build, work)

@@ -15,6 +15,10 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), ".."))
+
+from results import write_rows  # noqa: E402
+
 STACKS = ("pno", "lwip")
 WORKS = ("bulk", "echo64", "open_close")
 MANY = 100000
@@ -132,9 +136,7 @@ def main():
         print(f"bench-core: {error}", file=sys.stderr)
         return 1
     progress("")
-    with open(out, "w", encoding="utf-8") as file:
-        json.dump({"rows": rows}, file, indent=1)
-        file.write("\n")
+    write_rows(out, rows)
     print_table(rows)
     print(f"written: {out}")
     return 0

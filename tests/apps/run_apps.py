@@ -25,14 +25,11 @@ import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
+from harness import again, registry  # noqa: E402
 from harness import lab as labs  # noqa: E402
-from harness import registry  # noqa: E402
 from harness.process import (CLIENT_CORE, Failure, Skip, allow_many_descriptors,  # noqa: E402
                              tail)
 from harness.resp import RedisError  # noqa: E402
-
-
-REPEATED_MOST = 3  # more failures than that are no accident of a busy machine
 
 
 DIED = "the test's process died"
@@ -54,9 +51,7 @@ def parse_arguments():
     parser.add_argument("--shortfalls", action="store_true",
                         help="also what is known not to work on PnO")
     parser.add_argument("--list", action="store_true", help="only say what there is")
-    parser.add_argument("--again", action="store_true",
-                        help=f"run a test that fails once more, {REPEATED_MOST} at most: it counts as it "
-                        "ends then, and what failed once is told")
+    parser.add_argument("--again", action="store_true", help=again.HELP)
     parser.add_argument("--seconds", type=float, metavar="N",
                         help="in another order each time, over and over, beginning none after N seconds")
     parser.add_argument("--keep", action="store_true", help="keep the files of failed tests")
@@ -162,6 +157,10 @@ def run_one(test, name, shared_folder, options):
     return verdict
 
 
+def complaint(verdict):
+    return verdict["why"] if verdict["result"] == "not ok" else None
+
+
 def report(test, verdict, seconds):
     if verdict["result"] == "ok":
         print(f"ok {test.name} ({seconds:.1f})", flush=True)
@@ -191,18 +190,14 @@ def in_turn(tests, seconds):
 
 def run_all(tests, shared_folder, options):
     """Returns how many failed."""
-    failed = repeated = 0
+    failed = 0
+    repeats = again.Again(options.again)
     for index, test in enumerate(in_turn(tests, options.seconds)):
-        start = time.monotonic()
-        verdict = run_one(test, labs.make_name("a", 2 * index), shared_folder, options)
-        if verdict["result"] == "not ok" and options.again and repeated < REPEATED_MOST:
-            repeated += 1
-            first, start = verdict, time.monotonic()
-            verdict = run_one(test, labs.make_name("a", 2 * index + 1), shared_folder, options)
-            if verdict["result"] == "ok":
-                print(f"# {test.name} failed once of two times: {first['why']}", flush=True)
-        report(test, verdict, time.monotonic() - start)
-        failed += verdict["result"] == "not ok"
+        def once(attempt, index=index, test=test):
+            return run_one(test, labs.make_name("a", 2 * index + attempt), shared_folder, options)
+        verdict, seconds = repeats.run(test.name, once, complaint)
+        report(test, verdict, seconds)
+        failed += complaint(verdict) is not None
     return failed
 
 
