@@ -214,12 +214,12 @@ static void fill_reply(const struct control *control, const struct process *proc
         .host_region_bytes = tenant->layout.sizes.host_region_bytes,
         .slots = tenant->slots,
         .host_slots = TENANT_HOST_SLOTS,
-        .send_buffer_initial = TENANT_SEND_BUFFER_BYTES,
-        .congestion = options->congestion,
+        .send_buffer_initial = options->stack.tcp.send_buffer_initial,
+        .congestion = options->stack.tcp.congestion,
         .address_count = options->address_count,
         .gateway_v4 = options->has_gateway_v4,
         .gateway_v6 = options->has_gateway_v6,
-        .fast_open = (options->fast_open & TCP_FAST_OPEN_CLIENT) != 0,
+        .fast_open = (options->stack.tcp.fast_open & TCP_FAST_OPEN_CLIENT) != 0,
     };
     memcpy(reply->tenant_token, tenant->token, sizeof(reply->tenant_token));
     if (tenant->may_bind_low_ports)

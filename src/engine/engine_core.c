@@ -54,7 +54,7 @@ static void configure_stack(const struct engine *engine, unsigned index,
                             struct stack_config *config)
 {
     const struct engine_options *options = &engine->options;
-    stack_config_init(config);
+    *config = options->stack;
     config->tcp.pace_rtt_ns = PACE_RTT_NS;
     memcpy(config->mac, options->has_mac ? options->mac : port_mac(engine->port),
            sizeof(config->mac));
@@ -72,12 +72,6 @@ static void configure_stack(const struct engine *engine, unsigned index,
     config->fragments_bytes_max = FRAGMENTS_BYTES;
     config->core_index = (uint16_t)index;
     config->core_count = (uint16_t)engine->core_count;
-    config->tcp.congestion = options->congestion;
-    config->tcp.fast_open = options->fast_open;
-    config->tcp.fast_open_key_count = options->fast_open_key_count;
-    memcpy(config->tcp.fast_open_keys, options->fast_open_keys, sizeof(options->fast_open_keys));
-    config->tcp.fast_open_black_hole_ns = options->fast_open_black_hole_s * NS_PER_S;
-    config->tcp.mtu_probing = options->mtu_probing;
     /* A window must fit what each core keeps free of a tenant's receive region (tenant.c). */
     uint64_t share = ((uint64_t)options->arena_mib << 20) / 2 / engine->core_count;
     if (config->tcp.receive_buffer_max > share / 8)

@@ -13,6 +13,7 @@
 #include "engine/control.h"
 #include "engine/eal.h"
 #include "engine/engine_core.h"
+#include "engine/namespace_sysctls.h"
 #include "engine/ports/port.h"
 
 #define TURNED_FRAMES  512
@@ -85,6 +86,8 @@ int main(int argc, char **argv)
     static struct control control;
     char problem[PROBLEM_BYTES] = "";
     log_set("pnod", LOG_LEVEL_INFO);
+    engine_options_init(&engine.options);
+    namespace_sysctls_follow(&engine.options.stack);
     engine_options_parse(&engine.options, argc, argv);
     log_set("pnod", engine.options.log_level);
     raise_file_limit();

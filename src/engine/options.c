@@ -3,12 +3,12 @@
 #include <argp.h>
 #include <arpa/inet.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/sysctl.h"
 #include "engine/config.h"
 #include "engine/engine.h"
 #include "engine/tenant.h"
@@ -24,14 +24,14 @@ void engine_options_init(struct engine_options *options)
     *options = (struct engine_options){
         .socket_path = LINK_SOCKET_PATH_DEFAULT,
         .mtu = 1500,
-        .fast_open = TCP_FAST_OPEN_CLIENT,
-        .mtu_probing = TCP_MTU_PROBING_BLACK_HOLE,
         .spin_us = SPIN_US_DEFAULT,
         .arena_mib = ARENA_MIB_DEFAULT,
         .connections_max = CONNECTIONS_DEFAULT,
         .dma = "memcpy",
         .log_level = LOG_LEVEL_INFO,
     };
+    stack_config_init(&options->stack);
+    options->stack.tcp.mtu_probing = TCP_MTU_PROBING_BLACK_HOLE;
 }
 
 /* ---- Values ------------------------------------------------------------------------------- */
@@ -232,28 +232,44 @@ static int add_policy_rule(struct engine_options *options, const char *value,
     return 0;
 }
 
-/** KEY or KEY,OLD_KEY, each of 32 hexadecimal digits with dashes as Linux's sysctl has them. */
-static int set_fast_open_key(struct engine_options *options, const char *value,
-                             struct problem *problem)
+/** Those options that are a sysctl's under another name. */
+static int set_as_sysctl(struct engine_options *options, const char *name, const char *value,
+                         struct problem *problem)
 {
-    const char *at = value;
-    unsigned count = 0;
-    for (; count < 2 && (count == 0 || *at == ','); count++) {
-        uint32_t words[4];
-        int used = 0;
-        at += count;
-        if (sscanf(at, "%8" SCNx32 "-%8" SCNx32 "-%8" SCNx32 "-%8" SCNx32 "%n", &words[0],
-                   &words[1], &words[2], &words[3], &used) != 4)
-            break;
-        memcpy(options->fast_open_keys[count], words, sizeof(words));
-        at += used;
+    static const struct {
+        const char *name, *sysctl, *why;
+    } table[] = {
+        {"fast-open", "net.ipv4.tcp_fastopen", "must be a number from 0 to 65535"},
+        {"fast-open-blackhole-s", "net.ipv4.tcp_fastopen_blackhole_timeout_sec",
+         "must be a number from 0 to 2147483647"},
+        {"fast-open-key", "net.ipv4.tcp_fastopen_key",
+         "must be XXXXXXXX-XXXXXXXX-XXXXXXXX-XXXXXXXX in hexadecimal, or two with a comma"},
+        {"mtu-probing", "net.ipv4.tcp_mtu_probing", "must be a number from 0 to 2"},
+    };
+    for (unsigned i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        if (strcmp(name, table[i].name) == 0)
+            return stack_sysctl_set(&options->stack, table[i].sysctl, value) == 0
+                       ? 0
+                       : refuse(problem, name, value, table[i].why);
     }
-    if (count == 0 || *at != '\0')
-        return refuse(
-            problem, "fast-open-key", value,
-            "must be XXXXXXXX-XXXXXXXX-XXXXXXXX-XXXXXXXX in hexadecimal, or two with a comma");
-    options->fast_open_key_count = (uint8_t)count;
-    return 0;
+    return -ENOENT;
+}
+
+/** NAME=VALUE, as sysctl(8) takes it. */
+static int set_sysctl(struct engine_options *options, const char *value, struct problem *problem)
+{
+    static const char option[] = "sysctl";
+    char name[OPTIONS_TEXT_MAX];
+    size_t length = strcspn(value, "=");
+    if (value[length] == '\0' || length >= sizeof(name))
+        return refuse(problem, option, value, "must be NAME=VALUE");
+    memcpy(name, value, length);
+    name[length] = '\0';
+    int result = stack_sysctl_set(&options->stack, name, value + length + 1);
+    if (result == 0)
+        return 0;
+    return refuse(problem, option, value,
+                  result == -ENOENT ? "no sysctl that pnod has" : "no value that pnod has of it");
 }
 
 static int set_congestion(struct engine_options *options, const char *value,
@@ -261,7 +277,7 @@ static int set_congestion(struct engine_options *options, const char *value,
 {
     int id = tcp_congestion_by_name(value);
     if (id >= 0) {
-        options->congestion = (uint8_t)id;
+        options->stack.tcp.congestion = (uint8_t)id;
         return 0;
     }
     char why[160] = "unknown algorithm (there are:";
@@ -295,19 +311,6 @@ static int set_numeric_option(struct engine_options *options, const char *name, 
         result = set_number(16, CONNECTIONS_MAX, name, value, &number, problem);
         if (result == 0)
             options->connections_max = (uint32_t)number;
-    } else if (strcmp(name, "fast-open") == 0) {
-        result = set_number(0, UINT16_MAX, name, value, &number, problem);
-        if (result == 0)
-            options->fast_open = (uint16_t)number;
-    } else if (strcmp(name, "fast-open-blackhole-s") == 0) {
-        result = set_number(0, 86400, name, value, &number, problem);
-        if (result == 0)
-            options->fast_open_black_hole_s = (uint32_t)number;
-    } else if (strcmp(name, "mtu-probing") == 0) {
-        result =
-            set_number(TCP_MTU_PROBING_OFF, TCP_MTU_PROBING_ALWAYS, name, value, &number, problem);
-        if (result == 0)
-            options->mtu_probing = (uint8_t)number;
     } else {
         return -ENOENT;
     }
@@ -343,13 +346,14 @@ int engine_options_set(struct engine_options *options, const char *name, const c
     }
     if (strcmp(name, "congestion-control") == 0)
         return set_congestion(options, value, &problem);
-    if (strcmp(name, "fast-open-key") == 0)
-        return set_fast_open_key(options, value, &problem);
+    if (strcmp(name, "sysctl") == 0)
+        return set_sysctl(options, value, &problem);
     if (strcmp(name, "log") == 0)
         return log_level_parse(value, &options->log_level)
                    ? 0
                    : refuse(&problem, name, value, "must be error, warning, info or debug");
-    return set_numeric_option(options, name, value, &problem);
+    int result = set_as_sysctl(options, name, value, &problem);
+    return result != -ENOENT ? result : set_numeric_option(options, name, value, &problem);
 }
 
 /* What --version prints; libc looks for it by name. */
@@ -378,6 +382,7 @@ enum option_key {
     KEY_FAST_OPEN_KEY,
     KEY_FAST_OPEN_BLACK_HOLE,
     KEY_MTU_PROBING,
+    KEY_SYSCTL,
     KEY_LOG,
 };
 
@@ -417,6 +422,10 @@ static const struct argp_option option_table[] = {
      "How long active fast open pauses when the path swallows it (default 0: not at all)", 0},
     {"mtu-probing", KEY_MTU_PROBING, "0|1|2", 0,
      "Path MTU by probing: never, past an ICMP black hole, always (default 1)", 0},
+    {"sysctl", KEY_SYSCTL, "NAME=VALUE", 0,
+     "A sysctl of Linux's TCP (net.ipv4.…), for this engine alone (repeatable; default: the "
+     "network namespace's; see pnod(8))",
+     0},
     {"log", KEY_LOG, "LEVEL", 0, "error, warning, info or debug", 0},
     {NULL, 0, NULL, 0, NULL, 0},
 };
@@ -528,6 +537,18 @@ static void check_arena(const struct engine_options *options)
     fail(text);
 }
 
+/** As soon as a connection is established, Linux's buffer is that large at least
+    (tcp_sndbuf_expand()); the host library counts on it. */
+static void settle_send_buffer(struct tcp_defaults *tcp)
+{
+    uint32_t least = tcp->send_buffer_max < TENANT_SEND_BUFFER_BYTES ? tcp->send_buffer_max
+                                                                     : TENANT_SEND_BUFFER_BYTES;
+    if (tcp->send_buffer_initial < least)
+        tcp->send_buffer_initial = least;
+    if (tcp->send_buffer_max < tcp->send_buffer_initial)
+        tcp->send_buffer_max = tcp->send_buffer_initial;
+}
+
 void engine_options_parse(struct engine_options *options, int argc, char **argv)
 {
     static const struct argp parser = {
@@ -535,7 +556,6 @@ void engine_options_parse(struct engine_options *options, int argc, char **argv)
         .parser = parse_option,
         .doc = "pnod — the PnO engine: serves offloaded programs' TCP over a DPDK port.",
     };
-    engine_options_init(options);
     check_long_options(argv);
     if (argp_parse(&parser, argc, argv, 0, NULL, options) != 0)
         exit(EXIT_FAILURE);
@@ -545,5 +565,6 @@ void engine_options_parse(struct engine_options *options, int argc, char **argv)
         fail("no address given: --addr ADDRESS/LENGTH");
     if (options->core_count == 0)
         use_first_allowed_cpu(options);
+    settle_send_buffer(&options->stack.tcp);
     check_arena(options);
 }

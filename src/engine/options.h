@@ -34,12 +34,7 @@ struct engine_options {
     uint32_t arena_mib; /**< of each tenant: half receive, half host region */
     uint32_t connections_max;
     char dma[OPTIONS_TEXT_MAX];
-    uint8_t congestion;            /**< enum tcp_congestion_id, of sockets that choose none */
-    uint16_t fast_open;            /**< enum tcp_fast_open_use */
-    uint8_t fast_open_key_count;   /**< 0: a random one */
-    uint8_t fast_open_keys[2][16]; /**< the one to make cookies with first */
-    uint32_t fast_open_black_hole_s;
-    uint8_t mtu_probing; /**< enum tcp_mtu_probing */
+    struct stack_config stack; /**< only what sysctls set: tcp, and the range of local ports */
     uint32_t policy_count;
     struct link_policy_rule policy[LINK_POLICY_RULES_MAX];
     enum log_level log_level;
@@ -58,7 +53,8 @@ void engine_options_init(struct engine_options *options);
 int engine_options_set(struct engine_options *options, const char *name, const char *value,
                        char *problem, size_t problem_bytes);
 
-/** Parse the command line (and --config FILE within it); exits with a message on mistakes. */
+/** Parse the command line (and --config FILE within it) into initialized options; exits with a
+    message on mistakes. */
 void engine_options_parse(struct engine_options *options, int argc, char **argv);
 
 #endif

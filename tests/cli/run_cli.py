@@ -702,6 +702,33 @@ def programs_find_the_engines_addresses(cli):
     cli.expect(cli.lab(name, "down"), 0, "down")
 
 
+SYSCTLS = """
+import socket
+s = socket.create_connection(('10.77.0.2', 7777))
+print(s.getsockname()[1], s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8)[5] & 1)
+"""
+
+
+@test
+def sysctls_of_the_engine_are_what_was_set(cli):
+    name = cli.up("--", "--sysctl", "net.ipv4.ip_local_port_range=40000 40003",
+                  "--sysctl", "net.ipv4.tcp_timestamps=0")
+    listener = subprocess.Popen(
+        [cli.pno, "lab", "--name", name, "exec", "client", "--", "/usr/bin/python3", "-c",
+         "import socket; s = socket.create_server(('10.77.0.2', 7777)); print(flush=True); s.accept()"],
+        stdout=subprocess.PIPE)
+    try:
+        listener.stdout.readline()
+        done = cli.lab(name, "exec", "host", "--", cli.pno, "run", "--", "/usr/bin/python3", "-c",
+                       SYSCTLS)
+        port, timestamps = done.stdout.split() or ("0", "1")
+        require(40000 <= int(port) <= 40003 and timestamps == "0", f"{done.stdout} {done.stderr}")
+    finally:
+        listener.kill()
+        listener.communicate()
+    cli.expect(cli.lab(name, "down"), 0, "down")
+
+
 @test
 def labs_need_root(cli):
     nobody = pwd.getpwnam("nobody")

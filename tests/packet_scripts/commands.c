@@ -4,18 +4,10 @@
 #include <string.h>
 
 #include "base/time_units.h"
+#include "core/sysctl.h"
 #include "machine.h"
 
 /* ---- sysctl ------------------------------------------------------------------------------- */
-
-static void set_buffer_sizes(const char *value, uint32_t *initial, uint32_t *maximum)
-{
-    unsigned long least, first, most;
-    if (sscanf(value, "%lu %lu %lu", &least, &first, &most) == 3) {
-        *initial = (uint32_t)first;
-        *maximum = (uint32_t)most;
-    }
-}
 
 /** Those whose values change nothing that a script could see of the core. */
 static bool sysctl_has_no_effect(const char *name)
@@ -58,168 +50,15 @@ static bool sysctl_has_no_effect(const char *name)
     return false;
 }
 
-/** Those that the core has at one value only, or at few: any other can't be run. */
-static bool sysctl_is_as_built(const char *name, const char *value)
-{
-    static const struct {
-        const char *name;
-        const char *values[2];
-    } built[] = {
-        {"net.ipv4.tcp_abort_on_overflow", {"0"}},
-        {"net.ipv4.tcp_adv_win_scale", {"1"}},
-        {"net.ipv4.tcp_dsack", {"1"}},
-        {"net.ipv4.tcp_frto", {"2", "1"}},
-        {"net.ipv4.tcp_invalid_ratelimit", {"500"}},
-        {"net.ipv4.tcp_min_rtt_wlen", {"300"}},
-        {"net.ipv4.tcp_moderate_rcvbuf", {"1"}},
-        {"net.ipv4.tcp_pacing_ca_ratio", {"120"}},
-        {"net.ipv4.tcp_pacing_ss_ratio", {"200"}},
-        {"net.ipv4.tcp_pingpong_thresh", {"1"}},
-        {"net.ipv4.tcp_recovery", {"1"}},
-        {"net.ipv4.tcp_reflect_tos", {"0"}},
-        {"net.ipv4.tcp_reordering", {"3"}},
-        {"net.ipv4.tcp_retries1", {"3"}},
-        {"net.ipv4.tcp_rfc1337", {"0"}},
-        {"net.ipv4.tcp_shrink_window", {"0"}},
-        {"net.ipv4.tcp_stdurg", {"0"}},
-        {"net.ipv4.tcp_thin_linear_timeouts", {"0"}},
-        {"net.ipv4.tcp_tso_rtt_log", {"9"}},
-        {"net.ipv4.tcp_workaround_signed_windows", {"0"}},
-    };
-    for (unsigned i = 0; i < sizeof(built) / sizeof(built[0]); i++) {
-        if (strcmp(name, built[i].name) != 0)
-            continue;
-        for (unsigned j = 0; j < 2 && built[i].values[j] != NULL; j++) {
-            if (strcmp(value, built[i].values[j]) == 0)
-                return true;
-        }
-    }
-    return false;
-}
-
-static bool set_flag(const char *name, const char *value, struct tcp_defaults *tcp)
-{
-    bool on = atoi(value) != 0;
-    if (strcmp(name, "net.ipv4.tcp_timestamps") == 0)
-        tcp->timestamps = on;
-    else if (strcmp(name, "net.ipv4.tcp_sack") == 0)
-        tcp->sack = on;
-    else if (strcmp(name, "net.ipv4.tcp_window_scaling") == 0)
-        tcp->window_scaling = on;
-    else if (strcmp(name, "net.ipv4.tcp_early_retrans") == 0)
-        tcp->tail_probes = atoi(value) == 3 || atoi(value) == 4;
-    else if (strcmp(name, "net.ipv4.tcp_slow_start_after_idle") == 0)
-        tcp->slow_start_after_idle = on;
-    else
-        return false;
-    return true;
-}
-
-static bool set_count(const char *name, const char *value, struct tcp_defaults *tcp)
-{
-    static const struct {
-        const char *name;
-        size_t offset;
-        bool seconds;
-    } table[] = {
-        {"net.ipv4.tcp_syn_retries", offsetof(struct tcp_defaults, syn_retries), false},
-        {"net.ipv4.tcp_syn_linear_timeouts", offsetof(struct tcp_defaults, syn_linear_timeouts),
-         false},
-        {"net.ipv4.tcp_synack_retries", offsetof(struct tcp_defaults, synack_retries), false},
-        {"net.ipv4.tcp_syncookies", offsetof(struct tcp_defaults, syn_cookies), false},
-        {"net.ipv4.tcp_retries2", offsetof(struct tcp_defaults, retries), false},
-        {"net.ipv4.tcp_orphan_retries", offsetof(struct tcp_defaults, orphan_retries), false},
-        {"net.ipv4.tcp_keepalive_probes", offsetof(struct tcp_defaults, keepalive_count), false},
-        {"net.ipv4.tcp_keepalive_time", offsetof(struct tcp_defaults, keepalive_idle_ns), true},
-        {"net.ipv4.tcp_keepalive_intvl", offsetof(struct tcp_defaults, keepalive_interval_ns),
-         true},
-        {"net.ipv4.tcp_fin_timeout", offsetof(struct tcp_defaults, fin_wait2_timeout_ns), true},
-    };
-    for (unsigned i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-        if (strcmp(name, table[i].name) != 0)
-            continue;
-        uint64_t ns = (uint64_t)atoll(value) * NS_PER_S;
-        uint8_t count = (uint8_t)atoi(value);
-        if (table[i].seconds)
-            memcpy((char *)tcp + table[i].offset, &ns, sizeof(ns));
-        else
-            memcpy((char *)tcp + table[i].offset, &count, sizeof(count));
-        return true;
-    }
-    return false;
-}
-
-/** aaaaaaaa-bbbbbbbb-cccccccc-dddddddd, each a number in the machine's own order; with a comma, the
-    key of before as well. */
-static bool parse_fast_open_keys(const char *value, struct tcp_defaults *tcp)
-{
-    unsigned count = 0;
-    for (; count < 2; count++) {
-        unsigned words[4];
-        if (sscanf(value, "%x-%x-%x-%x", &words[0], &words[1], &words[2], &words[3]) != 4)
-            break;
-        memcpy(tcp->fast_open_keys[count], words, 16);
-        value += strcspn(value, ",");
-        if (*value++ == '\0') {
-            count++;
-            break;
-        }
-    }
-    tcp->fast_open_key_count = (uint8_t)count;
-    return count > 0;
-}
-
-/** Fast open and path MTU probing. */
-static bool set_opening(const char *name, const char *value, struct tcp_defaults *tcp)
-{
-    if (strcmp(name, "net.ipv4.tcp_fastopen") == 0)
-        tcp->fast_open = (uint16_t)strtoul(value, NULL, 0);
-    else if (strcmp(name, "net.ipv4.tcp_fastopen_blackhole_timeout_sec") == 0)
-        tcp->fast_open_black_hole_ns = (uint64_t)atoll(value) * NS_PER_S;
-    else if (strcmp(name, "net.ipv4.tcp_mtu_probing") == 0)
-        tcp->mtu_probing = (uint8_t)atoi(value);
-    else if (strcmp(name, "net.ipv4.tcp_min_tso_segs") == 0)
-        tcp->min_tso_segs = (uint8_t)atoi(value);
-    else if (strcmp(name, "net.ipv4.tcp_base_mss") == 0)
-        tcp->mtu_probe_base = (uint16_t)atoi(value);
-    else if (strcmp(name, "net.ipv4.tcp_fastopen_key") == 0)
-        return parse_fast_open_keys(value, tcp);
-    else
-        return false;
-    return true;
-}
-
 static bool change_sysctl(struct machine *machine, const char *name, const char *value)
 {
-    struct tcp_defaults *tcp = &machine->config.tcp;
-    if (sysctl_has_no_effect(name) || sysctl_is_as_built(name, value))
+    if (sysctl_has_no_effect(name))
         return true;
-    if (strcmp(name, "net.ipv4.tcp_rto_min_us") == 0) {
-        tcp->rto_min_ns = strtoull(value, NULL, 10) * NS_PER_US;
-        return true;
-    }
-    if (strcmp(name, "net.ipv4.tcp_rto_max_ms") == 0) {
-        tcp->rto_max_ns = strtoull(value, NULL, 10) * NS_PER_MS;
-        return tcp->rto_max_ns >= NS_PER_S && tcp->rto_max_ns <= 120 * NS_PER_S;
-    }
     if (strcmp(name, "net.ipv4.tcp_notsent_lowat") == 0) {
         machine->notsent_lowat = (uint32_t)strtoull(value, NULL, 0);
         return true;
     }
-    if (set_flag(name, value, tcp) || set_count(name, value, tcp) || set_opening(name, value, tcp))
-        return true;
-    if (strcmp(name, "net.ipv4.tcp_rmem") == 0)
-        set_buffer_sizes(value, &tcp->receive_buffer_initial, &tcp->receive_buffer_max);
-    else if (strcmp(name, "net.ipv4.tcp_wmem") == 0)
-        set_buffer_sizes(value, &tcp->send_buffer_initial, &tcp->send_buffer_max);
-    else if (strcmp(name, "net.ipv4.tcp_congestion_control") == 0 &&
-             machine_congestion_id(value) >= 0)
-        tcp->congestion = (uint8_t)machine_congestion_id(value);
-    else if (strcmp(name, "net.ipv4.tcp_ecn") == 0 && atoi(value) >= 0 && atoi(value) <= 2)
-        tcp->ecn = (uint8_t)atoi(value);
-    else
-        return false;
-    return true;
+    return stack_sysctl_set(&machine->config, name, value) == 0;
 }
 
 /** At any time: what the stack does from now on. */
