@@ -176,7 +176,7 @@ struct socket_holder *socket_hold(struct engine_socket *socket, struct process_c
     *holder = (struct socket_holder){
         .socket = socket,
         .process = process,
-        .channel = channel != NULL ? channel : process->channel,
+        .channel = channel_number(channel != NULL ? channel : process->channel),
         .next = first->next,
         .told_data = (uint32_t)socket->rx.consumed,
         .told_limit = TENANT_SEND_BUFFER_BYTES,
@@ -364,7 +364,7 @@ void socket_let_go_all(struct engine_core *core, struct process_core *process)
     LIST_FOREACH(holder, &process->holders, process_link)
     {
         notify_forget(holder);
-        holder->channel = NULL;
+        holder->channel = 0;
     }
     process->channel = NULL;
     while ((holder = LIST_FIRST(&process->holders)) != NULL)
@@ -376,6 +376,7 @@ void socket_let_go_all(struct engine_core *core, struct process_core *process)
         fence_forget_channel(part);
         notify_forget_channel(part);
         TAILQ_REMOVE(&core->channels, part, link);
+        process->channels[channel->number] = NULL;
     }
 }
 
@@ -424,7 +425,7 @@ void socket_finish_if_orphan(struct engine_socket *socket)
     struct socket_holder *holder = socket_holders(socket);
     /* A listener's replica ends unseen: the host knows the one on core 0. */
     bool replica = socket->kind == SOCKET_LISTENER && socket_core(socket)->index != 0;
-    if (holder != NULL && holder->channel != NULL && !replica) {
+    if (holder != NULL && holder->channel != 0 && !replica) {
         if (!socket->farewell) {
             socket->farewell = true;
             notify_holder(holder, DIRTY_SLOT_FREE);

@@ -42,8 +42,7 @@ enum holder_queue { HOLDER_QUIET, HOLDER_LAZY, HOLDER_PENDING };
 struct socket_holder {
     struct engine_socket *socket;
     struct process_core *process;
-    struct channel_core *channel; /**< where it is told; NULL: it has none yet */
-    struct socket_holder *next;   /**< of the same socket */
+    struct socket_holder *next; /**< of the same socket */
     LIST_ENTRY(socket_holder) process_link;
     TAILQ_ENTRY(socket_holder) queue_link;
     /** Lower halves of stream offsets: payload told up to here, at least what is consumed;
@@ -51,8 +50,9 @@ struct socket_holder {
     uint32_t told_data, told_sent;
     uint32_t told_limit; /**< the least that the host may believe to be its send buffer, in bytes */
     uint16_t dirty;      /**< enum dirty_bit */
-    uint8_t queue;       /**< enum holder_queue */
-    bool released;       /**< the process has let go; it is told SENT and SLOT_FREE only */
+    uint8_t channel;     /**< where it is told: one of its process's; 0: it has none yet */
+    uint8_t queue : 2;   /**< enum holder_queue */
+    bool released : 1;   /**< the process has let go; it is told SENT and SLOT_FREE only */
 };
 
 /** Shared by a listener's replicas on all cores. */
@@ -193,6 +193,12 @@ static inline struct socket_holder *socket_holders(struct engine_socket *socket)
 static inline struct socket_setup *socket_setup_of(const struct engine_socket *socket)
 {
     return socket->extra != NULL ? socket->extra->setup : NULL;
+}
+
+/** Where the holder is told; NULL: it has no channel yet. */
+static inline struct channel_core *holder_channel(const struct socket_holder *holder)
+{
+    return holder->process->channels[holder->channel];
 }
 
 /** NULL: it does not listen. */

@@ -333,13 +333,14 @@ static void attach_channel(struct engine_core *core, void *context)
     struct channel_core *part = &channel->cores[core->index];
     TAILQ_INSERT_TAIL(&core->channels, part, link);
     struct process_core *process = part->process;
+    process->channels[channel->number] = part;
     if (process->channel != NULL)
         return;
     process->channel = part;
     struct socket_holder *holder;
     LIST_FOREACH(holder, &process->holders, process_link)
     {
-        if (holder->channel == NULL)
+        if (holder->channel == 0)
             notify_move(holder, part);
     }
     (void)notify_flush(core);
@@ -378,6 +379,7 @@ int channel_create(struct process *process, struct channel **out, struct link_ch
         return -ENOMEM;
     channel->process = process;
     channel->block = block;
+    channel->number = (uint8_t)(process->channel_count + 1);
     channel->doorbell_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (channel->doorbell_fd < 0) {
         int error = errno;

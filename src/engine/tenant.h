@@ -95,6 +95,7 @@ struct process_core {
     LIST_ENTRY(process_core) link;
     LIST_HEAD(, socket_holder) holders;
     struct channel_core *channel; /**< where events go that no channel has asked for */
+    struct channel_core *channels[LINK_CHANNELS_MAX + 1]; /**< by number; [0] is NULL */
 };
 
 struct process {
@@ -136,10 +137,17 @@ struct channel_core {
 struct channel {
     struct process *process;
     uint32_t block; /**< its place in the tenant's layout */
+    uint8_t number; /**< among its process's, from 1 on */
     int doorbell_fd;
     struct channel_core cores[LINK_CORES_MAX];
     LIST_ENTRY(channel) link;
 };
+
+/** By which its process knows it; 0 of NULL. */
+static inline uint8_t channel_number(const struct channel_core *channel)
+{
+    return channel != NULL ? channel->channel->number : 0;
+}
 
 /* ---- Control thread ------------------------------------------------------------------------ */
 

@@ -25,7 +25,9 @@ static void give(struct tx_memory *memory, struct tx_extent *extent)
 static void join_ring(struct tx_buffer *buffer, struct tx_extent *extent)
 {
     extent->next = extent;
+    extent->cursor = NULL;
     if (buffer->tail != NULL) {
+        extent->cursor = buffer->tail->cursor;
         extent->next = buffer->tail->next;
         buffer->tail->next = extent;
     }
@@ -99,19 +101,19 @@ int64_t tx_buffer_add(struct tx_buffer *buffer, struct tx_memory *memory, uint64
     return result == 0 ? (int64_t)(buffer->end - before) : result;
 }
 
-struct tx_stretch tx_buffer_find(struct tx_buffer *buffer, uint64_t offset)
+struct tx_stretch tx_buffer_find(const struct tx_buffer *buffer, uint64_t offset)
 {
-    const struct tx_extent *tail = buffer->tail;
+    struct tx_extent *tail = buffer->tail;
     if (tail == NULL || offset >= tail->start + tail->bytes)
         return (struct tx_stretch){0};
-    struct tx_extent *extent = buffer->cursor;
+    struct tx_extent *extent = tail->cursor;
     if (extent == NULL || offset < extent->start)
         extent = tail->next;
     while (offset >= extent->start + extent->bytes)
         extent = extent->next;
     if (offset < extent->start)
         return (struct tx_stretch){0};
-    buffer->cursor = extent;
+    tail->cursor = extent;
     return (struct tx_stretch){
         .arena_offset = extent->arena_offset + (offset - extent->start),
         .length = extent->bytes - (offset - extent->start),
@@ -122,8 +124,8 @@ static void drop_head(struct tx_buffer *buffer, struct tx_memory *memory)
 {
     struct tx_extent *extent = buffer->tail->next;
     PNO_ASSERT(extent != NULL);
-    if (buffer->cursor == extent)
-        buffer->cursor = NULL;
+    if (buffer->tail->cursor == extent)
+        buffer->tail->cursor = NULL;
     if (extent == buffer->tail)
         buffer->tail = NULL;
     else

@@ -16,8 +16,10 @@
 #define TX_WAITING_MAX 256
 
 struct tx_extent {
-    struct tx_extent *next; /**< in the ring after the last: the first */
-    uint64_t start;         /**< stream offset */
+    struct tx_extent *next;   /**< in the ring after the last: the first */
+    struct tx_extent *cursor; /**< of the ring's last: where the last fetch ended; NULL: start at
+                                 the first */
+    uint64_t start;           /**< stream offset */
     uint64_t arena_offset;
     uint64_t bytes;
 };
@@ -30,7 +32,6 @@ struct tx_memory {
 
 struct tx_buffer {
     struct tx_extent *tail;    /**< of a ring: contiguous, from the first byte not acknowledged */
-    struct tx_extent *cursor;  /**< where the last fetch ended; NULL: start at the first */
     struct tx_extent *waiting; /**< beyond a gap, sorted, not overlapping */
     uint64_t end;              /**< one past the contiguous part */
 };
@@ -48,7 +49,7 @@ struct tx_stretch {
     uint64_t arena_offset;
     uint64_t length;
 };
-struct tx_stretch tx_buffer_find(struct tx_buffer *buffer, uint64_t offset);
+struct tx_stretch tx_buffer_find(const struct tx_buffer *buffer, uint64_t offset);
 
 /** The peer has acknowledged up to `offset`. */
 void tx_buffer_acknowledge(struct tx_buffer *buffer, struct tx_memory *memory, uint64_t offset);

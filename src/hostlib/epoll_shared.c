@@ -11,6 +11,7 @@
 #include "hostlib/fd_table.h"
 #include "hostlib/lock.h"
 #include "hostlib/socket.h"
+#include "hostlib/socket_extra.h"
 
 /* Changes that are remembered one by one; who is further behind looks at all entries. */
 #define CHANGES 256
@@ -144,7 +145,7 @@ struct epoll_progress epoll_progress_of(const struct socket *socket)
 {
     struct epoll_progress progress = {0};
     if (socket->state == SOCKET_LISTENING) {
-        progress.connections = __atomic_load_n(&socket->bound->arrived, __ATOMIC_RELAXED);
+        progress.connections = __atomic_load_n(&socket_bound_of(socket)->arrived, __ATOMIC_RELAXED);
         return progress;
     }
     progress.received = __atomic_load_n(&socket->receive.end_offset, __ATOMIC_RELAXED) +

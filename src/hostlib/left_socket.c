@@ -15,7 +15,7 @@ void left_socket_describe(const struct socket *socket, struct left_socket *left)
         .connect_reported = socket->connect_reported,
         .core = socket->core,
         .error = socket->error,
-        .backlog = socket->bound != NULL ? socket->bound->backlog : 0,
+        .backlog = socket_bound_of(socket) != NULL ? socket_bound_of(socket)->backlog : 0,
         .name = socket->name,
         .send_limit = socket->send_limit,
         .urgent_offset = socket_urgent_offset(socket),
@@ -33,7 +33,7 @@ static bool revive_parts(struct socket *socket, const struct left_socket *left)
     if (left->state == SOCKET_BOUND || left->state == SOCKET_LISTENING) {
         if (socket_get_bound(socket) == NULL)
             return false;
-        socket->bound->backlog = left->backlog;
+        socket_bound_of(socket)->backlog = left->backlog;
     }
     if (left->urgent_offset != 0) {
         if (socket_extra_get(socket) == NULL)

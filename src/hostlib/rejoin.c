@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "hostlib/engine_link.h"
 #include "hostlib/socket.h"
+#include "hostlib/socket_extra.h"
 #include "hostlib/waiter.h"
 
 /* How long after an engine's death, and after each vain attempt, the next one comes. */
@@ -22,7 +23,7 @@ static _Atomic bool is_under_way; /* some thread attempts */
 void rejoin_add(struct socket *listener)
 {
     lock_acquire(&rejoin_lock);
-    struct socket_bound *bound = listener->bound;
+    struct socket_bound *bound = socket_bound_of(listener);
     if (!bound->rejoins) {
         struct socket *first = atomic_load_explicit(&rejoin_first, memory_order_relaxed);
         if (first == NULL) {
@@ -38,7 +39,7 @@ void rejoin_add(struct socket *listener)
 
 static struct socket *next_of(const struct socket *listener)
 {
-    return listener->bound->rejoin_next;
+    return socket_bound_of(listener)->rejoin_next;
 }
 
 /* rejoin_lock held. */
@@ -50,9 +51,9 @@ static void unlink_listener(struct socket *listener)
     } else {
         while (next_of(first) != listener)
             first = next_of(first);
-        first->bound->rejoin_next = next_of(listener);
+        socket_bound_of(first)->rejoin_next = next_of(listener);
     }
-    listener->bound->rejoins = false;
+    socket_bound_of(listener)->rejoins = false;
 }
 
 void rejoin_remove(struct socket *listener)
@@ -60,14 +61,14 @@ void rejoin_remove(struct socket *listener)
     if (!rejoin_is_wanted())
         return;
     lock_acquire(&rejoin_lock);
-    if (listener->bound != NULL && listener->bound->rejoins)
+    if (socket_bound_of(listener) != NULL && socket_bound_of(listener)->rejoins)
         unlink_listener(listener);
     lock_release(&rejoin_lock);
 }
 
 static bool is_awaited(const struct socket *listener)
 {
-    return listener->items != NULL || listener->bound->accepts ||
+    return listener->items != NULL || socket_bound_of(listener)->accepts ||
            atomic_load_explicit(&listener->waiters.head, memory_order_relaxed) != NULL;
 }
 
@@ -76,11 +77,11 @@ static struct socket *take_next(uint32_t attempt)
 {
     lock_acquire(&rejoin_lock);
     struct socket *listener = atomic_load_explicit(&rejoin_first, memory_order_relaxed);
-    while (listener != NULL && (listener->bound->rejoin_attempt == attempt ||
+    while (listener != NULL && (socket_bound_of(listener)->rejoin_attempt == attempt ||
                                 !is_awaited(listener) || !file_hold_living(&listener->file)))
         listener = next_of(listener);
     if (listener != NULL)
-        listener->bound->rejoin_attempt = attempt;
+        socket_bound_of(listener)->rejoin_attempt = attempt;
     lock_release(&rejoin_lock);
     return listener;
 }
@@ -99,7 +100,8 @@ static bool any_is_awaited(void)
 static void done(struct socket *listener, const struct engine_link *link)
 {
     lock_acquire(&rejoin_lock);
-    if (listener->bound->rejoins && !atomic_load_explicit(&link->dead, memory_order_acquire))
+    if (socket_bound_of(listener)->rejoins &&
+        !atomic_load_explicit(&link->dead, memory_order_acquire))
         unlink_listener(listener);
     lock_release(&rejoin_lock);
 }
@@ -150,7 +152,7 @@ void rejoin_share(void)
     lock_acquire(&rejoin_lock);
     for (struct socket *listener = atomic_load_explicit(&rejoin_first, memory_order_relaxed);
          listener != NULL; listener = next_of(listener))
-        listener->bound->shared_out = true;
+        socket_bound_of(listener)->shared_out = true;
     lock_release(&rejoin_lock);
 }
 

@@ -45,20 +45,11 @@ struct socket *socket_create(bool is_v6)
     return socket;
 }
 
-struct socket_bound *socket_get_bound(struct socket *socket)
-{
-    if (socket->bound == NULL)
-        socket->bound = calloc(1, sizeof(*socket->bound));
-    return socket->bound;
-}
-
 void socket_free(struct socket *socket)
 {
     fd_close_internal(socket->shadow_fd);
     receive_queue_free(&socket->receive);
     socket_extra_free(socket);
-    free(socket->bound);
-    socket->bound = NULL;
     if (socket->options_own)
         option_set_free((struct socket_options *)(uintptr_t)socket->options);
     lock_acquire(&slab_lock);
@@ -66,7 +57,7 @@ void socket_free(struct socket *socket)
     lock_release(&slab_lock);
 }
 
-_Static_assert(sizeof(struct socket) <= 192, "many may be idle");
+_Static_assert(sizeof(struct socket) <= 184, "many may be idle");
 
 struct lock *socket_fork_lock(void)
 {
@@ -161,7 +152,7 @@ void socket_change_link(struct socket *socket, struct engine_link *link,
     socket_lock(socket);
     leave_slot(socket);
     if (socket->shared)
-        socket->bound->shared_out = true; /* it listens */
+        socket_bound_of(socket)->shared_out = true; /* it listens */
     socket->shared = false;
     socket->link = link;
     socket->name = *name;

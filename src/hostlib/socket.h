@@ -119,8 +119,7 @@ struct socket {
     struct uring_op *uring_ops; /**< that wait for it; guarded by uring_event_lock */
 
     struct ip_endpoint local, remote;
-    int shadow_fd;              /**< accepted: a kernel socket for rare options, -1 until needed */
-    struct socket_bound *bound; /**< NULL: as if all of it were zero */
+    int shadow_fd; /**< accepted: a kernel socket for rare options, -1 until needed */
     union {
         struct { /* connections before accept() */
             struct socket *accept_next;
@@ -140,9 +139,6 @@ struct socket *socket_create(bool is_v6);
 
 /** Last reference gone: tell the engine, free. Called by file_destroy(). */
 void socket_destroy(struct socket *socket);
-
-/** The socket's part for bind() and listen(), made if need be. @return NULL: no memory. */
-struct socket_bound *socket_get_bound(struct socket *socket);
 
 /** Give the object back to the allocator. */
 void socket_free(struct socket *socket);
@@ -221,12 +217,6 @@ static inline bool socket_send_is_shut(const struct socket *socket)
     return socket->state == SOCKET_CLOSED ||
            (socket->block != NULL &&
             (atomic_load_explicit(&socket->block->shut, memory_order_relaxed) & SHUT_DONE_WRITE));
-}
-
-/** Listening, with connections that nobody has accepted. */
-static inline bool socket_has_pending(const struct socket *socket)
-{
-    return socket->bound != NULL && socket->bound->accept_first != NULL;
 }
 
 /** An operation on this socket, to be filled in further. */

@@ -14,6 +14,7 @@
 #include "hostlib/socket_stamps.h"
 
 struct socket_extra {
+    struct socket_bound *bound; /**< NULL: as if all of it were zero */
     struct socket_async async;
     struct socket_error_queue errors;
     struct socket_stamps stamps;
@@ -29,6 +30,23 @@ struct socket_extra {
 struct socket_extra *socket_extra_get(struct socket *socket);
 
 void socket_extra_free(struct socket *socket);
+
+/** The socket's part for bind() and listen(), made if need be. Lock not held.
+    @return NULL: no memory. */
+struct socket_bound *socket_get_bound(struct socket *socket);
+
+/** What bind() and listen() made of it; NULL: as if all of it were zero. */
+static inline struct socket_bound *socket_bound_of(const struct socket *socket)
+{
+    return socket->extra != NULL ? socket->extra->bound : NULL;
+}
+
+/** Listening, with connections that nobody has accepted. */
+static inline bool socket_has_pending(const struct socket *socket)
+{
+    const struct socket_bound *bound = socket_bound_of(socket);
+    return bound != NULL && bound->accept_first != NULL;
+}
 
 /** The stream offset after the urgent byte; 0: there is none. */
 static inline uint64_t socket_urgent_offset(const struct socket *socket)

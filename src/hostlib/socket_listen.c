@@ -37,7 +37,7 @@ static int engine_bind_once(struct socket *socket, struct ip_endpoint *endpoint)
     operation.endpoints.local_port = endpoint->port;
     if (socket->options->reuse_address)
         operation.flags |= LINK_FLAG_REUSEADDR;
-    if (socket->options->reuse_port || socket->bound->shared_out)
+    if (socket->options->reuse_port || socket_bound_of(socket)->shared_out)
         operation.flags |= LINK_FLAG_REUSEPORT;
     if (socket->options->v6only)
         operation.flags |= LINK_FLAG_V6ONLY;
@@ -120,7 +120,7 @@ static int bind_wildcard(struct socket *socket, int fd, const struct ip_endpoint
         }
         if (error == 0) {
             set_bound(socket, &endpoint, true);
-            socket->bound->asked = *wanted;
+            socket_bound_of(socket)->asked = *wanted;
             return 0;
         }
         engine_unbind(socket);
@@ -133,9 +133,9 @@ static int bind_wildcard(struct socket *socket, int fd, const struct ip_endpoint
 /* Source: Linux tcp_disconnect(), with SOCK_BINDADDR_LOCK and SOCK_BINDPORT_LOCK. */
 void socket_bind_again(struct socket *socket, struct engine_link *link, bool also_kernel)
 {
-    if (socket->bound == NULL)
+    if (socket_bound_of(socket) == NULL)
         return;
-    struct ip_endpoint endpoint = socket->bound->asked;
+    struct ip_endpoint endpoint = socket_bound_of(socket)->asked;
     if (endpoint.port == 0 && ip_address_is_any(&endpoint.address) && !also_kernel)
         return;
     if (socket_take_slot(socket, link) < 0)
@@ -143,7 +143,7 @@ void socket_bind_again(struct socket *socket, struct engine_link *link, bool als
     if (also_kernel)
         endpoint.port = socket->local.port; /* the kernel's half can't be unbound */
     else if (endpoint.port == 0)
-        socket->bound->former_port = socket->local.port;
+        socket_bound_of(socket)->former_port = socket->local.port;
     if (engine_bind(socket, &endpoint) == 0)
         set_bound(socket, &endpoint, also_kernel);
     else
@@ -192,7 +192,7 @@ static int bind_engine_address(struct socket *socket, const struct ip_endpoint *
         return error;
     }
     set_bound(socket, &endpoint, false);
-    socket->bound->asked = *wanted;
+    socket_bound_of(socket)->asked = *wanted;
     return 0;
 }
 
@@ -214,7 +214,7 @@ static void give_up_address(struct socket *socket)
     if (socket->state == SOCKET_BOUND && socket->local.port == 0) {
         engine_unbind(socket);
         socket->state = SOCKET_FRESH;
-        socket->local = socket->bound->asked = (struct ip_endpoint){0};
+        socket->local = socket_bound_of(socket)->asked = (struct ip_endpoint){0};
         socket_changed(socket, 0);
     }
     socket_unlock(socket);
@@ -350,9 +350,9 @@ int socket_listen(struct socket *socket, int fd, int backlog)
     }
     if (engine_died)
         rejoin_add(socket);
-    socket->bound->former_port = 0;
+    socket_bound_of(socket)->former_port = 0;
     socket->state = SOCKET_LISTENING;
-    socket->bound->backlog = backlog;
+    socket_bound_of(socket)->backlog = backlog;
     if (before == SOCKET_LISTENING)
         socket_changed(socket, 0);
     else
@@ -379,14 +379,14 @@ int socket_listen_again(struct socket *socket, struct engine_link *link)
     if (error < 0)
         return error;
     socket_options_replay(socket);
-    return engine_listen(socket, socket->bound->backlog);
+    return engine_listen(socket, socket_bound_of(socket)->backlog);
 }
 
 /* ---- accept ------------------------------------------------------------------------------- */
 
 static struct socket *pop_queue(struct socket *listener)
 {
-    struct socket_bound *bound = listener->bound;
+    struct socket_bound *bound = socket_bound_of(listener);
     struct socket *socket = bound->accept_first;
     if (socket == NULL)
         return NULL;
@@ -411,7 +411,8 @@ static bool is_taken(const struct engine_link *link, const struct socket *socket
 
 bool socket_accept_all_taken(const struct socket *listener)
 {
-    const struct socket *queued = __atomic_load_n(&listener->bound->accept_first, __ATOMIC_ACQUIRE);
+    const struct socket *queued =
+        __atomic_load_n(&socket_bound_of(listener)->accept_first, __ATOMIC_ACQUIRE);
     for (int i = 0; i < WALKED_MAX && queued != NULL; i++) {
         /* Taken out by a thread of ours meanwhile, its memory is still there. */
         if (!atomic_load(&queued->queued) || !is_taken(listener->link, queued))
@@ -436,8 +437,8 @@ static bool claim(const struct socket *socket)
 /* A process that never accepts must not gather what others have long taken. */
 static void drop_taken(struct socket *listener)
 {
-    while (listener->shared && listener->bound->accept_first != NULL &&
-           is_taken(listener->link, listener->bound->accept_first)) {
+    while (listener->shared && socket_bound_of(listener)->accept_first != NULL &&
+           is_taken(listener->link, socket_bound_of(listener)->accept_first)) {
         struct socket *socket = pop_queue(listener);
         socket_release_slot(socket);
         socket_free(socket);
@@ -448,8 +449,8 @@ static void drop_taken(struct socket *listener)
    be told in another. */
 static void enqueue(struct socket *listener, struct socket *socket)
 {
-    struct socket **place = &listener->bound->accept_first;
-    struct socket *last = listener->bound->accept_last;
+    struct socket **place = &socket_bound_of(listener)->accept_first;
+    struct socket *last = socket_bound_of(listener)->accept_last;
     if (last != NULL && (int32_t)(socket->accept_sequence - last->accept_sequence) > 0)
         place = &last->accept_next;
     while (*place != NULL && (int32_t)(socket->accept_sequence - (*place)->accept_sequence) > 0)
@@ -458,7 +459,7 @@ static void enqueue(struct socket *listener, struct socket *socket)
     socket->queued = true;
     *place = socket;
     if (socket->accept_next == NULL)
-        listener->bound->accept_last = socket;
+        socket_bound_of(listener)->accept_last = socket;
 }
 
 /* What is a listener's alone. Source: Linux net/ipv4/inet_connection_sock.c,
@@ -526,7 +527,7 @@ void socket_accept_arrived(struct socket *listener, unsigned core,
     socket->remote.address = descriptor->endpoints.remote;
     socket->remote.port = descriptor->endpoints.remote_port;
     socket->accept_sequence = descriptor->request_id;
-    listener->bound->arrived++;
+    socket_bound_of(listener)->arrived++;
     enqueue(listener, socket);
     engine_link_slot_set(link, slot, socket);
     socket_changed(listener, EPOLLIN | EPOLLRDNORM);
@@ -634,7 +635,7 @@ int socket_try_accept(struct socket *socket, int fd, struct sockaddr *address, s
     int error = check_accept(socket, address, length, flags);
     if (error < 0)
         return error;
-    socket->bound->accepts = true;
+    socket_bound_of(socket)->accepts = true;
     rejoin_poll();
     return accept_once(socket, fd, address, length, flags);
 }
@@ -646,7 +647,7 @@ int socket_accept(struct socket *socket, int fd, struct sockaddr *address, sockl
     if (error < 0)
         return error;
     uint64_t deadline_ns = socket_deadline_ns(socket->options->receive_timeout_ns);
-    socket->bound->accepts = true;
+    socket_bound_of(socket)->accepts = true;
     rejoin_poll();
     for (;;) {
         int result = accept_once(socket, fd, address, length, flags);

@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 
 #include "hostlib/socket.h"
+#include "hostlib/socket_extra.h"
 #include "hostlib/user_memory.h"
 
 int socket_endpoint_parse(const struct sockaddr *address, socklen_t length, bool is_v6,
@@ -82,8 +83,8 @@ static int write_name(struct socket *socket, const struct ip_endpoint *endpoint,
 int socket_getsockname(struct socket *socket, struct sockaddr *address, socklen_t *length)
 {
     struct ip_endpoint name = socket->local;
-    if (socket->state == SOCKET_BOUND && socket->bound->former_port != 0)
-        name.port = socket->bound->former_port;
+    if (socket->state == SOCKET_BOUND && socket_bound_of(socket)->former_port != 0)
+        name.port = socket_bound_of(socket)->former_port;
     return write_name(socket, &name, address, length);
 }
 

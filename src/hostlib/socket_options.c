@@ -384,7 +384,7 @@ static bool is_signing_key(int level, int name, const void *value, socklen_t len
 bool socket_option_lost_port(const struct socket *socket)
 {
     return socket->state == SOCKET_CLOSED &&
-           (socket->bound == NULL || socket->bound->asked.port == 0);
+           (socket_bound_of(socket) == NULL || socket_bound_of(socket)->asked.port == 0);
 }
 
 /* Source: Linux do_ipv6_setsockopt(). */

@@ -10,6 +10,7 @@
 
 #include "hostlib/epoll.h"
 #include "hostlib/interpose.h"
+#include "hostlib/socket_extra.h"
 #include "hostlib/uring_ring.h"
 #include "hostlib/user_memory.h"
 

@@ -42,7 +42,7 @@ static void announce(struct engine_core *core, struct engine_socket *listener,
     TAILQ_INSERT_TAIL(&setup->unaccepted, socket, extra->link);
     for (struct socket_holder *holder = socket_holders(listener); holder != NULL;
          holder = holder->next)
-        (void)socket_hold(socket, holder->process, holder->channel);
+        (void)socket_hold(socket, holder->process, holder_channel(holder));
     notify_socket(socket, DIRTY_ACCEPT);
 }
 

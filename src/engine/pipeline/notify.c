@@ -10,7 +10,7 @@
 
 static void enqueue_pending(struct socket_holder *holder)
 {
-    struct channel_core *channel = holder->channel;
+    struct channel_core *channel = holder_channel(holder);
     struct engine_core *core = channel->tenant->core;
     TAILQ_INSERT_TAIL(&channel->pending, holder, queue_link);
     holder->queue = HOLDER_PENDING;
@@ -22,7 +22,7 @@ static void enqueue_pending(struct socket_holder *holder)
 
 static void enqueue_lazy(struct socket_holder *holder)
 {
-    struct channel_core *channel = holder->channel;
+    struct channel_core *channel = holder_channel(holder);
     struct engine_core *core = channel->tenant->core;
     TAILQ_INSERT_TAIL(&channel->lazy, holder, queue_link);
     holder->queue = HOLDER_LAZY;
@@ -35,7 +35,7 @@ static void enqueue_lazy(struct socket_holder *holder)
 
 static void dequeue(struct socket_holder *holder)
 {
-    struct channel_core *channel = holder->channel;
+    struct channel_core *channel = holder_channel(holder);
     if (holder->queue == HOLDER_PENDING)
         TAILQ_REMOVE(&channel->pending, holder, queue_link);
     else if (holder->queue == HOLDER_LAZY)
@@ -66,7 +66,7 @@ void notify_holder(struct socket_holder *holder, uint16_t dirty)
     if ((dirty & DIRTY_SENT) != 0 && holder->socket->send_limit < holder->told_limit)
         holder->told_limit = holder->socket->send_limit;
     holder->dirty |= dirty;
-    if (holder->channel == NULL || holder->queue == HOLDER_PENDING)
+    if (holder->channel == 0 || holder->queue == HOLDER_PENDING)
         return;
     if (holder->dirty == DIRTY_SENT && sent_can_wait(holder)) {
         if (holder->queue == HOLDER_QUIET)
@@ -86,18 +86,19 @@ void notify_socket(struct engine_socket *socket, uint16_t dirty)
 
 void notify_forget(struct socket_holder *holder)
 {
-    if (holder->channel != NULL)
+    if (holder->channel != 0)
         dequeue(holder);
     holder->dirty = 0;
 }
 
 void notify_move(struct socket_holder *holder, struct channel_core *channel)
 {
-    if (holder->channel == channel)
+    uint8_t number = channel_number(channel);
+    if (holder->channel == number)
         return;
     uint16_t dirty = holder->dirty;
     notify_forget(holder);
-    holder->channel = channel;
+    holder->channel = number;
     notify_holder(holder, dirty);
 }
 
@@ -149,7 +150,7 @@ static bool tell_accept(struct socket_holder *holder)
     };
     set_endpoints(&event, socket);
     event.endpoints.accept_slot = socket->name.slot;
-    return push(holder->channel, &event);
+    return push(holder_channel(holder), &event);
 }
 
 static uint64_t arrived_ns(const struct engine_socket *socket)
@@ -176,7 +177,7 @@ static bool tell_data(struct socket_holder *holder)
                      .length = extent.length,
                      .consumed = arrived_ns(socket)},
         };
-        if (!push(holder->channel, &event))
+        if (!push(holder_channel(holder), &event))
             return false;
         told += extent.length;
         holder->told_data = (uint32_t)told;
@@ -192,7 +193,7 @@ static bool tell_sent(const struct socket_holder *holder)
         .socket = socket->name,
         .data = {.stream_offset = socket_acked(socket), .length = socket->send_limit},
     };
-    return push(holder->channel, &event);
+    return push(holder_channel(holder), &event);
 }
 
 static bool tell_simple(struct socket_holder *holder, uint16_t bit)
@@ -225,7 +226,7 @@ static bool tell_simple(struct socket_holder *holder, uint16_t bit)
         event.type = LINK_EVENT_SLOT_FREE;
         break;
     }
-    return push(holder->channel, &event);
+    return push(holder_channel(holder), &event);
 }
 
 static bool tell_bit(struct socket_holder *holder, uint16_t bit)
