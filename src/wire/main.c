@@ -2,6 +2,10 @@
  * pno-wire: joins two network devices of its namespace by a wire that loses, delays, reorders,
  * duplicates, corrupts and limits (config.h). Frames pass whole, as the devices would send them, so
  * both their far ends must have segmentation and checksum offloads switched off.
+ *
+ * What busy ends send is not worth a wake-up for each frame. The kernel notes when a frame came, so
+ * it may be taken later, as long as that is before it is due; and frames that are due within a tick
+ * of each other go together, half a tick early or late at most.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -27,8 +31,13 @@
 #define SLOT_BYTES          9472
 #define SLOT_COUNT          65536
 #define BURST               64
+#define BURSTS_MAX          16 /**< at a time: frames that are due must not wait for all that come */
 #define SOCKET_BUFFER_BYTES (64 * 1024 * 1024)
 #define NS_PER_S            1000000000ULL
+#define TICK_MIN_NS         40000ULL
+#define TICK_MAX_NS         100000ULL
+#define UNSEEN_MAX_NS       1000000ULL /**< for so long frames that come may lie unseen */
+#define STAMP_AGE_MAX_NS    NS_PER_S   /**< an older stamp is of before the clock was set */
 
 #define ICMPV6              58
 #define ICMPV6_ND_FIRST     133
@@ -46,7 +55,14 @@ struct lane {
     uint8_t *slots;       /**< SLOT_COUNT of SLOT_BYTES; pages never used cost nothing */
     uint32_t *free_slots; /**< a stack: few slots in use touch few pages */
     size_t free_count;
+    uint64_t entered_ns; /**< when the latest frame came */
     uint64_t not_sent;
+};
+
+/** How long to sleep. */
+struct pace {
+    uint64_t tick_ns;   /**< between wake-ups; 0: a frame may be due as it comes */
+    uint64_t unseen_ns; /**< from a look at what has come to the next, at least a tick */
 };
 
 static volatile sig_atomic_t stopping;
@@ -57,11 +73,41 @@ static void stop(int signal_number)
     stopping = 1;
 }
 
-static uint64_t clock_ns(void)
+static uint64_t nanoseconds(const struct timespec *time)
+{
+    return (uint64_t)time->tv_sec * NS_PER_S + (uint64_t)time->tv_nsec;
+}
+
+static uint64_t clock_now_ns(clockid_t clock)
 {
     struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+    (void)clock_gettime(clock, &now);
+    return nanoseconds(&now);
+}
+
+static uint64_t clock_ns(void)
+{
+    return clock_now_ns(CLOCK_MONOTONIC);
+}
+
+static uint64_t min_ns(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t max_ns(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* A tenth of the delay, within bounds: so delays are right to 20 us, or a twentieth. */
+static struct pace pace_of(const struct wire_config *config)
+{
+    uint64_t tick_ns = min_ns(max_ns(config->delay_ns / 10, TICK_MIN_NS), TICK_MAX_NS);
+    tick_ns = min_ns(tick_ns, config->delay_ns);
+    /* What comes unseen is due after the shortest delay; what overtakes, at once. */
+    uint64_t unseen_ns = config->reorder > 0 ? 0 : config->delay_ns - config->jitter_ns;
+    return (struct pace){tick_ns, max_ns(tick_ns, min_ns(unseen_ns, UNSEEN_MAX_NS))};
 }
 
 static int complain(const char *device, const char *what)
@@ -89,7 +135,8 @@ static int open_device(const char *name)
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes));
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes));
     (void)setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &one, sizeof(one));
-    if (setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof(one)) != 0 ||
+    if (setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof(one)) != 0 ||
+        setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof(one)) != 0 ||
         setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &promiscuous, sizeof(promiscuous)) != 0 ||
         bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
         (void)complain(name, "cannot take its frames");
@@ -179,16 +226,43 @@ static bool is_passing(int error)
     return error == EAGAIN || error == EINTR || error == ENOBUFS || error == ENETDOWN;
 }
 
+/* The kernel's stamp of a frame; 0: it has none. */
+static uint64_t stamp_ns(struct msghdr *message)
+{
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part != NULL;
+         part = CMSG_NXTHDR(message, part)) {
+        if (part->cmsg_level == SOL_SOCKET && part->cmsg_type == SCM_TIMESTAMPNS) {
+            struct timespec stamp;
+            memcpy(&stamp, CMSG_DATA(part), sizeof(stamp));
+            return nanoseconds(&stamp);
+        }
+    }
+    return 0;
+}
+
+/* When the frame entered, by the monotonic clock. Stamps are of the other, which can be set. */
+static uint64_t entered_ns(struct lane *lane, uint64_t stamp, uint64_t now_ns, uint64_t real_ns)
+{
+    uint64_t age_ns = stamp <= real_ns ? real_ns - stamp : 0;
+    uint64_t at_ns = age_ns < min_ns(STAMP_AGE_MAX_NS, now_ns) ? now_ns - age_ns : now_ns;
+    lane->entered_ns = max_ns(lane->entered_ns, at_ns);
+    return lane->entered_ns;
+}
+
 /* Take one burst of frames; the number taken, or -1 if the device is gone. */
 static int lane_receive(struct lane *lane)
 {
     struct mmsghdr messages[BURST];
     struct iovec vectors[BURST];
+    _Alignas(struct cmsghdr) uint8_t stamps[BURST][CMSG_SPACE(sizeof(struct timespec))];
     unsigned count = lane->free_count < BURST ? (unsigned)lane->free_count : BURST;
     for (unsigned i = 0; i < count; i++) {
         uint32_t slot = lane->free_slots[lane->free_count - 1 - i];
         vectors[i] = (struct iovec){slot_at(lane, slot), SLOT_BYTES};
-        messages[i] = (struct mmsghdr){.msg_hdr = {.msg_iov = &vectors[i], .msg_iovlen = 1}};
+        messages[i] = (struct mmsghdr){.msg_hdr = {.msg_iov = &vectors[i],
+                                                   .msg_iovlen = 1,
+                                                   .msg_control = stamps[i],
+                                                   .msg_controllen = sizeof(stamps[i])}};
     }
     int got = count > 0 ? recvmmsg(lane->in, messages, count, MSG_TRUNC, NULL) : 0;
     if (got < 0) {
@@ -199,14 +273,16 @@ static int lane_receive(struct lane *lane)
         taken[i] = lane->free_slots[--lane->free_count];
     }
     uint64_t now_ns = clock_ns();
+    uint64_t real_ns = clock_now_ns(CLOCK_REALTIME);
     for (int i = 0; i < got; i++) {
-        lane_enter(lane, now_ns, taken[i], messages[i].msg_len);
+        uint64_t at_ns = entered_ns(lane, stamp_ns(&messages[i].msg_hdr), now_ns, real_ns);
+        lane_enter(lane, at_ns, taken[i], messages[i].msg_len);
     }
     return got;
 }
 
-/* Send one burst of what has arrived; the number sent. */
-static int lane_deliver(struct lane *lane, uint64_t now_ns)
+/* Send one burst of what is due by then; the number sent. */
+static int lane_deliver(struct lane *lane, uint64_t until_ns)
 {
     struct mmsghdr messages[BURST];
     struct iovec vectors[BURST];
@@ -214,7 +290,7 @@ static int lane_deliver(struct lane *lane, uint64_t now_ns)
     unsigned count = 0;
     for (; count < BURST; count++) {
         const struct wire_scheduled *first = wire_schedule_first(&lane->schedule);
-        if (first == NULL || first->at_ns > now_ns) {
+        if (first == NULL || first->at_ns > until_ns) {
             break;
         }
         struct wire_scheduled due = wire_schedule_pop(&lane->schedule);
@@ -238,51 +314,67 @@ static int lane_deliver(struct lane *lane, uint64_t now_ns)
     return (int)count;
 }
 
-/* Sleep until a frame comes, one is due, or a signal asks us to stop. */
-static void wait_for_work(struct lane lanes[2], const sigset_t *while_waiting)
+/* Take what has come, and send what is due; the number of both, or -1 if a device is gone. */
+static int turn(struct lane lanes[2], const struct pace *pace)
+{
+    int done = 0;
+    for (int i = 0; i < 2; i++) {
+        int received = BURST;
+        for (int burst = 0; burst < BURSTS_MAX && received == BURST; burst++) {
+            received = lane_receive(&lanes[i]);
+            if (received < 0) {
+                return -1;
+            }
+            done += received;
+        }
+    }
+    uint64_t until_ns = clock_ns() + pace->tick_ns / 2;
+    for (int i = 0; i < 2; i++) {
+        int sent = BURST;
+        for (int burst = 0; burst < BURSTS_MAX && sent == BURST; burst++) {
+            sent = lane_deliver(&lanes[i], until_ns);
+            done += sent;
+        }
+    }
+    return done;
+}
+
+/* Sleep until the next is due or a signal asks us to stop, and if there was nothing to do, also
+   until a frame comes. */
+static void wait_for_work(struct lane lanes[2], const struct pace *pace, bool busy,
+                          const sigset_t *while_waiting)
 {
     uint64_t due_ns = UINT64_MAX;
     for (int i = 0; i < 2; i++) {
         const struct wire_scheduled *first = wire_schedule_first(&lanes[i].schedule);
-        if (first != NULL && first->at_ns < due_ns) {
-            due_ns = first->at_ns;
+        if (first != NULL) {
+            due_ns = min_ns(due_ns, first->at_ns);
         }
     }
     uint64_t now_ns = clock_ns();
+    if (busy) {
+        due_ns = max_ns(min_ns(due_ns, now_ns + pace->unseen_ns), now_ns + pace->tick_ns);
+    }
     uint64_t left_ns = due_ns > now_ns ? due_ns - now_ns : 0;
     struct timespec left = {.tv_sec = (time_t)(left_ns / NS_PER_S),
                             .tv_nsec = (long)(left_ns % NS_PER_S)};
     struct pollfd events[2];
     for (int i = 0; i < 2; i++) {
         /* Without room the frames wait in the socket. */
-        events[i] =
-            (struct pollfd){.fd = lanes[i].free_count > 0 ? lanes[i].in : -1, .events = POLLIN};
+        bool watched = !busy && lanes[i].free_count > 0;
+        events[i] = (struct pollfd){.fd = watched ? lanes[i].in : -1, .events = POLLIN};
     }
-    (void)ppoll(events, 2, due_ns == UINT64_MAX ? NULL : &left, while_waiting);
+    (void)ppoll(events, busy ? 0 : 2, due_ns == UINT64_MAX ? NULL : &left, while_waiting);
 }
 
-static int work(struct lane lanes[2], const sigset_t *while_waiting)
+static int work(struct lane lanes[2], const struct pace *pace, const sigset_t *while_waiting)
 {
     while (!stopping) {
-        int done = 0;
-        for (int i = 0; i < 2; i++) {
-            int received = lane_receive(&lanes[i]);
-            if (received < 0) {
-                return EXIT_FAILURE;
-            }
-            done += received;
+        int done = turn(lanes, pace);
+        if (done < 0) {
+            return EXIT_FAILURE;
         }
-        uint64_t now_ns = clock_ns();
-        for (int i = 0; i < 2; i++) {
-            done += lane_deliver(&lanes[i], now_ns);
-        }
-        /* SIGTERM is let in only here: so look for it also when there is always more to do. */
-        sigset_t pending;
-        if (done == 0) {
-            wait_for_work(lanes, while_waiting);
-        } else if (sigpending(&pending) == 0 && sigismember(&pending, SIGTERM) == 1) {
-            break;
-        }
+        wait_for_work(lanes, pace, done > 0, while_waiting);
     }
     return EXIT_SUCCESS;
 }
@@ -348,7 +440,8 @@ int main(int argc, char **argv)
         become_prompt();
         puts("ready");
         (void)fflush(stdout);
-        status = work(lanes, &before);
+        struct pace pace = pace_of(&config);
+        status = work(lanes, &pace, &before);
         print_counters(&lanes[0]);
         print_counters(&lanes[1]);
     }
