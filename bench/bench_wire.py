@@ -9,6 +9,7 @@ pairs. Writes BUILD/bench-wire.json and BUILD/bench-wire/report.md. Exit status:
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -237,16 +238,19 @@ class Bench:
                       "linux-linux": (self._kernel, "host", labs.CLIENT_V4)}
         self.results = {}
         self.failures = {}
+        self.planned = self.measured = 0
 
     def labs(self):
         return sorted({lab for lab, _, _ in map(self._ends.get, self._options.pair)},
                       key=lambda lab: lab.name)
 
-    def run(self, cells):
+    def run(self, cells, keep):
+        """Measure; keep() is called whenever there is more."""
         options = self._options
         # A stream meets few losses in its seconds: chance weighs less over more of them.
         rounds = {cell: options.rounds * (2 if cell.loss else 1) for cell in cells}
-        progress = measure.Progress(sum(rounds.values()) * len(options.pair))
+        self.planned = sum(rounds.values()) * len(options.pair)
+        progress = measure.Progress(self.planned)
         for turn in range(2 * options.rounds):
             for cell in (cell for cell in cells if turn < rounds[cell]):
                 for pair in options.pair if turn % 2 == 0 else reversed(options.pair):
@@ -256,6 +260,8 @@ class Bench:
                         self.results.setdefault((cell, pair), []).append(result)
                     except Failure as failure:
                         self.failures[cell, pair] = str(failure)
+                    self.measured += 1
+                    keep()
                     progress.step()
         progress.clear()
 
@@ -317,7 +323,8 @@ def describe(cell, rows):
 
 
 def write_report(cells, bench, options, complete):
-    """What is not complete does not take the place of an earlier run's results."""
+    """What is not complete does not take the place of an earlier run's results. Returns the report's
+    lines, and where it is."""
     rows = bench.rows(cells)
     folder = os.path.join(options.build, "bench-wire")
     os.makedirs(folder, exist_ok=True)
@@ -328,6 +335,9 @@ def write_report(cells, bench, options, complete):
     lines = ["# PnO and Linux over an impaired wire", "",
              f"{measure.machine()}; medians of {options.rounds} rounds of {options.seconds:g} s (twice "
              "as many where there is loss), the pairs in turn. Sender first: pno-linux is PnO sending to Linux.", "",
+             *([] if complete else
+               [f"**Incomplete: {bench.measured} of {bench.planned} measurements**, so some of fewer "
+                "rounds, some missing.", ""]),
              "Goodput in Mbit/s, and as a share of Linux to Linux; p99 of a 1 KB request in µs.", "",
              "| CC | loss | reorder | RTT ms | Mbit/s | buffer BDP | "
              + " | ".join(PAIRS) + " | " + " | ".join(f"{pair} share" for pair in PAIRS[:2]) + " | "
@@ -349,8 +359,10 @@ def write_report(cells, bench, options, complete):
                     for (cell, pair), why in bench.failures.items())]
     with open(report, "w", encoding="utf-8") as file:
         file.write("\n".join(lines).rstrip() + "\n")
-    print("\n".join(lines))
-    print(f"Report: {report}, {path}")
+    for left in ("incomplete.json", "incomplete.md") if complete else ():
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(folder, left))
+    return lines, f"{report}, {path}"
 
 
 def parse_arguments():
@@ -402,12 +414,15 @@ def main():
         allowed = allow_congestion_control()
         complete = False
         try:
-            bench.run(cells)
+            # Whatever ends it leaves what was measured until then.
+            bench.run(cells, lambda: write_report(cells, bench, options, False))
             complete = True
         finally:
             set_allowed(allowed)
             if bench.results or bench.failures:
-                write_report(cells, bench, options, complete)
+                lines, places = write_report(cells, bench, options, complete)
+                print("\n".join(lines))
+                print(f"Report: {places}")
         return 1 if bench.failures else 0
 
     return measure.run_on("bench-wire", bench.labs(), folder, options.build, work)
