@@ -139,7 +139,12 @@ struct epoll_item *epoll_item_find(struct epoll_set *set, int fd, const struct f
     if ((uint32_t)fd >= set->by_fd_count)
         return NULL;
     struct epoll_item *item = set->by_fd[fd];
-    return item != NULL && item->file == file ? item : NULL;
+    if (item != NULL && item->file == file)
+        return item;
+    item = set->displaced;
+    while (item != NULL && (item->fd != fd || item->file != file))
+        item = item->next_displaced;
+    return item;
 }
 
 void epoll_item_set_merged(struct epoll_item *item, bool merged)
@@ -159,6 +164,19 @@ void epoll_item_set_merged(struct epoll_item *item, bool merged)
     *link = item->next_merged;
 }
 
+/* Its number means it no more. */
+static void leave_number(struct epoll_item *item)
+{
+    struct epoll_item **link = &item->set->displaced;
+    if (item->set->by_fd[item->fd] == item) {
+        item->set->by_fd[item->fd] = NULL;
+        return;
+    }
+    while (*link != item)
+        link = &(*link)->next_displaced;
+    *link = item->next_displaced;
+}
+
 void epoll_item_free(struct epoll_item *item)
 {
     make_unready(item);
@@ -166,8 +184,7 @@ void epoll_item_free(struct epoll_item *item)
     *item->link_of_file = item->next_of_file;
     if (item->next_of_file != NULL)
         item->next_of_file->link_of_file = item->link_of_file;
-    if (item->set->by_fd[item->fd] == item)
-        item->set->by_fd[item->fd] = NULL;
+    leave_number(item);
     free(item);
 }
 
@@ -214,7 +231,12 @@ struct epoll_item *epoll_item_new(struct epoll_set *set, int fd, struct file *fi
     item->events = event->events | ALWAYS_REPORTED;
     item->data = event->data;
     link_to_file(item);
-    set->by_fd[fd] = item; /* an item there belongs to a file that lives on under other numbers */
+    struct epoll_item *before = set->by_fd[fd];
+    if (before != NULL) { /* of a file that lives on under other numbers */
+        before->next_displaced = set->displaced;
+        set->displaced = before;
+    }
+    set->by_fd[fd] = item;
     return item;
 }
 
@@ -462,6 +484,8 @@ void epoll_destroy(struct epoll_set *set)
         if (set->by_fd[fd] != NULL)
             epoll_item_free(set->by_fd[fd]);
     }
+    while (set->displaced != NULL)
+        epoll_item_free(set->displaced);
     while (set->items != NULL)
         epoll_item_free(set->items);
     lock_release(&epoll_lock);

@@ -16,6 +16,7 @@ struct epoll_item {
     struct epoll_item *next_of_file, **link_of_file;
     struct epoll_item *ready_next, **ready_link; /* ready_link NULL: not on the list */
     struct epoll_item *next_merged;
+    struct epoll_item *next_displaced;
     struct epoll_set *set;
     struct file *file; /* a socket, or another set */
     int fd;
@@ -37,6 +38,7 @@ struct epoll_set {
     int kick_fd; /* makes a thread that waits in the kernel alone come back; -1: none */
     uint32_t by_fd_count;
     struct epoll_item **by_fd;
+    struct epoll_item *displaced; /* their number came to mean another file; by next_displaced */
     struct epoll_item *ready_first, **ready_end;
     struct wait_queue waiters; /* in epoll_wait(): one of them is woken */
     struct wait_queue pollers; /* in poll() and select(): all are */

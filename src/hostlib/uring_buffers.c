@@ -9,8 +9,10 @@
 
 #define POINTER(value) ((void *)(uintptr_t)(value))
 
-/* Source: Linux io_uring/kbuf.c, MAX_BIDS_PER_BGID. */
+/* Source: Linux io_uring/kbuf.c, MAX_BIDS_PER_BGID, and what io_add_buffers() fills a list up to.
+ */
 #define BUFFERS_MAX (1u << 16)
+#define LIST_MAX    ((uint32_t)UINT16_MAX)
 
 static struct uring_group *find(const struct uring *ring, uint16_t id)
 {
@@ -110,20 +112,41 @@ static void take_ring(struct uring *ring, struct uring_group *group)
 
 /* ---- Lists: IORING_OP_PROVIDE_BUFFERS -------------------------------------------------------- */
 
+/* Source: Linux io_uring/kbuf.c, io_provide_buffers_prep(). @return 0; negative errno. */
+static int judge_provided(const struct io_uring_sqe *sqe)
+{
+    uint32_t count = (uint32_t)sqe->fd;
+    uint64_t bytes = (uint64_t)sqe->len * count, end;
+    if (count == 0 || count > BUFFERS_MAX)
+        return -E2BIG;
+    if (sqe->len == 0)
+        return -EINVAL;
+    if (__builtin_add_overflow(sqe->addr, bytes, &end))
+        return -EOVERFLOW;
+    if (end > INT64_MAX)
+        return -EFAULT;
+    if (sqe->off > UINT16_MAX)
+        return -E2BIG;
+    return sqe->off + count > BUFFERS_MAX ? -EINVAL : 0;
+}
+
 int uring_buffers_provide(struct uring *ring, const struct io_uring_sqe *sqe)
 {
     uint32_t count = (uint32_t)sqe->fd, first = (uint32_t)sqe->off;
     struct uring_group *group = find(ring, sqe->buf_group);
-    if (sqe->fd <= 0 || count > BUFFERS_MAX || sqe->addr == 0 || sqe->len == 0)
-        return sqe->fd <= 0 || count > BUFFERS_MAX ? -E2BIG : -EFAULT;
-    if (first + count > BUFFERS_MAX)
-        return -E2BIG;
+    int error = judge_provided(sqe);
+    if (error < 0)
+        return error;
     if (group == NULL)
         group = create(ring, sqe->buf_group);
     if (group == NULL)
         return -ENOMEM;
     if (group->ring != NULL)
         return -EINVAL;
+    if (group->entries == LIST_MAX)
+        return -EOVERFLOW;
+    if (count > LIST_MAX - group->entries)
+        count = LIST_MAX - group->entries;
     if (group->entries + count > group->capacity) {
         uint32_t capacity = 2 * (group->entries + count);
         struct io_uring_buf *list = realloc(group->list, capacity * sizeof(*list));

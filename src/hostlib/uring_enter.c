@@ -179,7 +179,12 @@ static long enter(struct uring *ring, uint32_t fd, uint32_t to_submit, uint32_t 
         to_submit = ring->program.sq_entries;
     }
     bool ours = atomic_load(&ring->pending) > 0 || ring->lag != 0 ||
-                uring_has_ours(ring, to_submit) || ((ring->flags & IORING_SETUP_SQPOLL) != 0);
+                ((ring->flags & IORING_SETUP_SQPOLL) != 0);
+    if (!ours && to_submit > 0) {
+        lock_acquire(&ring->lock); /* registered files and buffers may change meanwhile */
+        ours = uring_has_ours(ring, to_submit);
+        lock_release(&ring->lock);
+    }
     if (!ours)
         return wait_natively(ring, fd, to_submit, min_complete, flags, argument, bytes);
     if (to_submit > 0) {

@@ -250,12 +250,15 @@ static bool chain_is_ours(struct uring *ring, uint32_t i, uint32_t length)
     return ours;
 }
 
-/* Make the chain's operations. */
+/* Make the chain's operations; not of what lies beyond the queue's end. */
 static void start_chain(struct uring *ring, uint32_t i, uint32_t length)
 {
     struct uring_op *first = NULL, **end = &first, *before = NULL;
     for (uint32_t last = i + length; i < last; i++) {
-        const struct io_uring_sqe *sqe = entry(ring, entry_index(ring, i));
+        uint32_t index = entry_index(ring, i);
+        if (index >= ring->program.sq_entries)
+            continue;
+        const struct io_uring_sqe *sqe = entry(ring, index);
         struct uring_op *op = uring_op_create(ring, sqe);
         if (op == NULL) {
             uring_post(ring, sqe->user_data, -ENOMEM, 0);

@@ -181,6 +181,42 @@ static void closed_number_still_watched(const struct case_context *context)
     close(pair[0]);
 }
 
+/* An entry is of a number and what it meant when it was added. */
+static void number_means_another(const struct case_context *context)
+{
+    int pair[2], other[2], epoll = pair_in_set(context, pair, EPOLLIN);
+    int number = pair[1], first = dup(pair[1]);
+    make_pair(context, other);
+    dup2(other[1], number);
+    say_result("add the other", control(epoll, EPOLL_CTL_ADD, number, EPOLLIN));
+    send(pair[0], "x", 1, 0);
+    settle();
+    say_wait("the first has data", epoll);
+    send(other[0], "x", 1, 0);
+    settle();
+    say_wait("both have", epoll);
+    say_result("delete the other", control(epoll, EPOLL_CTL_DEL, number, 0));
+    say_wait("the first", epoll);
+    dup2(first, number);
+    say_result("add the first again", control(epoll, EPOLL_CTL_ADD, number, EPOLLIN));
+    dup2(other[1], number);
+    say_result("add the other again", control(epoll, EPOLL_CTL_ADD, number, EPOLLIN));
+    dup2(first, number);
+    say_result("modify the first", control(epoll, EPOLL_CTL_MOD, number, EPOLLOUT));
+    say_wait("room and data", epoll);
+    say_result("delete the first", control(epoll, EPOLL_CTL_DEL, number, 0));
+    say_result("and again", control(epoll, EPOLL_CTL_DEL, number, 0));
+    say_result("add it once more", control(epoll, EPOLL_CTL_ADD, number, EPOLLIN));
+    dup2(other[1], number);
+    close(epoll);
+    send(pair[0], "x", 1, 0);
+    settle();
+    close(first);
+    close(other[1]);
+    close_pair(pair);
+    close(other[0]);
+}
+
 static void nothing_asked_for(const struct case_context *context)
 {
     int pair[2], epoll = pair_in_set(context, pair, 0);
@@ -348,6 +384,7 @@ const struct socket_case cases_epoll[] = {
     {"wrong_operations", wrong_operations},
     {"duplicate_descriptors_apart", duplicate_descriptors_apart},
     {"closed_number_still_watched", closed_number_still_watched},
+    {"number_means_another", number_means_another},
     {"nothing_asked_for", nothing_asked_for},
     {"set_in_poll", set_in_poll},
     {"set_duplicated", set_duplicated},

@@ -1,9 +1,11 @@
 /* What a ring has (buffers, registered files), the kinds of rings, ways to wait, and ends. */
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,6 +39,73 @@ static void uring_provided(const struct case_context *context)
     }
     say_bytes("first", 4, buffers[0]);
     say_bytes("second", 4, buffers[1]);
+    close_pair(pair);
+    io_uring_queue_exit(&ring);
+}
+
+static void provide(struct io_uring *ring, const char *name, void *bytes, unsigned size, int count,
+                    int first)
+{
+    struct io_uring_sqe *sqe = entry(ring, "");
+    io_uring_prep_provide_buffers(sqe, bytes, (int)size, count, 3, first);
+    name_entry(sqe, name);
+    io_uring_submit(ring);
+    complete(ring);
+}
+
+static void uring_wrong_provisions(const struct case_context *context)
+{
+    struct io_uring ring;
+    char bytes[64];
+    (void)context;
+    if (!open_ring(&ring, 0))
+        return;
+    provide(&ring, "none", bytes, 16, 0, 0);
+    provide(&ring, "a negative number", bytes, 16, -1, 0);
+    provide(&ring, "too many", bytes, 16, 65537, 0);
+    provide(&ring, "of no length", bytes, 0, 1, 0);
+    provide(&ring, "wrapping round", (void *)(uintptr_t)-8, 16, 1, 0);
+    provide(&ring, "not of ours", (void *)((uintptr_t)-1 - 4096), 16, 1, 0);
+    provide(&ring, "nowhere", NULL, 16, 1, 0);
+    provide(&ring, "the last number", bytes, 16, 1, 65535);
+    provide(&ring, "a number too high", bytes, 16, 1, 65536);
+    provide(&ring, "a negative number", bytes, 16, 1, -1);
+    provide(&ring, "beyond the last number", bytes, 16, 2, 65535);
+    provide(&ring, "all numbers", bytes, 1, 65536, 0);
+    provide(&ring, "one more", bytes, 16, 1, 0);
+    struct io_uring_sqe *sqe = entry(&ring, "");
+    io_uring_prep_remove_buffers(sqe, 65536, 3);
+    name_entry(sqe, "remove all");
+    io_uring_submit(&ring);
+    complete(&ring);
+    io_uring_queue_exit(&ring);
+}
+
+/* What names an entry beyond the queue's end the kernel drops; what came before it goes on. */
+static void uring_entry_beyond_the_end(const struct case_context *context)
+{
+    struct io_uring ring;
+    int pair[2];
+    char bytes[8];
+    make_pair(context, pair);
+    if (!open_ring(&ring, 0))
+        return;
+    transmit(&ring, "send", pair[0], "abc", 3, 0);
+    struct io_uring_sqe *sqe = &ring.sq.sqes[(ring.sq.sqe_tail - 1) & *ring.sq.kring_mask];
+    sqe->flags |= IOSQE_IO_LINK;
+    transmit(&ring, "dropped", pair[0], "def", 3, 0);
+    atomic_store_explicit((_Atomic unsigned *)ring.sq.ktail, ring.sq.sqe_tail,
+                          memory_order_release);
+    unsigned *array = ring.sq.array;
+    if (array == NULL) {
+        say("no array");
+        return;
+    }
+    array[(*ring.sq.ktail - 1) & *ring.sq.kring_mask] = 0x10000000;
+    say("entered: %d", syscall(SYS_io_uring_enter, ring.ring_fd, 2, 0, 0, NULL, 0) > 0);
+    complete(&ring);
+    settle();
+    say_bytes("got", recv(pair[1], bytes, sizeof(bytes), 0), bytes);
     close_pair(pair);
     io_uring_queue_exit(&ring);
 }
@@ -340,6 +409,8 @@ static void uring_descriptors(const struct case_context *context)
 
 const struct socket_case cases_rings[] = {
     {"uring_provided", uring_provided},
+    {"uring_wrong_provisions", uring_wrong_provisions},
+    {"uring_entry_beyond_the_end", uring_entry_beyond_the_end},
     {"uring_multishot_receive", uring_multishot_receive},
     {"uring_files", uring_files},
     {"uring_direct", uring_direct},
