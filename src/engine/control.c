@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -166,21 +167,50 @@ static void accept_connection(struct control *control)
 /* ---- Hello
  * --------------------------------------------------------------------------------------- */
 
-/** Does the peer have CAP_NET_BIND_SERVICE? Asked of /proc, for it joins under its own rights. */
-static bool may_bind_low_ports(pid_t pid)
+/** Capabilities count in the user namespace that they are of. Whose that is can't be seen under all
+    sandboxes of pnod's own; the peer's user is in terms of ours. */
+static bool is_of_our_user_namespace(const struct ucred *peer)
+{
+    char path[64];
+    struct stat theirs, ours;
+    (void)snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)peer->pid);
+    if (stat("/proc/self/ns/user", &ours) != 0 || stat(path, &theirs) != 0)
+        return peer->uid == 0;
+    return theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
+}
+
+/** Does the peer have CAP_NET_BIND_SERVICE? Asked of /proc, for it joins under its own rights. Not
+    those of a set-user-ID program that it has become since it connected. */
+static bool may_bind_low_ports(const struct ucred *peer)
 {
     char path[64];
     char line[256];
     unsigned long long effective = 0;
-    (void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    unsigned long user = (unsigned long)-1;
+    (void)snprintf(path, sizeof(path), "/proc/%d/status", (int)peer->pid);
     FILE *file = fopen(path, "re");
     if (file == NULL)
         return false;
-    while (fgets(line, sizeof(line), file) != NULL)
+    while (fgets(line, sizeof(line), file) != NULL) {
+        char *rest;
         if (strncmp(line, "CapEff:", 7) == 0)
             effective = strtoull(line + 7, NULL, 16);
+        if (strncmp(line, "Uid:", 4) == 0) { /* real, effective, … */
+            (void)strtoul(line + 4, &rest, 10);
+            user = strtoul(rest, NULL, 10);
+        }
+    }
     (void)fclose(file);
-    return (effective >> CAPABILITY_NET_BIND_SERVICE & 1) != 0;
+    return (effective >> CAPABILITY_NET_BIND_SERVICE & 1) != 0 && user == peer->uid &&
+           is_of_our_user_namespace(peer);
+}
+
+/** Its name goes to terminals and logs. */
+static void make_printable(char *name)
+{
+    for (; *name != '\0'; name++)
+        if (*name < ' ' || *name > '~')
+            *name = '?';
 }
 
 static int send_refusal(struct control_connection *connection, int error, const char *why)
@@ -305,6 +335,7 @@ static int join(struct control *control, struct control_connection *connection)
     struct link_hello *hello = &connection->input.hello;
     struct ucred peer = peer_of(connection->fd);
     hello->program[LINK_PROGRAM_MAX - 1] = '\0';
+    make_printable(hello->program);
     struct tenant *tenant = NULL;
     struct process *parent = NULL;
     int result;
@@ -328,7 +359,7 @@ static int join(struct control *control, struct control_connection *connection)
             return send_refusal(connection, result, "no memory for another application");
         tenant->uid = peer.uid;
         tenant->may_bind_low_ports =
-            may_bind_low_ports(peer.pid) ||
+            may_bind_low_ports(&peer) ||
             port_right_is_good(&control->port_right_key, hello->port_right);
         LIST_INSERT_HEAD(&control->tenants, tenant, link);
         control->tenant_count++;

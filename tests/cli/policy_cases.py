@@ -237,6 +237,40 @@ def programs_with_a_cleared_environment_are_offloaded(cli):
     cli.expect(cli.lab(name, "down"), 0, "down")
 
 
+LOW_PORT = """
+import ctypes, errno, socket, sys
+ctypes.CDLL(None).prctl(15, b"low\\x1b[31m\\n")  # PR_SET_NAME
+try:
+    listener = socket.create_server(("10.77.0.1", 81))
+    print("bound", flush=True)
+    sys.stdin.read(1)
+except OSError as error:
+    print(errno.errorcode[error.errno])
+"""
+
+
+@test
+def low_ports_take_a_capability_that_counts_here(cli):
+    """Not one in a user namespace of the program's own; and what a program is called is shown so that
+    it can do a terminal no harm."""
+    name = cli.up()
+    nobody = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+    kept = (*nobody, "--inh-caps", "+net_bind_service", "--ambient-caps", "+net_bind_service")
+    bind = (cli.pno, "run", "--", "/usr/bin/python3", "-c", LOW_PORT)
+    for user, expected in ((nobody, "EACCES\n"), ((*nobody, "unshare", "-Ur"), "EACCES\n"),
+                           (kept, "bound\n"), ((), "bound\n")):
+        program = subprocess.Popen([cli.pno, "lab", "--name", name, "exec", "host", "--", *user, *bind],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            expect(program.stdout.readline(), expected, f"port 81 by {user}")
+            shown = cli.run("ss", "--json", "-a", "--socket", f"/run/pno/{name}.sock")
+            called = [p["program"] for s in json.loads(shown.stdout)["sockets"] for p in s["processes"]]
+            expect(called, ["low?[31m?"] if expected == "bound\n" else [], "programs with sockets")
+        finally:
+            program.communicate("x")
+    cli.expect(cli.lab(name, "down"), 0, "down")
+
+
 @test
 def rings_made_by_libcs_syscall_are_made(cli):
     program = ("import ctypes; libc = ctypes.CDLL(None, use_errno=True); "
