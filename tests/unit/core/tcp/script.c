@@ -112,6 +112,8 @@ int script_teardown(void **unused)
 void script_restart(void)
 {
     free(script.memory);
+    script.connection = NULL;
+    script.our_iss_known = script.our_ts_known = false;
     start();
 }
 
