@@ -32,7 +32,7 @@ struct control_connection {
     uid_t uid;
     enum connection_kind kind;
     struct process *process;
-    bool is_handed; /**< came by LINK_REQUEST_CONNECT */
+    uint32_t handed_by; /**< the process whose LINK_REQUEST_CONNECT it came by; 0: by the path */
     struct capture_reader *capture;
     struct link_control_reader reader;
     union {
@@ -130,8 +130,8 @@ static bool may_make_tenant(const struct control *control, uid_t uid)
     return has_room(control->tenant_count, own, TENANTS_MAX, uid);
 }
 
-/** @param is_handed  made by the application and sent to us: it only speaks the link. */
-static void add_connection(struct control *control, int fd, bool is_handed)
+/** @param handed_by  see struct control_connection; what a process sent only speaks the link. */
+static void add_connection(struct control *control, int fd, uint32_t handed_by)
 {
     struct control_connection *connection = NULL;
     uid_t uid = peer_of(fd).uid;
@@ -145,7 +145,7 @@ static void add_connection(struct control *control, int fd, bool is_handed)
     (void)setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)); /* LINK_REQUEST_PROCESS */
     connection->fd = fd;
     connection->uid = uid;
-    connection->is_handed = is_handed;
+    connection->handed_by = handed_by;
     link_control_reader_init(&connection->reader, &connection->input.first, 1);
     struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP, .data = {.ptr = connection}};
     if (epoll_ctl(control->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
@@ -161,7 +161,7 @@ static void accept_connection(struct control *control)
 {
     int fd = accept4(control->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd >= 0)
-        add_connection(control, fd, false);
+        add_connection(control, fd, 0);
 }
 
 /* ---- Hello
@@ -324,10 +324,20 @@ static int issue_ticket(const struct control *control, struct control_connection
     return link_control_send(connection->fd, &reply, sizeof(reply), NULL, 0, 0);
 }
 
-/** To join a family by a socket that it sent is to see its memory: not for other users. */
+/** To join a family by a socket that it sent is to share its memory: not with other users, root not
+    excepted, whom it could be used against. */
 static bool may_join(const struct process *parent, const struct ucred *peer)
 {
-    return !parent->is_ticket || peer->uid == 0 || peer->uid == parent->uid;
+    return !parent->is_ticket || peer->uid == parent->uid || peer->uid == parent->tenant->uid;
+}
+
+/** The token alone, which travels in tickets, gives no rights: who speaks for a process, or for a
+    ticket, does so by a connection that came over that one's. */
+static bool is_handed_rightly(const struct control_connection *connection)
+{
+    const struct link_hello *hello = &connection->input.hello;
+    return connection->handed_by ==
+           (hello->kind == LINK_HELLO_SHARE ? hello->process : hello->parent_process);
 }
 
 static int join(struct control *control, struct control_connection *connection)
@@ -342,8 +352,8 @@ static int join(struct control *control, struct control_connection *connection)
     bool passes = hello->kind == LINK_HELLO_PASS;
     if (hello->kind == LINK_HELLO_FORK || hello->kind == LINK_HELLO_SHARE || passes) {
         result = find_family(control, hello, &tenant, &parent);
-        if (result != 0)
-            return send_refusal(connection, result, "fork: no such tenant or parent process");
+        if (result != 0 || !is_handed_rightly(connection))
+            return send_refusal(connection, -ESRCH, "fork: no such tenant or parent process");
         if (hello->kind == LINK_HELLO_SHARE)
             return share(connection, parent);
         if (!may_join(parent, &peer))
@@ -383,7 +393,7 @@ static int receive_hello(struct control *control, struct control_connection *con
 {
     struct link_hello *hello = &connection->input.hello;
     if (connection->reader.wanted == 1) {
-        if (connection->input.first == '{' && !connection->is_handed) {
+        if (connection->input.first == '{' && connection->handed_by == 0) {
             connection->kind = CONNECTION_JSON;
             connection->reader.wanted = REQUEST_BYTES_MAX;
         } else {
@@ -415,7 +425,7 @@ static int receive_request(struct control *control, struct control_connection *c
     struct link_request request = connection->input.request;
     struct link_channel_reply reply = {.magic = LINK_MAGIC};
     struct channel *channel = NULL;
-    pid_t sender = connection->reader.sender;
+    pid_t sender = connection->reader.sender.pid;
     if (request.magic != LINK_MAGIC)
         return -EPROTO;
     int handed = -1;
@@ -423,7 +433,7 @@ static int receive_request(struct control *control, struct control_connection *c
         handed = connection->reader.descriptors[--connection->reader.descriptor_count];
     expect(connection, sizeof(struct link_request));
     if (handed >= 0) {
-        add_connection(control, handed, true);
+        add_connection(control, handed, connection->process->id);
         return 0;
     }
     if (request.type == LINK_REQUEST_PROCESS) {

@@ -27,6 +27,9 @@
 /* See struct link_hello_reply; of the engine that this process knew last. */
 static uint64_t port_right[2];
 
+/* Whose pnod it is that PNO_SOCKET led to. */
+static uint32_t known_engine_uid = (uint32_t)-1;
+
 static void close_fd(int *fd)
 {
     fd_close_internal(*fd);
@@ -50,29 +53,68 @@ static void name_program(char name[LINK_PROGRAM_MAX])
     (void)prctl(PR_GET_NAME, name);
 }
 
-/* @return 0, whatever the answer is; a negative errno: there is none. */
-static int ask(int control_fd, struct link_hello *hello, struct link_hello_reply *reply,
-               int descriptors[HELLO_DESCRIPTORS_MAX], unsigned *count)
+/* Have the kernel say who answers; before anybody can. */
+static void ask_for_names(int control_fd, int on)
 {
+    (void)syscall(SYS_setsockopt, control_fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));
+}
+
+/* Whether it is a pnod whose memory we may share. */
+static bool is_trusted_engine(uint32_t uid)
+{
+    return uid != (uint32_t)-1 &&
+           (uid == 0 || uid == (uint32_t)geteuid() || uid == known_engine_uid);
+}
+
+/* As link_control_receive(). @return -EPERM: by somebody else than attachment's pnod may be. */
+static int receive_answer(struct engine_attachment *attachment, void *reply, size_t bytes,
+                          int *descriptors, unsigned descriptors_max, unsigned *count)
+{
+    struct ucred sender;
+    int error = link_control_receive(attachment->control_fd, reply, bytes, descriptors,
+                                     descriptors_max, count, &sender, ENGINE_TIMEOUT_MS);
+    if (error < 0)
+        return error;
+    if (sender.uid != (uid_t)-1)
+        attachment->engine_uid = sender.uid;
+    if (!attachment->is_by_ticket || is_trusted_engine(sender.uid))
+        return 0;
+    for (unsigned i = 0; i < *count; i++)
+        syscall(SYS_close, descriptors[i]);
+    *count = 0;
+    log_warning("a socket was received from a program of user %u that is not pnod's: refused",
+                sender.uid);
+    return -EPERM;
+}
+
+/* @return 0, whatever the answer is; a negative errno: there is none. */
+static int ask(struct engine_attachment *attachment, struct link_hello *hello,
+               struct link_hello_reply *reply, int descriptors[HELLO_DESCRIPTORS_MAX],
+               unsigned *count)
+{
+    const int control_fd = attachment->control_fd;
     hello->magic = LINK_MAGIC;
     hello->abi_version = LINK_ABI_VERSION;
     hello->pid = (uint32_t)getpid();
     name_program(hello->program);
     int error = link_control_send(control_fd, hello, sizeof(*hello), NULL, 0, ENGINE_TIMEOUT_MS);
     if (error == 0)
-        error = link_control_receive(control_fd, reply, sizeof(*reply), descriptors,
-                                     HELLO_DESCRIPTORS_MAX, count, ENGINE_TIMEOUT_MS);
+        error = receive_answer(attachment, reply, sizeof(*reply), descriptors,
+                               HELLO_DESCRIPTORS_MAX, count);
     return error;
 }
 
 /* A further control connection by way of one that there is: the path may be out of reach.
+   @param by_ticket  who answers is to be named.
    @return one end; the other is the engine's, and *engine_fd's if that is asked for. */
-static int connect_through(int control_fd, int *engine_fd)
+static int connect_through(int control_fd, bool by_ticket, int *engine_fd)
 {
     int ends[2] = {-1, -1};
     struct link_request request = {.magic = LINK_MAGIC, .type = LINK_REQUEST_CONNECT};
     if (syscall(SYS_socketpair, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
         return -errno;
+    if (by_ticket)
+        ask_for_names(ends[0], 1);
     int error =
         link_control_send(control_fd, &request, sizeof(request), &ends[1], 1, ENGINE_TIMEOUT_MS);
     if (engine_fd == NULL || error < 0)
@@ -91,7 +133,7 @@ static int say_hello(struct engine_attachment *attachment, struct link_hello *he
     struct link_hello_reply *reply = &attachment->hello;
     int descriptors[HELLO_DESCRIPTORS_MAX];
     unsigned count = 0;
-    int error = ask(attachment->control_fd, hello, reply, descriptors, &count);
+    int error = ask(attachment, hello, reply, descriptors, &count);
     if (error < 0)
         return error;
     for (unsigned i = 0; i < count; i++) {
@@ -127,8 +169,7 @@ static int request_channel(struct engine_attachment *attachment)
     int error = link_control_send(attachment->control_fd, &request, sizeof(request), NULL, 0,
                                   ENGINE_TIMEOUT_MS);
     if (error == 0)
-        error = link_control_receive(attachment->control_fd, reply, sizeof(*reply), &doorbell, 1,
-                                     &count, ENGINE_TIMEOUT_MS);
+        error = receive_answer(attachment, reply, sizeof(*reply), &doorbell, 1, &count);
     if (error < 0)
         return error;
     if (count == 1)
@@ -142,20 +183,27 @@ static int request_channel(struct engine_attachment *attachment)
 
 /* @param through_fd  a control connection that there is already; -1: by PNO_SOCKET. */
 static int attachment_make(struct engine_attachment *attachment, struct link_hello *hello,
-                           int through_fd)
+                           int through_fd, bool is_by_ticket)
 {
-    *attachment = (struct engine_attachment){
-        .control_fd = -1, .arena_fd = -1, .window_fd = -1, .doorbell_fd = -1};
+    *attachment = (struct engine_attachment){.control_fd = -1,
+                                             .arena_fd = -1,
+                                             .window_fd = -1,
+                                             .doorbell_fd = -1,
+                                             .is_by_ticket = is_by_ticket,
+                                             .engine_uid = known_engine_uid};
     for (unsigned core = 0; core < LINK_CORES_MAX; core++)
         attachment->engine_doorbell_fd[core] = -1;
     const char *path = environment_value("PNO_SOCKET");
     if (path == NULL || path[0] == '\0')
         path = LINK_SOCKET_PATH_DEFAULT;
-    int fd = through_fd >= 0 ? connect_through(through_fd, NULL) : link_control_connect(path);
+    int fd = through_fd >= 0 ? connect_through(through_fd, is_by_ticket, NULL)
+                             : link_control_connect(path);
     if (fd < 0) {
         log_info("no pnod at %s (%s): sockets stay with the kernel", path, strerror(-fd));
         return fd;
     }
+    if (through_fd < 0)
+        ask_for_names(fd, 1);
     attachment->control_fd = fd_make_internal(fd);
     int error = attachment->control_fd < 0 ? attachment->control_fd : say_hello(attachment, hello);
     if (error == 0)
@@ -260,6 +308,9 @@ static struct engine_link *make_link(struct engine_attachment *attachment, bool 
         return NULL;
     }
     link->hello = attachment->hello;
+    link->is_by_ticket = attachment->is_by_ticket;
+    if (!link->is_by_ticket)
+        known_engine_uid = attachment->engine_uid;
     memcpy(port_right, link->hello.port_right, sizeof(port_right));
     int error = map_memories(link, attachment, is_first);
     if (error < 0) {
@@ -278,7 +329,7 @@ struct engine_link *engine_attach_tenant(void)
     struct link_hello hello = {.kind = LINK_HELLO_TENANT,
                                .port_right = {port_right[0], port_right[1]}};
     struct engine_attachment attachment;
-    if (attachment_make(&attachment, &hello, -1) < 0)
+    if (attachment_make(&attachment, &hello, -1, false) < 0)
         return NULL;
     return make_link(&attachment, true);
 }
@@ -309,22 +360,25 @@ static int join_as_heir(const struct engine_link *link, struct engine_attachment
 {
     struct link_hello hello = {.kind = LINK_HELLO_FORK, .parent_process = link->hello.process_id};
     memcpy(hello.tenant_token, link->hello.tenant_token, sizeof(hello.tenant_token));
-    return attachment_make(attachment, &hello, link->control_fd);
+    return attachment_make(attachment, &hello, link->control_fd, link->is_by_ticket);
 }
 
 /* A hello that is answered without descriptors. @return 0; a negative errno: refused. */
-static int ask_and_close(int fd, struct link_hello *hello, struct link_hello_reply *reply,
-                         bool keep_open)
+static int ask_and_close(const struct engine_link *link, int fd, struct link_hello *hello,
+                         struct link_hello_reply *reply, bool keep_open)
 {
+    struct engine_attachment attachment = {.control_fd = fd, .is_by_ticket = link->is_by_ticket};
     int descriptors[HELLO_DESCRIPTORS_MAX];
     unsigned count = 0;
-    int error = ask(fd, hello, reply, descriptors, &count);
+    int error = ask(&attachment, hello, reply, descriptors, &count);
     for (unsigned i = 0; error == 0 && i < count; i++)
         syscall(SYS_close, descriptors[i]);
     if (error == 0 && reply->error != 0)
         error = -(int)reply->error;
     if (error < 0 || !keep_open)
         syscall(SYS_close, fd);
+    else if (link->is_by_ticket)
+        ask_for_names(fd, 0); /* what the receiver reads there is not pnod's */
     return error;
 }
 
@@ -335,10 +389,10 @@ int engine_attach_issue_ticket(const struct engine_link *link, const struct link
         .kind = LINK_HELLO_PASS, .parent_process = link->hello.process_id, .socket = *name};
     struct link_hello_reply reply;
     memcpy(hello.tenant_token, link->hello.tenant_token, sizeof(hello.tenant_token));
-    ticket->passed_fd = connect_through(link->control_fd, &ticket->engine_fd);
+    ticket->passed_fd = connect_through(link->control_fd, link->is_by_ticket, &ticket->engine_fd);
     if (ticket->passed_fd < 0)
         return ticket->passed_fd;
-    int error = ask_and_close(ticket->passed_fd, &hello, &reply, true);
+    int error = ask_and_close(link, ticket->passed_fd, &hello, &reply, true);
     if (error < 0)
         syscall(SYS_close, ticket->engine_fd);
     else
@@ -346,15 +400,15 @@ int engine_attach_issue_ticket(const struct engine_link *link, const struct link
     return error;
 }
 
-int engine_attach_share(const struct engine_link *link, int ticket_fd, uint32_t ticket_process)
+int engine_attach_share(const struct engine_link *link, uint32_t ticket_process)
 {
     struct link_hello hello = {.kind = LINK_HELLO_SHARE,
                                .parent_process = ticket_process,
                                .process = link->hello.process_id};
     struct link_hello_reply reply;
     memcpy(hello.tenant_token, link->hello.tenant_token, sizeof(hello.tenant_token));
-    int fd = connect_through(ticket_fd, NULL);
-    return fd < 0 ? fd : ask_and_close(fd, &hello, &reply, false);
+    int fd = connect_through(link->control_fd, link->is_by_ticket, NULL);
+    return fd < 0 ? fd : ask_and_close(link, fd, &hello, &reply, false);
 }
 
 struct engine_link *engine_attach_join(int ticket_fd, const uint8_t tenant_token[16],
@@ -363,7 +417,7 @@ struct engine_link *engine_attach_join(int ticket_fd, const uint8_t tenant_token
     struct link_hello hello = {.kind = LINK_HELLO_FORK, .parent_process = ticket_process};
     struct engine_attachment attachment;
     memcpy(hello.tenant_token, tenant_token, sizeof(hello.tenant_token));
-    if (attachment_make(&attachment, &hello, ticket_fd) < 0)
+    if (attachment_make(&attachment, &hello, ticket_fd, true) < 0)
         return NULL;
     return make_link(&attachment, false);
 }

@@ -16,6 +16,8 @@ struct engine_attachment {
     int arena_fd, window_fd;
     int engine_doorbell_fd[LINK_CORES_MAX];
     int doorbell_fd;
+    bool is_by_ticket;   /**< the other end came from another program: each answer is checked */
+    uint32_t engine_uid; /**< whose pnod it is; -1: not known */
     struct link_hello_reply hello;
     struct link_channel_reply channel;
 };
@@ -36,9 +38,14 @@ int engine_attach_issue_ticket(const struct engine_link *link, const struct link
                                struct engine_ticket *ticket);
 
 /** Let this process hold what a ticket of its own tenant does. @return 0; a negative errno. */
-int engine_attach_share(const struct engine_link *link, int ticket_fd, uint32_t ticket_process);
+int engine_attach_share(const struct engine_link *link, uint32_t ticket_process);
 
-/** Join another tenant, holding what its ticket does. @return NULL: refused (logged). */
+/**
+ * Join another tenant, holding what its ticket does. Who sent the ticket need not be honest: it
+ * must lead to a pnod of root's, of our own user's, or of the user's whose pnod we know by its path
+ * (by the kernel's word, SCM_CREDENTIALS), which refuses tenants of other users.
+ * @return NULL: refused (logged).
+ */
 struct engine_link *engine_attach_join(int ticket_fd, const uint8_t tenant_token[16],
                                        uint32_t ticket_process);
 

@@ -40,6 +40,7 @@ struct engine_link {
     struct link_arena_header *header;
     struct link_hello_reply hello;
     _Atomic bool dead;
+    bool is_by_ticket; /**< see struct engine_attachment */
 
     struct lock consume_lock; /**< consumers, and so the order of events */
     struct link_consumer consumers[LINK_CORES_MAX];

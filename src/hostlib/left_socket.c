@@ -43,9 +43,17 @@ static bool revive_parts(struct socket *socket, const struct left_socket *left)
     return true;
 }
 
+/** It may come from another program. */
+static bool is_sound(const struct left_socket *left, const struct engine_link *link)
+{
+    return left->state <= SOCKET_CLOSED &&
+           (!left->has_slot || (link != NULL && left->name.slot < link->hello.slots &&
+                                left->core < link->hello.engine_cores));
+}
+
 struct socket *left_socket_revive(const struct left_socket *left, struct engine_link *link)
 {
-    if (left->has_slot && (link == NULL || left->name.slot >= link->hello.slots))
+    if (!is_sound(left, link))
         return NULL;
     struct socket *socket = socket_create(left->is_v6);
     if (socket == NULL)

@@ -11,28 +11,17 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "hostlib/deed.h"
 #include "hostlib/engine_attach.h"
 #include "hostlib/interpose.h"
 #include "hostlib/joined_links.h"
-#include "hostlib/left_socket.h"
 #include "hostlib/loadable.h"
 #include "hostlib/placeholder.h"
 #include "hostlib/pump.h"
 #include "hostlib/user_memory.h"
 
-#define DEED_MAGIC UINT64_C(0x444545444f4e5001)
-
 /* As much of /proc/PID/maps as is looked at in one go. */
 #define MAPS_BYTES 4096
-
-/* What a ticket says of its socket. A kernel socket, if there is one, comes along. */
-struct deed {
-    uint64_t magic;
-    uint8_t tenant_token[16];
-    uint32_t ticket_process;
-    uint32_t bytes; /* of the whole: another libpno.so's is not understood */
-    struct left_socket socket;
-};
 
 union control_buffer {
     char bytes[CMSG_SPACE(sizeof(int))];
@@ -295,14 +284,13 @@ static bool find_own(struct engine_link *link, const struct link_socket_name *na
     return true;
 }
 
-static struct socket *redeem_own(struct engine_link *link, int ticket_fd, const struct deed *deed)
+static struct socket *redeem_own(struct engine_link *link, const struct deed *deed)
 {
     struct socket *socket = NULL;
     for (bool settled = false; !settled;) {
         lock_acquire(&link->consume_lock);
         settled = find_own(link, &deed->socket.name, &socket);
-        if (settled && socket == NULL &&
-            engine_attach_share(link, ticket_fd, deed->ticket_process) == 0)
+        if (settled && socket == NULL && engine_attach_share(link, deed->ticket_process) == 0)
             socket = left_socket_revive(&deed->socket, link);
         lock_release(&link->consume_lock);
         if (!settled)
@@ -332,11 +320,11 @@ static struct socket *redeem(int ticket_fd, const struct deed *deed)
     link = engine_link_current();
     if (link != NULL &&
         memcmp(link->hello.tenant_token, deed->tenant_token, sizeof(deed->tenant_token)) == 0)
-        return redeem_own(link, ticket_fd, deed);
+        return redeem_own(link, deed);
     /* A joined link is given up under this lock. */
     lock_acquire(engine_link_fork_lock());
     link = joined_links_find(deed->tenant_token);
-    adoption.socket = link != NULL ? redeem_own(link, ticket_fd, deed) : NULL;
+    adoption.socket = link != NULL ? redeem_own(link, deed) : NULL;
     lock_release(engine_link_fork_lock());
     if (link == NULL &&
         !joined_links_join(ticket_fd, deed->tenant_token, deed->ticket_process, adopt, &adoption))

@@ -34,7 +34,7 @@
 #include "base/ip_address.h"
 
 /** Changes with every incompatible change of this file; a mismatch is refused in the hello. */
-#define LINK_ABI_VERSION 8
+#define LINK_ABI_VERSION 9
 
 #define LINK_CORES_MAX     8  /**< engine cores that one tenant can talk to */
 #define LINK_CHANNELS_MAX  64 /**< channels (threads with rings of their own) per process */
@@ -330,14 +330,15 @@ enum link_hello_kind {
     LINK_HELLO_TENANT = 1, /**< a new application: makes a tenant */
     LINK_HELLO_FORK = 2,   /**< a process about to be forked joins the tenant tenant_token and gets
                                 its own reference on every socket that the process parent_process
-                                holds. Made by the parent before fork; kept by the child. The parent
-                                may be a ticket, whose connection the joining process was sent. */
+                                holds. Made by the parent before fork, by LINK_REQUEST_CONNECT over
+                                its own connection; kept by the child. The parent may be a ticket,
+                                whose connection the joining process was sent. */
     LINK_HELLO_PASS = 3,   /**< a ticket: a process without a program, that holds `socket` as
                                 parent_process does for as long as its connection has an end open.
                                 That end is what travels by SCM_RIGHTS. No descriptors come back. */
-    LINK_HELLO_SHARE = 4,  /**< the process `process` of this tenant gets references on what
-                                parent_process, a ticket, holds. The answer is the end of this
-                                connection's use. */
+    LINK_HELLO_SHARE = 4,  /**< the process `process` of this tenant, over whose connection it
+                                came, gets references on what parent_process, a ticket, holds.
+                                The answer is the end of this connection's use. */
 };
 
 struct link_hello {

@@ -284,24 +284,32 @@ void link_control_reader_init(struct link_control_reader *reader, void *buffer, 
     reader->wanted = bytes;
     reader->received = 0;
     reader->descriptor_count = 0;
-    reader->sender = 0;
+    reader->sender = (struct ucred){.uid = (uid_t)-1, .gid = (gid_t)-1};
+}
+
+/** Each part of a message must be of the same user's: who holds the other end too may write there.
+ */
+static bool keep_sender(struct link_control_reader *reader, const struct cmsghdr *part)
+{
+    struct ucred sender;
+    memcpy(&sender, CMSG_DATA(part), sizeof(sender));
+    bool first = reader->sender.uid == (uid_t)-1;
+    bool same = first || reader->sender.uid == sender.uid;
+    reader->sender = sender;
+    return same;
 }
 
 /** Keep the descriptors, and the sender's name, of one received part. @return 0 or -EPROTO, with
  * the surplus closed. */
 static int keep_descriptors(struct link_control_reader *reader, struct msghdr *header)
 {
-    bool surplus = (header->msg_flags & MSG_CTRUNC) != 0;
+    bool is_wrong = (header->msg_flags & MSG_CTRUNC) != 0;
     for (struct cmsghdr *part = CMSG_FIRSTHDR(header); part != NULL;
          part = CMSG_NXTHDR(header, part)) {
         if (part->cmsg_level != SOL_SOCKET)
             continue;
-        if (part->cmsg_type == SCM_CREDENTIALS &&
-            part->cmsg_len == CMSG_LEN(sizeof(struct ucred))) {
-            struct ucred sender;
-            memcpy(&sender, CMSG_DATA(part), sizeof(sender));
-            reader->sender = sender.pid;
-        }
+        if (part->cmsg_type == SCM_CREDENTIALS && part->cmsg_len == CMSG_LEN(sizeof(struct ucred)))
+            is_wrong = !keep_sender(reader, part) || is_wrong;
         if (part->cmsg_type != SCM_RIGHTS)
             continue;
         size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
@@ -312,11 +320,11 @@ static int keep_descriptors(struct link_control_reader *reader, struct msghdr *h
                 reader->descriptors[reader->descriptor_count++] = fd;
             } else {
                 close_descriptor(fd);
-                surplus = true;
+                is_wrong = true;
             }
         }
     }
-    return surplus ? -EPROTO : 0;
+    return is_wrong ? -EPROTO : 0;
 }
 
 int link_control_reader_step(struct link_control_reader *reader, int fd)
@@ -352,7 +360,8 @@ void link_control_reader_discard(struct link_control_reader *reader)
 }
 
 int link_control_receive(int fd, void *message, size_t bytes, int *descriptors,
-                         unsigned descriptor_max, unsigned *descriptor_count, int timeout_ms)
+                         unsigned descriptor_max, unsigned *descriptor_count, struct ucred *sender,
+                         int timeout_ms)
 {
     struct timespec deadline_space;
     const struct timespec *deadline = deadline_after(&deadline_space, timeout_ms);
@@ -374,5 +383,7 @@ int link_control_receive(int fd, void *message, size_t bytes, int *descriptors,
         descriptors[i] = reader.descriptors[i];
     if (descriptor_count != NULL)
         *descriptor_count = reader.descriptor_count;
+    if (sender != NULL)
+        *sender = reader.sender;
     return 0;
 }

@@ -14,6 +14,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 /** Descriptors that one message may carry. */
@@ -67,7 +68,7 @@ struct link_control_reader {
     size_t received;
     int descriptors[LINK_CONTROL_DESCRIPTORS_MAX];
     unsigned descriptor_count;
-    pid_t sender; /**< of the last part, if the descriptor has SO_PASSCRED; else 0 */
+    struct ucred sender; /**< if the descriptor has SO_PASSCRED; else pid 0, uid -1 */
 };
 
 /** Expect `bytes` into `buffer`. To go on after a look at the first ones, raise reader->wanted. */
@@ -76,7 +77,7 @@ void link_control_reader_init(struct link_control_reader *reader, void *buffer, 
 /**
  * Receive what has come, without waiting and never beyond reader->wanted.
  * @return 1: all is there; 0: more is needed; -ECONNRESET: the peer is gone; -EPROTO: more
- *         descriptors than allowed.
+ *         descriptors than allowed, or parts by different users.
  */
 int link_control_reader_step(struct link_control_reader *reader, int fd);
 
@@ -87,10 +88,12 @@ void link_control_reader_discard(struct link_control_reader *reader);
  * Receive exactly `bytes` and the descriptors sent with them, waiting.
  * @param descriptors      room for descriptor_max of them; the caller closes what it gets.
  * @param descriptor_count how many came.
+ * @param sender           by whom, as link_control_reader has it; or NULL.
  * @return 0; -ETIMEDOUT; -ECONNRESET; -EPROTO: more than descriptor_max came. After an error no
  *         descriptor is left open and the connection should be closed.
  */
 int link_control_receive(int fd, void *message, size_t bytes, int *descriptors,
-                         unsigned descriptor_max, unsigned *descriptor_count, int timeout_ms);
+                         unsigned descriptor_max, unsigned *descriptor_count, struct ucred *sender,
+                         int timeout_ms);
 
 #endif

@@ -85,7 +85,8 @@ static bool greet(struct process *process)
     struct link_hello hello;
     struct link_hello_reply answer = {.magic = LINK_MAGIC, .abi_version = LINK_ABI_VERSION};
     unsigned count;
-    if (link_control_receive(process->control_fd, &hello, sizeof(hello), NULL, 0, &count, 1000) < 0)
+    if (link_control_receive(process->control_fd, &hello, sizeof(hello), NULL, 0, &count, NULL,
+                             1000) < 0)
         return false;
     join(process, &hello);
     if (process->tenant == NULL)
@@ -117,7 +118,7 @@ static bool make_channel(struct process *process)
     struct link_channel_reply answer = {.magic = LINK_MAGIC, .ring_slots = RING_SLOTS};
     struct tenant *tenant = process->tenant;
     unsigned count;
-    if (link_control_receive(process->control_fd, &request, sizeof(request), NULL, 0, &count,
+    if (link_control_receive(process->control_fd, &request, sizeof(request), NULL, 0, &count, NULL,
                              1000) < 0)
         return false;
     link_layout_place_channel(&tenant->layout, tenant->channels++, &answer);
@@ -216,7 +217,7 @@ static void hear(unsigned index)
     int handed = -1;
     unsigned count = 0;
     if (process->has_channel && link_control_receive(process->control_fd, &request, sizeof(request),
-                                                     &handed, 1, &count, 1000) == 0) {
+                                                     &handed, 1, &count, NULL, 1000) == 0) {
         if (request.type == LINK_REQUEST_PROCESS)
             return; /* a child says that it is the one: nobody asks us who is who */
         if (request.type == LINK_REQUEST_CONNECT && count == 1) {

@@ -161,14 +161,15 @@ static void test_a_message_comes_whole_with_its_descriptors(void **state)
     int fds[2];
     unsigned count = 0;
     assert_int_equal(
-        link_control_receive(f->pair[1], received, sizeof(received), fds, 2, &count, 1000), 0);
+        link_control_receive(f->pair[1], received, sizeof(received), fds, 2, &count, NULL, 1000),
+        0);
     assert_memory_equal(message, received, sizeof(message));
     assert_int_equal(count, 2);
     for (unsigned i = 0; i < 2; i++)
         assert_int_not_equal(fcntl(fds[i], F_GETFD) & FD_CLOEXEC, 0);
     assert_int_equal(write(fds[1], "x", 1), 1);
     assert_int_equal(read(pipes[0], received, 1), 1);
-    assert_int_equal(link_control_receive(f->pair[1], received, 4, NULL, 0, NULL, 1000), 0);
+    assert_int_equal(link_control_receive(f->pair[1], received, 4, NULL, 0, NULL, NULL, 1000), 0);
     assert_memory_equal(received, "next", 4);
     for (unsigned i = 0; i < 2; i++) {
         (void)close(fds[i]);
@@ -187,7 +188,8 @@ static void test_large_messages_pass_through_full_buffers(void **state)
     if (child == 0)
         _exit(link_control_send(f->pair[0], message, bytes, NULL, 0, 10000) == 0 ? 0 : 1);
     char *received = malloc(bytes);
-    assert_int_equal(link_control_receive(f->pair[1], received, bytes, NULL, 0, NULL, 10000), 0);
+    assert_int_equal(link_control_receive(f->pair[1], received, bytes, NULL, 0, NULL, NULL, 10000),
+                     0);
     assert_memory_equal(message, received, bytes);
     int status = 1;
     assert_int_equal(waitpid(child, &status, 0), child);
@@ -201,7 +203,8 @@ static void test_waiting_ends_at_the_timeout(void **state)
     struct fixture *f = *state;
     char buffer[8];
     assert_int_equal(link_control_send(f->pair[0], "half", 4, NULL, 0, 0), 0);
-    assert_int_equal(link_control_receive(f->pair[1], buffer, 8, NULL, 0, NULL, 30), -ETIMEDOUT);
+    assert_int_equal(link_control_receive(f->pair[1], buffer, 8, NULL, 0, NULL, NULL, 30),
+                     -ETIMEDOUT);
     size_t bytes = 4 << 20;
     char *message = calloc(1, bytes);
     assert_int_equal(link_control_send(f->pair[0], message, bytes, NULL, 0, 30), -ETIMEDOUT);
@@ -216,7 +219,7 @@ static void test_a_peer_that_is_gone_is_told_not_waited_for(void **state)
     assert_int_equal(link_control_send(f->pair[0], "half", 4, fds, 1, 100), 0);
     (void)shutdown(f->pair[0], SHUT_WR);
     unsigned count = 0;
-    assert_int_equal(link_control_receive(f->pair[1], buffer, 8, fds, 1, &count, 1000),
+    assert_int_equal(link_control_receive(f->pair[1], buffer, 8, fds, 1, &count, NULL, 1000),
                      -ECONNRESET);
     assert_int_equal(count, 0);
     int other[2];
@@ -261,7 +264,8 @@ static void test_surplus_descriptors_are_refused_and_closed(void **state)
     assert_int_equal(
         link_control_send(f->pair[0], "x", 1, fds, LINK_CONTROL_DESCRIPTORS_MAX + 1, 0), -EINVAL);
     assert_int_equal(link_control_send(f->pair[0], "x", 1, fds, 3, 0), 0);
-    assert_int_equal(link_control_receive(f->pair[1], buffer, 1, fds, 2, &count, 100), -EPROTO);
+    assert_int_equal(link_control_receive(f->pair[1], buffer, 1, fds, 2, &count, NULL, 100),
+                     -EPROTO);
     assert_int_equal(count, 0);
     /* Too many over several parts of one message. */
     fds[0] = STDERR_FILENO;
@@ -271,9 +275,9 @@ static void test_surplus_descriptors_are_refused_and_closed(void **state)
     assert_int_equal(link_control_send(f->pair[0], "x", 1, fds, LINK_CONTROL_DESCRIPTORS_MAX, 0),
                      0);
     assert_int_equal(link_control_send(f->pair[0], "y", 1, fds, 1, 0), 0);
-    assert_int_equal(
-        link_control_receive(f->pair[1], buffer, 2, fds, LINK_CONTROL_DESCRIPTORS_MAX, &count, 100),
-        -EPROTO);
+    assert_int_equal(link_control_receive(f->pair[1], buffer, 2, fds, LINK_CONTROL_DESCRIPTORS_MAX,
+                                          &count, NULL, 100),
+                     -EPROTO);
 }
 
 #define CONTROL_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
