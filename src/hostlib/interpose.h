@@ -70,12 +70,23 @@ static inline struct socket *interpose_offloaded(int fd)
     return NULL;
 }
 
-/** As interpose_offloaded(), for calls that are cancellation points whether they block or not. */
+/** As interpose_offloaded(), for calls that are told of the error of a connection that is no more.
+ */
+static inline struct socket *interpose_stream(int fd)
+{
+    struct socket *socket = interpose_socket(fd);
+    if (__builtin_expect(socket == NULL, 1) || socket_has_readiness(socket))
+        return socket;
+    file_put(&socket->file);
+    return NULL;
+}
+
+/** As interpose_stream(), for calls that are cancellation points whether they block or not. */
 static inline struct socket *interpose_cancellable(int fd)
 {
     if (__builtin_expect(fd_peek(fd) != NULL, 0))
         pthread_testcancel();
-    return interpose_offloaded(fd);
+    return interpose_stream(fd);
 }
 
 /** End a call on `socket`: give back the reference, set errno. */

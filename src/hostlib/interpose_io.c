@@ -23,12 +23,9 @@
 /* How much one splice() moves between a socket and a pipe. */
 #define SPLICE_BYTES_MAX (64u << 10)
 
-/* Linux's limit on one read or write. */
-#define IO_BYTES_MAX ((size_t)0x7ffff000)
-
 static size_t clamp(size_t count)
 {
-    return count < IO_BYTES_MAX ? count : IO_BYTES_MAX;
+    return count < SOCKET_IO_BYTES_MAX ? count : SOCKET_IO_BYTES_MAX;
 }
 
 static ssize_t receive_buffer(struct socket *socket, void *buffer, size_t count, int flags)
@@ -73,7 +70,7 @@ PNO_EXPORT ssize_t read(int fd, void *buffer, size_t count)
         return REAL(read)(fd, buffer, count);
     if (count == 0)
         return interpose_end(socket, 0);
-    if (__builtin_expect(count > IO_BYTES_MAX, 0) && !user_memory_holds(buffer, count))
+    if (__builtin_expect(count > SOCKET_IO_BYTES_MAX, 0) && !user_memory_holds(buffer, count))
         return interpose_end(socket, -EFAULT);
     return receive_buffer(socket, buffer, count, 0);
 }
@@ -90,7 +87,7 @@ PNO_EXPORT ssize_t write(int fd, const void *buffer, size_t count)
     struct socket *socket = interpose_cancellable(fd);
     if (socket == NULL)
         return REAL(write)(fd, buffer, count);
-    if (__builtin_expect(count > IO_BYTES_MAX, 0) && !user_memory_holds(buffer, count))
+    if (__builtin_expect(count > SOCKET_IO_BYTES_MAX, 0) && !user_memory_holds(buffer, count))
         return interpose_end(socket, -EFAULT);
     return send_buffer(socket, buffer, count, 0);
 }
@@ -106,7 +103,7 @@ static ssize_t read_vector(struct socket *socket, const struct iovec *vector, in
 static ssize_t write_vector(struct socket *socket, const struct iovec *vector, int count, int flags)
 {
     int error = count < 0 ? -EINVAL : interpose_check_vector(vector, (size_t)count);
-    if (error < 0)
+    if (error < 0 || vector_bytes(vector, count) == 0)
         return interpose_end(socket, error);
     return interpose_end(socket, socket_send(socket, vector, (size_t)count, flags));
 }
@@ -455,7 +452,7 @@ PNO_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int fl
 
 PNO_EXPORT ssize_t sendfile64(int out_fd, int in_fd, off64_t *offset, size_t count)
 {
-    struct socket *socket = interpose_offloaded(out_fd);
+    struct socket *socket = interpose_stream(out_fd);
     if (socket == NULL)
         return REAL(sendfile64)(out_fd, in_fd, offset, count);
     if (offset != NULL && user_memory_unwritable(offset, sizeof(*offset)))

@@ -101,9 +101,11 @@ PNO_EXPORT int connect(int fd, const struct sockaddr *address, socklen_t length)
 
 PNO_EXPORT int shutdown(int fd, int how)
 {
-    struct socket *socket = interpose_offloaded(fd);
+    struct socket *socket = interpose_socket(fd);
     if (socket == NULL)
         return REAL(shutdown)(fd, how);
+    if (!socket_is_offloaded(socket))
+        (void)REAL(shutdown)(fd, how);
     bool may_move = socket->state != SOCKET_CONNECTED;
     int result = socket_shutdown(socket, fd, how);
     if (may_move)

@@ -183,7 +183,8 @@ static bool is_readable(const struct socket *socket)
 static bool has_only_data(const struct socket *socket)
 {
     return socket->state == SOCKET_CONNECTED && socket->error == 0 && socket->extra == NULL &&
-           !socket->peer_fin && socket->block != NULL &&
+           !socket->peer_fin && !socket->shut_early && !socket->shut_early_send &&
+           socket->block != NULL &&
            atomic_load_explicit(&socket->block->shut, memory_order_relaxed) == 0;
 }
 
@@ -203,6 +204,10 @@ static uint32_t compute_readiness(const struct socket *socket)
     uint32_t mask = socket->error != 0 || reports ? EPOLLERR : 0;
     bool receive_shut = socket_receive_is_shut(socket);
     bool send_shut = socket_send_is_shut(socket);
+    if (receive_shut)
+        mask |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
+    if (receive_shut && send_shut)
+        mask |= EPOLLHUP;
     switch ((enum socket_state)socket->state) {
     case SOCKET_LISTENING:
         return socket_has_pending(socket) ? EPOLLIN | EPOLLRDNORM : 0;
@@ -216,17 +221,13 @@ static uint32_t compute_readiness(const struct socket *socket)
     case SOCKET_CLOSED:
         break;
     }
-    if (socket->state == SOCKET_CLOSED || (receive_shut && send_shut))
-        mask |= EPOLLHUP;
-    if (receive_shut)
-        mask |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
     if (socket->block == NULL)
         return mask | EPOLLOUT | EPOLLWRNORM;
     if (is_readable(socket))
         mask |= EPOLLIN | EPOLLRDNORM;
     if (send_shut || is_writable(socket))
         mask |= EPOLLOUT | EPOLLWRNORM;
-    if (socket_urgent_offset(socket) > socket->block->read_offset)
+    if (socket_urgent_offset(socket) > socket->block->read_offset && !socket->extra->urgent_taken)
         mask |= EPOLLPRI;
     return mask;
 }

@@ -96,6 +96,8 @@ struct socket {
     bool is_accepted : 1;      /**< its descriptors are placeholders, not kernel sockets */
     bool also_kernel : 1;      /**< bound to the wildcard address in the kernel as well */
     bool connect_reported : 1; /**< a connect() has returned the outcome */
+    bool shut_early : 1;       /**< shutdown() without a connection, for reading */
+    bool shut_early_send : 1;  /**< ... for writing */
     bool peer_fin;
     bool options_own; /**< its set of options is not shared */
     bool detached;    /**< closed by the application; lives on until its chunks are acknowledged */
@@ -207,14 +209,14 @@ static inline bool socket_has_readiness(const struct socket *socket)
 /** Linux's sk_shutdown bits. */
 static inline bool socket_receive_is_shut(const struct socket *socket)
 {
-    return socket->state == SOCKET_CLOSED || socket->peer_fin ||
+    return socket->state == SOCKET_CLOSED || socket->peer_fin || socket->shut_early ||
            (socket->block != NULL &&
             (atomic_load_explicit(&socket->block->shut, memory_order_relaxed) & SHUT_DONE_READ));
 }
 
 static inline bool socket_send_is_shut(const struct socket *socket)
 {
-    return socket->state == SOCKET_CLOSED ||
+    return socket->state == SOCKET_CLOSED || socket->shut_early_send ||
            (socket->block != NULL &&
             (atomic_load_explicit(&socket->block->shut, memory_order_relaxed) & SHUT_DONE_WRITE));
 }
@@ -326,6 +328,9 @@ bool socket_accept_all_taken(const struct socket *listener);
 void socket_accept_discard(struct socket *listener);
 
 /* ---- Data (socket_receive.c, socket_send.c) ---- */
+
+/** Linux's MAX_RW_COUNT: what one call moves at most. */
+#define SOCKET_IO_BYTES_MAX ((size_t)0x7ffff000)
 
 /** What recvmsg() tells beside the bytes. */
 struct socket_received {

@@ -9,8 +9,13 @@
 
 static int shut_down_locked(struct socket *socket, int how)
 {
-    if (socket->state != SOCKET_CONNECTED)
+    if (socket->state != SOCKET_CONNECTED) {
+        /* The call fails, and has its effect, also on the connection to come. */
+        socket->shut_early = socket->shut_early || how != SHUT_WR;
+        socket->shut_early_send = socket->shut_early_send || how != SHUT_RD;
+        socket_state_changed(socket);
         return -ENOTCONN;
+    }
     if (how != SHUT_WR) {
         atomic_fetch_or(&socket->block->shut, SHUT_DONE_READ);
         struct link_descriptor operation = socket_operation(socket, LINK_OP_SHUTDOWN_READ);

@@ -33,6 +33,7 @@ static void become_fresh(struct socket *socket, uint8_t flags)
     socket->error = 0;
     socket->connect_reported = false;
     socket->syn_held = false;
+    socket->shut_early = socket->shut_early_send = false;
     socket->state = SOCKET_FRESH;
     socket->local.address = (struct ip_address){0}; /* the port is told yet, as Linux does */
     socket->remote = (struct ip_endpoint){0};
@@ -170,8 +171,9 @@ void socket_disconnect(struct socket *socket, int fd)
     bool resets =
         socket->state == SOCKET_CONNECTING ||
         (socket->state == SOCKET_CONNECTED && !(socket->peer_fin && socket_send_is_shut(socket)));
+    int error = resets ? ECONNRESET : socket->error;
     become_fresh(socket, LINK_FLAG_ABORT);
-    socket->error = resets ? ECONNRESET : 0;
+    socket->error = error;
     socket_state_changed(socket);
     socket_unlock(socket);
     if (fenced)
@@ -279,7 +281,9 @@ static int check_connect(struct socket *socket, int fd, const struct sockaddr *a
     struct sockaddr_storage copy = {.ss_family = AF_INET};
     if (length > 0 && length <= sizeof(copy) && user_memory_copy_in(&copy, address, length) < 0)
         return -EFAULT;
-    if (length >= sizeof(copy.ss_family) && copy.ss_family == AF_UNSPEC)
+    if (length < sizeof(copy.ss_family) || length > sizeof(copy))
+        return -EINVAL;
+    if (copy.ss_family == AF_UNSPEC)
         return disconnect(socket, fd, address, length);
     socket_hear(socket);
     return 1;

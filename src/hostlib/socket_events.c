@@ -123,6 +123,8 @@ static void on_urgent(struct socket *socket, const struct link_descriptor *descr
     struct socket_extra *extra = socket_extra_get(socket);
     if (extra == NULL)
         return; /* then it comes inline */
+    if (extra->urgent_offset != descriptor->data.stream_offset)
+        extra->urgent_taken = false;
     extra->urgent_offset = descriptor->data.stream_offset;
     socket_changed(socket, EPOLLPRI);
     socket_async_event(socket, SOCKET_WAKE_URGENT, POLL_PRI);

@@ -207,14 +207,17 @@ static int bind_kernel(struct socket *socket, int fd, const struct sockaddr *add
     return 0;
 }
 
-/* IP_BIND_ADDRESS_NO_PORT: what has an address and no port yet can be bound anew. */
+/* What has an address and no port can be bound anew: IP_BIND_ADDRESS_NO_PORT, and after a listener
+   or a connection whose port was not the application's choice. */
 static void give_up_address(struct socket *socket)
 {
     socket_lock(socket);
-    if (socket->state == SOCKET_BOUND && socket->local.port == 0) {
+    if (socket->state == SOCKET_BOUND &&
+        (socket->local.port == 0 || socket_bound_of(socket)->former_port != 0)) {
         engine_unbind(socket);
         socket->state = SOCKET_FRESH;
         socket->local = socket_bound_of(socket)->asked = (struct ip_endpoint){0};
+        socket_bound_of(socket)->former_port = 0;
         socket_changed(socket, 0);
     }
     socket_unlock(socket);

@@ -22,10 +22,10 @@ int socket_endpoint_parse(const struct sockaddr *address, socklen_t length, bool
     address = (const struct sockaddr *)&copy;
     if (is_v6) {
         struct sockaddr_in6 in6 = {0};
-        if (address->sa_family != AF_INET6)
-            return -EAFNOSUPPORT;
         if (length < v6_length_min)
             return -EINVAL;
+        if (address->sa_family != AF_INET6)
+            return -EAFNOSUPPORT;
         memcpy(&in6, address, length < sizeof(in6) ? length : sizeof(in6));
         endpoint->address = ip_address_from_v6(&in6.sin6_addr);
         endpoint->port = ntohs(in6.sin6_port);

@@ -96,6 +96,8 @@ static int get_info(struct socket *socket, int fd, void *value, socklen_t *lengt
     int error = fetch_info(socket, info);
     if (error < 0)
         return error;
+    if (info[0] == TCP_TIME_WAIT)
+        info[0] = TCP_CLOSE; /* Linux's socket is, once the connection has come to that */
     *length = kernel_length;
     memcpy(value, info, kernel_length < TCP_INFO_BYTES_MAX ? kernel_length : TCP_INFO_BYTES_MAX);
     return 0;

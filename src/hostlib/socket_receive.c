@@ -183,8 +183,8 @@ static ssize_t receive_urgent(struct socket *socket, const struct iovec *vector,
     socket_hear(socket);
     socket_lock(socket);
     uint64_t urgent = socket_urgent_offset(socket);
-    if (urgent != 0 && !socket->options->oob_inline && socket->block != NULL &&
-        urgent > socket->block->read_offset) {
+    if (urgent != 0 && !socket->extra->urgent_taken && !socket->options->oob_inline &&
+        socket->block != NULL && urgent > socket->block->read_offset) {
         uint64_t arena_offset;
         if (receive_queue_at(&socket->receive, urgent - 1, &arena_offset) == 0) {
             result = -EAGAIN;
@@ -202,8 +202,13 @@ static ssize_t receive_urgent(struct socket *socket, const struct iovec *vector,
             }
             if (received != NULL)
                 received->flags |= MSG_OOB;
-            if ((flags & MSG_PEEK) == 0 && urgent - 1 == socket->block->read_offset)
-                (void)advance(socket, urgent);
+            if ((flags & MSG_PEEK) == 0) {
+                socket->extra->urgent_taken = true;
+                if (urgent - 1 == socket->block->read_offset)
+                    (void)advance(socket, urgent);
+                else
+                    socket_changed(socket, 0);
+            }
         }
     }
     socket_unlock(socket);
@@ -215,7 +220,7 @@ static size_t vector_bytes(const struct iovec *vector, size_t count)
     size_t bytes = 0;
     for (size_t i = 0; i < count; i++)
         bytes += vector[i].iov_len;
-    return bytes;
+    return bytes < SOCKET_IO_BYTES_MAX ? bytes : SOCKET_IO_BYTES_MAX;
 }
 
 ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t count, int flags,

@@ -242,6 +242,8 @@ ssize_t socket_send(struct socket *socket, const struct iovec *vector, size_t co
     size_t wanted = 0;
     for (size_t i = 0; i < count; i++)
         wanted += vector[i].iov_len;
+    if (wanted > SOCKET_IO_BYTES_MAX)
+        wanted = SOCKET_IO_BYTES_MAX;
     ssize_t sent = send_all(socket, &source, wanted, flags);
     if ((flags & MSG_ZEROCOPY) && sent > 0 && socket->options->zerocopy)
         socket_zerocopy_sent(socket);
@@ -280,6 +282,8 @@ ssize_t socket_send_from_fd(struct socket *socket, int in_fd, off_t *offset, siz
         return -errno;
     if (S_ISDIR(status.st_mode))
         return -EINVAL;
+    if (count == 0)
+        return 0;
     if (S_ISFIFO(status.st_mode)) {
         ssize_t available = pipe_bytes(in_fd, !wait_for_pipe);
         if (available <= 0)

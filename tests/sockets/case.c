@@ -266,7 +266,7 @@ static const struct socket_case *const tables[] = {
     cases_handlers, cases_async,          cases_sets,        cases_shut,
     cases_stress,   cases_option_effects, cases_option_walk, cases_error_queue,
     cases_peeks,    cases_ports,          cases_stamps,      cases_uring,
-    cases_workers,  cases_programs,       cases_rings,
+    cases_workers,  cases_programs,       cases_rings,       cases_states,
 };
 
 /* Not by alarm(): cases use that timer. @return false: it was killed after CASE_LIMIT_MS. */
