@@ -285,6 +285,37 @@ static void old_ack_arrives(struct stack *stack, struct tcp_connection *connecti
     tcp_output_request_if_wanted(stack, connection);
 }
 
+/** All that was ever to be sent is acknowledged, in order, on a connection that the application let
+    go: nothing more is to be learnt of the path. */
+static inline bool is_last_ack(const struct tcp_connection *connection, uint64_t ack)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    return connection->orphaned && ack > hot->snd_end && hot->snd_una < ack &&
+           hot->ca_state == TCP_CA_OPEN && !tcp_rare_is_own(connection);
+}
+
+/** snd_una moves up to ack, for the last time. */
+static void last_advance(struct stack *stack, struct tcp_connection *connection, uint64_t ack,
+                         uint64_t now_ns)
+{
+    struct tcp_hot *hot = &connection->hot;
+    uint32_t acked = (uint32_t)(ack - hot->snd_una);
+    if (hot->snd_una < hot->snd_end)
+        tcp_event_raise(stack, connection, STACK_EVENT_ACKED);
+    hot->snd_una = ack;
+    hot->dup_acks = 0;
+    connection->congestion.retransmits = 0;
+    connection->statistics.delivered_segments +=
+        acked <= hot->mss ? 1 : (acked + hot->mss - 1) / hot->mss;
+    tcp_chrono_enter(connection, TCP_CHRONO_IDLE, now_ns);
+    while (connection->flight.first != NULL)
+        tcp_sent_forget_first(stack, connection);
+    tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_NONE, TIME_NEVER);
+    stack_reachability_confirm(stack, connection, now_ns);
+    if (hot->acks_owed || hot->probe_due || hot->tail_probe_due)
+        tcp_output_request(stack, connection);
+}
+
 enum drop_reason tcp_ack_arrives(struct stack *stack, struct tcp_connection *connection,
                                  const struct tcp_segment *segment, uint64_t now_ns)
 {
@@ -312,6 +343,10 @@ enum drop_reason tcp_ack_arrives(struct stack *stack, struct tcp_connection *con
         .congestion_echo = hot->ecn && (segment->flags & TCP_ECE) != 0,
     };
     bool window_changed = window_update(connection, segment, ack);
+    if (is_last_ack(connection, ack)) {
+        last_advance(stack, connection, ack, now_ns);
+        return DROP_NONE;
+    }
     if (ack > hot->snd_una)
         advance(stack, connection, ack, &facts);
     if (segment->options.sack_block_count > 0 && hot->sack)
@@ -407,8 +442,10 @@ static void predicted_advance(struct stack *stack, struct tcp_connection *connec
     tcp_cwnd_on_ack(connection, acked, now_ns);
 }
 
-uint32_t tcp_ack_predicted(struct stack *stack, struct tcp_connection *connection,
-                           const struct tcp_segment *segment, uint64_t now_ns, uint32_t now_us)
+/** is_closing: our FIN may be due, or be among what is acknowledged. */
+static inline uint32_t ack_predicted(struct stack *stack, struct tcp_connection *connection,
+                                     const struct tcp_segment *segment, uint64_t now_ns,
+                                     uint32_t now_us, bool is_closing)
 {
     struct tcp_hot *hot = &connection->hot;
     uint64_t ack = tcp_unwrap(hot->snd_una, segment->ack);
@@ -416,13 +453,32 @@ uint32_t tcp_ack_predicted(struct stack *stack, struct tcp_connection *connectio
     connection->congestion.last_ack_ns = now_ns;
     connection->congestion.probes = 0;
     (void)window_update(connection, segment, ack);
+    if (is_closing && is_last_ack(connection, ack)) {
+        last_advance(stack, connection, ack, now_ns);
+        return 0;
+    }
     if (ack != hot->snd_una) {
+        if (!is_closing || hot->snd_una < hot->snd_end)
+            event = STACK_EVENT_ACKED;
         predicted_advance(stack, connection, ack, now_ns, now_us);
-        event = STACK_EVENT_ACKED;
     }
     tcp_send_buffer_keep(connection);
-    /* tcp_output_request_if_wanted(): neither SYN nor FIN nor retransmission is to be sent. */
-    if (hot->acks_owed || tcp_unsent(connection) || hot->probe_due || hot->tail_probe_due)
+    /* tcp_output_request_if_wanted(): neither SYN nor retransmission is to be sent. */
+    if (hot->acks_owed || tcp_unsent(connection) || hot->probe_due || hot->tail_probe_due ||
+        (is_closing && tcp_fin_unsent(connection)))
         tcp_output_request(stack, connection);
     return event;
+}
+
+uint32_t tcp_ack_predicted(struct stack *stack, struct tcp_connection *connection,
+                           const struct tcp_segment *segment, uint64_t now_ns, uint32_t now_us)
+{
+    return ack_predicted(stack, connection, segment, now_ns, now_us, false);
+}
+
+uint32_t tcp_ack_predicted_closing(struct stack *stack, struct tcp_connection *connection,
+                                   const struct tcp_segment *segment, uint64_t now_ns,
+                                   uint32_t now_us)
+{
+    return ack_predicted(stack, connection, segment, now_ns, now_us, true);
 }

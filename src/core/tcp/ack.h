@@ -21,6 +21,11 @@ bool tcp_ack_is_predicted(const struct tcp_connection *connection,
 uint32_t tcp_ack_predicted(struct stack *stack, struct tcp_connection *connection,
                            const struct tcp_segment *segment, uint64_t now_ns, uint32_t now_us);
 
+/** The same of a connection in any synchronized state past SYN_RECEIVED: our FIN counts as well. */
+uint32_t tcp_ack_predicted_closing(struct stack *stack, struct tcp_connection *connection,
+                                   const struct tcp_segment *segment, uint64_t now_ns,
+                                   uint32_t now_us);
+
 /**
  * Apply the ACK of a segment on a synchronized connection past SYN_RECEIVED.
  * @return  DROP_NONE, also for an old duplicate whose payload may still count; DROP_TCP_BAD_ACK

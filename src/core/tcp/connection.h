@@ -110,39 +110,49 @@ struct tcp_hot {
     uint8_t dup_acks;    /**< duplicate ACKs since snd_una advanced */
     uint16_t placements; /**< payload on its way to host memory: send nothing */
     uint16_t sent_count; /**< records in `flight` and recovery->lost */
-    /* Negotiated. */
-    bool timestamps : 1;
-    bool sack : 1;
-    bool window_scaling : 1;
-    bool ecn : 1; /**< RFC 3168; in SYN_SENT: asked for */
-    /* What output is to do. */
-    bool syn_due : 1;        /**< SYN or SYN-ACK */
-    bool probe_due : 1;      /**< window or keepalive probe: an old, empty segment */
-    bool tail_probe_due : 1; /**< RFC 8985 §7.3 */
-    bool push_partial : 1;   /**< send what there is, Nagle and silly windows notwithstanding */
-    bool more : 1;           /**< MSG_MORE: hold back the partial tail … */
-    bool more_released : 1;  /**< … until a segment arrives: it goes then, but without PSH */
-    bool nagle_push : 1;     /**< TCP_NODELAY was set: nothing holds back what is there now */
-    /* ECN (ecn.h). */
-    bool ece_due : 1;  /**< tell the peer of congestion until it answers with CWR */
-    bool cwr_due : 1;  /**< tell the peer that the window was reduced */
-    bool ecn_seen : 1; /**< the peer does mark its packets as capable of ECN */
-    /* FINs. */
-    bool fin_queued : 1;   /**< ours follows snd_end */
-    bool fin_received : 1; /**< the peer's is in order, rcv_nxt is past it */
-    bool fin_waiting : 1;  /**< the peer's lies beyond a gap, at reassembly->fin */
-    /* Mode. */
-    bool pingpong : 1;        /**< request–response: ACKs ride on our answers */
-    bool controlled : 1;      /**< by an algorithm that sets the window by itself (congestion.h) */
-    bool hystart : 1;         /**< or by one whose slow start is HyStart++'s */
-    bool challenge_acked : 1; /**< an unacceptable segment was answered */
-    /* Pacing (pacing.h). */
-    bool paced : 1;        /**< payload goes out at a rate: rare->pacing says which */
-    bool pacing_waits : 1; /**< … and is held back until pacing->next_ns */
-    bool received_push;    /**< the latest payload was a small segment with PSH */
-    seq_t snd_sml;         /**< end of the last small segment sent (Minshall) */
+    union {
+        struct {
+            /* Negotiated. */
+            bool timestamps : 1;
+            bool sack : 1;
+            bool window_scaling : 1;
+            bool ecn : 1; /**< RFC 3168; in SYN_SENT: asked for */
+            /* What output is to do. */
+            bool syn_due : 1;        /**< SYN or SYN-ACK */
+            bool probe_due : 1;      /**< window or keepalive probe: an old, empty segment */
+            bool tail_probe_due : 1; /**< RFC 8985 §7.3 */
+            bool push_partial : 1; /**< send what there is, Nagle and silly windows notwithstanding
+                                    */
+            bool more : 1;         /**< MSG_MORE: hold back the partial tail … */
+            bool more_released : 1; /**< … until a segment arrives: it goes then, but without PSH */
+            bool nagle_push : 1; /**< TCP_NODELAY was set: nothing holds back what is there now */
+            /* ECN (ecn.h). */
+            bool ece_due : 1;  /**< tell the peer of congestion until it answers with CWR */
+            bool cwr_due : 1;  /**< tell the peer that the window was reduced */
+            bool ecn_seen : 1; /**< the peer does mark its packets as capable of ECN */
+            /* FINs. */
+            bool fin_queued : 1;   /**< ours follows snd_end */
+            bool fin_received : 1; /**< the peer's is in order, rcv_nxt is past it */
+            bool fin_waiting : 1;  /**< the peer's lies beyond a gap, at reassembly->fin */
+            /* Mode. */
+            bool pingpong : 1;   /**< request–response: ACKs ride on our answers */
+            bool controlled : 1; /**< by an algorithm that sets the window by itself (congestion.h)
+                                  */
+            bool hystart : 1;    /**< or by one whose slow start is HyStart++'s */
+            bool challenge_acked : 1; /**< an unacceptable segment was answered */
+            /* Pacing (pacing.h). */
+            bool paced : 1;         /**< payload goes out at a rate: rare->pacing says which */
+            bool pacing_waits : 1;  /**< … and is held back until pacing->next_ns */
+            bool received_push : 1; /**< the latest payload was a small segment with PSH */
+        };
+        uint32_t flags; /**< all of these at once: TCP_HOT_FLAGS() */
+    };
+    seq_t snd_sml; /**< end of the last small segment sent (Minshall) */
 };
 _Static_assert(sizeof(struct tcp_hot) <= 128, "the hot part fills two cache lines");
+
+/** tcp_hot.flags with just these set, as in TCP_HOT_FLAGS(.sack = true). */
+#define TCP_HOT_FLAGS(...) (((struct tcp_hot){__VA_ARGS__}).flags)
 
 #define TCP_RECENT_BLOCKS 4
 

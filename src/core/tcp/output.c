@@ -509,18 +509,12 @@ static bool emit_ack(const struct emission *e)
     return true;
 }
 
-static bool may_send_data(const struct tcp_connection *connection)
+static inline bool may_send_data(const struct tcp_connection *connection)
 {
-    switch ((enum tcp_state)connection->hot.state) {
-    case TCP_STATE_ESTABLISHED:
-    case TCP_STATE_CLOSE_WAIT:
-    case TCP_STATE_FIN_WAIT_1:
-    case TCP_STATE_CLOSING:
-    case TCP_STATE_LAST_ACK:
-        return true;
-    default:
-        return false;
-    }
+    const uint32_t states = 1u << TCP_STATE_ESTABLISHED | 1u << TCP_STATE_CLOSE_WAIT |
+                            1u << TCP_STATE_FIN_WAIT_1 | 1u << TCP_STATE_CLOSING |
+                            1u << TCP_STATE_LAST_ACK;
+    return (states >> connection->hot.state) & 1;
 }
 
 /** What is lost goes before what is new, unless F-RTO is at work; both when pacing lets them. */
@@ -561,76 +555,138 @@ static bool rare_lets_send(const struct tcp_connection *connection)
            recovery->records.first == NULL;
 }
 
+/** What disturbs a connection, or asks for more than payload, FIN and acknowledgements. */
+#define UNDISTURBED_FLAGS TCP_HOT_FLAGS(.timestamps = true, .sack = true)
+#define DISTURBING_FLAGS                                                                           \
+    TCP_HOT_FLAGS(.ecn = true, .probe_due = true, .tail_probe_due = true, .push_partial = true)
+/** What may hold payload back, or push it. */
+#define HOLDING_FLAGS TCP_HOT_FLAGS(.more = true, .nagle_push = true, .paced = true)
+
+/** disturbing: flags of which none may be set, UNDISTURBED_FLAGS being so. */
+static inline bool is_undisturbed(const struct tcp_connection *connection, uint32_t disturbing)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    return (hot->flags & (UNDISTURBED_FLAGS | disturbing)) == UNDISTURBED_FLAGS &&
+           hot->ca_state == TCP_CA_OPEN && hot->placements == 0 &&
+           (!tcp_rare_is_own(connection) || rare_lets_send(connection));
+}
+
 /**
  * What header prediction (segment_arrives.c) is to arriving segments: new payload, at most one
  * segment of it, goes out on a connection that nothing disturbs, and nothing holds it back.
- * @return  bytes of that segment; 0: the whole way finds out what is to be sent. Then what is in
- *          flight is all that is outstanding.
+ * @param is_closing  what our FIN or the peer's brings is allowed for: states, and FIN with payload
+ *                    or without; else the connection is ESTABLISHED.
+ * @return  numbers of that segment, FIN's included; 0: the whole way finds out what is to be sent.
+ *          Then what is in flight is all that is outstanding.
  */
-static uint32_t predicted_length(const struct tcp_connection *connection, uint32_t gso_bytes_max)
+static inline uint32_t predicted_length(const struct tcp_connection *connection,
+                                        uint32_t gso_bytes_max, bool is_closing)
 {
     const struct tcp_hot *hot = &connection->hot;
-    if (__builtin_expect(hot->state != TCP_STATE_ESTABLISHED || hot->ca_state != TCP_CA_OPEN ||
-                             hot->placements > 0 || hot->snd_end <= hot->snd_nxt ||
-                             !hot->timestamps || !hot->sack || hot->ecn || hot->probe_due ||
-                             hot->tail_probe_due || hot->push_partial || hot->more ||
-                             hot->nagle_push || hot->fin_queued || hot->paced,
-                         0))
+    uint32_t disturbing = DISTURBING_FLAGS | HOLDING_FLAGS;
+    uint64_t end = hot->snd_end;
+    if (is_closing)
+        end += hot->fin_queued;
+    else
+        disturbing |= TCP_HOT_FLAGS(.fin_queued = true);
+    if (__builtin_expect(hot->snd_nxt >= end || !is_undisturbed(connection, disturbing), 0))
+        return 0;
+    if (__builtin_expect(
+            is_closing ? !may_send_data(connection) : hot->state != TCP_STATE_ESTABLISHED, 0))
         return 0;
     uint64_t available = hot->snd_end - hot->snd_nxt;
     uint64_t outstanding = tcp_outstanding(connection);
     uint32_t length = available < hot->mss ? (uint32_t)available : hot->mss;
-    if (__builtin_expect((tcp_rare_is_own(connection) && !rare_lets_send(connection)) ||
-                             (available > length && gso_bytes_max > length),
-                         0))
+    if (__builtin_expect(available > length && gso_bytes_max > length, 0))
         return 0;
+    bool fin = is_closing && hot->fin_queued;
+    if (__builtin_expect(length < hot->mss && !fin && options_hold_back_partial(connection), 0))
+        return 0;
+    length += fin && available == length;
     if (__builtin_expect(outstanding + length > hot->snd_wnd || outstanding + length > hot->cwnd,
                          0))
-        return 0;
-    if (__builtin_expect(length < hot->mss && options_hold_back_partial(connection), 0))
         return 0;
     return length;
 }
 
+/** finish() on such a connection. */
+static inline void finish_predicted(struct tcp_connection *connection, uint64_t number,
+                                    uint8_t flags, uint64_t now_ns, struct tcp_output *output)
+{
+    struct tcp_hot *hot = &connection->hot;
+    output->seq = tcp_wire(number);
+    output->ack = tcp_wire(hot->rcv_nxt);
+    output->flags = flags;
+    output->window = tcp_window_advertise(connection);
+    output->ecn = 0;
+    output->urgent_pointer = 0;
+    output->options_length = (uint8_t)tcp_options_build_timestamps(
+        tcp_timestamp_now(connection, now_ns), hot->ts_recent, output->options);
+    output->gso_size = 0;
+    tcp_ack_rides_along(connection);
+    hot->acks_owed = 0;
+    connection->statistics.segments_out++;
+}
+
 /** send_new() for that. */
 static inline void emit_predicted(struct stack *stack, struct tcp_connection *connection,
-                                  uint32_t length, uint64_t now_ns, struct tcp_output *output)
+                                  uint32_t length, bool is_closing, uint64_t now_ns,
+                                  struct tcp_output *output)
 {
     struct tcp_hot *hot = &connection->hot;
     struct tcp_congestion *congestion = &connection->congestion;
     uint64_t number = hot->snd_nxt;
     uint64_t end = number + length;
     uint32_t in_flight = (uint32_t)tcp_outstanding(connection);
-    output->seq = tcp_wire(number);
-    output->ack = tcp_wire(hot->rcv_nxt);
-    output->flags = TCP_ACK;
-    bool pushed = end == hot->snd_end;
-    if (pushed)
-        output->flags = TCP_ACK | TCP_PSH;
-    output->window = tcp_window_advertise(connection);
-    output->ecn = 0;
-    output->urgent_pointer = 0;
-    output->options_length = (uint8_t)tcp_options_build_timestamps(
-        tcp_timestamp_now(connection, now_ns), hot->ts_recent, output->options);
+    bool fin = is_closing && end > hot->snd_end;
+    bool pushed = end >= hot->snd_end;
+    uint32_t payload = length - fin;
+    uint8_t flags = TCP_ACK;
+    if (pushed && (!fin || payload > 0))
+        flags |= TCP_PSH;
+    if (fin)
+        flags |= TCP_FIN;
+    finish_predicted(connection, number, flags, now_ns, output);
     output->stream_offset = number - hot->snd_start;
-    output->payload_length = length;
-    output->gso_size = 0;
-    tcp_ack_rides_along(connection);
-    hot->acks_owed = 0;
-    connection->statistics.segments_out++;
-    connection->statistics.data_segments_out++;
+    output->payload_length = payload;
 
     tcp_sent_new(stack, connection, number, end, pushed, in_flight, now_ns);
     hot->snd_nxt = end;
     if (hot->send_timer == TCP_SEND_TIMER_PERSIST)
         congestion->backoff = 0;
-    sent_payload_note(connection, length, hot->mss, now_ns);
+    if (!fin || payload > 0) {
+        connection->statistics.data_segments_out++;
+        sent_payload_note(connection, payload, hot->mss, now_ns);
+    }
     tcp_cwnd_note_flight(connection, in_flight + length);
     if (hot->send_timer != TCP_SEND_TIMER_RETRANSMIT && hot->send_timer != TCP_SEND_TIMER_REORDER)
         tcp_send_timer_start_predicted(stack, connection, now_ns);
-    output->is_last = end == hot->snd_end;
-    if (output->is_last)
+    output->is_last = pushed;
+    if (fin)
+        tcp_chrono_update(connection, now_ns);
+    else if (pushed)
         tcp_chrono_sent_all(connection, now_ns);
+}
+
+/** On such a connection, nothing but one acknowledgement is due. */
+static bool is_ack_predicted(const struct tcp_connection *connection)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    return hot->acks_owed == 1 && hot->snd_nxt == hot->snd_end + hot->fin_queued &&
+           is_undisturbed(connection, DISTURBING_FLAGS) &&
+           tcp_outstanding(connection) <= hot->snd_wnd && hot->state != TCP_STATE_SYN_RECEIVED &&
+           tcp_is_synchronized(connection);
+}
+
+/** emit_ack() for that. */
+static inline void emit_predicted_ack(struct tcp_connection *connection, uint64_t now_ns,
+                                      struct tcp_output *output)
+{
+    tcp_chrono_update(connection, now_ns);
+    finish_predicted(connection, connection->hot.snd_nxt, TCP_ACK, now_ns, output);
+    output->stream_offset = 0;
+    output->payload_length = 0;
+    output->is_last = true;
 }
 
 /** Apart, so that predicted segments do not pay for its registers. */
@@ -673,14 +729,32 @@ static __attribute__((noinline)) bool emit_any(struct stack *stack,
     return true;
 }
 
+/** The short ways of closing and of acknowledgements alone, and the whole way. */
+static __attribute__((noinline, flatten)) bool emit_other(struct stack *stack,
+                                                          struct tcp_connection *connection,
+                                                          uint64_t now_ns, uint32_t gso_bytes_max,
+                                                          struct tcp_output *output)
+{
+    uint32_t predicted = predicted_length(connection, gso_bytes_max, true);
+    if (stack_get_config(stack)->no_prediction)
+        return emit_any(stack, connection, now_ns, gso_bytes_max, output);
+    if (predicted > 0)
+        emit_predicted(stack, connection, predicted, true, now_ns, output);
+    else if (is_ack_predicted(connection))
+        emit_predicted_ack(connection, now_ns, output);
+    else
+        return emit_any(stack, connection, now_ns, gso_bytes_max, output);
+    return true;
+}
+
 /** flatten: of the short way, no part is called. */
 __attribute__((flatten)) bool tcp_output_next(struct stack *stack,
                                               struct tcp_connection *connection, uint64_t now_ns,
                                               uint32_t gso_bytes_max, struct tcp_output *output)
 {
-    uint32_t predicted = predicted_length(connection, gso_bytes_max);
+    uint32_t predicted = predicted_length(connection, gso_bytes_max, false);
     if (__builtin_expect(predicted == 0 || stack_get_config(stack)->no_prediction, 0))
-        return emit_any(stack, connection, now_ns, gso_bytes_max, output);
-    emit_predicted(stack, connection, predicted, now_ns, output);
+        return emit_other(stack, connection, now_ns, gso_bytes_max, output);
+    emit_predicted(stack, connection, predicted, false, now_ns, output);
     return true;
 }

@@ -490,3 +490,18 @@ void tcp_receive_predicted(struct stack *stack, struct tcp_connection *connectio
     tcp_window_grow(connection, length);
     tcp_ack_schedule(stack, connection, now_ns);
 }
+
+void tcp_receive_predicted_fin(struct stack *stack, struct tcp_connection *connection,
+                               const struct tcp_segment *segment, uint64_t now_ns,
+                               struct stack_rx_result *result)
+{
+    struct tcp_hot *hot = &connection->hot;
+    if (segment->payload_length > 0) {
+        hot->pingpong = true; /* as in tcp_receive_payload() */
+        tcp_receive_predicted(stack, connection, segment, now_ns, result);
+    } else {
+        arrival_note(stack, connection, segment, now_ns, true);
+    }
+    hot->fin_received = true;
+    hot->rcv_nxt++;
+}

@@ -44,6 +44,11 @@ void tcp_receive_predicted(struct stack *stack, struct tcp_connection *connectio
                            const struct tcp_segment *segment, uint64_t now_ns,
                            struct stack_rx_result *result);
 
+/** The same of payload, or none, with a FIN behind it; then there is a window. */
+void tcp_receive_predicted_fin(struct stack *stack, struct tcp_connection *connection,
+                               const struct tcp_segment *segment, uint64_t now_ns,
+                               struct stack_rx_result *result);
+
 /** Payload [start, end) was there already: report it (RFC 2883), and acknowledge it and the next at
     once (as Linux). */
 void tcp_duplicate_report(struct stack *stack, struct tcp_connection *connection, uint64_t start,

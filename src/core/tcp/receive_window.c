@@ -148,7 +148,7 @@ uint16_t tcp_window_advertise(struct tcp_connection *connection)
 {
     struct tcp_hot *hot = &connection->hot;
     uint64_t edge = hot->rcv_wup + hot->rcv_wnd;
-    bool is_empty = hot->rcv_read == hot->rcv_nxt && hot->rcv_wscale > 0;
+    bool is_empty = hot->rcv_read == tcp_received_end(connection) && hot->rcv_wscale > 0;
     uint32_t window =
         is_empty ? window_of_empty_buffer(&connection->receive) : window_select(connection);
     if (hot->rcv_nxt + window < edge)

@@ -301,25 +301,41 @@ static void synchronized_arrives(const struct arrival *a)
 
 /* ---- Header prediction (RFC 7323 §5.6) ----------------------------------------------------- */
 
+/** Next in order, with timestamp and without SACK, on a connection that nothing disturbs. */
+static inline bool is_undisturbed(const struct tcp_connection *connection,
+                                  const struct tcp_segment *segment)
+{
+    const uint32_t wanted = TCP_HOT_FLAGS(.timestamps = true, .sack = true);
+    const uint32_t unwanted = TCP_HOT_FLAGS(.ecn = true, .fin_waiting = true);
+    const struct tcp_hot *hot = &connection->hot;
+    const struct tcp_options *options = &segment->options;
+    return hot->ca_state == TCP_CA_OPEN && seq_eq(segment->seq, tcp_wire(hot->rcv_nxt)) &&
+           (hot->flags & (wanted | unwanted)) == wanted &&
+           hot->send_timer != TCP_SEND_TIMER_PERSIST && options->has_timestamps &&
+           options->sack_block_count == 0 &&
+           (int32_t)(options->timestamp_value - hot->ts_recent) >= 0;
+}
+
+/** timestamp_record() of a segment at rcv_nxt. */
+static inline void timestamp_note(struct tcp_connection *connection,
+                                  const struct tcp_segment *segment, uint64_t now_ns)
+{
+    if (connection->hot.rcv_nxt != connection->hot.rcv_wup)
+        return;
+    connection->hot.ts_recent = segment->options.timestamp_value;
+    connection->receive.ts_recent_age_s = (uint32_t)(now_ns / NS_PER_S);
+}
+
 /** Whether the segment is the one expected next on a connection that nothing disturbs: then all the
     checks below hold, and only what they let through has to be done. */
 static bool is_predicted(const struct tcp_connection *connection, const struct tcp_segment *segment,
                          uint32_t now_us)
 {
     const struct tcp_hot *hot = &connection->hot;
-    const struct tcp_options *options = &segment->options;
     uint32_t length = segment->payload_length;
-    if (__builtin_expect(hot->state != TCP_STATE_ESTABLISHED || hot->ca_state != TCP_CA_OPEN ||
+    if (__builtin_expect(hot->state != TCP_STATE_ESTABLISHED ||
                              (segment->flags & ~TCP_PSH) != TCP_ACK ||
-                             !seq_eq(segment->seq, tcp_wire(hot->rcv_nxt)),
-                         0))
-        return false;
-    if (__builtin_expect(!hot->timestamps || !hot->sack || hot->ecn || hot->fin_waiting ||
-                             hot->send_timer == TCP_SEND_TIMER_PERSIST,
-                         0))
-        return false;
-    if (__builtin_expect(!options->has_timestamps || options->sack_block_count != 0 ||
-                             (int32_t)(options->timestamp_value - hot->ts_recent) < 0,
+                             !is_undisturbed(connection, segment),
                          0))
         return false;
     if (__builtin_expect(length > 0 &&
@@ -338,16 +354,62 @@ static inline void predicted_arrives(struct stack *stack, struct tcp_connection 
     struct tcp_hot *hot = &connection->hot;
     hot->more_released = true;
     uint32_t events = tcp_ack_predicted(stack, connection, segment, now_ns, now_us);
-    if (hot->rcv_nxt == hot->rcv_wup) {
-        hot->ts_recent = segment->options.timestamp_value;
-        connection->receive.ts_recent_age_s = (uint32_t)(now_ns / NS_PER_S);
-    }
+    timestamp_note(connection, segment, now_ns);
     if (segment->payload_length > 0) {
         tcp_receive_predicted(stack, connection, segment, now_ns, result);
         events |= STACK_EVENT_DATA;
     }
     if (events != 0)
         tcp_event_raise(stack, connection, events);
+}
+
+/** Whether the segment is the one expected next on such a connection that is closing: a FIN here or
+    there may be in it, due, or behind. */
+static inline bool is_closing_predicted(const struct tcp_connection *connection,
+                                        const struct tcp_segment *segment, uint32_t now_us)
+{
+    const uint32_t states = 1u << TCP_STATE_ESTABLISHED | 1u << TCP_STATE_FIN_WAIT_1 |
+                            1u << TCP_STATE_FIN_WAIT_2 | 1u << TCP_STATE_CLOSE_WAIT |
+                            1u << TCP_STATE_CLOSING | 1u << TCP_STATE_LAST_ACK;
+    const struct tcp_hot *hot = &connection->hot;
+    bool brings = segment->payload_length > 0 || (segment->flags & TCP_FIN);
+    if (((states >> hot->state) & 1) == 0 || (segment->flags & ~(TCP_PSH | TCP_FIN)) != TCP_ACK ||
+        !is_undisturbed(connection, segment))
+        return false;
+    if (brings) {
+        uint32_t window = tcp_receive_window(connection);
+        bool has_reader = !connection->orphaned && !connection->read_shut;
+        if (hot->fin_received || segment->payload_refused || window == 0 ||
+            segment->payload_length > window || (segment->payload_length > 0 && !has_reader) ||
+            connection->rare->reassembly != &tcp_reassembly_none)
+            return false;
+    }
+    return tcp_ack_is_predicted(connection, segment, now_us);
+}
+
+/** Fifth to eighth check, and the timestamp, of such a segment. */
+static inline void closing_arrives(struct stack *stack, struct tcp_connection *connection,
+                                   const struct tcp_segment *segment, uint64_t now_ns,
+                                   uint32_t now_us, struct stack_rx_result *result)
+{
+    struct tcp_hot *hot = &connection->hot;
+    hot->more_released = true;
+    uint32_t events = tcp_ack_predicted_closing(stack, connection, segment, now_ns, now_us);
+    if (events != 0)
+        tcp_event_raise(stack, connection, events);
+    if (hot->fin_queued && hot->snd_una > hot->snd_end)
+        tcp_fin_acknowledged(stack, connection, now_ns);
+    if (hot->state == TCP_STATE_CLOSED)
+        return;
+    timestamp_note(connection, segment, now_ns);
+    if (segment->flags & TCP_FIN)
+        tcp_receive_predicted_fin(stack, connection, segment, now_ns, result);
+    else if (segment->payload_length > 0)
+        tcp_receive_predicted(stack, connection, segment, now_ns, result);
+    if (segment->payload_length > 0)
+        tcp_event_raise(stack, connection, STACK_EVENT_DATA);
+    if (segment->flags & TCP_FIN)
+        tcp_fin_arrived(stack, connection, now_ns);
 }
 
 /* ---- The whole way -------------------------------------------------------------------------- */
@@ -386,6 +448,22 @@ static __attribute__((noinline)) void any_arrives(struct stack *stack,
         result->connection = NULL; /* not the one that a SYN in TIME_WAIT made */
 }
 
+/** The short way of closing, and the whole way. */
+static __attribute__((noinline, flatten)) void
+other_arrives(struct stack *stack, struct tcp_connection *connection,
+              const struct tcp_segment *segment, uint64_t now_ns, struct stack_rx_result *result)
+{
+    uint32_t now_us = tcp_sent_clock_us(now_ns);
+    if (stack_get_config(stack)->no_prediction ||
+        !is_closing_predicted(connection, segment, now_us)) {
+        any_arrives(stack, connection, segment, now_ns, result);
+        return;
+    }
+    closing_arrives(stack, connection, segment, now_ns, now_us, result);
+    if (tcp_release_if_done(stack, connection))
+        result->connection = NULL;
+}
+
 /** flatten: of the short way, no part is called. */
 __attribute__((flatten)) void tcp_segment_arrives(struct stack *stack,
                                                   struct tcp_connection *connection,
@@ -400,5 +478,5 @@ __attribute__((flatten)) void tcp_segment_arrives(struct stack *stack,
                          1))
         predicted_arrives(stack, connection, segment, now_ns, now_us, result);
     else
-        any_arrives(stack, connection, segment, now_ns, result);
+        other_arrives(stack, connection, segment, now_ns, result);
 }
