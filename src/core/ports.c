@@ -213,15 +213,32 @@ static bool flow_is_on_our_core(const struct stack *stack, const struct tcp_flow
            stack->config.core_index;
 }
 
+/** A keyed hash of the destination; the latest is remembered, as clients come back to it. */
+static uint32_t port_offset(struct stack *stack, const struct tcp_flow *flow)
+{
+    struct port_choice *latest = &stack->latest_port;
+    if (!latest->is_valid || latest->remote_port != flow->remote_port ||
+        !ip_address_equal(&latest->remote, &flow->remote) ||
+        !ip_address_equal(&latest->local, &flow->local)) {
+        struct tcp_flow hashed = *flow;
+        hashed.local_port = 0;
+        *latest = (struct port_choice){
+            .local = flow->local,
+            .remote = flow->remote,
+            .remote_port = flow->remote_port,
+            .is_valid = true,
+            .offset = (uint32_t)stack_flow_hash(stack, &hashed, FLOW_HASH_PORT),
+        };
+    }
+    return latest->offset;
+}
+
 /** RFC 6056 §3.3.3, algorithm 3: an offset by a keyed hash of the destination, and a counter. */
 static int choose_ephemeral(struct stack *stack, struct tcp_flow *flow, struct port_range ports)
 {
-    struct tcp_flow hashed = *flow;
     uint32_t first;
     uint32_t count = ports_to_choose_from(stack, ports, &first);
-
-    hashed.local_port = 0;
-    uint32_t offset = (uint32_t)stack_flow_hash(stack, &hashed, FLOW_HASH_PORT);
+    uint32_t offset = port_offset(stack, flow);
     for (uint32_t i = 0; i < count; i++) {
         flow->local_port = (uint16_t)(first + (offset + stack->port_counter++) % count);
         /* Ports that someone bound by name are theirs (tb->fastreuse >= 0 in Linux). */

@@ -39,6 +39,14 @@ struct source_choice {
     bool is_valid;
 };
 
+/** Where the search for a port began for the latest destination. */
+struct port_choice {
+    struct ip_address local, remote;
+    uint16_t remote_port;
+    bool is_valid;
+    uint32_t offset;
+};
+
 /** What holds one local port: bound sockets, and connections (whether in a bound socket or not). */
 struct port_slot {
     struct port_bind *binds;
@@ -130,6 +138,7 @@ struct stack {
     uint32_t binds_fresh, binds_max;
     uint32_t port_counter; /**< RFC 6056 algorithm 3 */
     struct source_choice latest_source;
+    struct port_choice latest_port;
 
     /* What wants to happen. */
     struct timer_wheel timers;

@@ -80,8 +80,9 @@ static inline bool tcp_congestion_controls(const struct tcp_connection *connecti
 /** The connection has other options than before: note which algorithm that means. */
 static inline void tcp_congestion_note(struct tcp_connection *connection)
 {
-    connection->hot.controlled = tcp_congestion_of(connection)->control != NULL;
-    connection->hot.hystart = tcp_congestion_of(connection)->slow_start == tcp_hystart_slow_start;
+    const struct tcp_congestion_control *algorithm = tcp_congestion_of(connection);
+    connection->hot.controlled = algorithm->control != NULL;
+    connection->hot.hystart = algorithm->slow_start == tcp_hystart_slow_start;
 }
 
 /** Start-up values, and the initial window of RFC 6928 once the MSS is known. */

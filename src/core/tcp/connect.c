@@ -93,6 +93,8 @@ void tcp_syn_accept(struct stack *stack, struct tcp_connection *connection,
     connection->peer_mss = options->has_mss ? options->mss : TCP_MSS_DEFAULT;
     if (connection->peer_mss < TCP_MSS_MIN)
         connection->peer_mss = TCP_MSS_MIN;
+    hot->snd_wnd = connection->congestion.max_window = segment->window; /* of a SYN: not scaled */
+    hot->snd_wl1 = segment->seq;
     tcp_mss_update(connection);
     uint32_t announced = tcp_advertised_mss(connection);
     hot->rcv_mss = (uint16_t)(announced < TCP_MSS_DEFAULT ? announced : TCP_MSS_DEFAULT);

@@ -25,7 +25,7 @@ uint16_t tcp_link_mtu(const struct stack *stack, uint16_t path_mtu);
 void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
                          const struct tcp_options_set *options, const seq_t *iss, uint64_t now_ns);
 
-/** Take the peer's SYN: its number, and the options both sides know. */
+/** Take the peer's SYN: its number and window, and the options both sides know. */
 void tcp_syn_accept(struct stack *stack, struct tcp_connection *connection,
                     const struct tcp_segment *segment, const struct tcp_options *options,
                     uint64_t now_ns);

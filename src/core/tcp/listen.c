@@ -43,7 +43,6 @@ struct tcp_connection *tcp_listener_spawn(struct tcp_listener *listener,
     tcp_syn_accept(stack, c, segment, options, now_ns);
     uint32_t mss = tcp_advertised_mss(c) - (c->hot.timestamps ? TCP_TIMESTAMP_OPTION_BYTES : 0);
     tcp_window_init(stack, c, mss);
-    tcp_send_window_set(c, segment, false);
     c->hot.snd_nxt = c->hot.snd_start;
     c->queued = true;
     c->pending = part_take(stack_pendings(stack));

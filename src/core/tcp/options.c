@@ -101,9 +101,31 @@ static void parse_one(uint8_t kind, const uint8_t *data, unsigned data_length,
     }
 }
 
+/** A SYN's options as Linux and tcp_options_build_syn() lay them out: <MSS, SACK-permitted,
+    timestamps, nop, window scale>. @return false: another layout. */
+static bool parse_usual_syn(const uint8_t *bytes, uint32_t length, struct tcp_options *out)
+{
+    const uint32_t mss_head = OPTION_MSS << 8 | 4;
+    const uint32_t middle =
+        (uint32_t)OPTION_SACK_PERMITTED << 24 | 2 << 16 | OPTION_TIMESTAMPS << 8 | 10;
+    const uint32_t scale_head = OPTION_NOP << 16 | OPTION_WINDOW_SCALE << 8 | 3;
+    if (length != 20)
+        return false;
+    uint32_t mss = get32(bytes), scale = get32(bytes + 16);
+    if (mss >> 16 != mss_head || (mss & 0xffff) == 0 || get32(bytes + 4) != middle ||
+        scale >> 8 != scale_head)
+        return false;
+    out->has_mss = out->has_sack_permitted = out->has_timestamps = out->has_window_scale = true;
+    out->mss = (uint16_t)mss;
+    out->timestamp_value = get32(bytes + 8);
+    out->timestamp_echo = get32(bytes + 12);
+    out->window_scale = (uint8_t)scale;
+    return true;
+}
+
 bool tcp_options_parse(const uint8_t *bytes, uint32_t length, struct tcp_options *out)
 {
-    if (tcp_options_parse_usual(bytes, length, out))
+    if (tcp_options_parse_usual(bytes, length, out) || parse_usual_syn(bytes, length, out))
         return true;
     uint32_t at = 0;
     while (at < length && bytes[at] != OPTION_END) {

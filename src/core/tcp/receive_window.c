@@ -31,8 +31,10 @@ uint32_t tcp_window_initial(const struct stack *stack, const struct tcp_options_
             most = space;
         if (most > clamp)
             most = clamp;
-        while (*scale < TCP_WINDOW_SCALE_MAX && most >> *scale > UNSCALED_MAX)
-            ++*scale;
+        if (most > UNSCALED_MAX) /* so many bits too long for 16 */
+            *scale = (uint8_t)(16 - __builtin_clz(most));
+        if (*scale > TCP_WINDOW_SCALE_MAX)
+            *scale = TCP_WINDOW_SCALE_MAX;
     }
     if (mss > 0 && space > mss)
         space -= space % mss;

@@ -48,7 +48,6 @@ static void established(struct stack *stack, struct tcp_connection *connection,
     struct tcp_hot *hot = &connection->hot;
     uint64_t ack = tcp_unwrap(hot->snd_start, segment->ack);
     tcp_syn_accept(stack, connection, segment, &segment->options, now_ns);
-    tcp_send_window_set(connection, segment, false);
     tcp_handshake_rtt(connection, segment, now_ns);
     tcp_establish(stack, connection, ack, now_ns);
     tcp_event_raise(stack, connection, STACK_EVENT_ESTABLISHED);
@@ -77,7 +76,6 @@ static void simultaneous(struct stack *stack, struct tcp_connection *connection,
                          const struct tcp_segment *segment, uint64_t now_ns)
 {
     tcp_syn_accept(stack, connection, segment, &segment->options, now_ns);
-    tcp_send_window_set(connection, segment, false);
     tcp_set_state(stack, connection, TCP_STATE_SYN_RECEIVED);
     connection->fast_open.wanted = false;
     connection->hot.syn_due = true;
