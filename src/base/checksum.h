@@ -29,18 +29,31 @@ static inline uint32_t checksum_fold64(uint64_t sum)
     return (uint32_t)(sum >> 32);
 }
 
-/** checksum_add() of as many bytes as an ordinary TCP header has. */
-#define CHECKSUM_HEADER_BYTES 32
-static inline uint32_t checksum_add_header(uint32_t sum, const void *bytes)
+/** One's complement: the carry comes in again at the lower end. */
+static inline uint64_t checksum_add_word(uint64_t sum, const uint8_t *bytes)
 {
-    uint64_t words[CHECKSUM_HEADER_BYTES / 8];
+    uint64_t word;
+    memcpy(&word, bytes, sizeof(word));
+    sum += word;
+    return sum + (sum < word);
+}
+
+/** checksum_add() of a header: a multiple of 4 bytes, at most 60. */
+static inline uint32_t checksum_add_header(uint32_t sum, const uint8_t *bytes, uint32_t length)
+{
     uint64_t total = sum;
-    memcpy(words, bytes, sizeof(words));
-    for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-        total += words[i];
-        total += total < words[i]; /* the carry comes in again at the lower end */
+    for (; length >= 16; length -= 16, bytes += 16) {
+        total = checksum_add_word(total, bytes);
+        total = checksum_add_word(total, bytes + 8);
     }
-    return checksum_fold64(total);
+    if (length & 8) {
+        total = checksum_add_word(total, bytes);
+        bytes += 8;
+    }
+    uint32_t half = 0;
+    if (length & 4)
+        memcpy(&half, bytes, sizeof(half));
+    return checksum_fold64(total + half + (total + half < half));
 }
 
 /** The sum of a piece, as it counts when the piece begins at an odd offset. */

@@ -224,13 +224,21 @@ struct stack *stack_create(void *memory, const struct stack_config *config, uint
 
 /* ---- Pools -------------------------------------------------------------------------------- */
 
+/** memset() of whole cache lines, which compilers would do word by word here. */
+static void zero_lines(void *memory, size_t bytes)
+{
+    uint8_t *end = (uint8_t *)memory + bytes;
+    for (uint8_t *line = memory; line != end; line += CACHE_LINE_BYTES)
+        memset(line, 0, CACHE_LINE_BYTES);
+}
+
 struct tcp_connection *stack_connection_alloc(struct stack *stack)
 {
     struct tcp_connection *connection = stack->connections_free;
     if (connection != NULL) {
         stack->connections_free =
             connection_referred(stack, connection_links(stack, connection)->hash_next);
-        memset(connection, 0, tcp_connection_bytes());
+        zero_lines(connection, stack->connection_stride);
     } else if (stack->connections_fresh < stack->config.connections_max) {
         connection = connection_at(stack, stack->connections_fresh++);
     } else {

@@ -324,8 +324,7 @@ void stack_frame_finish_checksum_sum(const struct stack_frame *frame, uint8_t *f
 {
     uint8_t *l4 = frame_bytes + frame->l4_offset;
     uint32_t length = (uint32_t)frame->header_length - frame->l4_offset;
-    uint32_t sum = length == CHECKSUM_HEADER_BYTES ? checksum_add_header(payload_sum, l4)
-                                                   : checksum_add(payload_sum, l4, length);
+    uint32_t sum = checksum_add_header(payload_sum, l4, length);
     uint16_t checksum = checksum_finish(sum);
     memcpy(l4 + TCP_CHECKSUM_OFFSET, &checksum, 2);
 }

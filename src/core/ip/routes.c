@@ -49,7 +49,10 @@ void routes_init(struct stack *stack)
 
 bool route_is_own(const struct stack *stack, const struct ip_address *address)
 {
-    for (uint32_t i = 0; i < stack->own_count; i++)
+    bool is_v4 = ip_address_is_v4(address); /* of which ours come first */
+    uint32_t i = is_v4 ? 0 : stack->own_v4_count;
+    uint32_t end = is_v4 ? stack->own_v4_count : stack->own_count;
+    for (; i < end; i++)
         if (ip_address_equal(address, &stack->own[i]))
             return true;
     return false;

@@ -78,9 +78,9 @@ void tcp_syn_accept(struct stack *stack, struct tcp_connection *connection,
     struct tcp_hot *hot = &connection->hot;
     hot->rcv_start = hot->rcv_nxt = TCP_SEQ_EPOCH + seq_add(segment->seq, 1).value;
     hot->rcv_wup = hot->rcv_read = hot->rcv_nxt;
-    hot->timestamps = defaults->timestamps && options->has_timestamps;
-    hot->sack = defaults->sack && options->has_sack_permitted;
-    hot->window_scaling = defaults->window_scaling && options->has_window_scale;
+    hot->timestamps = defaults->timestamps & options->has_timestamps;
+    hot->sack = defaults->sack & options->has_sack_permitted;
+    hot->window_scaling = defaults->window_scaling & options->has_window_scale;
     tcp_ecn_negotiate(stack, connection, segment);
     hot->snd_wscale = 0;
     if (hot->window_scaling)

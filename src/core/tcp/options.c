@@ -105,15 +105,11 @@ static void parse_one(uint8_t kind, const uint8_t *data, unsigned data_length,
     timestamps, nop, window scale>. @return false: another layout. */
 static bool parse_usual_syn(const uint8_t *bytes, uint32_t length, struct tcp_options *out)
 {
-    const uint32_t mss_head = OPTION_MSS << 8 | 4;
-    const uint32_t middle =
-        (uint32_t)OPTION_SACK_PERMITTED << 24 | 2 << 16 | OPTION_TIMESTAMPS << 8 | 10;
-    const uint32_t scale_head = OPTION_NOP << 16 | OPTION_WINDOW_SCALE << 8 | 3;
-    if (length != 20)
+    if (length != TCP_OPTIONS_SYN_BYTES)
         return false;
     uint32_t mss = get32(bytes), scale = get32(bytes + 16);
-    if (mss >> 16 != mss_head || (mss & 0xffff) == 0 || get32(bytes + 4) != middle ||
-        scale >> 8 != scale_head)
+    if ((mss & 0xffff0000) != TCP_OPTIONS_SYN_MSS || (mss & 0xffff) == 0 ||
+        get32(bytes + 4) != TCP_OPTIONS_SYN_MIDDLE || (scale & 0xffffff00) != TCP_OPTIONS_SYN_SCALE)
         return false;
     out->has_mss = out->has_sack_permitted = out->has_timestamps = out->has_window_scale = true;
     out->mss = (uint16_t)mss;

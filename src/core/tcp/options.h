@@ -16,6 +16,13 @@
 #define TCP_OPTIONS_TIMESTAMPS_HEAD  UINT32_C(0x0101080a)
 #define TCP_OPTIONS_TIMESTAMPS_BYTES 12
 
+/** <MSS …, SACK-permitted, timestamps …, nop, window scale …>, as Linux begins connections: the
+    words around MSS, time stamps and scale. */
+#define TCP_OPTIONS_SYN_MSS    UINT32_C(0x02040000)
+#define TCP_OPTIONS_SYN_MIDDLE UINT32_C(0x0402080a)
+#define TCP_OPTIONS_SYN_SCALE  UINT32_C(0x01030300)
+#define TCP_OPTIONS_SYN_BYTES  20
+
 /**
  * Read the options area. Unknown options are skipped, and so are known ones of a wrong length
  * (RFC 9293 §3.1, MUST-4 to MUST-7, MUST-64); what repeats, counts the last time.
@@ -44,6 +51,20 @@ static inline bool tcp_options_parse_usual(const uint8_t *bytes, uint32_t length
     fast open (if there is room).
     @return bytes written, a multiple of 4. */
 uint8_t tcp_options_build_syn(const struct tcp_options *options, uint8_t bytes[TCP_OPTIONS_MAX]);
+
+/** Those of nearly all: MSS, SACK-permitted, timestamps, window scale.
+    @return bytes written: TCP_OPTIONS_SYN_BYTES. */
+static inline uint8_t tcp_options_build_usual_syn(uint16_t mss, uint32_t timestamp_value,
+                                                  uint32_t timestamp_echo, uint8_t window_scale,
+                                                  uint8_t bytes[TCP_OPTIONS_MAX])
+{
+    store_be32(bytes, TCP_OPTIONS_SYN_MSS | mss);
+    store_be32(bytes + 4, TCP_OPTIONS_SYN_MIDDLE);
+    store_be32(bytes + 8, timestamp_value);
+    store_be32(bytes + 12, timestamp_echo);
+    store_be32(bytes + 16, TCP_OPTIONS_SYN_SCALE | window_scale);
+    return TCP_OPTIONS_SYN_BYTES;
+}
 
 /** <nop, nop, timestamps>. @return bytes written: 12. */
 uint8_t tcp_options_build_timestamps(uint32_t value, uint32_t echo, uint8_t *bytes);

@@ -164,6 +164,36 @@ static void sent_with_syn(const struct emission *e, uint32_t payload)
     tcp_chrono_update(connection, e->now_ns);
 }
 
+/** Any options. @return payload that goes along. */
+static __attribute__((noinline)) uint32_t syn_options_write(const struct emission *e)
+{
+    struct tcp_connection *connection = e->connection;
+    struct tcp_options options;
+    uint32_t payload = 0;
+    tcp_syn_options(connection, e->now_ns, &options);
+    if (connection->hot.state == TCP_STATE_SYN_RECEIVED)
+        tcp_fast_open_synack(e->stack, connection, &options);
+    else
+        payload = tcp_fast_open_syn(e->stack, connection, &options);
+    e->output->options_length = tcp_options_build_syn(&options, e->output->options);
+    return payload;
+}
+
+/** The same, quicker where they are the usual ones. */
+static inline uint32_t syn_options(const struct emission *e)
+{
+    const struct tcp_connection *connection = e->connection;
+    const struct tcp_hot *hot = &connection->hot;
+    const uint32_t usual = TCP_HOT_FLAGS(.timestamps = true, .sack = true, .window_scaling = true);
+    if ((hot->flags & usual) != usual || connection->fast_open.wanted ||
+        connection->fast_open.answer)
+        return syn_options_write(e);
+    e->output->options_length = tcp_options_build_usual_syn(
+        (uint16_t)tcp_advertised_mss(connection), tcp_timestamp_now(connection, e->now_ns),
+        hot->ts_recent, hot->rcv_wscale, e->output->options);
+    return 0;
+}
+
 static bool emit_syn(const struct emission *e)
 {
     struct tcp_connection *connection = e->connection;
@@ -171,14 +201,8 @@ static bool emit_syn(const struct emission *e)
     struct tcp_output *output = e->output;
     if (!hot->syn_due)
         return false;
-    struct tcp_options options;
-    tcp_syn_options(connection, e->now_ns, &options);
     bool answer = hot->state == TCP_STATE_SYN_RECEIVED;
-    uint32_t payload = 0;
-    if (answer)
-        tcp_fast_open_synack(e->stack, connection, &options);
-    else
-        payload = tcp_fast_open_syn(e->stack, connection, &options);
+    uint32_t payload = syn_options(e);
     uint64_t number = hot->snd_start - 1;
     output->seq = tcp_wire(number);
     output->ack = answer ? tcp_wire(hot->rcv_nxt) : seq_of(0);
@@ -191,7 +215,6 @@ static bool emit_syn(const struct emission *e)
     /* As Linux: DCTCP's handshake is ECN-capable too. */
     bool capable = hot->ecn && tcp_congestion_of(connection)->needs_ecn;
     output->ecn = capable ? ECN_ECT_0 : ECN_NOT_ECT;
-    output->options_length = tcp_options_build_syn(&options, output->options);
     output->stream_offset = 0;
     output->payload_length = payload;
     output->gso_size = 0;
@@ -703,7 +726,6 @@ static __attribute__((noinline)) bool emit_any(struct stack *stack,
         .connection = connection,
         .now_ns = now_ns,
         .gso_bytes_max = gso_bytes_max,
-        .mss = hot->mss - sack_option_bytes(connection),
         .output = output,
     };
     if (hot->state == TCP_STATE_SYN_SENT) {
@@ -714,6 +736,7 @@ static __attribute__((noinline)) bool emit_any(struct stack *stack,
         output->is_last = is_all_sent(connection);
         return true;
     }
+    e.mss = hot->mss - sack_option_bytes(connection);
     if (tcp_fast_open_is_pending(connection) && emit_payload(&e))
         return true;
     if (may_send_data(connection) && (emit_tail_probe(&e) || emit_payload(&e))) {
@@ -753,8 +776,11 @@ __attribute__((flatten)) bool tcp_output_next(struct stack *stack,
                                               uint32_t gso_bytes_max, struct tcp_output *output)
 {
     uint32_t predicted = predicted_length(connection, gso_bytes_max, false);
-    if (__builtin_expect(predicted == 0 || stack_get_config(stack)->no_prediction, 0))
+    if (__builtin_expect(predicted == 0 || stack_get_config(stack)->no_prediction, 0)) {
+        if (connection->hot.syn_due)
+            return emit_any(stack, connection, now_ns, gso_bytes_max, output);
         return emit_other(stack, connection, now_ns, gso_bytes_max, output);
+    }
     emit_predicted(stack, connection, predicted, false, now_ns, output);
     return true;
 }

@@ -11,6 +11,7 @@
 #include "core/tcp/fast_open.h"
 #include "core/tcp/listener.h"
 #include "core/tcp/output.h"
+#include "core/tcp/rare.h"
 #include "core/tcp/receive.h"
 #include "core/tcp/sent.h"
 #include "core/tcp/state.h"
@@ -270,11 +271,28 @@ static bool check_reader(const struct arrival *a)
     return false;
 }
 
+/** Whether the payload is the one expected next: that of a handshake's last ACK mostly. */
+static bool is_payload_predicted(const struct arrival *a)
+{
+    const struct tcp_connection *connection = a->connection;
+    const struct tcp_segment *segment = a->segment;
+    return !(segment->flags & TCP_FIN) && a->seq == connection->hot.rcv_nxt &&
+           !segment->payload_refused && connection->hot.timestamps && !connection->hot.ecn &&
+           !connection->hot.fin_received && segment->options.has_timestamps &&
+           segment->payload_length <= tcp_receive_window(connection) &&
+           !tcp_rare_is_own(connection) && !stack_get_config(a->stack)->no_prediction;
+}
+
 /** Seventh and eighth check: payload and FIN. */
 static void process_payload(const struct arrival *a)
 {
     struct tcp_connection *connection = a->connection;
     uint64_t before = tcp_received_end(connection);
+    if (is_payload_predicted(a)) {
+        tcp_receive_predicted(a->stack, connection, a->segment, a->now_ns, a->result);
+        tcp_event_raise(a->stack, connection, STACK_EVENT_DATA);
+        return;
+    }
     bool fin = tcp_receive_payload(a->stack, connection, a->segment, a->seq, a->now_ns, a->result);
     if (tcp_received_end(connection) != before)
         tcp_event_raise(a->stack, connection, STACK_EVENT_DATA);
@@ -363,18 +381,23 @@ static inline void predicted_arrives(struct stack *stack, struct tcp_connection 
         tcp_event_raise(stack, connection, events);
 }
 
+/** Handshake done, and not over. */
+static inline bool may_close(const struct tcp_connection *connection)
+{
+    const uint32_t states = 1u << TCP_STATE_ESTABLISHED | 1u << TCP_STATE_FIN_WAIT_1 |
+                            1u << TCP_STATE_FIN_WAIT_2 | 1u << TCP_STATE_CLOSE_WAIT |
+                            1u << TCP_STATE_CLOSING | 1u << TCP_STATE_LAST_ACK;
+    return (states >> connection->hot.state) & 1;
+}
+
 /** Whether the segment is the one expected next on such a connection that is closing: a FIN here or
     there may be in it, due, or behind. */
 static inline bool is_closing_predicted(const struct tcp_connection *connection,
                                         const struct tcp_segment *segment, uint32_t now_us)
 {
-    const uint32_t states = 1u << TCP_STATE_ESTABLISHED | 1u << TCP_STATE_FIN_WAIT_1 |
-                            1u << TCP_STATE_FIN_WAIT_2 | 1u << TCP_STATE_CLOSE_WAIT |
-                            1u << TCP_STATE_CLOSING | 1u << TCP_STATE_LAST_ACK;
     const struct tcp_hot *hot = &connection->hot;
     bool brings = segment->payload_length > 0 || (segment->flags & TCP_FIN);
-    if (((states >> hot->state) & 1) == 0 || (segment->flags & ~(TCP_PSH | TCP_FIN)) != TCP_ACK ||
-        !is_undisturbed(connection, segment))
+    if ((segment->flags & ~(TCP_PSH | TCP_FIN)) != TCP_ACK || !is_undisturbed(connection, segment))
         return false;
     if (brings) {
         uint32_t window = tcp_receive_window(connection);
@@ -477,6 +500,8 @@ __attribute__((flatten)) void tcp_segment_arrives(struct stack *stack,
                              !stack_get_config(stack)->no_prediction,
                          1))
         predicted_arrives(stack, connection, segment, now_ns, now_us, result);
-    else
+    else if (may_close(connection))
         other_arrives(stack, connection, segment, now_ns, result);
+    else
+        any_arrives(stack, connection, segment, now_ns, result);
 }
