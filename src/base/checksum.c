@@ -105,18 +105,13 @@ static inline uint64_t load_rest(const uint8_t *bytes, size_t length)
     return word;
 }
 
-/** Words that are summed at a time. */
-#define BLOCK_BYTES ((size_t)32)
+#define BLOCK_BYTES ((size_t)CHECKSUM_BLOCK_BYTES)
 
 static inline uint64_t sum_words(uint64_t sum, const uint8_t *bytes, size_t length)
 {
     const uint8_t *end = bytes + (length & ~(BLOCK_BYTES - 1));
-    for (; bytes != end; bytes += BLOCK_BYTES) {
-        sum = add_carry(sum, load_8(bytes));
-        sum = add_carry(sum, load_8(bytes + 8));
-        sum = add_carry(sum, load_8(bytes + 16));
-        sum = add_carry(sum, load_8(bytes + 24));
-    }
+    for (; bytes != end; bytes += BLOCK_BYTES)
+        sum = checksum_add_block(sum, bytes);
     length &= BLOCK_BYTES - 1;
     if (length == 0)
         return sum;
@@ -129,10 +124,8 @@ static inline uint64_t copy_words(uint64_t sum, uint8_t *to, const uint8_t *from
 {
     const uint8_t *end = from + (length & ~(BLOCK_BYTES - 1));
     for (; from != end; from += BLOCK_BYTES, to += BLOCK_BYTES) {
-        sum = add_carry(sum, copy_8(to, from));
-        sum = add_carry(sum, copy_8(to + 8, from + 8));
-        sum = add_carry(sum, copy_8(to + 16, from + 16));
-        sum = add_carry(sum, copy_8(to + 24, from + 24));
+        memcpy(to, from, BLOCK_BYTES);
+        sum = checksum_add_block(sum, from);
     }
     length &= BLOCK_BYTES - 1;
     if (length == 0)

@@ -26,7 +26,7 @@ static struct path_mtu_entry *entry_of(struct stack *stack, const struct ip_addr
 
 uint16_t stack_path_mtu(struct stack *stack, const struct ip_address *remote, uint64_t now_ns)
 {
-    if (ip_address_is_loopback(remote) || route_is_own(stack, remote))
+    if (route_is_inside(stack, remote))
         return IP_PACKET_BYTES_MAX;
     if (!stack->path_mtu_learnt)
         return stack->config.mtu;

@@ -49,13 +49,21 @@ void routes_init(struct stack *stack)
 
 bool route_is_own(const struct stack *stack, const struct ip_address *address)
 {
-    bool is_v4 = ip_address_is_v4(address); /* of which ours come first */
-    uint32_t i = is_v4 ? 0 : stack->own_v4_count;
-    uint32_t end = is_v4 ? stack->own_v4_count : stack->own_count;
-    for (; i < end; i++)
+    for (uint32_t i = 0; i < stack->own_count; i++)
         if (ip_address_equal(address, &stack->own[i]))
             return true;
     return false;
+}
+
+bool route_is_inside(const struct stack *stack, const struct ip_address *address)
+{
+    if (!ip_address_is_v4(address))
+        return ip_address_is_loopback(address) || route_is_own(stack, address);
+    uint32_t word = load_word(&address->bytes[12]);
+    for (uint32_t i = 0; i < stack->own_v4_count; i++)
+        if (load_word(&stack->own[i].bytes[12]) == word)
+            return true;
+    return address->bytes[12] == 127;
 }
 
 bool route_can_bind(const struct stack *stack, const struct ip_address *address)
@@ -97,7 +105,7 @@ bool route_is_broadcast(const struct stack *stack, const struct ip_address *addr
 enum route_kind route_next_hop(const struct stack *stack, const struct ip_address *destination,
                                struct ip_address *next_hop)
 {
-    if (route_is_own(stack, destination) || ip_address_is_loopback(destination))
+    if (route_is_inside(stack, destination))
         return ROUTE_INSIDE;
     if (ip_address_is_multicast(destination) || ip_address_is_any(destination) ||
         route_is_broadcast(stack, destination))

@@ -18,6 +18,8 @@ void routes_init(struct stack *stack);
 
 /** One of our unicast addresses on the link (the IPv6 link-local one too); not loopback. */
 bool route_is_own(const struct stack *stack, const struct ip_address *address);
+/** One of ours, or of the loopback: what is sent there turns round inside. */
+bool route_is_inside(const struct stack *stack, const struct ip_address *address);
 
 /** May a socket be bound to it? The wildcards, our own addresses and loopback. */
 bool route_can_bind(const struct stack *stack, const struct ip_address *address);
