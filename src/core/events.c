@@ -51,15 +51,10 @@ static bool next_listener_event(struct stack *stack, struct stack_event *event)
     return true;
 }
 
-/** Apart, so that finding no event does not pay for saving its registers. */
-static __attribute__((noinline)) bool next_event(struct stack *stack, struct stack_event *event)
+static inline bool next_connection_event(struct stack *stack, struct stack_event *event)
 {
-    let_go_of_closed(stack);
-    if (next_listener_event(stack, event))
-        return true;
     if (list_is_empty(&stack->events))
         return false;
-
     struct tcp_connection *connection = event_connection(stack, stack->events.next);
     struct tcp_links *links = connection_links(stack, connection);
     list_remove(&links->event);
@@ -71,9 +66,16 @@ static __attribute__((noinline)) bool next_event(struct stack *stack, struct sta
     return true;
 }
 
+/** Apart, so that connections' events do not pay for saving its registers. */
+static __attribute__((noinline)) bool next_any_event(struct stack *stack, struct stack_event *event)
+{
+    let_go_of_closed(stack);
+    return next_listener_event(stack, event) || next_connection_event(stack, event);
+}
+
 bool stack_next_event(struct stack *stack, struct stack_event *event)
 {
-    bool is_quiet = stack->closed_delivered == NULL && stack->listener_events == NULL &&
-                    list_is_empty(&stack->events);
-    return !is_quiet && next_event(stack, event);
+    if (stack->closed_delivered != NULL || stack->listener_events != NULL)
+        return next_any_event(stack, event);
+    return next_connection_event(stack, event);
 }

@@ -204,10 +204,6 @@ struct stack *stack_create(void *memory, const struct stack_config *config, uint
     stack->table_key = siphash_key_load(config->secret + 16);
     stack->random_state = config->random_seed;
     stack->flow_mask = flow_bucket_count(config) - 1;
-    stack->links_offset =
-        (size_t)((uint8_t *)tcp_connection_links(connection_at(stack, 0)) - stack->connections);
-    stack->flow_offset =
-        (size_t)((uint8_t *)tcp_connection_flow(connection_at(stack, 0)) - stack->connections);
     timer_wheel_init(&stack->timers, now_ns);
     list_init(&stack->output);
     list_init(&stack->events);

@@ -59,6 +59,11 @@ struct tcp_links {
     bool reuse_address : 1, reuse_port : 1; /**< its port may be bound again by such sockets */
 };
 
+/** Where a connection has its links, with its flow behind them: behind the two cache lines that TCP
+    alone uses. Known here, so that no segment pays for finding out. */
+#define TCP_LINKS_OFFSET 128
+#define TCP_FLOW_OFFSET  (TCP_LINKS_OFFSET + sizeof(struct tcp_links))
+
 /* ---- What the stack gives TCP ------------------------------------------------------------- */
 
 /** A connection from the pool, zeroed but for links; NULL and DROP_CONNECTION_LIMIT counted when
@@ -233,8 +238,6 @@ void tcp_sent_pool_init(struct tcp_sent_pool *pool, void *nodes, uint32_t connec
 size_t tcp_listener_bytes(void);
 size_t tcp_pacing_bytes(void);
 size_t tcp_fast_open_bytes(void); /**< of what stack_fast_open_memory() gives, zeroed at first */
-struct tcp_links *tcp_connection_links(struct tcp_connection *connection);
-struct tcp_flow *tcp_connection_flow(struct tcp_connection *connection);
 const struct tcp_options_set *tcp_connection_options(const struct tcp_connection *connection);
 
 /** The next segment this connection may send now; false: none (it leaves the output list). */

@@ -113,7 +113,7 @@ struct stack {
     uint8_t *connections;
     struct tcp_connection *connections_free; /**< by links.hash_next */
     uint32_t connections_fresh;
-    size_t connection_stride, links_offset, flow_offset;
+    size_t connection_stride;
     uint8_t *pacing_areas; /**< one per connection */
     size_t pacing_stride;
     uint8_t *listeners;
@@ -173,19 +173,22 @@ struct stack {
 static inline struct tcp_links *connection_links(const struct stack *stack,
                                                  struct tcp_connection *connection)
 {
-    return (struct tcp_links *)(void *)((uint8_t *)connection + stack->links_offset);
+    (void)stack;
+    return (struct tcp_links *)(void *)((uint8_t *)connection + TCP_LINKS_OFFSET);
 }
 
 static inline struct tcp_flow *connection_flow(const struct stack *stack,
                                                struct tcp_connection *connection)
 {
-    return (struct tcp_flow *)(void *)((uint8_t *)connection + stack->flow_offset);
+    (void)stack;
+    return (struct tcp_flow *)(void *)((uint8_t *)connection + TCP_FLOW_OFFSET);
 }
 
 static inline struct tcp_connection *links_connection(const struct stack *stack,
                                                       const struct tcp_links *links)
 {
-    return (struct tcp_connection *)(void *)((uint8_t *)links - stack->links_offset);
+    (void)stack;
+    return (struct tcp_connection *)(void *)((uint8_t *)links - TCP_LINKS_OFFSET);
 }
 
 static inline struct tcp_connection *output_connection(const struct stack *stack,

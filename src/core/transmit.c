@@ -16,9 +16,6 @@
 #define TCP_CHECKSUM_OFFSET 16
 #define UDP_CHECKSUM_OFFSET 6
 
-/** Timestamps with their padding: what an ordinary segment carries (RFC 7323 appendix A). */
-#define TIMESTAMP_OPTION_BYTES 12
-
 /** Segments that one connection may lose at once to a neighbour that does not answer. */
 #define DISCARDS_MAX 4096
 
@@ -74,11 +71,7 @@ static inline __attribute__((always_inline)) void write_tcp(uint8_t *to,
     store_be32(to + 8, output->ack.value);
     store_be32(to + 12, header_bytes << 26 | (uint32_t)output->flags << 16 | output->window);
     store_be16(to + 18, output->urgent_pointer);
-    if (__builtin_expect(output->options_length == TIMESTAMP_OPTION_BYTES,
-                         1)) /* the usual, copied without a call */
-        memcpy(to + TCP_HEADER_BYTES, output->options, TIMESTAMP_OPTION_BYTES);
-    else
-        memcpy(to + TCP_HEADER_BYTES, output->options, output->options_length);
+    memcpy(to + TCP_HEADER_BYTES, output->options, TCP_OPTIONS_MAX); /* all: no loop, no call */
     uint64_t sum = address_sum + host_to_be32(IP_PROTOCOL_TCP) + host_to_be32(l4_bytes);
     uint16_t partial = checksum_fold(checksum_fold64(sum));
     memcpy(to + TCP_CHECKSUM_OFFSET, &partial, 2);

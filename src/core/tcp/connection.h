@@ -439,6 +439,9 @@ struct tcp_connection {
         struct tcp_pending *pending; /**< while `queued` */
     };
 };
+_Static_assert(offsetof(struct tcp_connection, links) == TCP_LINKS_OFFSET &&
+                   offsetof(struct tcp_connection, flow) == TCP_FLOW_OFFSET,
+               "the stack knows where they are");
 _Static_assert(sizeof(struct tcp_connection) <= 576, "a connection fills nine cache lines");
 
 /** The set with these values, held until released (option_sets.c). There is always room. */

@@ -179,13 +179,3 @@ size_t tcp_connection_bytes(void)
 {
     return sizeof(struct tcp_connection);
 }
-
-struct tcp_links *tcp_connection_links(struct tcp_connection *connection)
-{
-    return &connection->links;
-}
-
-struct tcp_flow *tcp_connection_flow(struct tcp_connection *connection)
-{
-    return &connection->flow;
-}

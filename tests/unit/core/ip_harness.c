@@ -69,16 +69,6 @@ size_t tcp_fast_open_bytes(void)
     return 64; /* IP never looks at it */
 }
 
-struct tcp_links *tcp_connection_links(struct tcp_connection *connection)
-{
-    return &connection->links;
-}
-
-struct tcp_flow *tcp_connection_flow(struct tcp_connection *connection)
-{
-    return &connection->flow;
-}
-
 const struct tcp_options_set *tcp_connection_options(const struct tcp_connection *connection)
 {
     return &connection->options;

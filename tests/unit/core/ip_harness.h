@@ -12,6 +12,7 @@
 
 /** The double's idea of a connection. */
 struct tcp_connection {
+    uint8_t tcp_alone[TCP_LINKS_OFFSET];
     struct tcp_links links;
     struct tcp_flow flow;
     struct tcp_options_set options;
