@@ -9,8 +9,39 @@ void stack_event_raise(struct stack *stack, struct tcp_connection *connection, u
 {
     struct tcp_links *links = connection_links(stack, connection);
     links->events |= (uint16_t)bits;
-    if (!list_contains_node(&links->event))
-        list_push_back(&stack->events, &links->event);
+    if (links->event_next != 0)
+        return;
+    links->event_next = EVENT_LAST;
+    if (stack->events_first == NULL)
+        stack->events_first = connection;
+    else
+        connection_links(stack, stack->events_last)->event_next =
+            connection_reference(stack, connection);
+    stack->events_last = connection;
+}
+
+/** The connection after this one; NULL: it is the last. */
+static struct tcp_connection *event_after(const struct stack *stack, const struct tcp_links *links)
+{
+    return links->event_next == EVENT_LAST ? NULL : connection_referred(stack, links->event_next);
+}
+
+void stack_event_forget(struct stack *stack, struct tcp_connection *connection)
+{
+    struct tcp_links *links = connection_links(stack, connection);
+    if (links->event_next == 0)
+        return;
+    struct tcp_connection *previous = NULL;
+    for (struct tcp_connection *at = stack->events_first; at != connection;
+         at = event_after(stack, connection_links(stack, at)))
+        previous = at;
+    if (previous == NULL)
+        stack->events_first = event_after(stack, links);
+    else
+        connection_links(stack, previous)->event_next = links->event_next;
+    if (stack->events_last == connection)
+        stack->events_last = previous;
+    links->event_next = 0;
 }
 
 void stack_listener_event_raise(struct stack *stack, struct tcp_listener *listener, uint32_t bits)
@@ -53,11 +84,12 @@ static bool next_listener_event(struct stack *stack, struct stack_event *event)
 
 static inline bool next_connection_event(struct stack *stack, struct stack_event *event)
 {
-    if (list_is_empty(&stack->events))
+    struct tcp_connection *connection = stack->events_first;
+    if (connection == NULL)
         return false;
-    struct tcp_connection *connection = event_connection(stack, stack->events.next);
     struct tcp_links *links = connection_links(stack, connection);
-    list_remove(&links->event);
+    stack->events_first = event_after(stack, links);
+    links->event_next = 0;
     *event = (struct stack_event){
         .connection = connection, .user = tcp_user(connection), .bits = links->events};
     links->events = 0;

@@ -206,7 +206,6 @@ struct stack *stack_create(void *memory, const struct stack_config *config, uint
     stack->flow_mask = flow_bucket_count(config) - 1;
     timer_wheel_init(&stack->timers, now_ns);
     list_init(&stack->output);
-    list_init(&stack->events);
     stack->listener_events_last = &stack->listener_events;
     stack->route_generation = 1; /* 0, in a fresh connection, is never right */
     stack->ip_identification = stack_random(stack);
@@ -264,8 +263,7 @@ void stack_connection_free(struct stack *stack, struct tcp_connection *connectio
             stack->output_turn = 0;
         list_remove(&links->output);
     }
-    if (list_contains_node(&links->event))
-        list_remove(&links->event);
+    stack_event_forget(stack, connection);
     if (stack->closed_delivered == connection)
         stack->closed_delivered = NULL;
     links->in_use = false;
@@ -439,11 +437,11 @@ void stack_check(struct stack *stack)
         const struct tcp_links *links = connection_links(stack, connection);
         if (!links->in_use) {
             PNO_ASSERT(!links->in_flow_table && links->timer.previous_next == NULL);
-            PNO_ASSERT(!list_contains_node(&links->output) && !list_contains_node(&links->event));
+            PNO_ASSERT(!list_contains_node(&links->output) && links->event_next == 0);
             continue;
         }
         in_use++;
-        PNO_ASSERT(links->events == 0 || list_contains_node(&links->event));
+        PNO_ASSERT(links->events == 0 || links->event_next != 0);
         tcp_connection_check(stack, connection);
     }
     PNO_ASSERT(in_use == stack->counters.connections_now);

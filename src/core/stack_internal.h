@@ -39,29 +39,28 @@ static inline struct tcp_flow tcp_segment_flow(const struct tcp_segment *segment
     };
 }
 
-struct neighbour;
-
 /** What the stack hangs a connection into. Written by the stack only. */
 struct tcp_links {
-    struct neighbour *neighbour; /**< next hop, right while route_generation is the stack's */
     uint32_t route_generation;
     uint32_t hash;           /**< of the flow, while in the flow table */
     struct list_node output; /**< of those that want to send, or wait for their neighbour */
-    struct list_node event;  /**< of those with events */
     struct timer_wheel_entry timer;
     /* References to connections (stack_state.h); 0: none. */
     uint32_t hash_next;                /**< of this bucket; of those free */
     uint32_t port_next, port_previous; /**< of those with this local port */
-    uint16_t events;                   /**< enum stack_event_bit, pending */
-    bool is_ipv6;                      /**< the flow's addresses, while in the flow table */
+    uint32_t event_next; /**< of those with events; EVENT_LAST: none after it; 0: not one of them */
+    uint32_t neighbour;  /**< next hop, right while route_generation is the stack's: a reference
+                              (ip/neighbour.h); 0: inside */
+    uint16_t events;     /**< enum stack_event_bit, pending */
+    bool is_ipv6;        /**< the flow's addresses, while in the flow table */
     bool in_use : 1;
     bool in_flow_table : 1;
     bool reuse_address : 1, reuse_port : 1; /**< its port may be bound again by such sockets */
 };
 
-/** Where a connection has its links, with its flow behind them: behind the two cache lines that TCP
+/** Where a connection has its links, with its flow behind them: behind struct tcp_hot, which TCP
     alone uses. Known here, so that no segment pays for finding out. */
-#define TCP_LINKS_OFFSET 128
+#define TCP_LINKS_OFFSET 120
 #define TCP_FLOW_OFFSET  (TCP_LINKS_OFFSET + sizeof(struct tcp_links))
 
 /* ---- What the stack gives TCP ------------------------------------------------------------- */

@@ -22,6 +22,9 @@ enum packet_class { PACKET_SMALL, PACKET_MEDIUM, PACKET_LARGE, PACKET_CLASS_COUN
 
 #define CACHE_LINE_BYTES 64
 
+/** Of the last connection with events; no reference. */
+#define EVENT_LAST UINT32_MAX
+
 #define LISTENER_BUCKETS 1024
 #define PATH_MTU_ENTRIES 1024
 
@@ -144,7 +147,7 @@ struct stack {
     struct timer_wheel timers;
     struct list_node output; /**< struct tcp_links.output */
     uint32_t output_turn;    /**< segments the first of them has sent in its turn */
-    struct list_node events; /**< struct tcp_links.event */
+    struct tcp_connection *events_first, *events_last; /**< by links.event_next; NULL: none */
     struct tcp_listener *listener_events, **listener_events_last;
     struct tcp_connection *closed_delivered; /**< told to the embedder; let go at the next call */
     struct packet_queue packets;
@@ -198,13 +201,6 @@ static inline struct tcp_connection *output_connection(const struct stack *stack
         stack, (struct tcp_links *)(void *)((uint8_t *)node - offsetof(struct tcp_links, output)));
 }
 
-static inline struct tcp_connection *event_connection(const struct stack *stack,
-                                                      struct list_node *node)
-{
-    return links_connection(
-        stack, (struct tcp_links *)(void *)((uint8_t *)node - offsetof(struct tcp_links, event)));
-}
-
 static inline struct tcp_connection *connection_at(const struct stack *stack, uint32_t index)
 {
     return (struct tcp_connection *)(void *)(stack->connections +
@@ -250,6 +246,10 @@ struct tcp_connection *flow_table_find(struct stack *stack, const struct tcp_flo
 /** Whether a segment of this flow goes to the connection that the one before went to. */
 bool flow_is_found(const struct stack *stack, const struct tcp_flow *flow);
 void flow_table_check(struct stack *stack);
+
+/** The connection goes: what it has to tell is lost. Takes time by how many have something to tell,
+    so it is for those few that go untold. */
+void stack_event_forget(struct stack *stack, struct tcp_connection *connection);
 
 /** The listener for a segment to this endpoint: most specific first; hash spreads over a
     reuse-port group. */

@@ -183,7 +183,7 @@ next_hop_find(struct stack *stack, struct tcp_connection *connection, uint64_t n
     enum neighbour_verdict verdict =
         neighbour_for(stack, &connection_flow(stack, connection)->remote, now_ns, neighbour);
     if (verdict != NEIGHBOUR_DEAD || *neighbour != NULL) {
-        links->neighbour = *neighbour;
+        links->neighbour = neighbour_reference(stack, *neighbour);
         links->route_generation = stack->route_generation;
     }
     return verdict;
@@ -196,7 +196,7 @@ static enum neighbour_verdict next_hop(struct stack *stack, struct tcp_connectio
     const struct tcp_links *links = connection_links(stack, connection);
     if (__builtin_expect(links->route_generation != stack->route_generation, 0))
         return next_hop_find(stack, connection, now_ns, neighbour);
-    *neighbour = links->neighbour;
+    *neighbour = neighbour_referred(stack, links->neighbour);
     return neighbour_use(stack, *neighbour, now_ns);
 }
 

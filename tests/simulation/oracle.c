@@ -67,7 +67,7 @@ struct connection_pair *oracle_pair_of_accepted(struct world *world,
     struct flow_watch *flow =
         oracle_flow(world, &local.address, local.port, &remote.address, remote.port, &side);
     struct endpoint *opener = flow->sides[1 - side].endpoint;
-    uint32_t iss = (uint32_t)(connection->hot.rcv_start - 1);
+    uint32_t iss = (uint32_t)(tcp_rcv_start(&connection->hot) - 1);
     if (opener == NULL || !opener->iss_known || opener->iss == iss)
         return opener == NULL ? NULL : opener->pair;
     /* The 4-tuple is in use again already: this is from an opener that has given up. */

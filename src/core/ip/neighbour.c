@@ -299,8 +299,8 @@ void stack_reachability_confirm(struct stack *stack, struct tcp_connection *conn
                                 uint64_t now_ns)
 {
     const struct tcp_links *links = connection_links(stack, connection);
-    if (links->neighbour != NULL && links->route_generation == stack->route_generation)
-        neighbour_confirm(links->neighbour, now_ns);
+    if (links->neighbour != 0 && links->route_generation == stack->route_generation)
+        neighbour_confirm(neighbour_referred(stack, links->neighbour), now_ns);
 }
 
 /* ---- Time --------------------------------------------------------------------------------- */

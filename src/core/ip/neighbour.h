@@ -71,6 +71,22 @@ static inline enum neighbour_verdict neighbour_use(struct stack *stack, struct n
     return neighbour_use_unsure(stack, neighbour, now_ns);
 }
 
+/** Half a pointer's size: bytes from the table's beginning, counted from 1; 0: NULL. */
+static inline uint32_t neighbour_reference(const struct stack *stack,
+                                           const struct neighbour *neighbour)
+{
+    if (neighbour == NULL)
+        return 0;
+    return (uint32_t)((const uint8_t *)neighbour - (const uint8_t *)stack->neighbours.entries) + 1;
+}
+
+static inline struct neighbour *neighbour_referred(const struct stack *stack, uint32_t reference)
+{
+    if (reference == 0)
+        return NULL;
+    return (struct neighbour *)(void *)((uint8_t *)stack->neighbours.entries + (reference - 1));
+}
+
 struct neighbour *neighbour_find(struct stack *stack, const struct ip_address *address);
 
 /** Hold the packet until the neighbour is resolved; drops it when too many wait. */

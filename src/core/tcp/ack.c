@@ -198,7 +198,7 @@ static void acked_account(struct stack *stack, struct tcp_connection *connection
         tcp_rare_take(stack, connection)->delivered_marked += segments;
     tcp_delivery_acked(connection, facts);
     if (connection->hot.snd_una >= connection->hot.snd_end)
-        tcp_chrono_update(connection, facts->now_ns);
+        tcp_chrono_update(stack, connection, facts->now_ns);
 }
 
 /** Nothing in flight any more and the window admits what was held back: no more probing. */
@@ -307,7 +307,7 @@ static void last_advance(struct stack *stack, struct tcp_connection *connection,
     connection->congestion.retransmits = 0;
     connection->statistics.delivered_segments +=
         acked <= hot->mss ? 1 : (acked + hot->mss - 1) / hot->mss;
-    tcp_chrono_enter(connection, TCP_CHRONO_IDLE, now_ns);
+    tcp_chrono_enter(stack, connection, TCP_CHRONO_IDLE, now_ns);
     while (connection->flight.first != NULL)
         tcp_sent_forget_first(stack, connection);
     tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_NONE, TIME_NEVER);
@@ -325,7 +325,7 @@ enum drop_reason tcp_ack_arrives(struct stack *stack, struct tcp_connection *con
     enum drop_reason drop = range_check(stack, connection, ack, now_ns, &old);
     if (drop != DROP_NONE)
         return drop;
-    connection->congestion.last_ack_ns = now_ns;
+    connection->congestion.last_ack_ms = tcp_clock_ms(now_ns);
     connection->congestion.probes = 0;
     if (old) {
         old_ack_arrives(stack, connection, segment, now_ns);
@@ -431,7 +431,7 @@ static void predicted_advance(struct stack *stack, struct tcp_connection *connec
         acked <= hot->mss ? 1 : (acked + hot->mss - 1) / hot->mss;
     tcp_delivery_predicted(connection, acked, newest, now_us);
     if (ack >= hot->snd_end)
-        tcp_chrono_enter(connection, TCP_CHRONO_IDLE, now_ns);
+        tcp_chrono_enter(stack, connection, TCP_CHRONO_IDLE, now_ns);
     if (tcp_sent_end(newest) == ack) {
         tcp_sent_forget_first(stack, connection);
     } else {
@@ -450,7 +450,7 @@ static inline uint32_t ack_predicted(struct stack *stack, struct tcp_connection 
     struct tcp_hot *hot = &connection->hot;
     uint64_t ack = tcp_unwrap(hot->snd_una, segment->ack);
     uint32_t event = 0;
-    connection->congestion.last_ack_ns = now_ns;
+    connection->congestion.last_ack_ms = tcp_clock_ms(now_ns);
     connection->congestion.probes = 0;
     (void)window_update(connection, segment, ack);
     if (is_closing && is_last_ack(connection, ack)) {

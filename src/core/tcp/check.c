@@ -10,8 +10,8 @@ static void check_send_space(const struct tcp_connection *c)
     const struct tcp_hot *hot = &c->hot;
     PNO_ASSERT(hot->snd_una <= hot->snd_nxt);
     PNO_ASSERT(hot->snd_nxt <= hot->snd_end + (hot->fin_queued ? 1 : 0));
-    PNO_ASSERT(hot->snd_start <= hot->snd_end);
-    PNO_ASSERT(hot->snd_una + 1 >= hot->snd_start);
+    PNO_ASSERT(tcp_snd_start(hot) <= hot->snd_end);
+    PNO_ASSERT(hot->snd_una + 1 >= tcp_snd_start(hot));
     PNO_ASSERT(hot->mss > 0 || !tcp_is_synchronized(c));
     PNO_ASSERT(hot->cwnd > 0 || !tcp_is_synchronized(c) || hot->state == TCP_STATE_SYN_RECEIVED ||
                hot->ca_state == TCP_CA_RECOVERY || hot->ca_state == TCP_CA_CWR);
@@ -25,9 +25,11 @@ static void check_receive_space(const struct tcp_connection *c)
 {
     const struct tcp_hot *hot = &c->hot;
     const struct tcp_reassembly *reassembly = c->rare->reassembly;
-    PNO_ASSERT(hot->rcv_start <= hot->rcv_read);
-    PNO_ASSERT(hot->rcv_read <= tcp_received_end(c));
-    PNO_ASSERT(hot->rcv_wup <= hot->rcv_nxt);
+    PNO_ASSERT(tcp_rcv_start(hot) <= tcp_rcv_read(hot));
+    PNO_ASSERT(tcp_rcv_read(hot) <= tcp_received_end(c));
+    /* Else what is kept of these as on the wire would say more than is so. */
+    PNO_ASSERT(hot->rcv_nxt - tcp_rcv_wup(hot) <= INT32_MAX);
+    PNO_ASSERT(hot->rcv_nxt - tcp_rcv_read(hot) <= INT32_MAX);
     PNO_ASSERT(!(hot->fin_received && hot->fin_waiting));
     interval_set_check(&reassembly->out_of_order);
     const struct interval *first = reassembly->out_of_order.first;

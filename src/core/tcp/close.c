@@ -72,7 +72,7 @@ void tcp_fin_arrived(struct stack *stack, struct tcp_connection *connection, uin
         /* As Linux: an application that closes now has its FIN carry the acknowledgement; but
            delays are for peers that sent something. */
         connection->hot.pingpong = true;
-        if (tcp_received_end(connection) == connection->hot.rcv_start ||
+        if (tcp_received_end(connection) == tcp_rcv_start(&connection->hot) ||
             (connection->passive && connection->fast_open.data_acked &&
              connection->statistics.data_segments_in == 1)) /* nor does the SYN's data count */
             tcp_ack_now(stack, connection);
@@ -158,7 +158,8 @@ void tcp_abort(struct stack *stack, struct tcp_connection *connection, uint64_t 
 void tcp_close(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     const struct tcp_hot *hot = &connection->hot;
-    bool unread = tcp_is_synchronized(connection) && hot->rcv_read < tcp_received_end(connection);
+    bool unread =
+        tcp_is_synchronized(connection) && tcp_rcv_read(hot) < tcp_received_end(connection);
     if (hot->state == TCP_STATE_SYN_SENT || (unread && hot->state != TCP_STATE_TIME_WAIT)) {
         tcp_abort(stack, connection, now_ns);
         return;

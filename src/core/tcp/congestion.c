@@ -121,9 +121,9 @@ void tcp_cwnd_restart_if_idle(struct stack *stack, struct tcp_connection *connec
             tcp_congestion_of(connection)->restart(connection, now_ns);
         return;
     }
-    if (congestion->last_sent_ns == 0 || now_ns - congestion->last_sent_ns <= rto_ns)
+    if (hot->last_sent_ns == 0 || now_ns - hot->last_sent_ns <= rto_ns)
         return;
-    uint64_t idle_ns = now_ns - congestion->last_sent_ns;
+    uint64_t idle_ns = now_ns - hot->last_sent_ns;
     tcp_congestion_of(connection)->resume(connection, idle_ns);
     uint32_t restart = tcp_cwnd_initial(connection);
     if (hot->cwnd <= restart || !stack_get_config(stack)->tcp.slow_start_after_idle)

@@ -59,8 +59,10 @@ void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
     connection->state_deadline_ns = TIME_NEVER;
     hot->send_deadline_ns = hot->ack_deadline_ns = TIME_NEVER;
     hot->state = TCP_STATE_CLOSED;
-    hot->snd_una = hot->snd_nxt = TCP_SEQ_EPOCH + first.iss.value;
-    hot->snd_start = hot->snd_end = hot->snd_una + 1;
+    hot->snd_first = seq_add(first.iss, 1);
+    hot->snd_end = tcp_snd_start(hot);
+    hot->snd_una = hot->snd_nxt = hot->snd_end - 1;
+    hot->rcv_nxt = TCP_SEQ_EPOCH; /* tcp_rcv_start(), and 0 on the wire, until there is a SYN */
     hot->snd_sml = first.iss;
     hot->ts_offset = first.ts_offset;
     hot->pingpong = options->delay_acks;
@@ -76,8 +78,8 @@ void tcp_syn_accept(struct stack *stack, struct tcp_connection *connection,
 {
     const struct tcp_defaults *defaults = &stack_get_config(stack)->tcp;
     struct tcp_hot *hot = &connection->hot;
-    hot->rcv_start = hot->rcv_nxt = TCP_SEQ_EPOCH + seq_add(segment->seq, 1).value;
-    hot->rcv_wup = hot->rcv_read = hot->rcv_nxt;
+    hot->rcv_first = hot->rcv_wup = hot->rcv_read = seq_add(segment->seq, 1);
+    hot->rcv_nxt = tcp_rcv_start(hot);
     hot->timestamps = defaults->timestamps & options->has_timestamps;
     hot->sack = defaults->sack & options->has_sack_permitted;
     hot->window_scaling = defaults->window_scaling & options->has_window_scale;
@@ -119,7 +121,7 @@ static void established(struct stack *stack, struct tcp_connection *connection, 
     connection->congestion.retransmits = 0;
     if (tcp_rare_is_own(connection))
         connection->rare->retransmit_began_ns = 0;
-    connection->congestion.last_ack_ns = now_ns;
+    connection->congestion.last_ack_ms = tcp_clock_ms(now_ns);
     connection->statistics.delivered_segments++; /* the SYN, as Linux counts */
     connection->established_ms = (uint32_t)(now_ns / NS_PER_MS);
     hot->syn_due = false;
@@ -156,7 +158,7 @@ static void open_active(struct stack *stack, struct tcp_connection *connection,
     hot->window_scaling = defaults->window_scaling;
     tcp_ecn_request(stack, connection);
     tcp_window_init(stack, connection, tcp_advertised_mss(connection));
-    hot->snd_nxt = hot->snd_start;
+    hot->snd_nxt = tcp_snd_start(hot);
     connection->fast_open.more = request->more || connection->options->delay_acks;
     hot->syn_due = !request->fast_open || !tcp_fast_open_begin(stack, connection, now_ns);
     tcp_set_state(stack, connection, TCP_STATE_SYN_SENT);

@@ -59,7 +59,7 @@ enum tcp_state_timer {
     TCP_STATE_TIMER_TIME_WAIT,
 };
 
-/** SYN's number is the 32-bit initial sequence number plus this. */
+/** The first byte's number is its 32-bit sequence number plus this. */
 #define TCP_SEQ_EPOCH (UINT64_C(1) << 32)
 
 /** Segments of reordering that are taken for granted: Linux's tcp_reordering, RFC 6675's
@@ -84,21 +84,23 @@ struct tcp_hot {
     /* Send sequence space (RFC 9293 §3.3.1). snd_una <= snd_nxt <= snd_end + FIN. */
     uint64_t snd_una;
     uint64_t snd_nxt;
-    uint64_t snd_end;   /**< one past the last byte the application gave; the FIN's number */
-    uint64_t snd_start; /**< the first byte's number, iss + 1 */
+    uint64_t snd_end; /**< one past the last byte the application gave; the FIN's number */
     /* Receive sequence space. rcv_start <= rcv_read <= rcv_nxt. */
     uint64_t rcv_nxt;
-    uint64_t rcv_wup;   /**< rcv_nxt when last advertised: the Last.ACK.sent of RFC 7323 */
-    uint64_t rcv_read;  /**< what the application has consumed */
-    uint64_t rcv_start; /**< irs + 1 */
-    uint32_t snd_wnd;   /**< bytes, from snd_una */
-    uint32_t rcv_wnd;   /**< bytes, from rcv_wup */
-    uint32_t cwnd;      /**< bytes */
-    seq_t snd_wl1;      /**< segment of the last window update */
+    /* In the wire's form; what is more is known (tcp_snd_start() and the like). */
+    seq_t snd_first;  /**< iss + 1 */
+    seq_t rcv_first;  /**< irs + 1 */
+    seq_t rcv_wup;    /**< rcv_nxt when last advertised: the Last.ACK.sent of RFC 7323 */
+    seq_t rcv_read;   /**< what the application has consumed */
+    uint32_t snd_wnd; /**< bytes, from snd_una */
+    uint32_t rcv_wnd; /**< bytes, from rcv_wup */
+    uint32_t cwnd;    /**< bytes */
+    seq_t snd_wl1;    /**< segment of the last window update */
     uint32_t ts_recent;
     uint32_t ts_offset; /**< of our timestamp clock, per flow */
     uint64_t send_deadline_ns;
     uint64_t ack_deadline_ns; /**< delayed ACK; TIME_NEVER: none */
+    uint64_t last_sent_ns;    /**< last payload sent */
     uint16_t mss;             /**< payload bytes per segment, timestamps taken off */
     uint16_t rcv_mss;         /**< estimate of the peer's segments, for delayed ACK and SWS */
     uint8_t state;            /**< enum tcp_state; written by tcp_set_state() only */
@@ -178,11 +180,11 @@ extern const struct tcp_reassembly tcp_reassembly_none;
 
 /** What tuning the receive window needs. */
 struct tcp_receive {
-    uint64_t last_data_ns;      /**< of the last payload or FIN; 0 never */
-    uint64_t rtt_started_ns;    /**< window-based estimate of the round trip began … */
-    uint64_t space_measured_ns; /**< dynamic right-sizing: when the measurement began … */
-    seq_t space_measured;       /**< … and rcv_read then */
+    uint32_t last_data_ms;      /**< of the last payload or FIN; 0 never */
+    uint32_t rtt_started_us;    /**< window-based estimate of the round trip began; 0 not … */
     seq_t rtt_seq;              /**< … and ends when this has arrived */
+    uint32_t space_measured_us; /**< dynamic right-sizing: when the measurement began … */
+    seq_t space_measured;       /**< … and rcv_read then */
     uint32_t space;             /**< bytes the application read in the last round trip */
     uint32_t rtt_us;            /**< receiver's estimate of the round trip; 0 unknown */
     uint32_t buffer;            /**< Linux's sk_rcvbuf: twice the window it allows */
@@ -288,20 +290,18 @@ struct tcp_congestion {
         uint32_t mdev_max_us; /**< … the largest of this round trip, not below the minimum … */
         uint32_t syn_sent_us; /**< before all: of a SYN sent just once, if connection->syn_timed */
     };
-    uint32_t rttvar_us;    /**< … and of the last: 4 · RTTVAR of RFC 6298 */
-    seq_t rtt_round;       /**< the round trip ends when this is acknowledged */
-    uint32_t min_rtt_us;   /**< of the last 300 s */
-    uint32_t min_rtt_s;    /**< when it was taken */
-    uint32_t fraction;     /**< of the window's growth: bytes² not yet worth a byte */
-    uint32_t max_window;   /**< largest the peer ever offered */
-    seq_t flight_round;    /**< max_flight is of the round that ends here */
-    uint32_t max_flight;   /**< bytes in flight at most in this round, for cwnd validation */
-    bool cwnd_limited;     /**< output stopped for want of cwnd in this round */
-    uint8_t backoff;       /**< doublings of the RTO or the persist interval */
-    uint8_t retransmits;   /**< RTO expirations without progress */
-    uint8_t probes;        /**< window, keepalive probes without answer */
-    uint64_t last_sent_ns; /**< last payload sent */
-    uint64_t last_ack_ns;  /**< last acceptable segment with ACK */
+    uint32_t rttvar_us;   /**< … and of the last: 4 · RTTVAR of RFC 6298 */
+    seq_t rtt_round;      /**< the round trip ends when this is acknowledged */
+    uint32_t min_rtt_us;  /**< of the last 300 s */
+    uint32_t fraction;    /**< of the window's growth: bytes² not yet worth a byte */
+    uint32_t max_window;  /**< largest the peer ever offered */
+    seq_t flight_round;   /**< max_flight is of the round that ends here */
+    uint32_t max_flight;  /**< bytes in flight at most in this round, for cwnd validation */
+    bool cwnd_limited;    /**< output stopped for want of cwnd in this round */
+    uint8_t backoff;      /**< doublings of the RTO or the persist interval */
+    uint8_t retransmits;  /**< RTO expirations without progress */
+    uint8_t probes;       /**< window, keepalive probes without answer */
+    uint32_t last_ack_ms; /**< last acceptable segment with ACK */
     union tcp_congestion_private own;
 };
 
@@ -321,7 +321,7 @@ struct tcp_delivery {
     uint32_t first_sent_us; /**< when the sample before was sent, or the flight began */
     uint32_t limited_until; /**< delivered, when what was sent while app-limited has arrived */
     uint32_t rate_bytes, rate_interval_us; /**< latest valid sample */
-    uint32_t chrono_ms[TCP_CHRONO_COUNT - 1];
+    uint32_t busy_ms; /**< TCP_CHRONO_BUSY's; the others' are in struct tcp_rare */
     uint32_t chrono_started_ms;
     uint8_t chrono;    /**< enum tcp_chrono */
     bool limited;      /**< the application is the limit now … */
@@ -367,6 +367,7 @@ struct tcp_rare {
     uint64_t bytes_retransmitted;
     uint32_t delivered_marked; /**< segments, told by ACKs with ECE */
     uint32_t timeout_ms;       /**< from first retransmission timeouts to the end of their repair */
+    uint32_t receive_window_ms, send_buffer_ms; /**< limited by them (enum tcp_chrono) */
     uint16_t timeouts, timeout_episodes;
     uint16_t soft_error; /**< errno, positive: what ICMP said meanwhile; 0 nothing */
 };
@@ -418,10 +419,11 @@ struct tcp_connection {
     bool fin_after_handshake : 1; /**< shut down or closed in SYN_RECEIVED */
     bool queued : 1;              /**< in a list of its listener: `pending` is valid, not `user` */
     bool syn_timed : 1;           /**< congestion.syn_sent_us is valid */
+    bool rack_known : 1;          /**< something sent has arrived: `rack` is valid */
+    bool rack_advanced : 1;       /**< something to look at since losses were last looked for */
     struct tcp_fast_open_state fast_open;
-    bool rack_known;         /**< something sent has arrived: `rack` is valid */
-    bool rack_advanced;      /**< something to look at since losses were last looked for */
     uint16_t error;          /**< errno, positive */
+    uint16_t min_rtt_s;      /**< when congestion.min_rtt_us was taken, seconds modulo 2^16 */
     uint32_t established_ms; /**< when the handshake was done; before: when it began */
     uint64_t state_deadline_ns;
     uint32_t send_buffer_initial; /**< auto-tuning's floor: the stack's, or what was reached … */
@@ -442,7 +444,7 @@ struct tcp_connection {
 _Static_assert(offsetof(struct tcp_connection, links) == TCP_LINKS_OFFSET &&
                    offsetof(struct tcp_connection, flow) == TCP_FLOW_OFFSET,
                "the stack knows where they are");
-_Static_assert(sizeof(struct tcp_connection) <= 576, "a connection fills nine cache lines");
+_Static_assert(sizeof(struct tcp_connection) <= 512, "a connection fills eight cache lines");
 
 /** The set with these values, held until released (option_sets.c). There is always room. */
 const struct tcp_options_set *tcp_options_share(struct stack *stack,
@@ -463,6 +465,48 @@ static inline seq_t tcp_wire(uint64_t number)
 static inline uint64_t tcp_unwrap(uint64_t near, seq_t seq)
 {
     return near + (uint64_t)(int64_t)seq_diff(seq, tcp_wire(near));
+}
+
+/** The number of the first byte sent. */
+static inline uint64_t tcp_snd_start(const struct tcp_hot *hot)
+{
+    return TCP_SEQ_EPOCH + hot->snd_first.value;
+}
+
+/** The number of the first byte received. */
+static inline uint64_t tcp_rcv_start(const struct tcp_hot *hot)
+{
+    return TCP_SEQ_EPOCH + hot->rcv_first.value;
+}
+
+/** The number that is at most rcv_nxt, and less than 2^32 below it. */
+static inline uint64_t tcp_below_rcv_nxt(const struct tcp_hot *hot, seq_t seq)
+{
+    return hot->rcv_nxt - (uint32_t)(tcp_wire(hot->rcv_nxt).value - seq.value);
+}
+
+/** rcv_nxt when last advertised. */
+static inline uint64_t tcp_rcv_wup(const struct tcp_hot *hot)
+{
+    return tcp_below_rcv_nxt(hot, hot->rcv_wup);
+}
+
+/** Bytes that came in order since the window was last advertised. */
+static inline uint32_t tcp_unadvertised(const struct tcp_hot *hot)
+{
+    return tcp_wire(hot->rcv_nxt).value - hot->rcv_wup.value;
+}
+
+/** Whether the application has consumed all that came in order, and it did not end with a FIN. */
+static inline bool tcp_all_is_read(const struct tcp_hot *hot)
+{
+    return tcp_wire(hot->rcv_nxt).value == hot->rcv_read.value;
+}
+
+/** One past what the application has consumed. */
+static inline uint64_t tcp_rcv_read(const struct tcp_hot *hot)
+{
+    return tcp_below_rcv_nxt(hot, hot->rcv_read);
 }
 
 static inline uint64_t tcp_outstanding(const struct tcp_connection *c)
@@ -500,10 +544,22 @@ static inline uint32_t tcp_srtt_us(const struct tcp_connection *c)
     return c->congestion.srtt_eighth / 8;
 }
 
+/** Time in milliseconds, modulo 2^32. */
+static inline uint32_t tcp_clock_ms(uint64_t now_ns)
+{
+    return (uint32_t)(now_ns / NS_PER_MS);
+}
+
+/** How long ago that was, to the millisecond; less than 49 days. */
+static inline uint64_t tcp_age_ns(uint32_t since_ms, uint64_t now_ns)
+{
+    return (uint32_t)(tcp_clock_ms(now_ns) - since_ms) * NS_PER_MS;
+}
+
 /** How long a connection in SYN_RECEIVED or SYN_SENT has been so, to the millisecond. */
 static inline uint64_t tcp_handshake_age_ns(const struct tcp_connection *c, uint64_t now_ns)
 {
-    return (uint32_t)((uint32_t)(now_ns / NS_PER_MS) - c->established_ms) * NS_PER_MS;
+    return tcp_age_ns(c->established_ms, now_ns);
 }
 
 /** Our timestamp clock: milliseconds with the flow's offset (RFC 7323 §5.4). */

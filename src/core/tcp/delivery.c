@@ -1,5 +1,6 @@
 #include "core/tcp/delivery.h"
 
+#include "core/tcp/rare.h"
 #include "core/tcp/recovery.h"
 #include "core/tcp/scoreboard.h"
 
@@ -151,28 +152,45 @@ static enum tcp_chrono chrono_now(const struct tcp_connection *connection)
     return closed && tcp_pipe(connection) < hot->cwnd ? TCP_CHRONO_RECEIVE_WINDOW : TCP_CHRONO_BUSY;
 }
 
-void tcp_chrono_sent_all(struct tcp_connection *connection, uint64_t now_ns)
+void tcp_chrono_limited(struct stack *stack, struct tcp_connection *connection, uint32_t ms)
 {
-    tcp_chrono_enter(connection, chrono_all_sent(connection), now_ns);
+    if (ms == 0)
+        return;
+    struct tcp_rare *rare = tcp_rare_take(stack, connection);
+    if (connection->delivery.chrono == TCP_CHRONO_RECEIVE_WINDOW)
+        rare->receive_window_ms += ms;
+    else
+        rare->send_buffer_ms += ms;
 }
 
-void tcp_chrono_update(struct tcp_connection *connection, uint64_t now_ns)
+void tcp_chrono_sent_all(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+{
+    tcp_chrono_enter(stack, connection, chrono_all_sent(connection), now_ns);
+}
+
+void tcp_chrono_update(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     const struct tcp_hot *hot = &connection->hot;
-    bool nothing = hot->snd_una >= hot->snd_end || hot->snd_end == hot->snd_start; /* but a SYN */
+    bool nothing =
+        hot->snd_una >= hot->snd_end || hot->snd_end == tcp_snd_start(hot); /* but a SYN */
     if (connection->delivery.chrono == TCP_CHRONO_IDLE && nothing)
         return;
-    tcp_chrono_enter(connection, chrono_now(connection), now_ns);
+    tcp_chrono_enter(stack, connection, chrono_now(connection), now_ns);
 }
 
 static uint64_t chrono_own_ms(const struct tcp_connection *connection, enum tcp_chrono chrono,
                               uint64_t now_ns)
 {
     const struct tcp_delivery *delivery = &connection->delivery;
+    uint32_t noted = delivery->busy_ms;
+    if (chrono == TCP_CHRONO_RECEIVE_WINDOW)
+        noted = connection->rare->receive_window_ms;
+    else if (chrono == TCP_CHRONO_SEND_BUFFER)
+        noted = connection->rare->send_buffer_ms;
     uint32_t running = 0;
     if (delivery->chrono == chrono)
         running = (uint32_t)(now_ns / NS_PER_MS) - delivery->chrono_started_ms;
-    return delivery->chrono_ms[chrono - 1] + running;
+    return noted + running;
 }
 
 uint64_t tcp_chrono_ms(const struct tcp_connection *connection, enum tcp_chrono chrono,

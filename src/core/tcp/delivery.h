@@ -57,24 +57,29 @@ void tcp_delivery_lost(struct tcp_connection *connection, uint32_t bytes);
 void tcp_delivery_application_writes(struct tcp_connection *connection);
 
 /** Nothing can be sent now, or everything is acknowledged: note what limits from here on. */
-void tcp_chrono_update(struct tcp_connection *connection, uint64_t now_ns);
+void tcp_chrono_update(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
+
+/** It was limited by the peer's window or the send buffer for so long. */
+void tcp_chrono_limited(struct stack *stack, struct tcp_connection *connection, uint32_t ms);
 
 /** This is what limits from here on: tcp_chrono_update() of who knows. */
-static inline void tcp_chrono_enter(struct tcp_connection *connection, enum tcp_chrono chrono,
-                                    uint64_t now_ns)
+static inline void tcp_chrono_enter(struct stack *stack, struct tcp_connection *connection,
+                                    enum tcp_chrono chrono, uint64_t now_ns)
 {
     struct tcp_delivery *delivery = &connection->delivery;
     if (chrono == delivery->chrono)
         return;
     uint32_t now_ms = (uint32_t)(now_ns / NS_PER_MS);
-    if (delivery->chrono != TCP_CHRONO_IDLE)
-        delivery->chrono_ms[delivery->chrono - 1] += now_ms - delivery->chrono_started_ms;
+    if (delivery->chrono == TCP_CHRONO_BUSY)
+        delivery->busy_ms += now_ms - delivery->chrono_started_ms;
+    else if (__builtin_expect(delivery->chrono != TCP_CHRONO_IDLE, 0))
+        tcp_chrono_limited(stack, connection, now_ms - delivery->chrono_started_ms);
     delivery->chrono_started_ms = now_ms;
     delivery->chrono = (uint8_t)chrono;
 }
 
 /** The same of new payload with which all was sent. */
-void tcp_chrono_sent_all(struct tcp_connection *connection, uint64_t now_ns);
+void tcp_chrono_sent_all(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
 
 /** Milliseconds in this state and (as Linux counts) for BUSY in those that hide it. */
 uint64_t tcp_chrono_ms(const struct tcp_connection *connection, enum tcp_chrono chrono,

@@ -154,7 +154,7 @@ uint32_t tcp_fast_open_syn(struct stack *stack, struct tcp_connection *connectio
     }
     if (!bare && !cookie)
         return 0;
-    uint64_t bytes = connection->hot.snd_end - connection->hot.snd_start;
+    uint64_t bytes = connection->hot.snd_end - tcp_snd_start(&connection->hot);
     uint32_t room = syn_room(stack, connection);
     uint32_t length = bytes < room ? (uint32_t)bytes : room;
     state->data_sent = length > 0;
@@ -388,7 +388,7 @@ void tcp_fast_open_accept(struct stack *stack, struct tcp_listener *listener,
     rare->fast_open_listener_id = listener->id;
     listener->fast_open.count++;
     stack_counters(stack)->fast_open_passive++;
-    tcp_transfer_begin(stack, connection, connection->hot.snd_start, now_ns);
+    tcp_transfer_begin(stack, connection, tcp_snd_start(&connection->hot), now_ns);
     tcp_listener_accept(stack, connection);
 }
 
@@ -397,7 +397,7 @@ bool tcp_fast_open_take_payload(struct stack *stack, struct tcp_connection *conn
                                 struct stack_rx_result *result)
 {
     struct tcp_hot *hot = &connection->hot;
-    uint64_t seq = hot->rcv_start;
+    uint64_t seq = tcp_rcv_start(hot);
     if (!connection->fast_open.pending || segment->payload_length == 0 || hot->rcv_nxt != seq ||
         segment->payload_refused || connection->orphaned ||
         (segment->flags & TCP_FIN) != 0) /* no listener takes those */

@@ -67,10 +67,12 @@ static void fill_times(const struct tcp_connection *connection, uint64_t now_ns,
     bool pending = connection->fast_open.pending; /* no handshake done: no age */
     uint64_t established_ns = pending ? now_ns : connection->established_ms * NS_PER_MS;
     /* As Linux, before any data the ages count from the handshake. */
-    uint64_t sent_ns = congestion->last_sent_ns, received_ns = connection->receive.last_data_ns;
+    uint64_t sent_ns = connection->hot.last_sent_ns;
+    uint32_t received = connection->receive.last_data_ms;
     info->last_data_sent_ns = age_ns(sent_ns ? sent_ns : established_ns, now_ns);
-    info->last_data_recv_ns = age_ns(received_ns ? received_ns : established_ns, now_ns);
-    info->last_ack_recv_ns = age_ns(congestion->last_ack_ns, now_ns);
+    info->last_data_recv_ns =
+        received ? tcp_age_ns(received, now_ns) : age_ns(established_ns, now_ns);
+    info->last_ack_recv_ns = tcp_age_ns(congestion->last_ack_ms, now_ns);
 }
 
 static void fill_delivery(const struct tcp_connection *connection, uint64_t now_ns,
@@ -93,11 +95,11 @@ static void fill_statistics(const struct tcp_connection *connection, uint64_t no
     const struct tcp_rare *rare = connection->rare;
     /* Linux counts a client's SYN and either side's FIN. */
     const struct tcp_hot *hot = &connection->hot;
-    uint64_t first = hot->snd_start - !connection->passive;
+    uint64_t first = tcp_snd_start(hot) - !connection->passive;
     info->bytes_acked = hot->snd_una > first ? hot->snd_una - first : 0;
     info->bytes_received = tcp_received_offset(connection) + hot->fin_received;
     uint64_t sent_end = hot->snd_nxt < hot->snd_end ? hot->snd_nxt : hot->snd_end;
-    uint64_t sent = sent_end > hot->snd_start ? sent_end - hot->snd_start : 0;
+    uint64_t sent = sent_end > tcp_snd_start(hot) ? sent_end - tcp_snd_start(hot) : 0;
     info->bytes_sent = sent + rare->bytes_retransmitted;
     info->bytes_retrans = rare->bytes_retransmitted;
     info->segs_in = statistics->segments_in;
@@ -150,7 +152,7 @@ void tcp_get_info(const struct stack *stack, const struct tcp_connection *connec
         .rcv_buffer = connection->receive.buffer,
         .notsent_bytes = tcp_unsent(connection),
         .send_queue_bytes = tcp_send_end_offset(connection) - tcp_acked_offset(connection),
-        .receive_queue_bytes = tcp_received_end(connection) - hot->rcv_read,
+        .receive_queue_bytes = tcp_received_end(connection) - tcp_rcv_read(hot),
     };
     fill_congestion(connection, info);
     fill_times(connection, now_ns, info);

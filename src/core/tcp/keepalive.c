@@ -15,10 +15,9 @@ static bool state_allows(const struct tcp_connection *connection)
 /** Since the peer was last heard of. */
 static uint64_t silence_ns(const struct tcp_connection *connection, uint64_t now_ns)
 {
-    uint64_t heard_ns = connection->congestion.last_ack_ns;
-    if (connection->receive.last_data_ns > heard_ns)
-        heard_ns = connection->receive.last_data_ns;
-    return now_ns - heard_ns;
+    uint64_t silence = tcp_age_ns(connection->congestion.last_ack_ms, now_ns);
+    uint64_t data_ns = tcp_age_ns(connection->receive.last_data_ms, now_ns);
+    return connection->receive.last_data_ms != 0 && data_ns < silence ? data_ns : silence;
 }
 
 void tcp_keepalive_update(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)

@@ -43,7 +43,7 @@ struct tcp_connection *tcp_listener_spawn(struct tcp_listener *listener,
     tcp_syn_accept(stack, c, segment, options, now_ns);
     uint32_t mss = tcp_advertised_mss(c) - (c->hot.timestamps ? TCP_TIMESTAMP_OPTION_BYTES : 0);
     tcp_window_init(stack, c, mss);
-    c->hot.snd_nxt = c->hot.snd_start;
+    c->hot.snd_nxt = tcp_snd_start(&c->hot);
     c->queued = true;
     c->pending = part_take(stack_pendings(stack));
     *c->pending = (struct tcp_pending){.listener = listener};

@@ -116,7 +116,7 @@ static void finish_data(const struct emission *e, uint64_t number, uint64_t end,
     finish(e, number, flags, length > 0 && number >= hot->snd_nxt);
     hot->acks_owed = 0;
     set_urgent(e, number);
-    e->output->stream_offset = number - hot->snd_start;
+    e->output->stream_offset = number - tcp_snd_start(hot);
     e->output->payload_length = length;
     e->output->gso_size = length > e->mss ? (uint16_t)e->mss : 0;
     if (length > 0) {
@@ -156,12 +156,12 @@ void tcp_syn_options(const struct tcp_connection *connection, uint64_t now_ns,
 static void sent_with_syn(const struct emission *e, uint32_t payload)
 {
     struct tcp_connection *connection = e->connection;
-    connection->hot.snd_nxt = connection->hot.snd_start + payload;
+    connection->hot.snd_nxt = tcp_snd_start(&connection->hot) + payload;
     tcp_rare_take(e->stack, connection)->untimed_end =
         connection->hot.snd_nxt; /* the handshake times it */
-    connection->congestion.last_sent_ns = e->now_ns;
+    connection->hot.last_sent_ns = e->now_ns;
     connection->statistics.data_segments_out++;
-    tcp_chrono_update(connection, e->now_ns);
+    tcp_chrono_update(e->stack, connection, e->now_ns);
 }
 
 /** Any options. @return payload that goes along. */
@@ -203,10 +203,10 @@ static bool emit_syn(const struct emission *e)
         return false;
     bool answer = hot->state == TCP_STATE_SYN_RECEIVED;
     uint32_t payload = syn_options(e);
-    uint64_t number = hot->snd_start - 1;
+    uint64_t number = tcp_snd_start(hot) - 1;
     output->seq = tcp_wire(number);
     output->ack = answer ? tcp_wire(hot->rcv_nxt) : seq_of(0);
-    hot->rcv_wup = hot->rcv_nxt; /* 0 until there is an answer */
+    hot->rcv_wup = tcp_wire(hot->rcv_nxt); /* 0 until there is an answer */
     output->flags = answer ? TCP_SYN | TCP_ACK : TCP_SYN;
     if (hot->ecn)
         output->flags |= answer ? TCP_ECE : TCP_ECE | TCP_CWR;
@@ -250,7 +250,7 @@ static void retransmit(const struct emission *e, const struct tcp_sent_piece *pi
     tcp_recovery_retransmitted(connection, start, end, e->now_ns);
     tcp_recovery_sent(connection, (uint32_t)(end - start));
     tcp_cwnd_note_flight(connection, tcp_pipe(connection));
-    connection->congestion.last_sent_ns = e->now_ns;
+    connection->hot.last_sent_ns = e->now_ns;
     if (connection->hot.paced)
         tcp_pacing_sent(connection, (uint32_t)(end - start), e->now_ns);
     stack_counters(e->stack)->retransmits++;
@@ -382,10 +382,11 @@ static uint32_t sendable(const struct emission *e, uint32_t cwnd_free)
 static inline void sent_payload_note(struct tcp_connection *connection, uint32_t length,
                                      uint32_t mss, uint64_t now_ns)
 {
-    connection->congestion.last_sent_ns = now_ns;
+    connection->hot.last_sent_ns = now_ns;
     if (length < mss || length % mss != 0)
         connection->hot.snd_sml = tcp_wire(connection->hot.snd_nxt);
-    if (now_ns - connection->receive.last_data_ns < connection->receive.ack_delay_us * NS_PER_US)
+    if (tcp_age_ns(connection->receive.last_data_ms, now_ns) <
+        connection->receive.ack_delay_us * NS_PER_US)
         connection->hot.pingpong = true;
 }
 
@@ -670,7 +671,7 @@ static inline void emit_predicted(struct stack *stack, struct tcp_connection *co
     if (fin)
         flags |= TCP_FIN;
     finish_predicted(connection, number, flags, now_ns, output);
-    output->stream_offset = number - hot->snd_start;
+    output->stream_offset = number - tcp_snd_start(hot);
     output->payload_length = payload;
 
     tcp_sent_new(stack, connection, number, end, pushed, in_flight, now_ns);
@@ -686,9 +687,9 @@ static inline void emit_predicted(struct stack *stack, struct tcp_connection *co
         tcp_send_timer_start_predicted(stack, connection, now_ns);
     output->is_last = pushed;
     if (fin)
-        tcp_chrono_update(connection, now_ns);
+        tcp_chrono_update(stack, connection, now_ns);
     else if (pushed)
-        tcp_chrono_sent_all(connection, now_ns);
+        tcp_chrono_sent_all(stack, connection, now_ns);
 }
 
 /** On such a connection, nothing but one acknowledgement is due. */
@@ -702,10 +703,10 @@ static bool is_ack_predicted(const struct tcp_connection *connection)
 }
 
 /** emit_ack() for that. */
-static inline void emit_predicted_ack(struct tcp_connection *connection, uint64_t now_ns,
-                                      struct tcp_output *output)
+static inline void emit_predicted_ack(struct stack *stack, struct tcp_connection *connection,
+                                      uint64_t now_ns, struct tcp_output *output)
 {
-    tcp_chrono_update(connection, now_ns);
+    tcp_chrono_update(stack, connection, now_ns);
     finish_predicted(connection, connection->hot.snd_nxt, TCP_ACK, now_ns, output);
     output->stream_offset = 0;
     output->payload_length = 0;
@@ -742,10 +743,10 @@ static __attribute__((noinline)) bool emit_any(struct stack *stack,
     if (may_send_data(connection) && (emit_tail_probe(&e) || emit_payload(&e))) {
         output->is_last = is_all_sent(connection);
         if (output->is_last)
-            tcp_chrono_update(connection, now_ns);
+            tcp_chrono_update(stack, connection, now_ns);
         return true;
     }
-    tcp_chrono_update(connection, now_ns);
+    tcp_chrono_update(stack, connection, now_ns);
     if (!emit_probe(&e) && !emit_ack(&e))
         return false;
     output->is_last = is_all_sent(connection);
@@ -764,7 +765,7 @@ static __attribute__((noinline, flatten)) bool emit_other(struct stack *stack,
     if (predicted > 0)
         emit_predicted(stack, connection, predicted, true, now_ns, output);
     else if (is_ack_predicted(connection))
-        emit_predicted_ack(connection, now_ns, output);
+        emit_predicted_ack(stack, connection, now_ns, output);
     else
         return emit_any(stack, connection, now_ns, gso_bytes_max, output);
     return true;

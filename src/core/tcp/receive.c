@@ -59,7 +59,7 @@ static uint32_t ack_delay_us(const struct tcp_connection *connection)
 void tcp_ack_schedule(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     struct tcp_hot *hot = &connection->hot;
-    bool second = hot->rcv_nxt - hot->rcv_wup > hot->rcv_mss;
+    bool second = tcp_unadvertised(hot) > hot->rcv_mss;
     /* Until there is room again the peer can send nothing: that is told with it, or after a while
        (as Linux, which waits already while less than half is free). */
     if (second && tcp_window_is_closing(connection))
@@ -219,7 +219,7 @@ void tcp_ack_delay_expired(struct tcp_connection *connection)
 static void ack_delay_update(struct tcp_connection *connection, uint64_t now_ns)
 {
     struct tcp_receive *receive = &connection->receive;
-    uint64_t since_ns = now_ns - receive->last_data_ns;
+    uint64_t since_ns = tcp_age_ns(receive->last_data_ms, now_ns);
     uint32_t rto_us = connection->congestion.rto_us;
     if (receive->ack_delay_us == 0) {
         quick_acks_raise(connection, QUICK_ACKS_MAX);
@@ -242,7 +242,7 @@ static inline void arrival_note(struct stack *stack, struct tcp_connection *conn
 {
     struct tcp_receive *receive = &connection->receive;
     ack_delay_update(connection, now_ns);
-    receive->last_data_ns = now_ns;
+    receive->last_data_ms = tcp_clock_ms(now_ns);
     connection->hot.received_push =
         (segment->flags & TCP_PSH) && segment->payload_length < connection->hot.rcv_mss;
     rcv_mss_update(connection,
@@ -459,7 +459,7 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
             hot->pingpong = true; /* as in tcp_fin_arrived(): our FIN carries the ACK */
         }
         if (accept_payload(stack, connection, start, end, now_ns, result)) {
-            result->place_offset = place.start - hot->rcv_start;
+            result->place_offset = place.start - tcp_rcv_start(hot);
             result->place_skip = (uint32_t)(place.start - seq);
             result->place_length = (uint32_t)(place.end - place.start);
         }
@@ -483,7 +483,7 @@ void tcp_receive_predicted(struct stack *stack, struct tcp_connection *connectio
     uint32_t length = segment->payload_length;
     arrival_note(stack, connection, segment, now_ns, true);
     connection->statistics.data_segments_in += tcp_segment_count(segment);
-    result->place_offset = hot->rcv_nxt - hot->rcv_start;
+    result->place_offset = hot->rcv_nxt - tcp_rcv_start(hot);
     result->place_skip = 0;
     result->place_length = length;
     hot->rcv_nxt += length;

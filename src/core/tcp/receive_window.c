@@ -72,21 +72,21 @@ void tcp_window_established(struct tcp_connection *connection, uint64_t now_ns)
     receive->space = 10 * mss;
     if (receive->space > hot->rcv_wnd)
         receive->space = hot->rcv_wnd;
-    receive->space_measured = tcp_wire(hot->rcv_read);
-    receive->space_measured_ns = now_ns;
+    receive->space_measured = hot->rcv_read;
+    receive->space_measured_us = (uint32_t)(now_ns / NS_PER_US);
 }
 
 uint32_t tcp_receive_window(const struct tcp_connection *connection)
 {
-    uint64_t edge = connection->hot.rcv_wup + connection->hot.rcv_wnd;
-    return edge > connection->hot.rcv_nxt ? (uint32_t)(edge - connection->hot.rcv_nxt) : 0;
+    uint32_t used = tcp_unadvertised(&connection->hot);
+    return connection->hot.rcv_wnd > used ? connection->hot.rcv_wnd - used : 0;
 }
 
 /** Room in the buffer: what arrived in order and was not read takes it. */
 static uint32_t free_space(const struct tcp_connection *connection)
 {
     uint32_t most = window_from_buffer(connection->receive.buffer);
-    uint64_t unread = tcp_received_end(connection) - connection->hot.rcv_read;
+    uint64_t unread = tcp_received_end(connection) - tcp_rcv_read(&connection->hot);
     return unread < most ? (uint32_t)(most - unread) : 0;
 }
 
@@ -149,17 +149,18 @@ static inline uint32_t window_of_empty_buffer(const struct tcp_receive *receive)
 uint16_t tcp_window_advertise(struct tcp_connection *connection)
 {
     struct tcp_hot *hot = &connection->hot;
-    uint64_t edge = hot->rcv_wup + hot->rcv_wnd;
-    bool is_empty = hot->rcv_read == tcp_received_end(connection) && hot->rcv_wscale > 0;
+    uint32_t before = tcp_receive_window(connection);
+    bool is_empty =
+        hot->rcv_read.value == tcp_wire(tcp_received_end(connection)).value && hot->rcv_wscale > 0;
     uint32_t window =
         is_empty ? window_of_empty_buffer(&connection->receive) : window_select(connection);
-    if (hot->rcv_nxt + window < edge)
-        window = (uint32_t)(edge - hot->rcv_nxt);
+    if (window < before)
+        window = before;
     uint32_t units = (window + (UINT32_C(1) << hot->rcv_wscale) - 1) >> hot->rcv_wscale;
     if (units > UNSCALED_MAX)
         units = UNSCALED_MAX;
     hot->rcv_wnd = units << hot->rcv_wscale;
-    hot->rcv_wup = hot->rcv_nxt;
+    hot->rcv_wup = tcp_wire(hot->rcv_nxt);
     return (uint16_t)units;
 }
 
@@ -207,14 +208,14 @@ void tcp_receive_rtt_measure(struct tcp_connection *connection, const struct tcp
             rtt_sample(receive, rtt_ms == 0 ? 1000 : rtt_ms * 1000, true);
         return;
     }
-    if (receive->rtt_started_ns != 0) {
+    uint32_t now_us = (uint32_t)(now_ns / NS_PER_US);
+    if (receive->rtt_started_us != 0) {
         if (seq_lt(tcp_wire(hot->rcv_nxt), receive->rtt_seq))
             return;
-        uint64_t rtt_us = (now_ns - receive->rtt_started_ns) / NS_PER_US;
-        rtt_sample(receive, rtt_us < UINT32_MAX ? (uint32_t)rtt_us : UINT32_MAX, false);
+        rtt_sample(receive, now_us - receive->rtt_started_us, false);
     }
     receive->rtt_seq = tcp_wire(hot->rcv_nxt + hot->rcv_wnd);
-    receive->rtt_started_ns = now_ns;
+    receive->rtt_started_us = now_us;
 }
 
 /** The buffer becomes large enough to offer this window, unless the application chose its size. */
@@ -240,18 +241,18 @@ static void buffer_raise(const struct stack *stack, struct tcp_connection *conne
 static void right_size(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     struct tcp_receive *receive = &connection->receive;
-    uint64_t elapsed_us = (now_ns - receive->space_measured_ns) / NS_PER_US;
-    if (receive->rtt_us == 0 || elapsed_us < receive->rtt_us)
+    uint32_t now_us = (uint32_t)(now_ns / NS_PER_US);
+    if (receive->rtt_us == 0 || now_us - receive->space_measured_us < receive->rtt_us)
         return;
-    uint32_t copied = tcp_wire(connection->hot.rcv_read).value - receive->space_measured.value;
+    uint32_t copied = connection->hot.rcv_read.value - receive->space_measured.value;
     if (copied > receive->space) {
         uint64_t window = 2 * (uint64_t)copied + 16 * (uint64_t)tcp_advertised_mss(connection);
         window += 2 * (window * (copied - receive->space) / receive->space);
         buffer_raise(stack, connection, window);
         receive->space = copied;
     }
-    receive->space_measured = tcp_wire(connection->hot.rcv_read);
-    receive->space_measured_ns = now_ns;
+    receive->space_measured = connection->hot.rcv_read;
+    receive->space_measured_us = now_us;
 }
 
 void tcp_window_keep_up(const struct stack *stack, struct tcp_connection *connection,
@@ -270,8 +271,8 @@ static bool read_wants_ack(const struct tcp_connection *connection)
 {
     const struct tcp_hot *hot = &connection->hot;
     if (hot->ack_deadline_ns != TIME_NEVER &&
-        (hot->rcv_nxt - hot->rcv_wup > hot->rcv_mss ||
-         (!hot->pingpong && connection->hot.received_push && hot->rcv_read == hot->rcv_nxt)))
+        (tcp_unadvertised(hot) > hot->rcv_mss ||
+         (!hot->pingpong && connection->hot.received_push && tcp_all_is_read(hot))))
         return true;
     uint32_t present = tcp_receive_window(connection);
     if (hot->fin_received || 2 * (uint64_t)present > connection->receive.window_clamp)
@@ -284,15 +285,15 @@ void tcp_consumed(struct stack *stack, struct tcp_connection *connection, uint64
                   uint64_t now_ns)
 {
     struct tcp_hot *hot = &connection->hot;
-    uint64_t number = hot->rcv_start + stream_offset;
+    uint64_t number = tcp_rcv_start(hot) + stream_offset;
     uint64_t end = tcp_received_end(connection);
     if (hot->state == TCP_STATE_CLOSED || hot->state == TCP_STATE_SYN_SENT)
         return;
     if (number > end)
         number = end;
-    if (number <= hot->rcv_read)
+    if (number <= tcp_rcv_read(hot))
         return;
-    hot->rcv_read = number;
+    hot->rcv_read = tcp_wire(number);
     right_size(stack, connection, now_ns);
     if (read_wants_ack(connection))
         tcp_ack_now(stack, connection);

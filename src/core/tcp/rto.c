@@ -14,11 +14,12 @@ void tcp_rto_init(struct tcp_connection *connection)
 void tcp_rto_min_note(struct tcp_connection *connection, uint32_t rtt_us, uint64_t now_ns)
 {
     struct tcp_congestion *congestion = &connection->congestion;
-    uint32_t now_s = (uint32_t)(now_ns / NS_PER_S);
-    if (rtt_us > congestion->min_rtt_us && now_s - congestion->min_rtt_s <= MIN_RTT_WINDOW_S)
+    uint16_t now_s = (uint16_t)(now_ns / NS_PER_S);
+    if (rtt_us > congestion->min_rtt_us &&
+        (uint16_t)(now_s - connection->min_rtt_s) <= MIN_RTT_WINDOW_S)
         return;
     congestion->min_rtt_us = rtt_us;
-    congestion->min_rtt_s = now_s;
+    connection->min_rtt_s = now_s;
 }
 
 /** Weigh one more deviation in; one that shrinks weighs less (as Linux), lest a fall of the round

@@ -86,12 +86,12 @@ static bool check_sequence(const struct arrival *a)
     const struct tcp_hot *hot = &a->connection->hot;
     uint64_t end = a->seq + tcp_segment_length(a->segment);
     uint64_t edge = hot->rcv_nxt + tcp_receive_window(a->connection);
-    if (end < hot->rcv_wup && !is_exact_reset(a))
+    if (end < tcp_rcv_wup(hot) && !is_exact_reset(a))
         return unacceptable(a, DROP_TCP_OLD_DUPLICATE);
     if (a->seq > edge)
         return unacceptable(a, DROP_TCP_OUT_OF_WINDOW);
     bool fin = a->segment->flags & TCP_FIN;
-    if (end - fin > edge && hot->rcv_read != tcp_received_end(a->connection))
+    if (end - fin > edge && tcp_rcv_read(hot) != tcp_received_end(a->connection))
         return unacceptable(a, DROP_TCP_OUT_OF_WINDOW);
     return true;
 }
@@ -129,7 +129,7 @@ static bool check_syn(const struct arrival *a)
     uint8_t flags = a->segment->flags;
     if (!(flags & TCP_SYN))
         return true;
-    if (hot->state == TCP_STATE_SYN_RECEIVED && a->seq + 1 == hot->rcv_start) {
+    if (hot->state == TCP_STATE_SYN_RECEIVED && a->seq + 1 == tcp_rcv_start(hot)) {
         if (flags & TCP_ACK) {
             /* Simultaneous open: the answer to our SYN, which brings nothing else (as Linux). */
             if (!connection->passive && tcp_segment_length(a->segment) == 1)
@@ -194,8 +194,8 @@ static bool check_ack_syn_received(const struct arrival *a)
     struct tcp_connection *connection = a->connection;
     struct tcp_listener *listener = tcp_listener_of(connection);
     const struct tcp_hot *hot = &connection->hot;
-    uint64_t ack = tcp_unwrap(hot->snd_start, a->segment->ack);
-    if (ack < hot->snd_start || ack > hot->snd_nxt) {
+    uint64_t ack = tcp_unwrap(tcp_snd_start(hot), a->segment->ack);
+    if (ack < tcp_snd_start(hot) || ack > hot->snd_nxt) {
         tcp_reset_reply(a->stack, a->segment);
         a->result->drop = DROP_TCP_BAD_ACK;
         return false;
@@ -208,7 +208,7 @@ static bool check_ack_syn_received(const struct arrival *a)
     bool is_syn = a->segment->flags & TCP_SYN;
     tcp_send_window_set(connection, a->segment, !is_syn);
     tcp_establish(a->stack, connection, ack, a->now_ns);
-    if (ack > hot->snd_start)
+    if (ack > tcp_snd_start(hot))
         tcp_event_raise(a->stack, connection, STACK_EVENT_ACKED);
     if (listener) {
         tcp_listener_established(a->stack, connection);
@@ -249,7 +249,8 @@ static void timestamp_record(const struct arrival *a)
 {
     struct tcp_connection *connection = a->connection;
     const struct tcp_options *options = &a->segment->options;
-    if (!connection->hot.timestamps || !options->has_timestamps || a->seq > connection->hot.rcv_wup)
+    if (!connection->hot.timestamps || !options->has_timestamps ||
+        a->seq > tcp_rcv_wup(&connection->hot))
         return;
     connection->hot.ts_recent = options->timestamp_value;
     connection->receive.ts_recent_age_s = (uint32_t)(a->now_ns / NS_PER_S);
@@ -338,7 +339,7 @@ static inline bool is_undisturbed(const struct tcp_connection *connection,
 static inline void timestamp_note(struct tcp_connection *connection,
                                   const struct tcp_segment *segment, uint64_t now_ns)
 {
-    if (connection->hot.rcv_nxt != connection->hot.rcv_wup)
+    if (tcp_unadvertised(&connection->hot) != 0)
         return;
     connection->hot.ts_recent = segment->options.timestamp_value;
     connection->receive.ts_recent_age_s = (uint32_t)(now_ns / NS_PER_S);

@@ -77,7 +77,8 @@ void tcp_quickack(struct stack *stack, struct tcp_connection *connection, bool o
 {
     struct tcp_hot *hot = &connection->hot;
     hot->pingpong = !on;
-    if (on && hot->ack_deadline_ns != TIME_NEVER && hot->rcv_read == tcp_received_end(connection))
+    if (on && hot->ack_deadline_ns != TIME_NEVER &&
+        tcp_rcv_read(hot) == tcp_received_end(connection))
         tcp_ack_now(stack, connection);
 }
 
@@ -107,19 +108,20 @@ void *tcp_user(const struct tcp_connection *connection)
 
 uint64_t tcp_received_offset(const struct tcp_connection *connection)
 {
-    return tcp_received_end(connection) - connection->hot.rcv_start;
+    return tcp_received_end(connection) - tcp_rcv_start(&connection->hot);
 }
 
 uint64_t tcp_acked_offset(const struct tcp_connection *connection)
 {
     const struct tcp_hot *hot = &connection->hot;
     uint64_t acked = hot->snd_una < hot->snd_end ? hot->snd_una : hot->snd_end;
-    return acked > hot->snd_start ? acked - hot->snd_start : 0;
+    uint64_t start = tcp_snd_start(hot);
+    return acked > start ? acked - start : 0;
 }
 
 uint64_t tcp_send_end_offset(const struct tcp_connection *connection)
 {
-    return connection->hot.snd_end - connection->hot.snd_start;
+    return connection->hot.snd_end - tcp_snd_start(&connection->hot);
 }
 
 void tcp_send_buffer_keep(struct tcp_connection *connection)
@@ -150,7 +152,7 @@ uint64_t tcp_received_high_offset(const struct tcp_connection *connection)
     uint64_t high = tcp_received_end(connection);
     if (connection->rare->reassembly->high > high)
         high = connection->rare->reassembly->high;
-    return high - connection->hot.rcv_start;
+    return high - tcp_rcv_start(&connection->hot);
 }
 
 int tcp_error(const struct tcp_connection *connection)

@@ -377,12 +377,11 @@ static void untimed_fill(struct tcp_connection *connection, struct tcp_sent *rec
     *record = (struct tcp_sent){
         .start = start,
         .length = (uint32_t)(end - start),
-        .sent_us = tcp_sent_clock_us(connection->congestion.last_sent_ns),
+        .sent_us = tcp_sent_clock_us(connection->hot.last_sent_ns),
         .again = true,
         .pushed = end == connection->hot.snd_nxt,
     };
-    tcp_delivery_record_sent(connection, record, record->length,
-                             connection->congestion.last_sent_ns);
+    tcp_delivery_record_sent(connection, record, record->length, connection->hot.last_sent_ns);
 }
 
 void tcp_sent_lose_untimed_head(struct stack *stack, struct tcp_connection *connection)
@@ -587,7 +586,7 @@ void tcp_sent_check(const struct tcp_connection *c)
     PNO_ASSERT(again == recovery->again_bytes && again_count == recovery->again_count);
     PNO_ASSERT(count == c->hot.sent_count);
     /* All that is outstanding has a record or is SACKed, but for want of records. */
-    if (c->hot.state != TCP_STATE_CLOSED && c->hot.snd_una >= c->hot.snd_start &&
+    if (c->hot.state != TCP_STATE_CLOSED && c->hot.snd_una >= tcp_snd_start(&c->hot) &&
         c->hot.snd_una >= c->rare->untimed_end)
         PNO_ASSERT(covered + lost + recovery->sacked_bytes == tcp_outstanding(c));
 }

@@ -19,7 +19,7 @@
 static bool ack_is_acceptable(const struct tcp_connection *connection,
                               const struct tcp_segment *segment)
 {
-    return seq_geq(segment->ack, tcp_wire(connection->hot.snd_start)) &&
+    return seq_geq(segment->ack, tcp_wire(tcp_snd_start(&connection->hot))) &&
            seq_leq(segment->ack, tcp_wire(connection->hot.snd_nxt));
 }
 
@@ -46,20 +46,20 @@ static void established(struct stack *stack, struct tcp_connection *connection,
                         struct stack_rx_result *result)
 {
     struct tcp_hot *hot = &connection->hot;
-    uint64_t ack = tcp_unwrap(hot->snd_start, segment->ack);
+    uint64_t ack = tcp_unwrap(tcp_snd_start(hot), segment->ack);
     tcp_syn_accept(stack, connection, segment, &segment->options, now_ns);
     tcp_handshake_rtt(connection, segment, now_ns);
     tcp_establish(stack, connection, ack, now_ns);
     tcp_event_raise(stack, connection, STACK_EVENT_ESTABLISHED);
-    if (ack > hot->snd_start)
+    if (ack > tcp_snd_start(hot))
         tcp_event_raise(stack, connection, STACK_EVENT_ACKED);
     bool take_payload = tcp_fast_open_synack_arrives(stack, connection, segment, now_ns);
     if (hot->snd_una < hot->snd_nxt)
         return; /* what the SYN-ACK left out goes again, with the acknowledgement */
     if (take_payload && (segment->payload_length > 0 || (segment->flags & TCP_FIN)) &&
-        tcp_receive_payload(stack, connection, segment, hot->rcv_start, now_ns, result))
+        tcp_receive_payload(stack, connection, segment, tcp_rcv_start(hot), now_ns, result))
         tcp_fin_arrived(stack, connection, now_ns);
-    if (tcp_received_end(connection) > hot->rcv_start)
+    if (tcp_received_end(connection) > tcp_rcv_start(hot))
         tcp_event_raise(stack, connection, STACK_EVENT_DATA);
     if (!connection->fast_open.more) {
         tcp_ack_now(stack, connection);
@@ -67,7 +67,7 @@ static void established(struct stack *stack, struct tcp_connection *connection,
     }
     /* A writer waits: its data will carry the acknowledgement (as Linux). */
     tcp_quick_ack_enter(connection, UINT8_MAX);
-    connection->receive.last_data_ns = now_ns;
+    connection->receive.last_data_ms = tcp_clock_ms(now_ns);
     tcp_ack_timer_set(stack, connection, now_ns + TCP_ACK_DELAY_MAX_US * NS_PER_US);
 }
 

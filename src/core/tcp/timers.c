@@ -191,9 +191,9 @@ static bool retries_exhausted(struct stack *stack, const struct tcp_connection *
     if (began_ns == 0)
         return false;
     /* A peer that shrank its window to nothing but still answers is alive. */
-    if (connection->hot.snd_wnd == 0 && !connection->orphaned &&
-        connection->congestion.last_ack_ns > began_ns)
-        began_ns = connection->congestion.last_ack_ns;
+    uint64_t silence_ns = tcp_age_ns(connection->congestion.last_ack_ms, now_ns);
+    if (connection->hot.snd_wnd == 0 && !connection->orphaned && silence_ns < now_ns - began_ns)
+        began_ns = now_ns - silence_ns;
     uint64_t limit_ns = connection->options->user_timeout_ns;
     if (limit_ns == 0)
         limit_ns = tcp_retries_ns(connection, retries_allowed(stack, connection));

@@ -11,7 +11,7 @@ void tcp_urgent_arrives(struct stack *stack, struct tcp_connection *connection,
     struct tcp_hot *hot = &connection->hot;
     /* The pointer is that of BSD: one past the urgent byte (RFC 6093 §2.1). */
     uint64_t urgent = seq + segment->urgent_pointer;
-    if (hot->fin_received || segment->urgent_pointer == 0 || urgent <= hot->rcv_read ||
+    if (hot->fin_received || segment->urgent_pointer == 0 || urgent <= tcp_rcv_read(hot) ||
         urgent <= connection->rare->reassembly->urgent)
         return;
     tcp_reassembly_take(stack, connection)->urgent = urgent;
@@ -21,13 +21,13 @@ void tcp_urgent_arrives(struct stack *stack, struct tcp_connection *connection,
 uint64_t tcp_urgent_offset(const struct tcp_connection *connection)
 {
     uint64_t urgent = connection->rare->reassembly->urgent;
-    return urgent ? urgent - connection->hot.rcv_start : 0;
+    return urgent ? urgent - tcp_rcv_start(&connection->hot) : 0;
 }
 
 void tcp_send_urgent(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     (void)now_ns;
-    if (connection->hot.snd_end == connection->hot.snd_start)
+    if (connection->hot.snd_end == tcp_snd_start(&connection->hot))
         return;
     tcp_rare_take(stack, connection)->snd_urgent = connection->hot.snd_end;
     tcp_output_request_if_wanted(stack, connection);

@@ -151,7 +151,7 @@ static void send_frame(struct live *live, const struct stack_frame *out)
         memcpy(payload, out->payload, out->payload_length);
     else if (out->payload_length != 0) {
         const struct tcp_flow *flow = &out->connection->flow;
-        uint32_t seq = (uint32_t)(out->connection->hot.snd_start + out->stream_offset);
+        uint32_t seq = (uint32_t)(tcp_snd_start(&out->connection->hot) + out->stream_offset);
         for (uint32_t i = 0; i < out->payload_length; i++)
             payload[i] = live_byte(flow->local_port, flow->remote_port, seq + i);
     }
@@ -529,9 +529,9 @@ static uint64_t peer_sent(const struct tcp_connection *c)
 {
     uint64_t high = tcp_received_high_offset(c);
     uint64_t window_from = tcp_unwrap(c->hot.rcv_nxt, c->hot.snd_wl1);
-    uint64_t end = window_from > c->hot.rcv_start ? window_from - c->hot.rcv_start : 0;
-    if (c->hot.fin_received && high < c->hot.rcv_nxt - c->hot.rcv_start)
-        high = c->hot.rcv_nxt - c->hot.rcv_start;
+    uint64_t end = window_from > tcp_rcv_start(&c->hot) ? window_from - tcp_rcv_start(&c->hot) : 0;
+    if (c->hot.fin_received && high < c->hot.rcv_nxt - tcp_rcv_start(&c->hot))
+        high = c->hot.rcv_nxt - tcp_rcv_start(&c->hot);
     return end > high ? end : high;
 }
 

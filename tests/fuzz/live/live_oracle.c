@@ -58,7 +58,7 @@ void live_oracle_placed(struct live *live, struct live_slot *slot,
                         const uint8_t *bytes, uint32_t length)
 {
     const struct tcp_flow *flow = &connection->flow;
-    uint32_t seq = (uint32_t)(connection->hot.rcv_start + offset);
+    uint32_t seq = (uint32_t)(tcp_rcv_start(&connection->hot) + offset);
     if (slot->closed)
         live_fail("payload for a closed connection");
     if (offset < slot->consumed)
@@ -95,7 +95,7 @@ static void check_payload(const struct tcp_connection *c, const struct stack_fra
                           const struct frame *frame, const struct frame_view *view)
 {
     const struct tcp_hot *hot = &c->hot;
-    uint64_t start = hot->snd_start + out->stream_offset;
+    uint64_t start = tcp_snd_start(hot) + out->stream_offset;
     bool in_syn = (view->flags & TCP_SYN) != 0;
     if (start + view->payload_length > hot->snd_end || start < hot->snd_una - in_syn)
         live_fail("sends %u bytes at %llu, which are not (or no longer) to send",
@@ -113,7 +113,8 @@ static void check_payload(const struct tcp_connection *c, const struct stack_fra
 static void check_ack(const struct live *live, const struct live_slot *slot,
                       const struct tcp_connection *c, const struct frame_view *view)
 {
-    uint32_t in_place = (uint32_t)(c->hot.rcv_start + (slot != NULL ? slot->placed_prefix : 0));
+    uint32_t in_place =
+        (uint32_t)(tcp_rcv_start(&c->hot) + (slot != NULL ? slot->placed_prefix : 0));
     int32_t beyond = (int32_t)(view->ack - in_place);
     bool fin = beyond == 1 && fin_arrived(live, c, in_place);
     if (slot != NULL && slot->closed && slot->consumed < slot->placed_high)
@@ -129,7 +130,7 @@ static void check_window(struct live_slot *slot, const struct tcp_connection *c,
 {
     bool is_syn = (view->flags & TCP_SYN) != 0;
     unsigned shift = is_syn ? 0 : c->hot.rcv_wscale;
-    uint64_t ack = c->hot.rcv_nxt - c->hot.rcv_start;
+    uint64_t ack = c->hot.rcv_nxt - tcp_rcv_start(&c->hot);
     uint64_t edge = ack + ((uint64_t)view->window << shift);
     if (slot->edge_known && edge + (UINT64_C(1) << c->hot.rcv_wscale) < slot->edge &&
         !slot->closed && !c->hot.fin_received)
@@ -150,11 +151,12 @@ static void check_sack(const struct live *live, const struct live_slot *slot,
         if (length <= 0)
             live_fail("an empty SACK block");
         for (uint64_t n = start; n < start + (uint32_t)length; n++) {
-            bool known = n < c->hot.rcv_start || is_placed(slot, n - c->hot.rcv_start) ||
+            bool known = n < tcp_rcv_start(&c->hot) ||
+                         is_placed(slot, n - tcp_rcv_start(&c->hot)) ||
                          fin_arrived(live, c, (uint32_t)n);
             if (!known)
                 live_fail("SACK of offset %lld, which is not in place",
-                          (long long)(n - c->hot.rcv_start));
+                          (long long)(n - tcp_rcv_start(&c->hot)));
         }
     }
 }

@@ -521,7 +521,7 @@ void live_peer_answer(struct live *live, const struct tcp_connection *connection
     const struct tcp_hot *hot = &connection->hot;
     struct draft draft = {.source_port = connection->flow.remote_port,
                           .destination_port = connection->flow.local_port,
-                          .seq = (uint32_t)(hot->rcv_start + offset),
+                          .seq = (uint32_t)(tcp_rcv_start(hot) + offset),
                           .ack = (uint32_t)hot->snd_nxt,
                           .flags = TCP_ACK,
                           .window = 65535,

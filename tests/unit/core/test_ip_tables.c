@@ -210,6 +210,40 @@ static void events_merge_and_come_in_order(void **state)
     assert_false(stack_next_event(harness.stack, &event));
 }
 
+static void expect_data_of(const struct tcp_connection *connection)
+{
+    struct stack_event event;
+    assert_true(stack_next_event(harness.stack, &event));
+    assert_ptr_equal(event.connection, connection);
+    assert_int_equal(event.bits, STACK_EVENT_DATA);
+}
+
+static void who_goes_leaves_the_events_of_others_in_order(void **state)
+{
+    (void)state;
+    struct stack_event event;
+    struct tcp_connection *all[6];
+    for (uint16_t i = 0; i < 6; i++) {
+        all[i] = harness_connection(OUR_V4, 80, PEER_V4, 1025 + i);
+        if (i < 5)
+            stack_event_raise(harness.stack, all[i], STACK_EVENT_DATA);
+    }
+    stack_connection_free(harness.stack, all[2]);
+    stack_connection_free(harness.stack, all[4]); /* the last */
+    stack_connection_free(harness.stack, all[0]); /* the first */
+    stack_check(harness.stack);
+    stack_event_raise(harness.stack, all[5], STACK_EVENT_DATA);
+    expect_data_of(all[1]);
+    stack_event_raise(harness.stack, all[1], STACK_EVENT_DATA);
+    expect_data_of(all[3]);
+    expect_data_of(all[5]);
+    stack_connection_free(harness.stack, all[1]); /* the only one */
+    assert_false(stack_next_event(harness.stack, &event));
+    stack_event_raise(harness.stack, all[3], STACK_EVENT_DATA);
+    expect_data_of(all[3]);
+    assert_false(stack_next_event(harness.stack, &event));
+}
+
 static void closed_connection_lives_until_its_event_is_handled(void **state)
 {
     (void)state;
@@ -333,6 +367,7 @@ int main(void)
         TEST(visiting_ends_when_told),
         TEST(timers_expire_at_their_time),
         TEST(events_merge_and_come_in_order),
+        TEST(who_goes_leaves_the_events_of_others_in_order),
         TEST(closed_connection_lives_until_its_event_is_handled),
         TEST(listener_events_survive_and_die_with_it),
         TEST(invalid_configurations_are_refused),

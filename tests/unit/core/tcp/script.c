@@ -445,7 +445,7 @@ void app_read_all(void)
 
 void app_read(uint64_t bytes)
 {
-    uint64_t read = script.connection->hot.rcv_read - script.connection->hot.rcv_start;
+    uint64_t read = tcp_rcv_read(&script.connection->hot) - tcp_rcv_start(&script.connection->hot);
     tcp_consumed(script.stack, script.connection, read + bytes, script.now_ns);
     pump_events();
 }

@@ -7,7 +7,7 @@ static void settled(void)
     established_plain(5000);
     script.connection->hot.quick_acks = 0;
     script.connection->hot.rcv_mss = 1000;
-    script.connection->receive.last_data_ns = script.now_ns;
+    script.connection->receive.last_data_ms = tcp_clock_ms(script.now_ns);
     script.connection->receive.ack_delay_us = 40000;
     script.connection->receive.ssthresh = script.connection->receive.window_clamp;
 }

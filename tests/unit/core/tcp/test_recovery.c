@@ -447,8 +447,8 @@ static void send_buffer_does_not_shrink_with_the_window(void **unused)
     for (unsigned i = 0; i < 10; i++) {
         app_send(20 * 1448);
         ours_any();
-        peer(". 1:1(0) ack %u win 60000",
-             (unsigned)(script.connection->hot.snd_nxt - script.connection->hot.snd_start + 1));
+        peer(". 1:1(0) ack %u win 60000", (unsigned)(script.connection->hot.snd_nxt -
+                                                     tcp_snd_start(&script.connection->hot) + 1));
     }
     app_send(20 * 1448);
     ours_any();
