@@ -21,7 +21,9 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", default="build", metavar="DIR")
     parser.add_argument("--connections", type=int, default=CONNECTIONS, metavar="N")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.build = os.path.realpath(options.build)
+    return options
 
 
 def measure_one(options, folder, program):
