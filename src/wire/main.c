@@ -34,8 +34,8 @@
 #define BURSTS_MAX          16 /**< at a time: frames that are due must not wait for all that come */
 #define SOCKET_BUFFER_BYTES (64 * 1024 * 1024)
 #define NS_PER_S            1000000000ULL
-#define TICK_MIN_NS         40000ULL
-#define TICK_MAX_NS         100000ULL
+#define TICK_MIN_NS         50000ULL
+#define TICK_MAX_NS         200000ULL
 #define UNSEEN_MAX_NS       1000000ULL /**< for so long frames that come may lie unseen */
 #define STAMP_AGE_MAX_NS    NS_PER_S   /**< an older stamp is of before the clock was set */
 
@@ -100,7 +100,7 @@ static uint64_t max_ns(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/* A tenth of the delay, within bounds: so delays are right to 20 us, or a twentieth. */
+/* A tenth of the delay, within bounds: so delays are right to 25 us, or a twentieth. */
 static struct pace pace_of(const struct wire_config *config)
 {
     uint64_t tick_ns = min_ns(max_ns(config->delay_ns / 10, TICK_MIN_NS), TICK_MAX_NS);

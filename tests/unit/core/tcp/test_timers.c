@@ -143,7 +143,7 @@ static void connection_is_small(void **unused)
 {
     (void)unused;
     assert_true(sizeof(struct tcp_hot) <= 128);
-    assert_true(tcp_connection_bytes() <= 1024);
+    assert_true(tcp_connection_bytes() <= 512);
 }
 
 int main(void)
