@@ -43,6 +43,7 @@ struct tcp_options {
     bool has_sack_permitted;
     bool has_fast_open;
     bool fast_open_experimental; /**< by the experimental option (RFC 7413 appendix B) */
+    bool has_signature;          /**< RFC 2385: then nothing else is told */
     uint8_t window_scale;        /**< as sent; RFC 7323 §2.3 caps use at 14 */
     uint8_t sack_block_count;
     uint8_t fast_open_length; /**< cookie bytes, 0 = cookie request */

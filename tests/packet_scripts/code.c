@@ -14,7 +14,7 @@
 
 static const char prologue[] =
     "import sys, textwrap, os\n"
-    "out, sys.stdout = sys.stdout, open(os.devnull, 'w')\n"
+    "out, sys.stdout = sys.stdout, os.fdopen(3, 'w')\n" /* what the script prints */
     "env = {}\n"
     "def values(**v): env.update(v)\n"
     "def run(line, text):\n"
@@ -201,7 +201,7 @@ int machine_run_code(struct machine *machine)
         script_error_set(machine->problem, 0, "can't write the script's code to %s", path);
         goto out;
     }
-    snprintf(command, sizeof(command), "exec python3 -S %s 2>&1", path);
+    snprintf(command, sizeof(command), "exec python3 -S %s 3>&2 2>&1", path);
     FILE *pipe = popen(command, "r");
     if (pipe == NULL) {
         script_error_set(machine->problem, 0, "can't start python3, which runs the code");

@@ -189,10 +189,9 @@ static bool is_duplicate(const struct tcp_connection *connection, const struct t
 static void acked_account(struct stack *stack, struct tcp_connection *connection,
                           const struct tcp_ack_facts *facts)
 {
-    uint32_t mss = connection->hot.mss;
     if (facts->delivered == 0)
         return;
-    uint32_t segments = (facts->delivered + mss - 1) / mss;
+    uint32_t segments = tcp_segments_of(connection, facts->delivered);
     connection->statistics.delivered_segments += segments;
     if (facts->congestion_echo)
         tcp_rare_take(stack, connection)->delivered_marked += segments;

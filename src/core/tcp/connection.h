@@ -387,6 +387,7 @@ struct tcp_fast_open_state {
     bool answer : 1;       /**< server: the SYN-ACK brings a cookie */
     bool experimental : 1; /**< by the option of before RFC 7413 */
     bool data_acked : 1;   /**< the SYN's payload was taken, all of it */
+    bool child : 1;        /**< server: was in use before the handshake was done */
     uint8_t failure : 2;   /**< client: enum tcp_fast_open_failure */
 };
 
@@ -560,6 +561,12 @@ static inline uint64_t tcp_age_ns(uint32_t since_ms, uint64_t now_ns)
 static inline uint64_t tcp_handshake_age_ns(const struct tcp_connection *c, uint64_t now_ns)
 {
     return tcp_age_ns(c->established_ms, now_ns);
+}
+
+/** How many segments so many bytes make. */
+static inline uint32_t tcp_segments_of(const struct tcp_connection *c, uint32_t bytes)
+{
+    return (bytes + c->hot.mss - 1) / c->hot.mss;
 }
 
 /** Our timestamp clock: milliseconds with the flow's offset (RFC 7323 §5.4). */

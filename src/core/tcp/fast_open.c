@@ -382,7 +382,7 @@ void tcp_fast_open_synack(struct stack *stack, struct tcp_connection *connection
 void tcp_fast_open_accept(struct stack *stack, struct tcp_listener *listener,
                           struct tcp_connection *connection, uint64_t now_ns)
 {
-    connection->fast_open.pending = true;
+    connection->fast_open.pending = connection->fast_open.child = true;
     struct tcp_rare *rare = tcp_rare_take(stack, connection);
     rare->fast_open_listener = listener;
     rare->fast_open_listener_id = listener->id;

@@ -22,7 +22,8 @@ static uint8_t negotiated(const struct tcp_connection *connection)
 {
     const struct tcp_hot *hot = &connection->hot;
     return (uint8_t)(hot->timestamps * 1 | hot->sack * 2 | hot->window_scaling * 4 | hot->ecn * 8 |
-                     connection->hot.ecn_seen * 16 | connection->fast_open.data_acked * 32);
+                     connection->hot.ecn_seen * 16 | connection->fast_open.data_acked * 32 |
+                     connection->fast_open.child * 128);
 }
 
 static void fill_congestion(const struct tcp_connection *connection,
@@ -61,8 +62,7 @@ static void fill_times(const struct tcp_connection *connection, uint64_t now_ns,
     info->ato_ns = connection->receive.ack_delay_us * NS_PER_US;
     info->srtt_ns = tcp_srtt_us(connection) * NS_PER_US;
     info->rttvar_ns = congestion->mdev_quarter_us / 4 * NS_PER_US;
-    info->min_rtt_ns =
-        congestion->min_rtt_us == UINT32_MAX ? 0 : congestion->min_rtt_us * NS_PER_US;
+    info->min_rtt_ns = congestion->min_rtt_us * NS_PER_US; /* all ones: none yet, as Linux has it */
     info->rcv_rtt_ns = connection->receive.rtt_us * NS_PER_US;
     bool pending = connection->fast_open.pending; /* no handshake done: no age */
     uint64_t established_ns = pending ? now_ns : connection->established_ms * NS_PER_MS;

@@ -132,6 +132,10 @@ void tcp_listener_segment_arrives(struct stack *stack, struct tcp_listener *list
                                   const struct tcp_segment *segment, uint64_t now_ns,
                                   struct stack_rx_result *result)
 {
+    if (segment->options.has_signature) {
+        result->drop = DROP_TCP_SIGNATURE;
+        return;
+    }
     if (segment->flags & TCP_RST) {
         result->drop = DROP_TCP_RESET_INVALID;
         return;

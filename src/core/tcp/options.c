@@ -8,9 +8,13 @@ enum option_kind {
     OPTION_SACK_PERMITTED = 4,
     OPTION_SACK = 5,
     OPTION_TIMESTAMPS = 8,
+    OPTION_SIGNATURE = 19,
     OPTION_FAST_OPEN = 34,
     OPTION_EXPERIMENT = 254, /* RFC 6994, with the identifier after it */
 };
+
+/** Bytes of an MD5 digest (RFC 2385 §3). */
+#define SIGNATURE_BYTES 16
 
 /** Fast open's, before it had a number of its own (RFC 7413 appendix B). */
 #define EXPERIMENT_FAST_OPEN 0xf989
@@ -89,6 +93,9 @@ static void parse_one(uint8_t kind, const uint8_t *data, unsigned data_length,
             out->timestamp_echo = get32(data + 4);
         }
         break;
+    case OPTION_SIGNATURE:
+        out->has_signature = out->has_signature || data_length == SIGNATURE_BYTES;
+        break;
     case OPTION_FAST_OPEN:
         parse_fast_open(data, data_length, false, out);
         break;
@@ -119,10 +126,8 @@ static bool parse_usual_syn(const uint8_t *bytes, uint32_t length, struct tcp_op
     return true;
 }
 
-bool tcp_options_parse(const uint8_t *bytes, uint32_t length, struct tcp_options *out)
+static bool parse_all(const uint8_t *bytes, uint32_t length, struct tcp_options *out)
 {
-    if (tcp_options_parse_usual(bytes, length, out) || parse_usual_syn(bytes, length, out))
-        return true;
     uint32_t at = 0;
     while (at < length && bytes[at] != OPTION_END) {
         if (bytes[at] == OPTION_NOP) {
@@ -138,6 +143,16 @@ bool tcp_options_parse(const uint8_t *bytes, uint32_t length, struct tcp_options
         at += option_length;
     }
     return true;
+}
+
+bool tcp_options_parse(const uint8_t *bytes, uint32_t length, struct tcp_options *out)
+{
+    if (tcp_options_parse_usual(bytes, length, out) || parse_usual_syn(bytes, length, out))
+        return true;
+    bool good = parse_all(bytes, length, out);
+    if (out->has_signature) /* nothing else counts, and header prediction is not to take it */
+        *out = (struct tcp_options){.has_signature = true};
+    return good;
 }
 
 /** Filled up with no-operations; nothing if there is no room. */

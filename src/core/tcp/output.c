@@ -238,6 +238,37 @@ static bool emit_syn(const struct emission *e)
     return true;
 }
 
+/* ---- Bursts ------------------------------------------------------------------------------- */
+
+/** Payload from number on that the port may cut, whole segments. Not what the urgent pointer is in,
+    which counts from the segment it is in. */
+static uint32_t port_bytes(const struct emission *e, uint64_t number)
+{
+    const struct tcp_connection *connection = e->connection;
+    uint32_t bytes = e->gso_bytes_max;
+    if (bytes < 2 * e->mss || connection->rare->snd_urgent > number)
+        return e->mss;
+    bytes = connection->hot.paced ? tcp_pacing_burst_bytes(connection)
+                                  : tcp_pacing_tso_bytes(e->stack, connection, bytes);
+    if (bytes > e->gso_bytes_max)
+        bytes = e->gso_bytes_max;
+    return bytes < e->mss ? e->mss : bytes - bytes % e->mss;
+}
+
+/** New payload that may go out at once. CWR, which says that the window was reduced once, stands in
+    one segment alone. As Linux, at most half the congestion window (tcp_cwnd_test). */
+static uint32_t burst_bytes(const struct emission *e)
+{
+    const struct tcp_hot *hot = &e->connection->hot;
+    if (hot->cwr_due)
+        return e->mss;
+    uint32_t bytes = port_bytes(e, hot->snd_nxt);
+    uint32_t half = hot->cwnd / 2;
+    if (bytes <= half)
+        return bytes;
+    return half < e->mss ? e->mss : half - half % e->mss;
+}
+
 /* ---- Retransmissions ----------------------------------------------------------------------- */
 
 static void retransmit(const struct emission *e, const struct tcp_sent_piece *piece)
@@ -247,15 +278,45 @@ static void retransmit(const struct emission *e, const struct tcp_sent_piece *pi
     (void)tcp_recovery_take(e->stack, connection);
     finish_data(e, start, end, piece->pushed);
     tcp_sent_again(e->stack, connection, piece, tcp_pipe(connection), e->now_ns);
-    tcp_recovery_retransmitted(connection, start, end, e->now_ns);
+    tcp_recovery_retransmitted(connection, start, end, e->mss, e->now_ns);
     tcp_recovery_sent(connection, (uint32_t)(end - start));
     tcp_cwnd_note_flight(connection, tcp_pipe(connection));
     connection->hot.last_sent_ns = e->now_ns;
     if (connection->hot.paced)
         tcp_pacing_sent(connection, (uint32_t)(end - start), e->now_ns);
-    stack_counters(e->stack)->retransmits++;
+    stack_counters(e->stack)->retransmits += (uint32_t)((end - start + e->mss - 1) / e->mss);
     if (start == connection->hot.snd_una && connection->hot.send_timer != TCP_SEND_TIMER_REORDER)
         tcp_send_timer_restart(e->stack, connection, e->now_ns);
+}
+
+/** As Linux, a burst of what was sent as one goes as far as the window for it does. */
+static uint32_t retransmission_bytes(const struct emission *e, uint64_t number, uint32_t pipe)
+{
+    const struct tcp_hot *hot = &e->connection->hot;
+    uint32_t bytes = port_bytes(e, number);
+    uint32_t room = hot->cwnd > pipe ? hot->cwnd - pipe : 0;
+    if (bytes > room)
+        bytes = room - room % e->mss;
+    return bytes > e->mss ? bytes : e->mss;
+}
+
+/** What lies beyond a window that shrank waits; of what lies in it whole segments go, or the rest
+   of it; the first segment of all probes a window that is closed (as Linux). @return false: waits.
+ */
+static bool cut_to_window(const struct emission *e, struct tcp_sent_piece *piece)
+{
+    const struct tcp_hot *hot = &e->connection->hot;
+    uint64_t window_end = hot->snd_una + hot->snd_wnd;
+    if (piece->end <= window_end)
+        return true;
+    if (window_end <= piece->start && piece->start != hot->snd_una)
+        return false;
+    uint64_t room = window_end > piece->start ? window_end - piece->start : e->mss;
+    if (room >= piece->end - piece->start)
+        return true;
+    piece->end = piece->start + (room > e->mss ? room - room % e->mss : room);
+    piece->pushed = false;
+    return true;
 }
 
 static bool emit_retransmission(const struct emission *e)
@@ -263,24 +324,22 @@ static bool emit_retransmission(const struct emission *e)
     struct tcp_connection *connection = e->connection;
     struct tcp_hot *hot = &connection->hot;
     struct tcp_sent_piece piece;
-    if (!tcp_recovery_may_retransmit(connection) ||
-        !tcp_sent_next_lost(e->stack, connection, e->mss, &piece))
+    uint32_t pipe = tcp_pipe(connection);
+    if (!tcp_recovery_may_retransmit(connection))
         return false;
-    /* What lies beyond a window that shrank waits; the first segment goes as far as the window
-       does, and probes one that is closed (as Linux). */
-    uint64_t window_end = hot->snd_una + hot->snd_wnd;
-    if (piece.end > window_end && piece.start != hot->snd_una)
+    uint64_t first = connection->rare->recovery->lost.first->start;
+    if (!tcp_sent_next_lost(e->stack, connection, e->mss, retransmission_bytes(e, first, pipe),
+                            &piece) ||
+        !cut_to_window(e, &piece))
         return false;
-    if (piece.end > window_end && window_end > piece.start) {
-        piece.end = window_end;
-        piece.pushed = false;
-    }
     uint64_t record_end = tcp_record_end(connection, piece.start);
     if (piece.end > record_end) {
         piece.end = record_end;
         piece.pushed = true;
     }
-    uint32_t pipe = tcp_pipe(connection);
+    if (piece.end == hot->snd_end &&
+        tcp_sent_end(connection->rare->recovery->lost.first) == piece.end + 1)
+        piece.end++; /* the FIN that was on it takes no room of its payload */
     if (pipe > 0 && pipe + (piece.end - piece.start) > hot->cwnd) {
         connection->congestion.cwnd_limited = true;
         return false;
@@ -315,27 +374,6 @@ static bool holds_back_partial(const struct tcp_connection *connection)
     if (hot->push_partial || hot->nagle_push || connection->rare->snd_urgent > hot->snd_una)
         return false;
     return (hot->more && !hot->more_released) || options_hold_back_partial(connection);
-}
-
-/**
- * Payload that may go out at once, cut by the port. Not what must stand in one segment alone: the
- * urgent pointer, which counts from the segment it is in, and CWR, which says that the window was
- * reduced once. As Linux, at most half the congestion window (tcp_cwnd_test).
- */
-static uint32_t burst_bytes(const struct emission *e)
-{
-    const struct tcp_connection *connection = e->connection;
-    const struct tcp_hot *hot = &connection->hot;
-    uint32_t bytes = e->gso_bytes_max;
-    if (bytes < 2 * e->mss || hot->cwr_due || connection->rare->snd_urgent > hot->snd_nxt)
-        return e->mss;
-    bytes = hot->paced ? tcp_pacing_burst_bytes(connection)
-                       : tcp_pacing_tso_bytes(e->stack, connection, bytes);
-    if (bytes > e->gso_bytes_max)
-        bytes = e->gso_bytes_max;
-    if (bytes > hot->cwnd / 2)
-        bytes = hot->cwnd / 2;
-    return bytes < e->mss ? e->mss : bytes - bytes % e->mss;
 }
 
 /** How much payload may go out now, from snd_nxt; 0: none.
@@ -404,7 +442,7 @@ static void send_new(const struct emission *e, uint64_t end, uint32_t length, ui
     hot->push_partial = false;
     hot->nagle_push = hot->nagle_push && end < hot->snd_end;
     if (hot->send_timer == TCP_SEND_TIMER_PERSIST)
-        congestion->backoff = 0;
+        congestion->backoff = congestion->probes = 0;
     if (length > 0) {
         if (hot->paced)
             tcp_pacing_sent(connection, length, e->now_ns);
@@ -677,7 +715,7 @@ static inline void emit_predicted(struct stack *stack, struct tcp_connection *co
     tcp_sent_new(stack, connection, number, end, pushed, in_flight, now_ns);
     hot->snd_nxt = end;
     if (hot->send_timer == TCP_SEND_TIMER_PERSIST)
-        congestion->backoff = 0;
+        congestion->backoff = congestion->probes = 0;
     if (!fin || payload > 0) {
         connection->statistics.data_segments_out++;
         sent_payload_note(connection, payload, hot->mss, now_ns);

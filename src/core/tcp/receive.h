@@ -95,7 +95,8 @@ bool tcp_sack_ends_at(const struct tcp_connection *connection, seq_t number);
     @param mss  payload of a full segment, for rounding. */
 void tcp_window_init(struct stack *stack, struct tcp_connection *connection, uint32_t mss);
 
-/** The window in a SYN or SYN-ACK for this receive buffer, and the scale to go with it. */
+/** The window to begin with for this receive buffer, and the scale to go with it. A SYN or SYN-ACK
+    tells of 65535 bytes of it at most. */
 uint32_t tcp_window_initial(const struct stack *stack, const struct tcp_options_set *options,
                             uint32_t mss, bool scaling, uint8_t *scale);
 

@@ -38,7 +38,8 @@ uint32_t tcp_window_initial(const struct stack *stack, const struct tcp_options_
     }
     if (mss > 0 && space > mss)
         space -= space % mss;
-    return space < UNSCALED_MAX ? space : UNSCALED_MAX;
+    uint32_t largest = UNSCALED_MAX << *scale;
+    return space < largest ? space : largest;
 }
 
 void tcp_window_init(struct stack *stack, struct tcp_connection *connection, uint32_t mss)
@@ -58,8 +59,10 @@ void tcp_window_established(struct tcp_connection *connection, uint64_t now_ns)
     struct tcp_receive *receive = &connection->receive;
     uint32_t mss = tcp_advertised_mss(connection);
     uint32_t most = window_from_buffer(receive->buffer);
-    if (!hot->window_scaling)
+    if (!hot->window_scaling) {
         hot->rcv_wscale = hot->snd_wscale = 0;
+        hot->rcv_wnd = hot->rcv_wnd < UNSCALED_MAX ? hot->rcv_wnd : UNSCALED_MAX;
+    }
     if (receive->window_clamp > UNSCALED_MAX << hot->rcv_wscale)
         receive->window_clamp = UNSCALED_MAX << hot->rcv_wscale;
     if (receive->window_clamp > most)

@@ -227,14 +227,21 @@ static bool undo_by_dsack(struct tcp_connection *connection)
     return true;
 }
 
-/** RecoveryPoint is acknowledged: the episode is over. */
-static void episode_end(struct tcp_connection *connection, const struct tcp_ack_facts *facts)
+/** Without SACK an episode goes on, as Linux has it, until something above RecoveryPoint is
+    acknowledged: the duplicates that are still to come would begin another (RFC 6582 §3.2). */
+static bool duplicates_may_come(const struct tcp_connection *connection)
+{
+    return !connection->hot.sack && connection->hot.snd_una == connection->rare->recovery->recover;
+}
+
+/** RecoveryPoint is acknowledged: the episode is over. @return false: but for duplicates. */
+static bool episode_end(struct tcp_connection *connection, const struct tcp_ack_facts *facts)
 {
     struct tcp_recovery *recovery = connection->rare->recovery;
     struct tcp_hot *hot = &connection->hot;
     if (hot->ca_state == TCP_CA_CWR) {
         if (hot->snd_una == recovery->recover)
-            return; /* CWR must reach the peer first, on something newer */
+            return true; /* CWR must reach the peer first, on something newer */
         reduction_end(connection);
         open_enter(connection);
     } else if (hot->ca_state == TCP_CA_RECOVERY) {
@@ -244,10 +251,13 @@ static void episode_end(struct tcp_connection *connection, const struct tcp_ack_
             tcp_undo(connection);
         else if (recovery->window_persist > 0)
             recovery->window_persist--;
+        if (duplicates_may_come(connection))
+            return false;
         reduction_end(connection);
         hot->dup_acks = 0;
         open_enter(connection);
     }
+    return true;
 }
 
 static void ordinary(struct stack *stack, struct tcp_connection *connection,
@@ -334,7 +344,7 @@ static void loss_continue(struct stack *stack, struct tcp_connection *connection
         (tcp_undo_all_duplicates(connection) || tcp_undo_was_delayed(connection, facts)))
         loss_undo(connection);
     else if (!(recovery->frto && frto_continue(connection, facts)) &&
-             hot->snd_una >= recovery->recover)
+             hot->snd_una >= recovery->recover && !duplicates_may_come(connection))
         open_enter(connection);
     bool again_lost = losses_find(stack, connection, facts);
     if (hot->ca_state == TCP_CA_LOSS && !again_lost)
@@ -397,8 +407,8 @@ static void state_machine(struct stack *stack, struct tcp_connection *connection
         connection->rare->recovery->prior_ssthresh = 0; /* the reduction is called for */
     if (reneging_check(stack, connection, facts))
         return;
-    if (hot->snd_una >= connection->rare->recovery->recover)
-        episode_end(connection, facts);
+    if (hot->snd_una >= connection->rare->recovery->recover && !episode_end(connection, facts))
+        return;
     switch ((enum tcp_ca_state)hot->ca_state) {
     case TCP_CA_RECOVERY:
         recovery_continue(stack, connection, facts);
@@ -426,8 +436,12 @@ void tcp_recovery_on_ack(struct stack *stack, struct tcp_connection *connection,
         return;
     recovery = tcp_recovery_take(stack, connection);
     uint32_t lost_before = connection->rare->lost;
-    if (!hot->sack)
+    if (!hot->sack) {
+        uint32_t told = tcp_segments_of(connection, facts->delivered);
         dupack_bytes_update(connection, facts);
+        connection->statistics.delivered_segments +=
+            tcp_segments_of(connection, facts->delivered) - told;
+    }
     if (facts->reordered_from != UINT64_MAX &&
         (hot->ca_state != TCP_CA_LOSS || recovery->undo_una != 0))
         tcp_recovery_reordered(connection, facts->reordered_from);
@@ -512,7 +526,7 @@ void tcp_recovery_path_mtu_shrank(struct stack *stack, struct tcp_connection *co
 }
 
 void tcp_recovery_retransmitted(struct tcp_connection *connection, uint64_t start, uint64_t end,
-                                uint64_t now_ns)
+                                uint32_t mss, uint64_t now_ns)
 {
     struct tcp_recovery *recovery = connection->rare->recovery;
     uint32_t bytes = (uint32_t)(end - start);
@@ -522,7 +536,7 @@ void tcp_recovery_retransmitted(struct tcp_connection *connection, uint64_t star
     recovery->undo_bytes += bytes;
     uint64_t data_end = end < connection->hot.snd_end ? end : connection->hot.snd_end;
     connection->rare->bytes_retransmitted += data_end - start; /* as Linux, without a FIN */
-    connection->rare->retransmitted_segments++;
+    connection->rare->retransmitted_segments += (bytes + mss - 1) / mss;
 }
 
 void tcp_recovery_sent(struct tcp_connection *connection, uint32_t bytes)

@@ -69,9 +69,9 @@ void tcp_recovery_reorder_expired(struct stack *stack, struct tcp_connection *co
 /** The path carries only smaller packets: what is in flight is lost, but not by congestion. */
 void tcp_recovery_path_mtu_shrank(struct stack *stack, struct tcp_connection *connection);
 
-/** Output retransmitted [start, end). */
+/** Output retransmitted [start, end) in segments of mss bytes. */
 void tcp_recovery_retransmitted(struct tcp_connection *connection, uint64_t start, uint64_t end,
-                                uint64_t now_ns);
+                                uint32_t mss, uint64_t now_ns);
 
 /** Output sent bytes, new or again: for proportional rate reduction. */
 void tcp_recovery_sent(struct tcp_connection *connection, uint32_t bytes);

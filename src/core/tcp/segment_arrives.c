@@ -452,7 +452,14 @@ static __attribute__((noinline)) void any_arrives(struct stack *stack,
         .seq = tcp_unwrap(connection->hot.rcv_nxt, segment->seq),
         .result = result,
     };
-    switch ((enum tcp_state)connection->hot.state) {
+    enum tcp_state state = connection->hot.state;
+    if (segment->options.has_signature && state != TCP_STATE_CLOSED &&
+        state != TCP_STATE_TIME_WAIT) {
+        connection->statistics.segments_in -= tcp_segment_count(segment);
+        result->drop = DROP_TCP_SIGNATURE; /* without a word, as Linux */
+        return;
+    }
+    switch (state) {
     case TCP_STATE_CLOSED:
     case TCP_STATE_LISTEN:
         result->drop = DROP_TCP_NO_CONNECTION;

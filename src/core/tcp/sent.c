@@ -8,8 +8,11 @@
 /** Bursts this share of a round trip apart have one record: at most so many fly at once. */
 #define RECORDS_PER_RTT 256
 #define AGE_MAX_US      (15u * 60 * 1000 * 1000)
-/** From so many on, bursts share a record even if the first was pushed: that is forgotten. */
+/** From so many on, bursts share a record even if the first was pushed, or they are of many sizes:
+    that is forgotten. */
 #define RECORDS_PUSHED_MAX 64
+/** A longer burst counts as several. */
+#define BURST_MAX UINT16_MAX
 
 /* ---- Pool ---------------------------------------------------------------------------------- */
 
@@ -177,6 +180,8 @@ static void flight_append(struct tcp_connection *connection, struct tcp_sent *re
     record->start = piece->start;
     record->length = (uint32_t)(piece->end - piece->start);
     record->sent_us = tcp_sent_clock_us(now_ns);
+    record->origin = (uint32_t)piece->start;
+    record->burst = (uint16_t)(record->length < BURST_MAX ? record->length : BURST_MAX);
     record->again = again;
     record->pushed = piece->pushed;
     tcp_delivery_record_sent(connection, record, pipe, now_ns);
@@ -193,14 +198,30 @@ static void flight_append(struct tcp_connection *connection, struct tcp_sent *re
     }
 }
 
+/** Bytes of a record from number on to the end of the burst that this was sent in. */
+static uint32_t burst_left(const struct tcp_sent *record, uint64_t number)
+{
+    if (record->burst == 0)
+        return 0;
+    return record->burst - ((uint32_t)number - record->origin) % record->burst;
+}
+
+/** Whether [start, end) can be added to what was sent last without what ends there being lost. */
+static inline bool joins(const struct tcp_sent *last, uint64_t start, uint64_t end)
+{
+    return !last->pushed && end - start <= last->burst && burst_left(last, start) == last->burst;
+}
+
 void tcp_sent_new(struct stack *stack, struct tcp_connection *connection, uint64_t start,
                   uint64_t end, bool pushed, uint32_t pipe, uint64_t now_ns)
 {
     struct tcp_sent *last = connection->flight.last;
     if (last != NULL && !last->again && tcp_sent_end(last) == start &&
         last->length % connection->hot.mss == 0 && start < connection->hot.snd_end &&
-        (!last->pushed || connection->hot.sent_count >= RECORDS_PUSHED_MAX) &&
+        (joins(last, start, end) || connection->hot.sent_count >= RECORDS_PUSHED_MAX) &&
         tcp_sent_clock_us(now_ns) - last->sent_us <= tcp_srtt_us(connection) / RECORDS_PER_RTT) {
+        if (!joins(last, start, end))
+            last->burst = 0;
         last->length += (uint32_t)(end - start);
         last->in_flight = pipe + (uint32_t)(end - start);
         last->pushed = pushed;
@@ -297,7 +318,8 @@ void tcp_sent_round_to_segments(const struct tcp_connection *connection, uint64_
 
 /* ---- Loss ---------------------------------------------------------------------------------- */
 
-/** Into `lost`, in order, one with its neighbour where a segment could as well reach over both. */
+/** Into `lost`, in order; what was sent at once stays together, where a segment could as well reach
+    over both. */
 static void lost_insert(struct stack *stack, struct tcp_connection *connection,
                         struct tcp_sent *record)
 {
@@ -311,6 +333,7 @@ static void lost_insert(struct stack *stack, struct tcp_connection *connection,
             before = r;
     }
     if (before != NULL && before->again == record->again && !before->pushed &&
+        before->origin == record->origin && before->burst == record->burst &&
         before->length % connection->hot.mss == 0 && tcp_sent_end(before) == record->start) {
         before->length += record->length;
         before->pushed = record->pushed;
@@ -462,8 +485,20 @@ void tcp_sent_unlose(struct tcp_connection *connection)
     }
 }
 
+/** How much of a record goes again at once: what was one burst, at most so many bytes, but a whole
+    segment of limit bytes in any case. */
+static uint32_t burst_of_lost(const struct tcp_sent *record, uint32_t limit, uint32_t most)
+{
+    uint32_t bytes = burst_left(record, record->start);
+    if (bytes > record->length)
+        bytes = record->length;
+    if (bytes > most)
+        bytes = most;
+    return bytes > limit ? bytes : limit;
+}
+
 bool tcp_sent_next_lost(struct stack *stack, struct tcp_connection *connection, uint32_t limit,
-                        struct tcp_sent_piece *piece)
+                        uint32_t burst, struct tcp_sent_piece *piece)
 {
     struct tcp_recovery *recovery = connection->rare->recovery;
     struct tcp_sent *record;
@@ -474,6 +509,8 @@ bool tcp_sent_next_lost(struct stack *stack, struct tcp_connection *connection, 
             continue;
         }
         uint64_t reach = record->start + limit;
+        if (record->length > limit)
+            reach = record->start + burst_of_lost(record, limit, burst);
         if (sacked != NULL && sacked->start < reach)
             reach = sacked->start;
         *piece = (struct tcp_sent_piece){.start = record->start, .end = record->start};

@@ -32,10 +32,13 @@ struct tcp_sent {
     uint32_t first_sent_us; /**< when the flight's rate sample began */
     uint32_t in_flight;     /**< bytes in flight, this one's included */
     uint32_t lost;          /**< bytes found lost on this connection so far */
-    bool again;             /**< a retransmission, or in `lost`: was one */
-    bool app_limited;
-    bool pushed; /**< PSH was on its last segment, and is when that is sent again (as Linux) */
+    uint32_t origin;        /**< where a burst began, modulo 2^32 … */
+    uint16_t burst;         /**< … and how long each was but the last, bytes; 0: not known */
+    bool again : 1;         /**< a retransmission, or in `lost`: was one */
+    bool app_limited : 1;
+    bool pushed : 1; /**< PSH was on its last segment, and is when that is sent again (as Linux) */
 };
+_Static_assert(sizeof(struct tcp_sent) == 56, "each connection may have one");
 
 /** Numbers [start, end) to send again. */
 struct tcp_sent_piece {
@@ -56,7 +59,8 @@ static inline uint64_t tcp_sent_end(const struct tcp_sent *record)
 }
 
 /** New data [start, end) goes out. What follows full segments within a 256th of the round trip
-   shares their record: that bounds how many there are, and leaves the segments' bounds known.
+   shares their record: that bounds how many there are, and leaves the segments' bounds known, and
+   up to a number of records where each burst ended.
     @param pushed  PSH was on the last of it.
     @param pipe    bytes in flight before. */
 void tcp_sent_new(struct stack *stack, struct tcp_connection *connection, uint64_t start,
@@ -99,10 +103,11 @@ void tcp_sent_lose_all(struct stack *stack, struct tcp_connection *connection);
 /** What was called lost was not: back to `flight`, with the times it had. */
 void tcp_sent_unlose(struct tcp_connection *connection);
 
-/** NextSeg(): the next lost piece, at most limit bytes. Small ones that follow each other go
-   together, each whole (as Linux collapses them). @return false when there is none. */
+/** NextSeg(): the next lost piece, at most limit bytes, or burst bytes of what was one burst (as
+   Linux). Small ones that follow each other go together, each whole (as Linux collapses them).
+   @return false when there is none. */
 bool tcp_sent_next_lost(struct stack *stack, struct tcp_connection *connection, uint32_t limit,
-                        struct tcp_sent_piece *piece);
+                        uint32_t burst, struct tcp_sent_piece *piece);
 
 /** Whether a transmission came after another; of one burst's, the number decides. */
 static inline bool tcp_sent_after(uint32_t a_us, uint64_t a_end, uint32_t b_us, uint64_t b_end)

@@ -119,6 +119,8 @@ static void window_does_not_grow_by_what_the_syn_brought(void **unused)
     peer("S 0:1400(1400) win 20000 <mss 1460,nop,wscale 7,FO %02x%02x%02x%02x%02x%02x%02x%02x>",
          cookie[0], cookie[1], cookie[2], cookie[3], cookie[4], cookie[5], cookie[6], cookie[7]);
     ours("S. 0:0(0) ack 1401 win 65535");
+    /* Room that is not yet offered, as when the buffer has been raised. */
+    script.connection->hot.rcv_wnd = script.connection->receive.ssthresh = 65535;
     peer(". 1401:1401(0) ack 1 win 512");
     app_read_all();
     peer(". 1401:1501(100) ack 1 win 512");

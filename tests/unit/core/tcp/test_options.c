@@ -48,6 +48,19 @@ static void known_options_of_a_wrong_length_are_ignored(void **unused)
     assert_int_equal(o.sack_block_count, 0);
 }
 
+static void signature_leaves_nothing_else(void **unused)
+{
+    (void)unused;
+    struct tcp_options o = parse("\1\1\x08\x0a\0\0\0\1\0\0\0\2"
+                                 "\x13\x12\0\1\2\3\4\5\6\7\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\1\1",
+                                 32, true);
+    assert_true(o.has_signature);
+    assert_false(o.has_timestamps);
+    o = parse("\2\4\5\xb4\x13\4\0\0", 8, true);
+    assert_false(o.has_signature);
+    assert_true(o.has_mss);
+}
+
 static void fast_open_cookies_have_4_to_16_bytes_in_pairs(void **unused)
 {
     (void)unused;
@@ -129,6 +142,7 @@ int main(void)
         cmocka_unit_test(sack_blocks_are_read),
         cmocka_unit_test(unknown_options_are_skipped),
         cmocka_unit_test(known_options_of_a_wrong_length_are_ignored),
+        cmocka_unit_test(signature_leaves_nothing_else),
         cmocka_unit_test(fast_open_cookies_have_4_to_16_bytes_in_pairs),
         cmocka_unit_test(nothing_is_read_beyond_the_area),
         cmocka_unit_test(end_of_list_ends),

@@ -92,6 +92,16 @@ static void three_duplicate_acks_retransmit_without_sack(void **unused)
     ours(". 3001:4001(1000) ack 1");
     nothing();
     peer(". 1:1(0) ack 10001 win 50000");
+    assert_int_equal(info().ca_state, TCP_CA_RECOVERY);
+    for (unsigned i = 0; i < 4; i++)
+        peer(". 1:1(0) ack 10001 win 50000");
+    nothing();
+    app_send(1000);
+    ours("P. 10001:11001(1000) ack 1");
+    for (unsigned i = 0; i < 4; i++)
+        peer(". 1:1(0) ack 10001 win 50000");
+    nothing();
+    peer(". 1:1(0) ack 11001 win 50000");
     assert_int_equal(info().ca_state, TCP_CA_OPEN);
 }
 
@@ -125,8 +135,12 @@ static void timeout_retransmits_and_backs_off(void **unused)
     after_ms(840);
     ours("P. 1:1001(1000) ack 1");
     peer(". 1:1(0) ack 1001 win 50000");
-    assert_int_equal(info().ca_state, TCP_CA_OPEN);
+    assert_int_equal(info().ca_state, TCP_CA_LOSS);
     assert_int_equal(info().retransmits, 0);
+    app_send(1000);
+    ours("P. 1001:2001(1000) ack 1");
+    peer(". 1:1(0) ack 2001 win 50000");
+    assert_int_equal(info().ca_state, TCP_CA_OPEN);
 }
 
 static void after_a_timeout_slow_start_repairs_the_rest(void **unused)

@@ -171,7 +171,7 @@ static void tail_of_a_piece_is_probed_for(void **unused)
     ours("P. 2897:4345(1448) ack 1"); /* the last segment, not the piece */
 }
 
-static void timeout_repeats_segment_by_segment(void **unused)
+static void timeout_repeats_what_was_one_burst_as_the_window_grows(void **unused)
 {
     (void)unused;
     established_plain_with_offload(65535);
@@ -181,8 +181,7 @@ static void timeout_repeats_segment_by_segment(void **unused)
     ours(". 1:1001(1000) ack 1");
     nothing();
     peer(". 1:1(0) ack 1001 win 5000");
-    ours(". 1001:2001(1000) ack 1");
-    ours(". 2001:3001(1000) ack 1");
+    ours("P. 1001:3001(2000) ack 1 gso 1000");
     peer(". 1:1(0) ack 4001 win 5000");
     nothing();
 }
@@ -196,8 +195,7 @@ static void smaller_path_mtu_cuts_smaller(void **unused)
     tcp_icmp_arrives(script.stack, script.connection, TCP_ICMP_PACKET_TOO_BIG, EMSGSIZE, 1000,
                      seq_of(script.our_iss + 1), script.now_ns);
     after_us(0);
-    ours(". 1:949(948) ack 1");
-    assert_int_equal(ours_any(), 4);
+    ours("P. 1:4345(4344) ack 1 gso 948");
     peer(". 1:1(0) ack 4345 win 512");
     app_send(4 * 948);
     ours("P. 4345:8137(3792) ack 1 gso 948");
@@ -290,7 +288,7 @@ int main(void)
         TEST(fin_goes_with_several),
         TEST(only_what_was_lost_is_sent_again),
         TEST(tail_of_a_piece_is_probed_for),
-        TEST(timeout_repeats_segment_by_segment),
+        TEST(timeout_repeats_what_was_one_burst_as_the_window_grows),
         TEST(smaller_path_mtu_cuts_smaller),
         TEST(urgent_pointer_is_in_each_segment_its_own),
         TEST(congestion_is_answered_in_one_segment),
