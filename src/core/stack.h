@@ -128,6 +128,9 @@ struct stack_config {
         core_count;     /**< for port choice: with several cores, an ephemeral port is
                              taken so that stack_rss_core() of the flow is core_index */
     bool no_prediction; /**< for tests: every segment takes the whole way, none the short one */
+    /** For tests: bytes of a receive buffer that a segment with so much payload takes, from which
+        follows, as on Linux, how much of the buffer is offered. NULL: twice the payload. */
+    uint32_t (*receive_memory)(uint32_t payload);
     struct tcp_defaults tcp;
 };
 
@@ -488,6 +491,7 @@ struct tcp_connection_info {
     uint8_t fast_open_failure; /**< tcpi_fastopen_client_fail */
     uint8_t snd_wscale, rcv_wscale;
     bool app_limited;
+    uint32_t rcv_memory; /**< of rcv_buffer, what is taken (stack_config.receive_memory); else 0 */
     uint64_t rto_ns, ato_ns, srtt_ns, rttvar_ns, min_rtt_ns, rcv_rtt_ns;
     uint32_t snd_mss, rcv_mss, advmss, pmtu;
     uint32_t unacked, sacked, lost, retrans, total_retrans, reordering; /**< segments */

@@ -69,16 +69,12 @@ static void append_values(struct machine *machine, const struct tcp_connection_i
            (unsigned long long)(i->rttvar_ns / NS_PER_US),
            (unsigned long long)(i->min_rtt_ns / NS_PER_US),
            (unsigned long long)(i->rcv_rtt_ns / NS_PER_US));
-    /* A port that joins segments says how long they were: --mss. */
-    uint32_t rcv_mss = machine->inbound_mss != 0 && machine->inbound_mss < i->rcv_mss
-                           ? machine->inbound_mss
-                           : i->rcv_mss;
     append(machine,
            " tcpi_snd_mss=%u, tcpi_rcv_mss=%u, tcpi_advmss=%u, tcpi_pmtu=%u, tcpi_unacked=%u,"
            " tcpi_sacked=%u, tcpi_lost=%u, tcpi_retrans=%u, tcpi_total_retrans=%u,"
            " tcpi_reordering=%u, tcpi_snd_cwnd=%u, tcpi_snd_ssthresh=%u, tcpi_snd_wnd=%u,"
            " tcpi_rcv_wnd=%u, tcpi_rcv_space=%u, tcpi_rcv_ssthresh=%u,",
-           i->snd_mss, rcv_mss, i->advmss, i->pmtu, i->unacked, i->sacked, i->lost, i->retrans,
+           i->snd_mss, i->rcv_mss, i->advmss, i->pmtu, i->unacked, i->sacked, i->lost, i->retrans,
            i->total_retrans, i->reordering, i->snd_cwnd, i->snd_ssthresh, i->snd_wnd, i->rcv_wnd,
            i->rcv_space, i->rcv_ssthresh);
     append(
@@ -104,10 +100,10 @@ static void append_values(struct machine *machine, const struct tcp_connection_i
            " tcpi_delivered=%u, tcpi_dsack_dups=%u, tcpi_reord_seen=%u, tcpi_rcv_ooopack=%u,"
            " tcpi_delivered_ce=%u, tcpi_total_rto=%u, tcpi_total_rto_recoveries=%u,"
            " tcpi_total_rto_time=%u, tcpi_rehash=0, tcpi_received_ce=0,"
-           " tcpi_fastopen_client_fail=%u, SK_MEMINFO_RCVBUF=%u)\n",
+           " tcpi_fastopen_client_fail=%u, SK_MEMINFO_RCVBUF=%u, SK_MEMINFO_RMEM_ALLOC=%u)\n",
            i->segs_in, i->segs_out, i->data_segs_in, i->data_segs_out, i->delivered, i->dsack_dups,
            i->reord_seen, i->rcv_ooopack, i->delivered_ce, i->total_rto, i->total_rto_recoveries,
-           i->total_rto_ms, i->fast_open_failure, i->rcv_buffer);
+           i->total_rto_ms, i->fast_open_failure, i->rcv_buffer, i->rcv_memory);
 }
 
 void machine_code(struct machine *machine, const struct script_event *event)

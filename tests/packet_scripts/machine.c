@@ -67,6 +67,22 @@ static struct ip_address gateway_beside(const struct machine *machine)
     return gateway;
 }
 
+/** As the kernel's tun device allocates what is written to it: as much as fits a page in one piece
+    with the header, the rest in pages. */
+static uint32_t tun_memory(uint32_t payload)
+{
+    const uint32_t sk_buff = 256, shared_info = 320, headroom = 64, page = 4096;
+    uint32_t packet = payload + 20 + 20, linear = packet, frags = 0;
+    if (headroom + packet >= page) {
+        linear = page - shared_info - headroom;
+        frags = (packet - linear + page - 1) / page * page;
+    }
+    uint32_t head = 512;
+    while (head < (headroom + linear + 63) / 64 * 64 + shared_info)
+        head *= 2;
+    return sk_buff + head + frags;
+}
+
 int machine_start(struct machine *machine, unsigned line)
 {
     if (machine->stack != NULL)
@@ -76,6 +92,7 @@ int machine_start(struct machine *machine, unsigned line)
     else
         machine->config.gateway_v4 = gateway_beside(machine);
     machine->config.mtu = machine->mtu;
+    machine->config.receive_memory = tun_memory;
     size_t bytes = (stack_memory_bytes(&machine->config) + 63) / 64 * 64;
     machine->memory = bytes == 0 ? NULL : aligned_alloc(64, bytes);
     if (machine->memory != NULL) {
@@ -245,7 +262,7 @@ void machine_inject(struct machine *machine, const struct frame *frame)
 {
     struct stack_rx rx = {0};
     struct stack_rx_result result = {0};
-    struct stack_rx_hints hints = {0};
+    struct stack_rx_hints hints = {.gso_size = machine->inbound_mss};
     if (stack_receive_parse(machine->stack, frame->bytes, frame->length, hints, machine->now_ns,
                             &rx) == STACK_RX_TCP)
         stack_receive_segment(machine->stack, &rx, machine->now_ns, &result);

@@ -369,7 +369,10 @@ struct tcp_rare {
     uint32_t timeout_ms;       /**< from first retransmission timeouts to the end of their repair */
     uint32_t receive_window_ms, send_buffer_ms; /**< limited by them (enum tcp_chrono) */
     uint16_t timeouts, timeout_episodes;
-    uint16_t soft_error; /**< errno, positive: what ICMP said meanwhile; 0 nothing */
+    uint16_t soft_error;    /**< errno, positive: what ICMP said meanwhile; 0 nothing */
+    uint8_t window_share;   /**< of a receive buffer that payload fills, in 256ths, as measured
+                                 (stack_config.receive_memory); 0: half */
+    uint32_t unread_memory; /**< then: of the buffer, what was not read takes */
 };
 
 /** That of connections without: only read. */

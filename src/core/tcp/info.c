@@ -150,6 +150,7 @@ void tcp_get_info(const struct stack *stack, const struct tcp_connection *connec
         .rcv_space = connection->receive.space,
         .rcv_ssthresh = connection->receive.ssthresh,
         .rcv_buffer = connection->receive.buffer,
+        .rcv_memory = connection->rare->unread_memory,
         .notsent_bytes = tcp_unsent(connection),
         .send_queue_bytes = tcp_send_end_offset(connection) - tcp_acked_offset(connection),
         .receive_queue_bytes = tcp_received_end(connection) - tcp_rcv_read(hot),

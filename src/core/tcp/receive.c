@@ -192,11 +192,14 @@ void tcp_duplicate_report(struct stack *stack, struct tcp_connection *connection
 
 /** Estimate of the peer's segment size: the largest lately seen, up to what we announced, less the
     timestamps that are in each (Linux's tp->advmss). */
-static void rcv_mss_update(struct tcp_connection *connection, uint32_t length)
+static void rcv_mss_update(struct stack *stack, struct tcp_connection *connection, uint32_t length,
+                           uint32_t payload)
 {
     struct tcp_hot *hot = &connection->hot;
     if (length < hot->rcv_mss)
         return;
+    if (length != hot->rcv_mss)
+        tcp_window_measure(stack, connection, payload);
     uint32_t limit = tcp_advertised_mss(connection);
     if (hot->timestamps)
         limit -= TCP_TIMESTAMP_OPTION_BYTES;
@@ -245,8 +248,9 @@ static inline void arrival_note(struct stack *stack, struct tcp_connection *conn
     receive->last_data_ms = tcp_clock_ms(now_ns);
     connection->hot.received_push =
         (segment->flags & TCP_PSH) && segment->payload_length < connection->hot.rcv_mss;
-    rcv_mss_update(connection,
-                   segment->gso_size != 0 ? segment->gso_size : segment->payload_length);
+    rcv_mss_update(stack, connection,
+                   segment->gso_size != 0 ? segment->gso_size : segment->payload_length,
+                   segment->payload_length);
     if (!is_predicted && connection->hot.ecn && segment->payload_length > 0)
         tcp_ecn_payload_arrives(stack, connection, segment, now_ns);
     /* No timestamp tells the round trip of what may have waited for more. */
@@ -298,6 +302,7 @@ static bool queue_out_of_order(struct stack *stack, struct tcp_connection *conne
     if (end > reassembly->high)
         reassembly->high = end;
     tcp_window_keep_up(stack, connection, (uint32_t)(end - start));
+    tcp_receive_memory_add(stack, connection, (uint32_t)(end - start));
     /* One duplicate ACK per segment is what a sender without SACK counts. */
     if (connection->hot.sack || connection->hot.acks_owed == UINT8_MAX)
         tcp_ack_now(stack, connection);
@@ -352,6 +357,7 @@ static bool accept_payload(struct stack *stack, struct tcp_connection *connectio
     if (start > hot->rcv_nxt)
         return queue_out_of_order(stack, connection, start, end, result);
     bool filled = advance(stack, connection, end);
+    tcp_receive_memory_add(stack, connection, (uint32_t)(end - start));
     tcp_window_grow(connection, (uint32_t)(end - start));
     if (filled)
         tcp_ack_now(stack, connection); /* RFC 5681 §4.2 */
@@ -487,6 +493,7 @@ void tcp_receive_predicted(struct stack *stack, struct tcp_connection *connectio
     result->place_skip = 0;
     result->place_length = length;
     hot->rcv_nxt += length;
+    tcp_receive_memory_add(stack, connection, length);
     tcp_window_grow(connection, length);
     tcp_ack_schedule(stack, connection, now_ns);
 }

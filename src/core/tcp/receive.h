@@ -100,6 +100,19 @@ void tcp_window_init(struct stack *stack, struct tcp_connection *connection, uin
 uint32_t tcp_window_initial(const struct stack *stack, const struct tcp_options_set *options,
                             uint32_t mss, bool scaling, uint8_t *scale);
 
+/** So much payload of one segment was taken, and waits to be read. */
+void tcp_receive_memory_take(struct stack *stack, struct tcp_connection *connection,
+                             uint32_t payload);
+static inline void tcp_receive_memory_add(struct stack *stack, struct tcp_connection *connection,
+                                          uint32_t payload)
+{
+    if (__builtin_expect(stack_get_config(stack)->receive_memory != NULL, 0))
+        tcp_receive_memory_take(stack, connection, payload);
+}
+
+/** Segments of another size come: how much of the buffer their payload takes. */
+void tcp_window_measure(struct stack *stack, struct tcp_connection *connection, uint32_t payload);
+
 /** Established: what of the buffer is offered, and where right-sizing starts. */
 void tcp_window_established(struct tcp_connection *connection, uint64_t now_ns);
 

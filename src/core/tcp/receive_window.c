@@ -1,12 +1,37 @@
 #include "core/tcp/output.h"
+#include "core/tcp/rare.h"
 #include "core/tcp/receive.h"
 
 #define UNSCALED_MAX UINT32_C(65535)
+/** Linux's SOCK_MIN_RCVBUF, half of it. */
+#define WINDOW_CLAMP_MIN UINT32_C(1152)
 
-/** Linux counts memory against the buffer; half of it is taken to be payload. */
-static uint32_t window_from_buffer(uint32_t buffer)
+/** Linux counts memory against the buffer; until it has measured, half of it is taken to be
+    payload. In 256ths: */
+#define WINDOW_SHARE_USUAL 128
+
+static uint32_t window_share(const struct tcp_connection *connection)
 {
-    return buffer / 2;
+    uint32_t measured = connection->rare->window_share;
+    return measured != 0 ? measured : WINDOW_SHARE_USUAL;
+}
+
+static uint32_t window_from_buffer(uint32_t buffer, uint32_t share)
+{
+    return (uint32_t)((uint64_t)buffer * share >> 8);
+}
+
+/** Payload of a full segment from the peer (Linux's tp->advmss). */
+static uint32_t full_payload(const struct tcp_connection *connection)
+{
+    return tcp_advertised_mss(connection) -
+           (connection->hot.timestamps ? TCP_TIMESTAMP_OPTION_BYTES : 0);
+}
+
+/** What of the receive buffer may be payload. */
+static uint32_t receive_room(const struct tcp_connection *connection)
+{
+    return window_from_buffer(connection->receive.buffer, window_share(connection));
 }
 
 static uint32_t buffer_initial(const struct stack *stack, const struct tcp_options_set *options)
@@ -19,7 +44,7 @@ uint32_t tcp_window_initial(const struct stack *stack, const struct tcp_options_
                             uint32_t mss, bool scaling, uint8_t *scale)
 {
     uint32_t clamp = options->window_clamp ? options->window_clamp : UINT32_MAX;
-    uint32_t space = window_from_buffer(buffer_initial(stack, options));
+    uint32_t space = window_from_buffer(buffer_initial(stack, options), WINDOW_SHARE_USUAL);
     if (options->receive_buffer != 0 && clamp > space)
         clamp = space;
     if (space > clamp)
@@ -57,8 +82,8 @@ void tcp_window_established(struct tcp_connection *connection, uint64_t now_ns)
 {
     struct tcp_hot *hot = &connection->hot;
     struct tcp_receive *receive = &connection->receive;
-    uint32_t mss = tcp_advertised_mss(connection);
-    uint32_t most = window_from_buffer(receive->buffer);
+    uint32_t mss = full_payload(connection);
+    uint32_t most = receive_room(connection);
     if (!hot->window_scaling) {
         hot->rcv_wscale = hot->snd_wscale = 0;
         hot->rcv_wnd = hot->rcv_wnd < UNSCALED_MAX ? hot->rcv_wnd : UNSCALED_MAX;
@@ -88,7 +113,12 @@ uint32_t tcp_receive_window(const struct tcp_connection *connection)
 /** Room in the buffer: what arrived in order and was not read takes it. */
 static uint32_t free_space(const struct tcp_connection *connection)
 {
-    uint32_t most = window_from_buffer(connection->receive.buffer);
+    const struct tcp_rare *rare = connection->rare;
+    uint32_t most = receive_room(connection), buffer = connection->receive.buffer;
+    if (rare->window_share != 0)
+        return rare->unread_memory < buffer
+                   ? window_from_buffer(buffer - rare->unread_memory, rare->window_share)
+                   : 0;
     uint64_t unread = tcp_received_end(connection) - tcp_rcv_read(&connection->hot);
     return unread < most ? (uint32_t)(most - unread) : 0;
 }
@@ -121,7 +151,7 @@ static uint32_t window_select(const struct tcp_connection *connection)
 {
     const struct tcp_hot *hot = &connection->hot;
     const struct tcp_receive *receive = &connection->receive;
-    uint32_t most = window_from_buffer(receive->buffer);
+    uint32_t most = receive_room(connection);
     uint32_t full = most < receive->window_clamp ? most : receive->window_clamp;
     /* Whole segments are offered only as far as any is: it must not come to none for ever. */
     uint32_t mss = hot->rcv_mss < full ? hot->rcv_mss : full;
@@ -145,7 +175,7 @@ static uint32_t window_select(const struct tcp_connection *connection)
 /** window_select() of a scaled window, not yet rounded, when all was read: nothing can be silly. */
 static inline uint32_t window_of_empty_buffer(const struct tcp_receive *receive)
 {
-    uint32_t most = window_from_buffer(receive->buffer);
+    uint32_t most = window_from_buffer(receive->buffer, WINDOW_SHARE_USUAL);
     return most < receive->ssthresh ? most : receive->ssthresh;
 }
 
@@ -153,8 +183,8 @@ uint16_t tcp_window_advertise(struct tcp_connection *connection)
 {
     struct tcp_hot *hot = &connection->hot;
     uint32_t before = tcp_receive_window(connection);
-    bool is_empty =
-        hot->rcv_read.value == tcp_wire(tcp_received_end(connection)).value && hot->rcv_wscale > 0;
+    bool is_empty = hot->rcv_read.value == tcp_wire(tcp_received_end(connection)).value &&
+                    hot->rcv_wscale > 0 && connection->rare->window_share == 0;
     uint32_t window =
         is_empty ? window_of_empty_buffer(&connection->receive) : window_select(connection);
     if (window < before)
@@ -170,14 +200,14 @@ uint16_t tcp_window_advertise(struct tcp_connection *connection)
 void tcp_window_grow(struct tcp_connection *connection, uint32_t length)
 {
     struct tcp_receive *receive = &connection->receive;
-    if (length < 128)
+    if (length < 128 || receive->ssthresh >= receive->window_clamp)
         return;
     uint32_t limit = free_space(connection);
     if (limit > receive->window_clamp)
         limit = receive->window_clamp;
     if (limit <= receive->ssthresh)
         return;
-    uint32_t step = 2 * tcp_advertised_mss(connection);
+    uint32_t step = 2 * full_payload(connection);
     if (step < 2 * length)
         step = 2 * length;
     receive->ssthresh += limit - receive->ssthresh < step ? limit - receive->ssthresh : step;
@@ -226,7 +256,7 @@ static void buffer_raise(const struct stack *stack, struct tcp_connection *conne
                          uint64_t window)
 {
     struct tcp_receive *receive = &connection->receive;
-    uint64_t buffer = 2 * window;
+    uint64_t buffer = (window << 8) / window_share(connection);
     uint64_t most = stack_get_config(stack)->tcp.receive_buffer_max;
     if (connection->options->receive_buffer != 0 || connection->options->window_clamp != 0)
         return;
@@ -235,9 +265,57 @@ static void buffer_raise(const struct stack *stack, struct tcp_connection *conne
     if (buffer <= receive->buffer)
         return;
     receive->buffer = (uint32_t)buffer;
-    receive->window_clamp = window_from_buffer(receive->buffer);
+    receive->window_clamp = receive_room(connection);
     if (receive->window_clamp > UNSCALED_MAX << connection->hot.rcv_wscale)
         receive->window_clamp = UNSCALED_MAX << connection->hot.rcv_wscale;
+}
+
+void tcp_receive_memory_take(struct stack *stack, struct tcp_connection *connection,
+                             uint32_t payload)
+{
+    tcp_rare_take(stack, connection)->unread_memory +=
+        stack_get_config(stack)->receive_memory(payload);
+}
+
+/** Of what is unread in order, so many bytes are read now: what they took is free. */
+static void memory_release(struct tcp_connection *connection, uint64_t bytes, uint64_t unread)
+{
+    uint32_t taken = connection->rare->unread_memory;
+    if (taken == 0)
+        return;
+    const struct tcp_reassembly *reassembly = connection->rare->reassembly;
+    if (reassembly->out_of_order.first != NULL)
+        unread += reassembly->high - connection->hot.rcv_nxt;
+    connection->rare->unread_memory =
+        bytes < unread ? (uint32_t)(taken - taken * bytes / unread) : 0;
+}
+
+void tcp_window_measure(struct stack *stack, struct tcp_connection *connection, uint32_t payload)
+{
+    uint32_t (*memory)(uint32_t payload) = stack_get_config(stack)->receive_memory;
+    struct tcp_receive *receive = &connection->receive;
+    if (memory == NULL)
+        return;
+    uint32_t share = (uint32_t)(((uint64_t)payload << 8) / memory(payload));
+    if (share > UINT8_MAX)
+        share = UINT8_MAX;
+    if (share == 0)
+        share = 1;
+    if (share == window_share(connection))
+        return;
+    tcp_rare_take(stack, connection)->window_share = (uint8_t)share;
+    /* As tcp_set_window_clamp(). */
+    uint32_t before = receive->window_clamp, offered = connection->hot.rcv_wnd;
+    uint32_t room = receive_room(connection);
+    receive->window_clamp = room < WINDOW_CLAMP_MIN ? WINDOW_CLAMP_MIN : room;
+    if (receive->window_clamp < before && receive->ssthresh > receive->window_clamp)
+        receive->ssthresh = receive->window_clamp;
+    if (offered > receive->window_clamp)
+        offered = receive->window_clamp;
+    if (receive->window_clamp > before && receive->ssthresh < offered)
+        receive->ssthresh = offered;
+    if (receive->space > receive->window_clamp)
+        receive->space = receive->window_clamp;
 }
 
 /** Dynamic right-sizing: the buffer follows twice what the application reads in a round trip. */
@@ -249,7 +327,7 @@ static void right_size(struct stack *stack, struct tcp_connection *connection, u
         return;
     uint32_t copied = connection->hot.rcv_read.value - receive->space_measured.value;
     if (copied > receive->space) {
-        uint64_t window = 2 * (uint64_t)copied + 16 * (uint64_t)tcp_advertised_mss(connection);
+        uint64_t window = 2 * (uint64_t)copied + 16 * (uint64_t)full_payload(connection);
         window += 2 * (window * (copied - receive->space) / receive->space);
         buffer_raise(stack, connection, window);
         receive->space = copied;
@@ -296,6 +374,7 @@ void tcp_consumed(struct stack *stack, struct tcp_connection *connection, uint64
         number = end;
     if (number <= tcp_rcv_read(hot))
         return;
+    memory_release(connection, number - tcp_rcv_read(hot), end - tcp_rcv_read(hot));
     hot->rcv_read = tcp_wire(number);
     right_size(stack, connection, now_ns);
     if (read_wants_ack(connection))
