@@ -92,6 +92,8 @@ struct machine_socket {
     struct machine_socket *backlog[MACHINE_SOCKETS_MAX];
     unsigned backlog_count;
     uint64_t written, consumed;
+    uint64_t urgent_read; /**< tcp_urgent_offset() of the urgent byte that was read apart */
+    bool lingers;         /**< in close() */
     uint64_t wakes[WAKE_KINDS];
     int64_t receive_low_water;
     struct tcp_options_set options;
@@ -216,6 +218,8 @@ int machine_command(struct machine *machine, const char *text, unsigned line);
 /** nstat, and what greps in its output (nstat.c). @return whether that finds something; -1: it
    can't be told here. */
 int machine_nstat(struct machine *machine, const char *pipeline);
+/** The same of grep in /proc/net/tcp. */
+int machine_grep(struct machine *machine, const char *pipeline);
 /** --init_scripts: run the commands of these files, whose names are separated by commas. */
 int machine_init_scripts(struct machine *machine, const char *names, unsigned line);
 /** Options (--name=value). */

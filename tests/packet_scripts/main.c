@@ -143,13 +143,19 @@ static int run_call(struct run *run, const struct script_event *event, uint64_t 
     run->machine.partly_written = 0;
     run->machine.partly_opened = false;
     int done = try_call(run, event);
-    if (done != 0)
-        return done < 0 ? -1 : 0;
+    uint64_t origin_ns = event->time_kind == TIME_ABSOLUTE ? run->machine.start_ns : run->base_ns;
+    uint64_t end_ns = origin_ns + (uint64_t)event->call.end_ns;
+    if (done < 0)
+        return -1;
+    if (event->call.blocks && done > 0)
+        return on_time(run, event->line, "the call returned", run->machine.now_ns, end_ns, end_ns)
+                   ? 0
+                   : -1;
+    if (done > 0)
+        return 0;
     if (event->call.blocks) {
         run->sleeper.event = event;
-        run->sleeper.end_ns = event->time_kind == TIME_ABSOLUTE
-                                  ? run->machine.start_ns + (uint64_t)event->call.end_ns
-                                  : run->base_ns + (uint64_t)event->call.end_ns;
+        run->sleeper.end_ns = end_ns;
         return 0;
     }
     /* Not said to sleep, but it does: nothing can happen until it returns. */

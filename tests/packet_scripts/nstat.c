@@ -1,4 +1,4 @@
-/* nstat: the stack's counters by the names that Linux has for them. */
+/* nstat: the stack's counters by the names that Linux has for them; and /proc/net/tcp. */
 #include <regex.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -46,7 +46,8 @@ static const struct {
     {"TcpExtTCPZeroWindowDrop", DROPS(TCP_ZERO_WINDOW)},
     {"TcpExtBeyondWindow", DROPS(TCP_OUT_OF_WINDOW)},
 };
-#define COUNTERS (sizeof(counters) / sizeof(counters[0]))
+#define COUNTERS    (sizeof(counters) / sizeof(counters[0]))
+#define TABLE_BYTES (LINE_BYTES * (COUNTERS + MACHINE_SOCKETS_MAX))
 
 static uint64_t value_of(const struct stack_counters *from, unsigned index)
 {
@@ -90,9 +91,10 @@ static bool can_be_told(const regex_t *pattern, const char *text)
     return false;
 }
 
-/** Leave the lines that match (or with -v do not). @return -1: that can't be run, else their count.
- */
-static int grep(char *arguments, char *table)
+/** Leave the lines that match (or with -v do not).
+    @param complete  the table has all that could be looked for.
+    @return          -1: that can't be run, else their count. */
+static int grep(char *arguments, char *table, bool complete)
 {
     char *state = NULL, *text = NULL;
     bool inverted = false, ignore_case = false;
@@ -115,8 +117,8 @@ static int grep(char *arguments, char *table)
     regex_t pattern;
     if (text == NULL || regcomp(&pattern, text, REG_NOSUB | (ignore_case ? REG_ICASE : 0)) != 0)
         return -1;
-    int found = can_be_told(&pattern, text) ? 0 : -1;
-    char kept[COUNTERS * LINE_BYTES] = "", *end = kept;
+    int found = complete || can_be_told(&pattern, text) ? 0 : -1;
+    char kept[TABLE_BYTES] = "", *end = kept;
     for (char *line = strtok_r(table, "\n", &state); line != NULL && found >= 0;
          line = strtok_r(NULL, "\n", &state)) {
         if ((regexec(&pattern, line, 0, NULL, 0) == 0) == inverted)
@@ -129,9 +131,46 @@ static int grep(char *arguments, char *table)
     return found;
 }
 
+/** As far as the columns that say which socket it is, and its state. */
+static void print_sockets(const struct machine *machine, char *table)
+{
+    *table = '\0';
+    for (unsigned i = 0; i < MACHINE_SOCKETS_MAX; i++) {
+        const struct machine_socket *socket = &machine->sockets[i];
+        struct ip_endpoint local = socket->local, remote = {0};
+        unsigned state = 10;
+        if (socket->kind == SOCKET_CONNECTION && socket->connection != NULL) {
+            struct tcp_connection_info info;
+            tcp_get_info(machine->stack, socket->connection, machine->now_ns, &info);
+            tcp_endpoints(socket->connection, &local, &remote);
+            state = info.state;
+        } else if (socket->kind != SOCKET_LISTENING) {
+            continue;
+        }
+        table += snprintf(table, LINE_BYTES, "%4u: %08X:%04X %08X:%04X %02X 00000000:00000000\n", i,
+                          0u, local.port, 0u, remote.port, state);
+    }
+}
+
+int machine_grep(struct machine *machine, const char *pipeline)
+{
+    char copy[PIPELINE_BYTES_MAX], table[TABLE_BYTES], *state = NULL;
+    if (strstr(pipeline, "/proc/net/tcp") == NULL ||
+        (size_t)snprintf(copy, sizeof(copy), "%s", pipeline) >= sizeof(copy))
+        return -1;
+    print_sockets(machine, table);
+    int status = 1;
+    for (char *filter = strtok_r(copy, "|", &state); filter != NULL && status > 0;
+         filter = strtok_r(NULL, "|", &state)) {
+        filter += strspn(filter, " \t");
+        status = strncmp(filter, "grep", 4) == 0 ? grep(filter + 4, table, true) : -1;
+    }
+    return status < 0 ? -1 : status > 0;
+}
+
 int machine_nstat(struct machine *machine, const char *pipeline)
 {
-    char copy[PIPELINE_BYTES_MAX], table[COUNTERS * LINE_BYTES], *state = NULL;
+    char copy[PIPELINE_BYTES_MAX], table[TABLE_BYTES], *state = NULL;
     if ((size_t)snprintf(copy, sizeof(copy), "%s", pipeline) >= sizeof(copy))
         return -1;
     char *command = strtok_r(copy, "|", &state);
@@ -145,7 +184,7 @@ int machine_nstat(struct machine *machine, const char *pipeline)
     for (char *filter = strtok_r(NULL, "|", &state); filter != NULL && status > 0;
          filter = strtok_r(NULL, "|", &state)) {
         filter += strspn(filter, " \t");
-        status = strncmp(filter, "grep", 4) == 0 ? grep(filter + 4, table) : -1;
+        status = strncmp(filter, "grep", 4) == 0 ? grep(filter + 4, table, false) : -1;
     }
     return status < 0 ? -1 : status > 0;
 }

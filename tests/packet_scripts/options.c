@@ -225,6 +225,16 @@ static int64_t set_nodelay(struct machine *machine, struct machine_socket *socke
     return apply(machine, socket);
 }
 
+/** Linux counts how often a SYN-ACK is sent again: seconds are those of as many as are needed. */
+static uint64_t retransmissions_ns(int64_t seconds)
+{
+    uint64_t period = 0;
+    for (uint64_t timeout = 1; (int64_t)period < seconds;
+         timeout = timeout < 60 ? 2 * timeout : 120)
+        period += timeout;
+    return period * NS_PER_S;
+}
+
 static int64_t set_tcp_level(struct machine *machine, struct machine_socket *socket, int64_t name,
                              const struct node *value, int64_t number, struct call_state *state)
 {
@@ -253,7 +263,7 @@ static int64_t set_tcp_level(struct machine *machine, struct machine_socket *soc
         socket->notsent_low_water = (uint32_t)number;
         return 0;
     case TCP_DEFER_ACCEPT:
-        socket->defer_accept_ns = (uint64_t)number * NS_PER_S;
+        socket->defer_accept_ns = retransmissions_ns(number);
         if (socket->kind == SOCKET_LISTENING)
             tcp_listener_set_defer_accept(socket->listener, socket->defer_accept_ns);
         return 0;
@@ -372,6 +382,8 @@ static int64_t get_tcp_level(struct machine *machine, const struct machine_socke
         return options->window_clamp;
     case TCP_NOTSENT_LOWAT:
         return socket->notsent_low_water;
+    case TCP_DEFER_ACCEPT:
+        return (int64_t)(socket->defer_accept_ns / NS_PER_S);
     case TCP_INQ:
         return socket->inq;
     case TCP_INFO:

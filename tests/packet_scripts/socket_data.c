@@ -106,10 +106,16 @@ static const struct node *message_iovec(const struct node *message)
     return node_field(message, "msg_iov");
 }
 
-static int64_t receive_urgent(struct machine_socket *socket)
+/** The urgent byte: once, and when it has come. */
+static int64_t receive_urgent(struct machine_socket *socket, int64_t flags)
 {
-    if (!socket_urgent_waits(socket))
+    uint64_t after = socket->connection == NULL ? 0 : tcp_urgent_offset(socket->connection);
+    if (urgent_at(socket) == UINT64_MAX || after == socket->urgent_read)
         return -EINVAL;
+    if (!socket_urgent_waits(socket))
+        return -EAGAIN;
+    if ((flags & MSG_PEEK) == 0)
+        socket->urgent_read = after;
     return 1;
 }
 
@@ -131,7 +137,7 @@ int64_t socket_receive(struct machine *machine, struct machine_socket *socket, i
         return socket->connecting ? call_would_block(machine, socket, state, flags, timeout_ns)
                                   : -ENOTCONN;
     if ((flags & MSG_OOB) != 0)
-        return receive_urgent(socket);
+        return receive_urgent(socket, flags);
     int64_t available = socket_readable_bytes(socket);
     bool ended = socket->fin_arrived || socket->read_shut || socket->connection == NULL ||
                  socket->error != 0;

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -336,11 +337,36 @@ static int64_t call_shutdown(struct machine *machine, struct machine_socket *soc
     return 0;
 }
 
+/** SO_LINGER: close() returns when all that was sent is acknowledged, FIN included, or in time. */
+static bool close_lingers(struct machine *machine, struct machine_socket *socket,
+                          struct call_state *state)
+{
+    struct tcp_connection_info info;
+    if (socket->linger_seconds <= 0 || socket->connection == NULL)
+        return false;
+    machine_pump(machine);
+    if (socket->connection == NULL)
+        return false;
+    tcp_get_info(machine->stack, socket->connection, machine->now_ns, &info);
+    state->blocks =
+        (info.state == TCP_FIN_WAIT1 || info.state == TCP_CLOSING || info.state == TCP_LAST_ACK) &&
+        call_may_wait(machine, state, socket->linger_seconds * 1000);
+    return state->blocks;
+}
+
 static int64_t call_close(struct machine *machine, struct machine_socket *socket,
                           const struct system_call *call, struct call_state *state)
 {
     (void)call;
-    (void)state;
+    if (socket->lingers) {
+        if (close_lingers(machine, socket, state))
+            return 0;
+        socket->fd = -1;
+        if (socket->connection == NULL)
+            socket->kind = SOCKET_FREE;
+        return 0;
+    }
+    int fd = socket->fd;
     socket->fd = -1;
     if (socket->kind == SOCKET_LISTENING)
         close_listener(machine, socket);
@@ -356,6 +382,9 @@ static int64_t call_close(struct machine *machine, struct machine_socket *socket
         tcp_abort(machine->stack, socket->connection, machine->now_ns);
     else
         tcp_close(machine->stack, socket->connection, machine->now_ns);
+    socket->lingers = close_lingers(machine, socket, state);
+    if (socket->lingers)
+        socket->fd = fd;
     return 0;
 }
 
