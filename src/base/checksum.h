@@ -44,11 +44,11 @@ static inline uint64_t checksum_add_block(uint64_t sum, const uint8_t *bytes)
 {
 #ifdef __x86_64__
     const struct {
-        uint8_t bytes[CHECKSUM_BLOCK_BYTES];
-    } *block = (const void *)bytes;
-    __asm__("addq %1, %0\n\tadcq 8+%1, %0\n\tadcq 16+%1, %0\n\tadcq 24+%1, %0\n\tadcq $0, %0"
-            : "+r"(sum)
-            : "o"(*block)
+        uint64_t word[CHECKSUM_BLOCK_BYTES / 8];
+    } __attribute__((packed, may_alias)) *block = (const void *)bytes;
+    __asm__("addq %1, %0\n\tadcq %2, %0\n\tadcq %3, %0\n\tadcq %4, %0\n\tadcq $0, %0"
+            : "+&r"(sum)
+            : "m"(block->word[0]), "m"(block->word[1]), "m"(block->word[2]), "m"(block->word[3])
             : "cc");
     return sum;
 #else
