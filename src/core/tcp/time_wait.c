@@ -78,11 +78,15 @@ void tcp_time_wait_arrives(struct stack *stack, struct tcp_connection *connectio
     if (!rejected && is_new_incarnation(connection, segment, seq) &&
         reuse(stack, connection, segment, now_ns, result))
         return;
-    if (!rejected && seq == connection->hot.rcv_nxt && tcp_segment_length(segment) == 0 &&
-        (segment->flags & TCP_ACK))
-        return; /* the peer's last word: nothing to answer */
+    if (!rejected && seq == connection->hot.rcv_nxt && tcp_segment_length(segment) == 0) {
+        /* The peer's last word: nothing to answer (Linux starts over even so). */
+        timer_restart(stack, connection, now_ns);
+        if (connection->hot.timestamps && segment->options.has_timestamps)
+            connection->hot.ts_recent = segment->options.timestamp_value;
+        return;
+    }
     result->drop = rejected ? DROP_TCP_PAWS : DROP_TCP_OLD_DUPLICATE;
-    if (segment->flags & TCP_ACK)
+    if (rejected || (segment->flags & TCP_ACK) != 0)
         timer_restart(stack, connection, now_ns);
     if (tcp_segment_length(segment) == 0)
         tcp_challenge_ack(stack, connection, now_ns);

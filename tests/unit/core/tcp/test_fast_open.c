@@ -130,6 +130,26 @@ static void window_does_not_grow_by_what_the_syn_brought(void **unused)
     ours(". 1:1(0) ack 2901 win 17114");
 }
 
+/** Nobody was told of the new connection when its SYN comes: the payload comes again. */
+static void syn_that_ends_time_wait_brings_no_data_yet(void **unused)
+{
+    uint8_t cookie[8];
+    (void)unused;
+    server_is_on(5);
+    cookie_of_key(keys[0], cookie);
+    syn_with_cookie(1, cookie);
+    ours("S. 0:0(0) ack 11");
+    peer(". 11:11(0) ack 1 win 512");
+    app_read_all();
+    app_close();
+    ours("F. 1:1(0) ack 11");
+    peer("F. 11:11(0) ack 2 win 512");
+    ours(". 2:2(0) ack 12");
+    peer("S 100:110(10) win 20000 <mss 1460,FO %02x%02x%02x%02x%02x%02x%02x%02x>", cookie[0],
+         cookie[1], cookie[2], cookie[3], cookie[4], cookie[5], cookie[6], cookie[7]);
+    ours("S. 65539:65539(0) ack 101");
+}
+
 /** Linux's published example: its scripts' addresses and key. */
 static void cookie_is_linuxs(void **unused)
 {
@@ -169,6 +189,7 @@ int main(void)
         TEST(old_key_is_taken_and_answered_with_a_new_cookie),
         TEST(closed_listener_leaves_its_pending_connections_alone),
         TEST(window_does_not_grow_by_what_the_syn_brought),
+        TEST(syn_that_ends_time_wait_brings_no_data_yet),
         cmocka_unit_test(cookie_is_linuxs),
         cmocka_unit_test(cache_forgets_whom_it_used_longest_ago),
     };

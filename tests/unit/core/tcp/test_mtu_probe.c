@@ -35,6 +35,19 @@ static void probe_is_sent_only_where_all_that_must_follow_it_fits_the_windows(vo
     assert_int_equal(stack_get_counters(script.stack)->mtu_probes, 0);
 }
 
+static void probe_does_not_exceed_the_congestion_window(void **unused)
+{
+    (void)unused;
+    begin();
+    script.connection->mtu_probing = false;
+    app_send(19 * BASE);
+    assert_true(ours_any() > 1);
+    script.connection->mtu_probing = true;
+    app_send(8 * BASE);
+    ours(". %u:%u(1012) ack 1", S(29), S(30)); /* all there is room for */
+    nothing();
+}
+
 static void segment_lost_before_the_probe_is_congestion(void **unused)
 {
     (void)unused;
@@ -116,6 +129,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(probe_is_sent_only_where_all_that_must_follow_it_fits_the_windows),
+        TEST(probe_does_not_exceed_the_congestion_window),
         TEST(segment_lost_before_the_probe_is_congestion),
         TEST(probe_that_a_timeout_cuts_up_proves_nothing),
         TEST(message_about_the_path_ends_the_search_at_its_mtu),

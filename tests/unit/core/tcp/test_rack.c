@@ -340,6 +340,23 @@ static void reneging_is_seen_at_the_acknowledgement(void **unused)
     assert_int_equal(info().ca_state, TCP_CA_LOSS);
 }
 
+static void
+acknowledgement_that_tells_of_reneging_gets_half_a_round_trip_to_prove_late(void **unused)
+{
+    (void)unused;
+    ten_in_flight();
+    script.connection->congestion.srtt_eighth = 8 * 100000;
+    peer(". 1:1(0) ack 1 <sack %u:%u>", S(2), S(3));
+    script.connection->congestion.srtt_eighth = 8 * 100000;
+    peer(". 1:1(0) ack %u", S(2));
+    uint64_t half_ms = info().srtt_ns / 2 / NS_PER_MS;
+    assert_in_range(half_ms, 40, 50);
+    after_ms(half_ms - 1);
+    nothing();
+    after_ms(2);
+    ours(". %u:%u(1448) ack 1", S(2), S(3));
+}
+
 static void without_records_sacks_still_repair(void **unused)
 {
     (void)unused;
@@ -435,6 +452,7 @@ int main(void)
         TEST(timeout_of_a_repair_under_way_is_not_asked_about),
         TEST(timeout_without_new_data_repairs_at_once),
         TEST(reneging_is_seen_at_the_acknowledgement),
+        TEST(acknowledgement_that_tells_of_reneging_gets_half_a_round_trip_to_prove_late),
         TEST(without_records_sacks_still_repair),
         TEST(without_records_the_timeout_repairs_everything),
         TEST(every_acknowledgement_is_a_round_trip_sample),

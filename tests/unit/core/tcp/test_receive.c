@@ -184,6 +184,20 @@ static void duplicate_beyond_a_gap_is_reported_by_dsack(void **unused)
     ours(". 1:1(0) ack 1 <nop,nop,TS,nop,nop,sack 2001:3001 2001:3001>");
 }
 
+static void duplicates_of_one_burst_make_one_dsack(void **unused)
+{
+    (void)unused;
+    established();
+    peer(". 1:1001(1000) ack 1");
+    peer(". 1001:2001(1000) ack 1");
+    ours(". 1:1(0) ack 2001");
+    peer(". 1:1001(1000) ack 1");
+    peer(". 1001:2001(1000) ack 1");
+    ours(". 1:1(0) ack 2001 <nop,nop,TS,nop,nop,sack 1:2001>");
+    peer(". 1:501(500) ack 1");
+    ours(". 1:1(0) ack 2001 <nop,nop,TS,nop,nop,sack 1:501>"); /* once */
+}
+
 static void overlap_is_placed_from_where_it_is_new(void **unused)
 {
     (void)unused;
@@ -289,6 +303,7 @@ int main(void)
         TEST(out_of_order_without_sack_gets_duplicate_acks),
         TEST(duplicate_is_reported_by_dsack),
         TEST(duplicate_beyond_a_gap_is_reported_by_dsack),
+        TEST(duplicates_of_one_burst_make_one_dsack),
         TEST(overlap_is_placed_from_where_it_is_new),
         TEST(fin_beyond_a_gap_waits_for_it),
         TEST(payload_beyond_the_fin_is_ignored),

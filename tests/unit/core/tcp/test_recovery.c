@@ -394,6 +394,16 @@ static void spurious_timeout_is_undone_by_timestamps(void **unused)
     assert_int_equal(info().snd_ssthresh, 0x7fffffff);
 }
 
+/* The lower one's own acknowledgement was lost: nothing was reordered. */
+static void blocks_of_one_acknowledgement_count_in_the_order_of_their_numbers(void **unused)
+{
+    (void)unused;
+    ten_in_flight();
+    peer(". 1:1(0) ack 1 <sack %u:%u %u:%u>", S(5), S(6), S(2), S(3));
+    assert_int_equal(info().sacked, 2);
+    assert_int_equal(info().reord_seen, 0);
+}
+
 static void reordering_seen_raises_the_threshold(void **unused)
 {
     (void)unused;
@@ -511,6 +521,7 @@ int main(void)
         TEST(tail_probe_of_new_data_reduces_nothing),
         TEST(tail_is_probed_once_then_the_timeout_comes),
         TEST(spurious_timeout_is_undone_by_timestamps),
+        TEST(blocks_of_one_acknowledgement_count_in_the_order_of_their_numbers),
         TEST(reordering_seen_raises_the_threshold),
         TEST(sack_of_what_was_not_sent_is_ignored),
         TEST(karn_no_sample_from_retransmitted_segments),
