@@ -13,6 +13,9 @@
 #include "base/ip_address.h"
 #include "base/seq.h"
 
+/** The IP header's two bits (RFC 3168 §5). */
+enum ecn_codepoint { ECN_NOT_ECT = 0, ECN_ECT_1 = 1, ECN_ECT_0 = 2, ECN_CE = 3 };
+
 enum tcp_flag {
     TCP_FIN = 0x01,
     TCP_SYN = 0x02,
@@ -60,7 +63,7 @@ struct tcp_segment {
     seq_t seq;
     seq_t ack;
     uint8_t flags; /**< enum tcp_flag */
-    uint8_t ecn;   /**< the IP header's two ECN bits */
+    uint8_t ecn;   /**< enum ecn_codepoint */
     uint8_t ttl;
     uint8_t traffic_class;
     uint16_t window; /**< as on the wire, unscaled */

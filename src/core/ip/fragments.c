@@ -20,6 +20,8 @@ struct fragment_datagram {
     uint32_t received; /**< bytes of payload */
     uint32_t header_length;
     uint8_t protocol;
+    uint8_t traffic_class; /**< the first fragment's */
+    uint8_t ecn_seen;      /**< a bit for each codepoint */
     bool has_first;
     bool voided; /**< by an overlap: what still comes of it is dropped */
     bool in_use;
@@ -124,7 +126,20 @@ static void keep_header(struct stack *stack, struct fragment_datagram *datagram,
         header[packet->protocol_offset] = place->protocol;
     datagram->header_length = place->header_length;
     datagram->protocol = place->protocol;
+    datagram->traffic_class = packet->traffic_class;
     datagram->has_first = true;
+}
+
+/** RFC 3168 §5.3: marked if one of the fragments is. Nobody sends both such as can be marked and
+   such as can't (as Linux has it). @return false: that is what came. */
+static bool ecn_settle(struct fragment_datagram *datagram)
+{
+    const uint8_t not_ect = 1u << ECN_NOT_ECT, ce = 1u << ECN_CE;
+    if ((datagram->ecn_seen & not_ect) != 0 && datagram->ecn_seen != not_ect)
+        return false;
+    if ((datagram->ecn_seen & ce) != 0)
+        datagram->traffic_class |= ECN_CE;
+    return true;
 }
 
 static void complete(struct stack *stack, struct fragment_datagram *datagram,
@@ -134,15 +149,19 @@ static void complete(struct stack *stack, struct fragment_datagram *datagram,
     uint32_t length = datagram->header_length + datagram->total;
 
     if (packet->is_v4) {
+        header[1] = datagram->traffic_class;
         store_be16(header + 2, (uint16_t)length);
         store_be16(header + 6, 0);
     } else {
+        store_be16(header, (uint16_t)(6u << 12 | (uint32_t)datagram->traffic_class << 4 |
+                                      (load_be16(header) & 0x000f))); /* of the flow label */
         store_be16(header + 4, (uint16_t)(length - IPV6_HEADER_BYTES));
     }
     *whole = *packet;
     whole->base = header;
     whole->bytes = header;
     whole->length = length;
+    whole->traffic_class = datagram->traffic_class;
     whole->reassembled = true;
     whole->l4_checksum_good = packet->turned_round;
     whole->gso_size = 0;
@@ -190,13 +209,15 @@ enum drop_reason fragments_add(struct stack *stack, const struct ip_packet *pack
         datagram->units[unit / 64] |= UINT64_C(1) << (unit % 64);
     memcpy(to, place->payload, place->length);
     datagram->received += place->length;
+    datagram->ecn_seen |= (uint8_t)(1u << (packet->traffic_class & 3));
     if (!place->more)
         datagram->total = end;
     if (place->offset == 0)
         keep_header(stack, datagram, packet, place);
     if (datagram->total == 0 || datagram->received != datagram->total)
         return DROP_NONE;
-    if (datagram->header_length + datagram->total > packet_bytes_max(packet)) {
+    if (datagram->header_length + datagram->total > packet_bytes_max(packet) ||
+        !ecn_settle(datagram)) {
         datagram->voided = true;
         return malformed;
     }

@@ -9,9 +9,6 @@
 
 #include "core/tcp/connection.h"
 
-/** The IP header's two bits (RFC 3168 §5). */
-enum ecn_codepoint { ECN_NOT_ECT = 0, ECN_ECT_1 = 1, ECN_ECT_0 = 2, ECN_CE = 3 };
-
 /** Active open: whether to ask (configuration, or DCTCP). */
 void tcp_ecn_request(struct stack *stack, struct tcp_connection *connection);
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "core/tcp/congestion.h"
 #include "core/tcp/fast_open.h"
 #include "core/tcp/listener.h"
 #include "core/tcp/options.h"
@@ -115,12 +116,15 @@ void tcp_send_reset(struct stack *stack, struct tcp_connection *connection, uint
     uint64_t number = hot->snd_nxt <= window_end ? hot->snd_nxt : window_end;
     if (hot->state == TCP_STATE_SYN_RECEIVED)
         number = hot->snd_nxt;
+    /* RFC 8257 §3.6: lest congestion take it. */
+    bool capable = hot->ecn && tcp_congestion_of(connection)->needs_ecn;
     struct tcp_reply reply = {
         .flow = connection->flow,
         .seq = tcp_wire(number),
         .ack = tcp_wire(hot->rcv_nxt),
         .flags = TCP_RST | TCP_ACK,
-        .traffic_class = connection->options->traffic_class,
+        .traffic_class =
+            (uint8_t)(connection->options->traffic_class | (capable ? ECN_ECT_0 : ECN_NOT_ECT)),
         .ttl = connection->options->ttl,
     };
     if (hot->timestamps)

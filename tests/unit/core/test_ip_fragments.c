@@ -14,6 +14,9 @@ static void make_datagram(bool is_v4, uint32_t payload_bytes)
     datagram_bytes = build_tcp(datagram, &from, &to, 7, payload_bytes);
 }
 
+/** Of the fragments sent. */
+static uint8_t traffic_class;
+
 /** Send bytes [start, end) of the datagram as a fragment. */
 static enum stack_rx_verdict send_fragment(bool is_v4, uint32_t id, uint32_t start, uint32_t end,
                                            bool more)
@@ -25,6 +28,7 @@ static enum stack_rx_verdict send_fragment(bool is_v4, uint32_t id, uint32_t sta
         put16(field, (uint16_t)((more ? 0x2000 : 0) | start / 8));
         put16(id_bytes, (uint16_t)id);
         build_ipv4(&b, PEER_V4, OUR_V4, 6, datagram + start, end - start);
+        patch_ipv4(&b, 1, &traffic_class, 1);
         patch_ipv4(&b, 4, id_bytes, 2);
         patch_ipv4(&b, 6, field, 2);
     } else {
@@ -34,6 +38,8 @@ static enum stack_rx_verdict send_fragment(bool is_v4, uint32_t id, uint32_t sta
         put32(payload + 4, id);
         memcpy(payload + 8, datagram + start, end - start);
         build_ipv6(&b, PEER_V6, OUR_V6, 44, 64, payload, 8 + end - start);
+        b.bytes[14] = (uint8_t)(0x60 | traffic_class >> 4);
+        b.bytes[15] = (uint8_t)(traffic_class << 4);
     }
     return harness_receive(b.bytes, b.length);
 }
@@ -166,6 +172,32 @@ static void contradicting_ends_void_the_datagram(void **state)
     assert_int_equal(drops(DROP_FRAGMENT_OVERLAP), 3);
 }
 
+/** Two fragments, the last first. */
+static enum stack_rx_verdict send_two(bool is_v4, uint32_t id, uint8_t first, uint8_t last)
+{
+    traffic_class = last;
+    assert_int_equal(send_fragment(is_v4, id, 1480, datagram_bytes, false), STACK_RX_CONSUMED);
+    traffic_class = first;
+    enum stack_rx_verdict verdict = send_fragment(is_v4, id, 0, 1480, true);
+    traffic_class = 0;
+    return verdict;
+}
+
+static void mark_on_any_fragment_marks_the_whole(void **state)
+{
+    (void)state;
+    for (int is_v4 = 0; is_v4 < 2; is_v4++) {
+        make_datagram(is_v4 != 0, 2000);
+        assert_int_equal(send_two(is_v4 != 0, 1, 0xa0 | ECN_ECT_0, 0x40 | ECN_CE), STACK_RX_TCP);
+        assert_int_equal(harness.rx.segment.ecn, ECN_CE);
+        assert_int_equal(harness.rx.segment.traffic_class, 0xa0 | ECN_CE); /* else the first's */
+        assert_int_equal(send_two(is_v4 != 0, 2, ECN_ECT_0, ECN_ECT_0), STACK_RX_TCP);
+        assert_int_equal(harness.rx.segment.ecn, ECN_ECT_0);
+        assert_int_equal(send_two(is_v4 != 0, 3, ECN_NOT_ECT, ECN_CE), STACK_RX_DROPPED);
+        assert_int_equal(send_two(is_v4 != 0, 4, ECN_ECT_0, ECN_NOT_ECT), STACK_RX_DROPPED);
+    }
+}
+
 static void odd_length_but_last_is_malformed(void **state)
 {
     (void)state;
@@ -263,6 +295,7 @@ int main(void)
         TEST(overlap_voids_the_datagram),
         TEST(duplicate_with_other_bytes_voids_the_datagram),
         TEST(contradicting_ends_void_the_datagram),
+        TEST(mark_on_any_fragment_marks_the_whole),
         TEST(odd_length_but_last_is_malformed),
         TEST(random_overlaps_never_make_a_wrong_segment),
         TEST(incomplete_datagram_times_out_and_says_so),

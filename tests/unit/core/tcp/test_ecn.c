@@ -144,6 +144,26 @@ static void dctcp_asks_for_ecn_and_echoes_each_mark(void **unused)
     ours(". 1:1(0) ack 2001");
 }
 
+static void dctcp_handshake_and_resets_are_ecn_capable(void **unused)
+{
+    (void)unused;
+    tcp_listener_options(script.listener)->congestion = TCP_CONGESTION_DCTCP;
+    script.peer_ecn = ECN_ECT_0;
+    peer("SEW 0:0(0) win 65535 <mss 1460,sackOK,nop,nop,nop,wscale 7>");
+    ours("SE. 0:0(0) ack 1");
+    assert_int_equal(script.our_ecn, ECN_ECT_0);
+    peer(". 1:1(0) ack 1 win 1000");
+    app_abort();
+    ours("R. 1:1(0) ack 1");
+    assert_int_equal(script.our_ecn, ECN_ECT_0);
+    script_restart();
+    script.peer_ecn = ECN_NOT_ECT;
+    established_ecn();
+    app_abort();
+    ours("R. 1:1(0) ack 1");
+    assert_int_equal(script.our_ecn, ECN_NOT_ECT);
+}
+
 static void dctcp_reduces_by_the_share_of_marks(void **unused)
 {
     (void)unused;
@@ -258,6 +278,7 @@ int main(void)
         TEST(retransmission_is_not_ecn_capable),
         TEST(loss_while_reducing_does_not_reduce_again),
         TEST(dctcp_asks_for_ecn_and_echoes_each_mark),
+        TEST(dctcp_handshake_and_resets_are_ecn_capable),
         TEST(dctcp_reduces_by_the_share_of_marks),
         TEST(dctcp_estimates_once_a_window_by_a_sixteenth),
         TEST(dctcp_acknowledges_nothing_apart_that_is_not_in_host_memory_yet),
