@@ -348,6 +348,31 @@ static void successive_ports_to_one_destination_go_up(void **state)
     assert_int_not_equal(elsewhere.local_port, second.local_port + 1);
 }
 
+/* RFC 6056 §3.3.3's counter: the pair may yet be in the peer's TIME_WAIT. */
+static void port_given_back_is_not_the_next_to_be_chosen(void **state)
+{
+    (void)state;
+    struct tcp_flow first = {.remote = PEER_V4, .remote_port = 80}, second = first;
+    assert_int_equal(stack_flow_choose_local(harness.stack, &first, any_port, false), 0);
+    assert_int_equal(stack_flow_choose_local(harness.stack, &second, any_port, false), 0);
+    assert_int_not_equal(second.local_port, first.local_port);
+}
+
+static void ports_bound_as_any_are_random(void **state)
+{
+    (void)state;
+    uint16_t ports[4];
+    for (int i = 0; i < 4; i++) {
+        struct ip_endpoint local = endpoint(ANY_V4, 0);
+        assert_int_equal(
+            stack_port_bind(harness.stack, &local, any_port, false, false, false, false), 0);
+        stack_port_release(harness.stack, &local, false, false);
+        ports[i] = local.port;
+        for (int k = 0; k < i; k++)
+            assert_true(ports[k] < local.port - 1 || ports[k] > local.port + 1);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, harness_setup, harness_teardown)
 
 int main(void)
@@ -367,6 +392,8 @@ int main(void)
         TEST(destinations_without_a_route_are_unreachable),
         TEST(ephemeral_port_puts_the_flow_on_our_core),
         TEST(successive_ports_to_one_destination_go_up),
+        TEST(port_given_back_is_not_the_next_to_be_chosen),
+        TEST(ports_bound_as_any_are_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -126,6 +126,44 @@ static void paws_lets_pass_after_24_days_of_silence(void **unused)
     assert_int_equal(tcp_received_offset(script.connection), 10);
 }
 
+static void silence_counts_from_the_last_timestamp(bool no_prediction)
+{
+    script.config.no_prediction = no_prediction;
+    script_restart();
+    established();
+    after_ms(UINT64_C(20) * 24 * 3600 * 1000);
+    peer("P. 1:11(10) ack 1 <nop,nop,TS val 200 ecr 0>");
+    assert_int_equal(ours_any(), 1);
+    after_ms(UINT64_C(10) * 24 * 3600 * 1000);
+    peer("P. 11:21(10) ack 1 <nop,nop,TS val 190 ecr 0>");
+    assert_int_equal(script.result.drop, DROP_TCP_PAWS);
+}
+
+static void paws_counts_the_silence_since_the_last_timestamp(void **unused)
+{
+    (void)unused;
+    silence_counts_from_the_last_timestamp(false);
+    silence_counts_from_the_last_timestamp(true);
+}
+
+/** Of two segments that one ACK answers. */
+static void expect_earliest_echoed(bool no_prediction)
+{
+    script.config.no_prediction = no_prediction;
+    script_restart();
+    established();
+    peer(". 1:101(100) ack 1 <nop,nop,TS val 200 ecr 0>");
+    peer(". 101:201(100) ack 1 <nop,nop,TS val 210 ecr 0>");
+    ours(". 1:1(0) ack 201 <nop,nop,TS val 10 ecr 200>");
+}
+
+static void earliest_timestamp_that_an_ack_answers_is_echoed(void **unused)
+{
+    (void)unused;
+    expect_earliest_echoed(false);
+    expect_earliest_echoed(true);
+}
+
 static void timestamp_of_an_out_of_order_segment_is_not_echoed(void **unused)
 {
     (void)unused;
@@ -179,6 +217,8 @@ int main(void)
         TEST(older_segment_does_not_update_the_window),
         TEST(paws_drops_a_segment_with_an_older_timestamp),
         TEST(paws_lets_pass_after_24_days_of_silence),
+        TEST(paws_counts_the_silence_since_the_last_timestamp),
+        TEST(earliest_timestamp_that_an_ack_answers_is_echoed),
         TEST(timestamp_of_an_out_of_order_segment_is_not_echoed),
         TEST(keepalive_probe_is_answered),
         TEST(answers_to_stray_segments_are_limited),

@@ -212,6 +212,18 @@ static void initial_numbers_follow_the_clock_per_flow(void **unused)
     assert_int_not_equal(first, first_number(&other, 0));
 }
 
+static void timestamps_begin_anywhere_per_flow(void **unused)
+{
+    (void)unused;
+    struct tcp_flow flow = {.local_port = 1, .remote_port = 2};
+    struct tcp_flow other = {.local_port = 1, .remote_port = 3};
+    uint32_t first = tcp_first_numbers_choose(script.stack, &flow, script.now_ns).ts_offset;
+    uint32_t second = tcp_first_numbers_choose(script.stack, &other, script.now_ns).ts_offset;
+    uint32_t later = tcp_first_numbers_choose(script.stack, &flow, 2 * script.now_ns).ts_offset;
+    assert_int_not_equal(first, second);
+    assert_int_equal(later, first);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -231,6 +243,7 @@ int main(void)
         TEST(payload_with_the_last_ack_is_taken),
         TEST(wrong_ack_in_syn_received_is_reset),
         TEST(initial_numbers_follow_the_clock_per_flow),
+        TEST(timestamps_begin_anywhere_per_flow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

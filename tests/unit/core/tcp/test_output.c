@@ -264,9 +264,23 @@ static void segments_shrink_when_sack_blocks_ride_along(void **unused)
     ours("P. 1437:2001(564) ack 1 <nop,nop,TS,nop,nop,sack 1001:2001>");
 }
 
+/** Source: Linux tcp_bound_to_half_wnd(). */
+static void segments_are_half_of_the_largest_window_unless_that_is_small(void **unused)
+{
+    (void)unused;
+    established_plain(1200);
+    app_send(1000);
+    ours(". 1:601(600) ack 1");
+    script_restart();
+    established_plain(500);
+    app_send(1000);
+    ours(". 1:501(500) ack 1");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(segments_are_half_of_the_largest_window_unless_that_is_small),
         TEST(write_is_cut_into_segments_with_psh_on_the_last),
         TEST(initial_window_is_ten_segments),
         TEST(nagle_holds_a_small_segment_behind_a_small_one),
