@@ -2,11 +2,27 @@
 
 import json
 import os
+import re
 import subprocess
 
 from cli_harness import TIMEOUT_S, require, test
 
 REPOSITORY = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
+
+@test
+def manual_pages_name_every_option(cli):
+    for page, helps in (("pno.1", [(cli.pno, command, "--help") for command in
+                                   ("run", "lab", "ss", "stats", "top", "capture")]),
+                        ("pnod.8", [(os.path.join(cli.pno, "../../engine/pnod"), "--help")])):
+        with open(os.path.join(REPOSITORY, "docs/man", page), encoding="utf-8") as text:
+            named = set(re.findall(r"--[a-z0-9-]+", text.read().replace("\\-", "-")))
+        for argv in helps:
+            said = subprocess.run((os.path.realpath(argv[0]), *argv[1:]), stdout=subprocess.PIPE,
+                                  text=True, timeout=TIMEOUT_S, check=True).stdout
+            options = set(re.findall(r"^ +(?:-\S, )?(--[a-z0-9-]+)", said, re.MULTILINE)) - {"--usage"}
+            require(len(options) > 1 and options <= named,
+                    f"{page} lacks {sorted(options - named)} of {' '.join(argv[1:])}")
+
 
 SERVER = """
 import os, socket
