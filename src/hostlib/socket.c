@@ -116,6 +116,14 @@ void socket_attach_block(struct socket *socket)
     socket->block = block;
 }
 
+uint32_t socket_first_send_limit(const struct socket *socket, const struct engine_link *link)
+{
+    const struct socket_options *options = socket->options;
+    return options->set & (1u << LINK_OPTION_SEND_BUFFER)
+               ? (uint32_t)options->values[LINK_OPTION_SEND_BUFFER] / 2
+               : link->hello.send_buffer_initial;
+}
+
 int socket_take_slot(struct socket *socket, struct engine_link *link)
 {
     if (socket->link != NULL)
@@ -123,7 +131,7 @@ int socket_take_slot(struct socket *socket, struct engine_link *link)
     if (!engine_link_slot_allocate(link, &socket->name))
         return -ENOBUFS;
     socket->link = link;
-    socket->send_limit = link->hello.send_buffer_initial;
+    socket->send_limit = socket_first_send_limit(socket, link);
     socket_attach_block(socket);
     engine_link_slot_set(link, socket->name.slot, socket);
     return 0;

@@ -165,6 +165,9 @@ void socket_release_slot(struct socket *socket);
 void socket_change_link(struct socket *socket, struct engine_link *link,
                         const struct link_socket_name *name);
 
+/** send_limit until the engine tells another: by SO_SNDBUF, else the engine's first. */
+uint32_t socket_first_send_limit(const struct socket *socket, const struct engine_link *link);
+
 /** Take a host slot at the engine for a socket that has none. @return 0; -ENOBUFS. */
 int socket_take_slot(struct socket *socket, struct engine_link *link);
 

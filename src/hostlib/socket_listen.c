@@ -524,7 +524,7 @@ void socket_accept_arrived(struct socket *listener, unsigned core,
     socket->is_accepted = true;
     socket->connect_reported = true;
     socket->state = SOCKET_CONNECTED;
-    socket->send_limit = link->hello.send_buffer_initial;
+    socket->send_limit = socket_first_send_limit(socket, link);
     socket->local.address = descriptor->endpoints.local;
     socket->local.port = descriptor->endpoints.local_port;
     socket->remote.address = descriptor->endpoints.remote;

@@ -11,6 +11,9 @@
 /* Reading is told to the engine when so much has gathered, with the next write, or before sleep. */
 #define TELL_BYTES 16384
 
+/* The payload of a segment between two sockets of the engine; those on wires are smaller. */
+#define SEGMENT_BYTES_MAX 32768
+
 /* Where in a vector of buffers the next byte goes. */
 struct cursor {
     const struct iovec *vector;
@@ -52,13 +55,28 @@ void socket_tell_consumed(struct socket *socket)
     socket_push(socket, &operation);
 }
 
-static uint64_t tell_threshold(const struct socket *socket)
+/* What the peer may send before it hears of reading: SO_RCVBUF and TCP_WINDOW_CLAMP limit it. */
+static uint64_t window_limit(const struct socket_options *options)
 {
-    if (socket->options->set & (1u << LINK_OPTION_RECEIVE_BUFFER)) {
-        uint64_t quarter = (uint64_t)socket->options->values[LINK_OPTION_RECEIVE_BUFFER] / 4;
-        return quarter < TELL_BYTES ? quarter : TELL_BYTES;
-    }
-    return TELL_BYTES;
+    uint64_t limit = UINT64_MAX;
+    if (options->set & (1u << LINK_OPTION_RECEIVE_BUFFER))
+        limit = (uint64_t)options->values[LINK_OPTION_RECEIVE_BUFFER] / 2;
+    uint64_t clamp = (uint64_t)options->values[LINK_OPTION_WINDOW_CLAMP];
+    if ((options->set & (1u << LINK_OPTION_WINDOW_CLAMP)) && clamp != 0 && clamp < limit)
+        limit = clamp;
+    return limit;
+}
+
+/* Whether `untold` bytes have to be told at once. A closed window opens for a whole segment only
+   (RFC 9293 section 3.8.6.2.2), and a thread that has read all need not wait in this library: of a
+   window that a segment and what may stay untold would not fit in, nothing read stays untold. */
+static bool must_tell(const struct socket *socket, uint64_t untold)
+{
+    uint64_t limit = window_limit(socket->options);
+    if (untold >= TELL_BYTES || untold >= limit / 2)
+        return true;
+    return limit < TELL_BYTES + SEGMENT_BYTES_MAX &&
+           socket->block->read_offset == socket->receive.end_offset;
 }
 
 /* @return whether the engine was told. */
@@ -68,7 +86,7 @@ static bool advance(struct socket *socket, uint64_t offset)
     struct socket_block *block = socket->block;
     block->read_offset = offset;
     receive_queue_forget(&socket->receive, offset);
-    if (offset - block->consumed_told >= tell_threshold(socket)) {
+    if (must_tell(socket, offset - block->consumed_told)) {
         socket_tell_consumed(socket);
         told = true;
     } else if (!atomic_load_explicit(&socket->unread_listed, memory_order_relaxed)) {

@@ -414,6 +414,50 @@ static void low_water(const struct case_context *context)
     close_pair(pair);
 }
 
+/* The reader waits elsewhere than in socket calls: all that it reads opens the window. */
+static void small_window(const struct case_context *context)
+{
+    enum { BYTES = 20000, LOOKS = 5000 };
+    static char bytes[BYTES];
+    struct sockaddr_storage address;
+    int size = 4096;
+    int listener = make_listener(context, 1), fd = make_socket(context, 0);
+    socklen_t length = loopback(context, &address, port_of(listener));
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+    say_result("connect", connect(fd, (struct sockaddr *)&address, length));
+    int accepted = accept(listener, NULL, NULL);
+    say_result("send", send(accepted, bytes, BYTES, 0));
+    size_t received = 0;
+    for (int looks = 0; received < BYTES && looks < LOOKS; looks++) {
+        ssize_t got = recv(fd, bytes, BYTES, MSG_DONTWAIT);
+        received += got > 0 ? (size_t)got : 0;
+        usleep(1000);
+    }
+    say("received %zu", received);
+    close(accepted);
+    close(fd);
+    close(listener);
+}
+
+/* SO_SNDBUF of a listener is an accepted connection's from its first byte on. */
+static void small_send_buffer(const struct case_context *context)
+{
+    static char bytes[1 << 20];
+    struct sockaddr_storage address;
+    int size = 4096;
+    int listener = make_listener(context, 1), fd = make_socket(context, 0);
+    socklen_t length = loopback(context, &address, port_of(listener));
+    setsockopt(listener, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+    say_result("connect", connect(fd, (struct sockaddr *)&address, length));
+    int accepted = accept(listener, NULL, NULL);
+    ssize_t sent = send(accepted, bytes, sizeof(bytes), MSG_DONTWAIT);
+    say("sent some %d, not much %d", sent > 0, sent <= 4 * size);
+    close(accepted);
+    close(fd);
+    close(listener);
+}
+
 static void on_alarm(int number)
 {
     (void)number;
@@ -469,6 +513,8 @@ const struct socket_case cases_data[] = {
     {"stdio_standard_streams", stdio_standard_streams},
     {"stdio_stream", stdio_stream},
     {"low_water", low_water},
+    {"small_send_buffer", small_send_buffer},
+    {"small_window", small_window},
     {"interrupted", interrupted},
     {0},
 };
