@@ -92,9 +92,10 @@ struct socket {
     _Atomic bool queued;  /**< a connection in its listener's queue */
     uint16_t space_seen;  /**< of block->space_wanted: what this process has heard of room for */
     /* Changed by calls that set the socket up. */
-    bool is_v6 : 1;            /**< the application's socket is AF_INET6 */
-    bool is_accepted : 1;      /**< its descriptors are placeholders, not kernel sockets */
-    bool also_kernel : 1;      /**< bound to the wildcard address in the kernel as well */
+    bool is_v6 : 1;       /**< the application's socket is AF_INET6 */
+    bool is_accepted : 1; /**< its descriptors are placeholders, not kernel sockets */
+    bool also_kernel : 1; /**< bound in the kernel as well: to the wildcard address, or a loopback
+                             listener */
     bool connect_reported : 1; /**< a connect() has returned the outcome */
     bool shut_early : 1;       /**< shutdown() without a connection, for reading */
     bool shut_early_send : 1;  /**< ... for writing */

@@ -166,6 +166,8 @@ void socket_disconnect(struct socket *socket, int fd)
         socket_accept_discard(socket);
         if (socket->also_kernel)
             (void)REAL(shutdown)(fd, SHUT_RDWR);
+        if (!ip_address_is_any(&socket->local.address))
+            socket->also_kernel = false; /* it was since listen() */
     }
     /* Where a reset is due the socket itself learns of it too. */
     bool resets =

@@ -325,6 +325,19 @@ static void leave_to_kernel_by_rule(struct socket *socket, int fd)
     socket_unlock(socket);
 }
 
+/* With PNO_LOOPBACK=1: what libc connects by itself (its resolver does), and programs outside PnO,
+   find a listener on a loopback address where they look, in the kernel. The engine has granted the
+   name; a kernel that does not leaves the listener the engine's alone. */
+static bool listen_in_kernel_too(struct socket *socket, int fd, int backlog)
+{
+    struct sockaddr_storage name;
+    socklen_t length = sizeof(name);
+    if (!ip_address_is_loopback(&socket->local.address))
+        return false;
+    socket_endpoint_write(&socket->local, socket->is_v6, (struct sockaddr *)&name, &length);
+    return real_bind(fd, (struct sockaddr *)&name, length) == 0 && kernel_listen(fd, backlog) == 0;
+}
+
 int socket_listen(struct socket *socket, int fd, int backlog)
 {
     int error = 0;
@@ -342,6 +355,8 @@ int socket_listen(struct socket *socket, int fd, int backlog)
     uint8_t before = socket->state;
     if (error == 0)
         error = begin_to_listen(socket, backlog);
+    bool joined = error == 0 && before == SOCKET_BOUND && !socket->also_kernel &&
+                  listen_in_kernel_too(socket, fd, backlog);
     bool engine_died = error == -ECONNRESET && socket->also_kernel;
     if (engine_died)
         error = 0; /* the kernel's half goes on */
@@ -353,6 +368,8 @@ int socket_listen(struct socket *socket, int fd, int backlog)
     }
     if (engine_died)
         rejoin_add(socket);
+    if (joined)
+        socket->also_kernel = true;
     socket_bound_of(socket)->former_port = 0;
     socket->state = SOCKET_LISTENING;
     socket_bound_of(socket)->backlog = backlog;

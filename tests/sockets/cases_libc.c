@@ -1,4 +1,5 @@
 /* What libc does with descriptors under other names than the socket calls'. */
+#include <arpa/nameser.h>
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -7,6 +8,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <pty.h>
+#include <resolv.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -416,6 +418,52 @@ static void deeply_bound_at_once(const struct case_context *context)
     say("opened and used %d times", (int)together);
 }
 
+/* A DNS server over TCP: an answer is the question with the bit that says so. */
+static void *answer_question(void *argument)
+{
+    unsigned char message[514];
+    int listener = *(int *)argument, fd = accept(listener, NULL, NULL);
+    ssize_t got = read(fd, message, sizeof(message));
+    if (got > 4) {
+        message[4] |= 0x80;
+        (void)!write(fd, message, (size_t)got);
+    }
+    close(fd);
+    return NULL;
+}
+
+/* A listener on loopback is found by what libc connects itself. */
+static void resolver_over_stream(const struct case_context *context)
+{
+    struct __res_state state = {0};
+    struct sockaddr_storage address;
+    unsigned char question[512], answer[512];
+    pthread_t server;
+    int listener = make_listener(context, 1);
+    socklen_t length = loopback(context, &address, port_of(listener));
+    res_ninit(&state);
+    state.options = (state.options & ~(unsigned long)RES_DEFNAMES) | RES_USEVC;
+    state.nscount = 1;
+    state.retry = 1;
+    memset(&state.nsaddr_list[0], 0, sizeof(state.nsaddr_list[0]));
+    if (context->family == AF_INET) {
+        memcpy(&state.nsaddr_list[0], &address, sizeof(state.nsaddr_list[0]));
+    } else {
+        state._u._ext.nsaddrs[0] = malloc(sizeof(struct sockaddr_in6));
+        memcpy(state._u._ext.nsaddrs[0], &address, length);
+    }
+    int size = res_nmkquery(&state, QUERY, "name.example", C_IN, T_A, NULL, 0, NULL, question,
+                            sizeof(question));
+    pthread_create(&server, NULL, answer_question, &listener);
+    int got = res_nsend(&state, question, size, answer, sizeof(answer));
+    say("answered %d, as asked %d", got == size, got > 2 && memcmp(question, answer, 2) == 0);
+    if (got != size)
+        shutdown(listener, SHUT_RDWR);
+    pthread_join(server, NULL);
+    res_nclose(&state);
+    close(listener);
+}
+
 const struct socket_case cases_libc[] = {
     {"libc_deeply_bound_at_once", deeply_bound_at_once},
     {"libc_deeply_bound_module", deeply_bound_module},
@@ -426,6 +474,7 @@ const struct socket_case cases_libc[] = {
     {"libc_not_for_sockets", not_for_sockets},
     {"libc_what_it_is", what_it_is},
     {"libc_reserved_port", reserved_port},
+    {"libc_resolver_over_stream", resolver_over_stream},
     {"libc_cloned_child_shares", cloned_child},
     {"libc_cloned_like_vfork", cloned_like_vfork},
     {"libc_daemon_leaves_streams", daemon_leaves_streams},
