@@ -36,7 +36,8 @@ struct number_sysctl {
 static const struct number_sysctl numbers[] = {
     NUMBER("tcp_base_mss", mtu_probe_base, FIELD_U16, 48, UINT16_MAX, 0),
     NUMBER("tcp_ecn", ecn, FIELD_U8, TCP_ECN_OFF, TCP_ECN_ACCEPT, 0),
-    NUMBER("tcp_fastopen", fast_open, FIELD_U16, 0, UINT16_MAX, 0),
+    /* Flags beyond 16 bits, which some set, mean nothing. */
+    NUMBER("tcp_fastopen", fast_open, FIELD_U16, 0, UINT32_MAX, 0),
     NUMBER("tcp_fastopen_blackhole_timeout_sec", fast_open_black_hole_ns, FIELD_NS, 0, INT32_MAX,
            NS_PER_S),
     NUMBER("tcp_fin_timeout", fin_wait2_timeout_ns, FIELD_NS, 0, INT32_MAX, NS_PER_S),

@@ -74,19 +74,25 @@ static bool set_sysctl(struct machine *machine, const char *name, const char *va
 /** What the customary defaults.sh sets, as far as the core knows it. */
 static void set_customary_defaults(struct machine *machine)
 {
-    set_sysctl(machine, "net.ipv4.tcp_rmem", "4096 540000 15728640");
-    set_sysctl(machine, "net.ipv4.tcp_wmem", "4096 262144 4194304");
-    set_sysctl(machine, "net.ipv4.tcp_syn_retries", "5");
-    set_sysctl(machine, "net.ipv4.tcp_synack_retries", "5");
-    set_sysctl(machine, "net.ipv4.tcp_congestion_control", "cubic");
-    set_sysctl(machine, "net.ipv4.tcp_ecn", "0");
-    set_sysctl(machine, "net.ipv4.tcp_timestamps", "1");
-    set_sysctl(machine, "net.ipv4.tcp_sack", "1");
-    set_sysctl(machine, "net.ipv4.tcp_syncookies", "1");
-    set_sysctl(machine, "net.ipv4.tcp_early_retrans", "4");
-    set_sysctl(machine, "net.ipv4.tcp_slow_start_after_idle", "0");
-    set_sysctl(machine, "net.ipv4.tcp_fastopen", "0x70403");
-    set_sysctl(machine, "net.ipv4.tcp_fastopen_key", "a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4");
+    static const char *const defaults[][2] = {
+        {"net.ipv4.tcp_rmem", "4096 540000 15728640"},
+        {"net.ipv4.tcp_wmem", "4096 262144 4194304"},
+        {"net.ipv4.tcp_syn_retries", "5"},
+        {"net.ipv4.tcp_synack_retries", "5"},
+        {"net.ipv4.tcp_congestion_control", "cubic"},
+        {"net.ipv4.tcp_ecn", "0"},
+        {"net.ipv4.tcp_timestamps", "1"},
+        {"net.ipv4.tcp_sack", "1"},
+        {"net.ipv4.tcp_syncookies", "1"},
+        {"net.ipv4.tcp_early_retrans", "4"},
+        {"net.ipv4.tcp_slow_start_after_idle", "0"},
+        {"net.ipv4.tcp_fastopen", "0x70403"},
+        {"net.ipv4.tcp_fastopen_key", "a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4"},
+    };
+    for (unsigned i = 0; i < sizeof(defaults) / sizeof(defaults[0]); i++) {
+        if (!set_sysctl(machine, defaults[i][0], defaults[i][1]))
+            abort();
+    }
 }
 
 /* ---- Shell -------------------------------------------------------------------------------- */
