@@ -134,6 +134,7 @@ static void dsack_arrives(struct tcp_connection *connection, uint64_t start, uin
     if (rare->dsacks + segments > rare->retransmitted_segments)
         return; /* the network made this duplicate */
     rare->dsacks += segments;
+    connection->statistics.delivered_segments++; /* as Linux: the superfluous copy has arrived */
     facts->dsack_bytes = (uint32_t)bytes;
     facts->dsack_of_probe = segments == 1 && recovery->tail_probe != 0 &&
                             recovery->tail_probe_retransmitted && end == recovery->tail_probe;

@@ -6,11 +6,25 @@
 #include "core/tcp/receive.h"
 #include "core/tcp/rto.h"
 #include "core/tcp/scoreboard.h"
+#include "core/tcp/sent.h"
 
 static uint32_t segments(const struct tcp_connection *connection, uint64_t bytes)
 {
     uint32_t mss = connection->hot.mss ? connection->hot.mss : TCP_MSS_DEFAULT;
     return (uint32_t)((bytes + mss - 1) / mss);
+}
+
+/** Of what these records hold; a FIN that goes with payload is none of its own. */
+static uint32_t segments_of_records(const struct tcp_connection *connection,
+                                    const struct tcp_sent *first, bool again_only)
+{
+    uint32_t count = 0;
+    for (const struct tcp_sent *r = first; r != NULL; r = r->next) {
+        bool has_fin = tcp_sent_end(r) > connection->hot.snd_end && r->length > 1;
+        if (!again_only || r->again)
+            count += segments(connection, r->length - has_fin);
+    }
+    return count;
 }
 
 static uint64_t age_ns(uint64_t since_ns, uint64_t now_ns)
@@ -32,18 +46,24 @@ static void fill_congestion(const struct tcp_connection *connection,
     const struct tcp_hot *hot = &connection->hot;
     const struct tcp_recovery *recovery = connection->rare->recovery;
     const struct tcp_congestion *congestion = &connection->congestion;
-    uint32_t lost = recovery->lost_bytes;
+    const struct tcp_sent *flight = connection->flight.first;
+    uint32_t lost = segments_of_records(connection, recovery->lost.first, false);
+    uint32_t again = 0;
     if (hot->ca_state >= TCP_CA_RECOVERY) /* else it is a tail probe */
-        lost += recovery->again_bytes;
+        again = segments_of_records(connection, flight, true);
+    uint32_t sacked = segments(connection, recovery->sacked_bytes);
     info->ca_state = hot->ca_state;
     info->retransmits = congestion->retransmits;
     info->probes = congestion->probes;
     info->backoff = congestion->backoff;
-    info->unacked = segments(connection, tcp_outstanding(connection));
+    if (hot->snd_una < connection->rare->untimed_end) /* not all has a record */
+        info->unacked = segments(connection, tcp_outstanding(connection));
+    else
+        info->unacked = segments_of_records(connection, flight, false) + sacked +
+                        segments_of_records(connection, recovery->lost.first, false);
     info->sacked = segments(connection, recovery->sacked_bytes + recovery->dupack_bytes);
-    info->lost = segments(connection, lost);
-    if (hot->ca_state >= TCP_CA_RECOVERY)
-        info->retrans = segments(connection, recovery->again_bytes);
+    info->lost = lost + again;
+    info->retrans = again;
     info->total_retrans = connection->rare->retransmitted_segments;
     info->reordering = recovery->reordering;
     info->snd_cwnd = hot->mss ? hot->cwnd / hot->mss : 10;

@@ -280,7 +280,6 @@ static void retransmit(const struct emission *e, const struct tcp_sent_piece *pi
     tcp_sent_again(e->stack, connection, piece, tcp_pipe(connection), e->now_ns);
     tcp_recovery_retransmitted(connection, start, end, e->mss, e->now_ns);
     tcp_recovery_sent(connection, (uint32_t)(end - start));
-    tcp_cwnd_note_flight(connection, tcp_pipe(connection));
     connection->hot.last_sent_ns = e->now_ns;
     if (connection->hot.paced)
         tcp_pacing_sent(connection, (uint32_t)(end - start), e->now_ns);
@@ -340,10 +339,8 @@ static bool emit_retransmission(const struct emission *e)
     if (piece.end == hot->snd_end &&
         tcp_sent_end(connection->rare->recovery->lost.first) == piece.end + 1)
         piece.end++; /* the FIN that was on it takes no room of its payload */
-    if (pipe > 0 && pipe + (piece.end - piece.start) > hot->cwnd) {
-        connection->congestion.cwnd_limited = true;
+    if (pipe > 0 && pipe + (piece.end - piece.start) > hot->cwnd)
         return false;
-    }
     retransmit(e, &piece);
     return true;
 }

@@ -290,6 +290,12 @@ void tcp_sent_forget_first(struct stack *stack, struct tcp_connection *connectio
     record_free(stack, connection, record);
 }
 
+/** How far number is beyond where a segment of the record begins, as they were sent. */
+static uint32_t into_segment(const struct tcp_sent *record, uint64_t number, uint32_t mss)
+{
+    return ((uint32_t)number - record->origin) % mss;
+}
+
 void tcp_sent_round_to_segments(const struct tcp_connection *connection, uint64_t *start,
                                 uint64_t *end)
 {
@@ -304,10 +310,12 @@ void tcp_sent_round_to_segments(const struct tcp_connection *connection, uint64_
             if (i == 0)
                 again_ahead -= r->again;
             uint64_t r_end = tcp_sent_end(r);
-            if (r->start < *end && *end < r_end)
-                *end -= (*end - r->start) % mss;
+            if (r->start < *end && *end < r_end) {
+                uint32_t into = into_segment(r, *end, mss);
+                *end = *end - r->start > into ? *end - into : r->start;
+            }
             if (r->start < *start && *start < r_end) {
-                uint64_t into = (*start - r->start) % mss;
+                uint64_t into = into_segment(r, *start, mss);
                 *start += into > 0 ? mss - into : 0;
                 if (*start > r_end)
                     *start = r_end;
@@ -400,6 +408,7 @@ static void untimed_fill(struct tcp_connection *connection, struct tcp_sent *rec
     *record = (struct tcp_sent){
         .start = start,
         .length = (uint32_t)(end - start),
+        .origin = (uint32_t)start,
         .sent_us = tcp_sent_clock_us(connection->hot.last_sent_ns),
         .again = true,
         .pushed = end == connection->hot.snd_nxt,
