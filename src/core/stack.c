@@ -223,6 +223,7 @@ struct stack *stack_create(void *memory, const struct stack_config *config, uint
 static void zero_lines(void *memory, size_t bytes)
 {
     uint8_t *end = (uint8_t *)memory + bytes;
+#pragma GCC unroll 9
     for (uint8_t *line = memory; line != end; line += CACHE_LINE_BYTES)
         memset(line, 0, CACHE_LINE_BYTES);
 }

@@ -32,12 +32,14 @@ void tcp_ecn_negotiate(struct stack *stack, struct tcp_connection *connection,
     bool ece = segment->flags & TCP_ECE;
     bool cwr = segment->flags & TCP_CWR;
     struct tcp_hot *hot = &connection->hot;
-    if (connection->passive) {
+    if (!ece) { /* neither asks for it nor agrees */
+        hot->ecn = false;
+    } else if (connection->passive) {
         hot->ecn = tcp_ecn_is_accepted(stack, tcp_congestion_of(connection), segment);
     } else if (segment->flags & TCP_ACK) {
-        hot->ecn = hot->ecn && ece && !cwr;
+        hot->ecn = hot->ecn && !cwr;
     } else {
-        hot->ecn = hot->ecn && ece && cwr;
+        hot->ecn = hot->ecn && cwr;
     }
 }
 

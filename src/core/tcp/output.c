@@ -806,17 +806,27 @@ static __attribute__((noinline, flatten)) bool emit_other(struct stack *stack,
     return true;
 }
 
-/** flatten: of the short way, no part is called. */
-__attribute__((flatten)) bool tcp_output_next(struct stack *stack,
-                                              struct tcp_connection *connection, uint64_t now_ns,
-                                              uint32_t gso_bytes_max, struct tcp_output *output)
+/** The short way of payload, or others. flatten: no part of it is called. */
+static __attribute__((noinline, flatten)) bool emit_data(struct stack *stack,
+                                                         struct tcp_connection *connection,
+                                                         uint64_t now_ns, uint32_t gso_bytes_max,
+                                                         struct tcp_output *output)
 {
     uint32_t predicted = predicted_length(connection, gso_bytes_max, false);
-    if (__builtin_expect(predicted == 0 || stack_get_config(stack)->no_prediction, 0)) {
-        if (connection->hot.syn_due)
-            return emit_any(stack, connection, now_ns, gso_bytes_max, output);
+    if (__builtin_expect(predicted == 0 || stack_get_config(stack)->no_prediction, 0))
         return emit_other(stack, connection, now_ns, gso_bytes_max, output);
-    }
     emit_predicted(stack, connection, predicted, false, now_ns, output);
     return true;
+}
+
+/** Which way it may be is asked first, so that none pays for another's registers. */
+bool tcp_output_next(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns,
+                     uint32_t gso_bytes_max, struct tcp_output *output)
+{
+    const struct tcp_hot *hot = &connection->hot;
+    if (__builtin_expect(hot->state == TCP_STATE_ESTABLISHED && hot->snd_nxt < hot->snd_end, 1))
+        return emit_data(stack, connection, now_ns, gso_bytes_max, output);
+    if (hot->syn_due)
+        return emit_any(stack, connection, now_ns, gso_bytes_max, output);
+    return emit_other(stack, connection, now_ns, gso_bytes_max, output);
 }

@@ -18,8 +18,8 @@ static uint32_t headers(const struct tcp_connection *connection)
 /** Payload that fits a packet of mtu bytes, TCP options not counted (RFC 6691 §2). */
 static uint32_t payload_of_mtu(const struct tcp_connection *connection, uint32_t mtu)
 {
-    uint32_t fit = mtu > headers(connection) ? mtu - headers(connection) : 0;
-    return fit > TCP_MSS_MIN ? fit : TCP_MSS_MIN;
+    uint32_t least = headers(connection) + TCP_MSS_MIN;
+    return (mtu > least ? mtu : least) - headers(connection);
 }
 
 uint32_t tcp_advertised_mss(const struct tcp_connection *connection)

@@ -345,17 +345,14 @@ static inline void timestamp_note(struct tcp_connection *connection,
     connection->receive.ts_recent_age_s = (uint32_t)(now_ns / NS_PER_S);
 }
 
-/** Whether the segment is the one expected next on a connection that nothing disturbs: then all the
-    checks below hold, and only what they let through has to be done. */
+/** Whether an ACK, with PSH or not, in ESTABLISHED is the segment expected next on a connection
+   that nothing disturbs: then all the checks below hold, and only what they let through has to be
+   done. */
 static bool is_predicted(const struct tcp_connection *connection, const struct tcp_segment *segment,
                          uint32_t now_us)
 {
-    const struct tcp_hot *hot = &connection->hot;
     uint32_t length = segment->payload_length;
-    if (__builtin_expect(hot->state != TCP_STATE_ESTABLISHED ||
-                             (segment->flags & ~TCP_PSH) != TCP_ACK ||
-                             !is_undisturbed(connection, segment),
-                         0))
+    if (__builtin_expect(!is_undisturbed(connection, segment), 0))
         return false;
     if (__builtin_expect(length > 0 &&
                              (segment->payload_refused || length > tcp_receive_window(connection) ||
@@ -495,19 +492,31 @@ other_arrives(struct stack *stack, struct tcp_connection *connection,
         result->connection = NULL;
 }
 
-/** flatten: of the short way, no part is called. */
-__attribute__((flatten)) void tcp_segment_arrives(struct stack *stack,
-                                                  struct tcp_connection *connection,
-                                                  const struct tcp_segment *segment,
-                                                  uint64_t now_ns, struct stack_rx_result *result)
+/** The short way of data and acknowledgements, or others. flatten: no part of it is called. */
+static __attribute__((noinline, flatten)) void
+established_arrives(struct stack *stack, struct tcp_connection *connection,
+                    const struct tcp_segment *segment, uint64_t now_ns,
+                    struct stack_rx_result *result)
 {
     uint32_t now_us = tcp_sent_clock_us(now_ns);
-    result->connection = connection;
-    connection->statistics.segments_in += tcp_segment_count(segment);
     if (__builtin_expect(is_predicted(connection, segment, now_us) &&
                              !stack_get_config(stack)->no_prediction,
                          1))
         predicted_arrives(stack, connection, segment, now_ns, now_us, result);
+    else
+        other_arrives(stack, connection, segment, now_ns, result);
+}
+
+/** Which way it may be is asked first, so that none pays for another's registers. */
+void tcp_segment_arrives(struct stack *stack, struct tcp_connection *connection,
+                         const struct tcp_segment *segment, uint64_t now_ns,
+                         struct stack_rx_result *result)
+{
+    bool is_plain = (segment->flags & ~TCP_PSH) == TCP_ACK;
+    result->connection = connection;
+    connection->statistics.segments_in += tcp_segment_count(segment);
+    if (__builtin_expect(connection->hot.state == TCP_STATE_ESTABLISHED && is_plain, 1))
+        established_arrives(stack, connection, segment, now_ns, result);
     else if (may_close(connection))
         other_arrives(stack, connection, segment, now_ns, result);
     else
