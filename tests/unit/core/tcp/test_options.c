@@ -121,6 +121,40 @@ static void what_is_written_is_read_back(void **unused)
     }
 }
 
+static void usual_syn_is_written_as_any(void **unused)
+{
+    (void)unused;
+    const struct tcp_options in = {.has_mss = true,
+                                   .mss = 0xfedc,
+                                   .has_sack_permitted = true,
+                                   .has_timestamps = true,
+                                   .timestamp_value = 0x80000001,
+                                   .timestamp_echo = 0xfffffffe,
+                                   .has_window_scale = true,
+                                   .window_scale = 14};
+    uint8_t any[TCP_OPTIONS_MAX], usual[TCP_OPTIONS_MAX];
+    uint8_t length = tcp_options_build_syn(&in, any);
+    assert_int_equal(tcp_options_build_usual_syn(in.mss, in.timestamp_value, in.timestamp_echo,
+                                                 in.window_scale, usual),
+                     length);
+    assert_memory_equal(any, usual, length);
+}
+
+/** Any other byte in the usual layout, and the options are read one by one. */
+static void nearly_usual_syn_is_read_as_it_is(void **unused)
+{
+    (void)unused;
+    struct tcp_options o = parse("\2\4\0\0\4\2\x08\x0a\0\0\0\x64\0\0\0\x07\1\3\3\7", 20, true);
+    assert_true(!o.has_mss && o.has_sack_permitted && o.has_timestamps && o.has_window_scale);
+    o = parse("\2\4\x05\xb4\1\1\x08\x0a\0\0\0\x64\0\0\0\x07\1\3\3\7", 20, true);
+    assert_true(o.has_mss && !o.has_sack_permitted && o.has_timestamps && o.has_window_scale);
+    o = parse("\2\4\x05\xb4\4\2\x08\x0a\0\0\0\x64\0\0\0\x07\1\1\1\0", 20, true);
+    assert_true(o.has_mss && o.has_sack_permitted && o.has_timestamps && !o.has_window_scale);
+    o = parse("\2\4\x05\xb4\4\2\x08\x0a\0\0\0\x64\0\0\0\x07\1\3\3\7\x22\2\1\1", 24, true);
+    assert_true(o.has_mss && o.has_window_scale && o.has_fast_open);
+    assert_int_equal(o.mss, 1460);
+}
+
 static void sack_blocks_written_are_read_back(void **unused)
 {
     (void)unused;
@@ -147,6 +181,8 @@ int main(void)
         cmocka_unit_test(nothing_is_read_beyond_the_area),
         cmocka_unit_test(end_of_list_ends),
         cmocka_unit_test(what_is_written_is_read_back),
+        cmocka_unit_test(usual_syn_is_written_as_any),
+        cmocka_unit_test(nearly_usual_syn_is_read_as_it_is),
         cmocka_unit_test(sack_blocks_written_are_read_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
