@@ -38,11 +38,21 @@ static inline uint64_t checksum_add_word(uint64_t sum, const uint8_t *bytes)
     return sum + (sum < word);
 }
 
+/* A sanitizer does not see what assembly reads. */
+#ifdef __has_feature
+#if __has_feature(address_sanitizer)
+#define CHECKSUM_IS_CHECKED
+#endif
+#endif
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(CHECKSUM_IS_CHECKED)
+#define CHECKSUM_BLOCK_BY_ASSEMBLY
+#endif
+
 /** Four words. Compilers lose the carry between two of them, and compare to find it again. */
 #define CHECKSUM_BLOCK_BYTES 32
 static inline uint64_t checksum_add_block(uint64_t sum, const uint8_t *bytes)
 {
-#ifdef __x86_64__
+#ifdef CHECKSUM_BLOCK_BY_ASSEMBLY
     const struct {
         uint64_t word[CHECKSUM_BLOCK_BYTES / 8];
     } __attribute__((packed, may_alias)) *block = (const void *)bytes;
