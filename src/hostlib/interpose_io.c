@@ -285,6 +285,13 @@ static ssize_t receive_passed(int fd, struct msghdr *message, int flags)
     return result;
 }
 
+/* Of an array that may not be there; who uses it sees to that. */
+static struct msghdr *header_of(struct mmsghdr *messages, unsigned index)
+{
+    _Static_assert(offsetof(struct mmsghdr, msg_hdr) == 0, "as the kernel has it");
+    return (struct msghdr *)((uintptr_t)messages + index * sizeof(*messages));
+}
+
 static int receive_passed_many(int fd, struct mmsghdr *messages, unsigned count, int flags,
                                struct timespec *timeout)
 {
@@ -355,7 +362,7 @@ PNO_EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int fl
     ssize_t result = 0;
     while (done < count) {
         result =
-            interpose_receive_message(socket, &messages[done].msg_hdr, flags & ~MSG_WAITFORONE);
+            interpose_receive_message(socket, header_of(messages, done), flags & ~MSG_WAITFORONE);
         if (result < 0)
             break;
         messages[done++].msg_len = (unsigned)result;
@@ -436,7 +443,7 @@ PNO_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int fl
     if (count > UIO_MAXIOV)
         count = UIO_MAXIOV; /* Linux takes no more messages at once */
     while (done < count) {
-        result = interpose_send_message(socket, &messages[done].msg_hdr, flags);
+        result = interpose_send_message(socket, header_of(messages, done), flags);
         if (result < 0)
             break;
         messages[done].msg_len = (unsigned)result;

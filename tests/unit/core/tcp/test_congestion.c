@@ -384,6 +384,38 @@ static void idleness_brings_back_the_initial_window(void **unused)
     assert_int_equal(info().snd_cwnd, 10);
 }
 
+/** Segments of the window and the threshold after tenths of a timeout without sending. */
+static void expect_after_idleness(unsigned tenths, uint32_t cwnd, uint32_t ssthresh,
+                                  uint32_t cwnd_then, uint32_t ssthresh_then)
+{
+    struct tcp_connection *c = script.connection;
+    app_send(100);
+    assert_int_equal(ours_any(), 1);
+    uint64_t rto_us = info().rto_ns / NS_PER_US;
+    acked += 100;
+    peer(". 1:1(0) ack %u win 65535", acked);
+    c->hot.cwnd = cwnd * 1448;
+    c->congestion.ssthresh = ssthresh * 1448;
+    after_us(rto_us * tenths / 10);
+    app_send(100);
+    assert_int_equal(info().snd_cwnd, cwnd_then);
+    assert_int_equal(info().snd_ssthresh, ssthresh_then);
+    assert_int_equal(ours_any(), 1);
+    acked += 100;
+    peer(". 1:1(0) ack %u win 65535", acked);
+}
+
+static void idle_window_halves_each_timeout_down_to_the_initial_one(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_NEWRENO);
+    expect_after_idleness(9, 48, 20, 48, 20);
+    expect_after_idleness(15, 48, 20, 24, 36); /* three quarters of the window are remembered */
+    expect_after_idleness(25, 48, 40, 12, 40);
+    expect_after_idleness(15, 15, 20, 10, 20);
+    expect_after_idleness(45, 4, 2, 4, 2);
+}
+
 static void algorithm_can_be_changed(void **unused)
 {
     (void)unused;
@@ -420,6 +452,7 @@ int main(void)
         TEST(hystart_looks_for_a_longer_train_when_paced_and_for_none_in_small_windows),
         TEST(window_not_used_does_not_grow),
         TEST(idleness_brings_back_the_initial_window),
+        TEST(idle_window_halves_each_timeout_down_to_the_initial_one),
         TEST(algorithm_can_be_changed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
