@@ -8,7 +8,7 @@
  * Sequence numbers are kept unwrapped, as 64-bit numbers whose low half is what the wire carries;
  * they start above 2^32, so that "slightly before the first" is still positive. The interval sets
  * use the same numbers. Stream offsets (0 = first byte after SYN) appear only at the interface:
- * offset = number - snd_start, or - rcv_start.
+ * offset = number - tcp_snd_start(), or - tcp_rcv_start().
  */
 #ifndef PNO_CORE_TCP_CONNECTION_H
 #define PNO_CORE_TCP_CONNECTION_H
@@ -85,7 +85,7 @@ struct tcp_hot {
     uint64_t snd_una;
     uint64_t snd_nxt;
     uint64_t snd_end; /**< one past the last byte the application gave; the FIN's number */
-    /* Receive sequence space. rcv_start <= rcv_read <= rcv_nxt. */
+    /* Receive sequence space. tcp_rcv_start() <= rcv_read <= rcv_nxt. */
     uint64_t rcv_nxt;
     /* In the wire's form; what is more is known (tcp_snd_start() and the like). */
     seq_t snd_first;  /**< iss + 1 */
