@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 
 #include "base/assert.h"
@@ -332,9 +333,24 @@ void socket_let_go(struct engine_socket *socket, struct process_core *process,
         orphan_socket(socket, how);
 }
 
+/** What the dead have read they did not always tell: the socket's block knows. */
+static struct socket_close how_the_dead_close(const struct engine_socket *socket)
+{
+    const struct tenant *tenant = socket->tenant->tenant;
+    struct link_slot_block block;
+    uint64_t offset =
+        tenant->layout.host_region + (uint64_t)socket->name.slot * LINK_SLOT_BLOCK_BYTES;
+    if (offset > tenant->arena.bytes - sizeof(block))
+        return (struct socket_close){0};
+    memcpy(&block, tenant->arena.base + offset, sizeof(block));
+    return (struct socket_close){
+        .has_read_offset = block.incarnation == socket->name.incarnation,
+        .read_offset = block.read_offset,
+    };
+}
+
 static void let_go_dead(struct socket_holder *holder)
 {
-    static const struct socket_close as_exit = {0};
     struct engine_socket *socket = holder->socket;
     struct process_core *process = holder->process;
     bool was_released = holder->released;
@@ -351,10 +367,12 @@ static void let_go_dead(struct socket_holder *holder)
     if (told != NULL)
         told->released = true;
     socket->farewell = false;
-    if (was_released)
+    if (was_released) {
         socket_finish_if_orphan(socket);
-    else
-        orphan_socket(socket, &as_exit);
+    } else {
+        struct socket_close how = how_the_dead_close(socket);
+        orphan_socket(socket, &how);
+    }
 }
 
 void socket_let_go_all(struct engine_core *core, struct process_core *process)

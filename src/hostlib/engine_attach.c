@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -254,12 +255,21 @@ static uint64_t align(uint64_t offset)
 static_assert(sizeof(struct socket_block) + 3 * sizeof(uint32_t) <= LINK_HOST_SLOT_BYTES,
               "what the engine checks the size of the host region by");
 
-/* Divide the host region: slot book-keeping, claims, socket blocks, and the rest is send chunks. */
+static_assert(sizeof(struct socket_block) == LINK_SLOT_BLOCK_BYTES &&
+                  offsetof(struct socket_block, incarnation) ==
+                      offsetof(struct link_slot_block, incarnation) &&
+                  offsetof(struct socket_block, read_offset) ==
+                      offsetof(struct link_slot_block, read_offset),
+              "what the engine reads of them");
+
+/* Divide the host region: socket blocks, slot book-keeping, claims, and the rest is send chunks. */
 static int lay_out_host_region(struct engine_link *link, bool is_first)
 {
     const struct link_hello_reply *hello = &link->hello;
-    uint64_t offset = align(hello->host_region_offset);
+    uint64_t offset = hello->host_region_offset;
     uint64_t end = hello->host_region_offset + hello->host_region_bytes;
+    link->blocks = link->arena + offset;
+    offset = align(offset + (uint64_t)hello->slots * LINK_SLOT_BLOCK_BYTES);
     link->shared = (void *)(link->arena + offset);
     offset = align(offset + sizeof(*link->shared));
     link->incarnations = (void *)(link->arena + offset);
@@ -268,8 +278,6 @@ static int lay_out_host_region(struct engine_link *link, bool is_first)
     offset = align(offset + hello->host_slots * sizeof(uint32_t));
     link->claims = (void *)(link->arena + offset);
     offset = align(offset + hello->slots * sizeof(uint32_t));
-    link->blocks = link->arena + offset;
-    offset = align(offset + hello->slots * sizeof(struct socket_block));
     if (offset >= end)
         return -ENOSPC;
     link->send_memory.arena = link->arena;

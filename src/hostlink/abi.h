@@ -15,7 +15,7 @@
  *   │     (consumed)      written by engine
  *   ├ receive region      payload, allocated and written by engine, read by host
  *   └ host region         allocated and written by host alone: socket blocks, send chunks;
- *                         the engine only reads payload from it
+ *                         the engine only reads payload from it, and link_slot_block
  *
  * Events and operations are *cumulative*: they carry stream offsets ("acknowledged up to",
  * "consumed up to"), so that pending ones merge when a ring is full, and so that one event can be
@@ -34,7 +34,7 @@
 #include "base/ip_address.h"
 
 /** Changes with every incompatible change of this file; a mismatch is refused in the hello. */
-#define LINK_ABI_VERSION 9
+#define LINK_ABI_VERSION 10
 
 #define LINK_CORES_MAX     8  /**< engine cores that one tenant can talk to */
 #define LINK_CHANNELS_MAX  64 /**< channels (threads with rings of their own) per process */
@@ -61,6 +61,19 @@ struct link_socket_name {
     uint32_t slot;
     uint32_t incarnation;
 };
+
+/**
+ * The host region begins with one of these for each slot, LINK_SLOT_BLOCK_BYTES apart; the library
+ * keeps more in the rest. The engine looks when the last process that has a socket ends without
+ * closing it: as in Linux the end is a reset only where bytes are left that nobody has read.
+ */
+struct link_slot_block {
+    uint32_t lock;        /**< the library's */
+    uint32_t incarnation; /**< whose the rest is */
+    uint64_t read_offset; /**< the application has read up to here */
+};
+
+#define LINK_SLOT_BLOCK_BYTES 64
 
 /* ---- Descriptors -------------------------------------------------------------------------- */
 

@@ -80,6 +80,64 @@ static void child_keeps_connection(const struct case_context *context)
     close(go[1]);
 }
 
+/* Who has read all closes, and the last that has the connection ends without a word. */
+static void reader_closes_last_exits(const struct case_context *context)
+{
+    int pair[2], go[2];
+    char bytes[64];
+    make_pair(context, pair);
+    if (pipe(go) < 0)
+        say("no pipe");
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(pair[1]);
+        close(go[1]);
+        (void)!read(go[0], bytes, 1);
+        _exit(0);
+    }
+    send(pair[1], "all of it", 9, 0);
+    shutdown(pair[1], SHUT_WR);
+    ssize_t got = read_to_end(pair[0], bytes, sizeof(bytes));
+    say_bytes("read", got, bytes);
+    close(pair[0]);
+    (void)!write(go[1], "x", 1);
+    say_status("child", pid);
+    say_result("an end, no reset", recv(pair[1], bytes, sizeof(bytes), 0));
+    close(pair[1]);
+    close(go[0]);
+    close(go[1]);
+}
+
+/* Killed right after it has read all: the end is an end. With bytes left it is a reset. */
+static void killed_reader(const struct case_context *context)
+{
+    for (int left = 0; left < 2; left++) {
+        int pair[2], done[2];
+        char byte;
+        make_pair(context, pair);
+        if (pipe(done) < 0)
+            say("no pipe");
+        send(pair[1], "request", 7, 0);
+        wait_for(pair[0], POLLIN);
+        pid_t pid = fork();
+        if (pid == 0) {
+            char bytes[16];
+            (void)!recv(pair[0], bytes, left == 0 ? sizeof(bytes) : 3, 0);
+            (void)!write(done[1], "x", 1);
+            for (;;)
+                sleep(1);
+        }
+        close(pair[0]);
+        (void)!read(done[0], &byte, 1);
+        kill(pid, SIGKILL);
+        say_status("child", pid);
+        say_result(left == 0 ? "all read" : "bytes left", recv(pair[1], &byte, 1, 0));
+        close(pair[1]);
+        close(done[0]);
+        close(done[1]);
+    }
+}
+
 static void killed_child(const struct case_context *context)
 {
     int listener = make_listener(context, 1);
@@ -294,6 +352,8 @@ const struct socket_case cases_processes[] = {
     {"child_connects_at_once", child_connects_at_once},
     {"child_keeps_connection", child_keeps_connection},
     {"killed_child", killed_child},
+    {"killed_reader", killed_reader},
+    {"reader_closes_last_exits", reader_closes_last_exits},
     {"workers_share_listener", workers_share_listener},
     {"fork_per_connection", fork_per_connection},
     {"run_a_program", run_a_program},

@@ -169,6 +169,15 @@ static void consume(struct end *end, uint64_t offset)
     drop_consumed(end);
 }
 
+void consume_as_read(struct end *end)
+{
+    const struct link_slot_block *block =
+        (const void *)(end->tenant->arena + end->tenant->layout.host_region +
+                       (uint64_t)end->name.slot * LINK_SLOT_BLOCK_BYTES);
+    if (block->incarnation == end->name.incarnation)
+        consume(end, block->read_offset);
+}
+
 static void last_let_go(struct end *end, bool abort_wanted)
 {
     struct end *other, *next;
