@@ -141,6 +141,45 @@ static void cubic_leaves_room_when_it_lost_at_less_than_before(void **unused)
     assert_in_range(c->congestion.own.cubic.w_max, 67 * 1448, 69 * 1448); /* 80 · (1 + 0.7) / 2 */
 }
 
+static void cubic_estimates_what_reno_would_have(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_CUBIC);
+    struct tcp_connection *c = cubic_begin(100, 1);
+    uint32_t start = c->hot.cwnd;
+    for (uint64_t ms = 0; ms < 40; ms++)
+        cubic_round(c, script.now_ns + ms * NS_PER_MS);
+    /* 3 (1 - 0.7) / (1 + 0.7) segments each round */
+    assert_in_range((c->congestion.own.cubic.w_est - start) / 40, 1448 * 525 / 1000,
+                    1448 * 531 / 1000);
+}
+
+static void cubic_begins_an_epoch_where_it_is_when_that_is_above_the_maximum(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_CUBIC);
+    struct tcp_connection *c = cubic_begin(100, 100);
+    cubic_round(c, script.now_ns);
+    (void)tcp_congestion_cubic.ssthresh(c); /* a loss */
+    assert_int_equal(c->congestion.own.cubic.epoch_ms, 0);
+    c->congestion.own.cubic.w_max = 50 * 1448;
+    c->hot.cwnd = 80 * 1448;
+    tcp_congestion_cubic.avoid(c, 1448, script.now_ns);
+    assert_int_equal(c->congestion.own.cubic.origin, 80 * 1448);
+    assert_int_equal(c->congestion.own.cubic.k_ms, 0);
+}
+
+static void cubic_returns_in_steps_to_what_reno_would_have(void **unused)
+{
+    (void)unused;
+    begin(TCP_CONGESTION_CUBIC);
+    struct tcp_connection *c = cubic_begin(100, 1);
+    cubic_round(c, script.now_ns);
+    c->hot.cwnd = 10 * 1448; /* idleness */
+    tcp_congestion_cubic.avoid(c, 2 * 1448, script.now_ns + NS_PER_MS);
+    assert_int_equal(c->hot.cwnd, 12 * 1448);
+}
+
 static void cubic_takes_nothing_of_hystarts_for_its_own(void **unused)
 {
     (void)unused;
@@ -212,8 +251,11 @@ static void hystart_slows_down_when_a_queue_builds(void **unused)
     uint32_t before = info().snd_cwnd;
     timed_round_trip(46);
     assert_in_range(info().snd_cwnd, before + before / 4 - 2, before + before / 4 + 2);
-    for (unsigned i = 0; i < 5; i++)
+    for (unsigned i = 0; i < 4; i++) {
         timed_round_trip(46);
+        assert_int_equal(info().snd_ssthresh, 0x7fffffff);
+    }
+    timed_round_trip(46);
     assert_true(info().snd_ssthresh < 0x7fffffff);
 }
 
@@ -438,6 +480,9 @@ int main(void)
         TEST(cubic_grows_by_half_a_round_trip_at_most),
         TEST(cubic_is_as_fast_as_reno_on_short_paths),
         TEST(cubic_leaves_room_when_it_lost_at_less_than_before),
+        TEST(cubic_estimates_what_reno_would_have),
+        TEST(cubic_begins_an_epoch_where_it_is_when_that_is_above_the_maximum),
+        TEST(cubic_returns_in_steps_to_what_reno_would_have),
         TEST(cubic_takes_nothing_of_hystarts_for_its_own),
         TEST(cubic_begins_anew_after_a_timeout),
         TEST(cubic_does_not_count_idle_time),
