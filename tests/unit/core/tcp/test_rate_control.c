@@ -115,11 +115,12 @@ static void bbr_looks_for_the_round_trip_every_five_seconds(void **unused)
             seen_ns = script.now_ns - start_ns;
     }
     assert_in_range(seen_ns, 4800 * NS_PER_MS, 5200 * NS_PER_MS);
-    /* Half of the product, then back. */
+    /* Half of the product for 200 ms and a round trip, then back. */
     assert_in_range(c->hot.cwnd, 4 * MSS, 40000);
-    for (unsigned i = 0; i < 40; i++)
+    unsigned rounds = 0;
+    for (; bbr_of(c)->state == BBR_PROBE_RTT && rounds < 40; rounds++)
         round_trip(c, 40000, RTT_US, 4000000);
-    assert_int_not_equal(bbr_of(c)->state, BBR_PROBE_RTT);
+    assert_in_range(rounds, 20, 22);
 }
 
 static void bbr_lowers_its_bounds_by_three_tenths_a_round(void **unused)
@@ -145,6 +146,61 @@ static void bbr_lowers_its_bounds_by_three_tenths_a_round(void **unused)
     }
     assert_true(bbr_of(c)->bw <= bw * 71 / 100);
     assert_true(bbr_of(c)->bw >= bw * 48 / 100);
+}
+
+static void bbr_paces_by_the_gain_of_its_state_less_a_hundredth(void **unused)
+{
+    (void)unused;
+    struct tcp_connection *c = bbr_cruising();
+    unsigned seen = 0;
+    for (unsigned i = 0; i < 140; i++) {
+        round_trip(c, 80000, RTT_US, 8000000);
+        uint64_t rate = c->rare->pacing->rate;
+        seen |= 1u << bbr_of(c)->state;
+        if (bbr_of(c)->state == BBR_PROBE_BW_DOWN)
+            assert_in_range(rate, 7100000, 7130000); /* 0.9 */
+        else if (bbr_of(c)->state == BBR_PROBE_BW_UP)
+            assert_in_range(rate, 9890000, 9900000); /* 1.25 */
+        else
+            assert_in_range(rate, 7910000, 7920000);
+    }
+    assert_true(seen >> BBR_PROBE_BW_DOWN & seen >> BBR_PROBE_BW_UP & 1);
+}
+
+static void bbr_forgets_the_shortest_round_trip_after_ten_seconds(void **unused)
+{
+    (void)unused;
+    struct tcp_connection *c = bbr_cruising();
+    uint64_t start_ns = bbr_of(c)->min_rtt_stamp_ns;
+    while (script.now_ns - start_ns < 9900 * NS_PER_MS) {
+        round_trip(c, 80000, RTT_US + 5000, 8000000);
+        assert_int_equal(bbr_of(c)->min_rtt_us, RTT_US);
+    }
+    while (script.now_ns - start_ns < 10100 * NS_PER_MS)
+        round_trip(c, 80000, RTT_US + 5000, 8000000);
+    assert_int_equal(bbr_of(c)->min_rtt_us, RTT_US + 5000);
+}
+
+static void bbr_learns_no_lower_rate_from_an_idle_application(void **unused)
+{
+    (void)unused;
+    struct tcp_connection *c = bbr_cruising();
+    bbr_advance_max_bw_filter(bbr_of(c));
+    struct tcp_rate_sample sample = {
+        .now_ns = script.now_ns,
+        .rate = 1000000,
+        .prior_delivered = c->delivery.delivered,
+        .delivered = 1000,
+        .newly_acked = 1000,
+        .rtt_us = RTT_US,
+        .is_app_limited = true,
+        .has_data = true,
+    };
+    tcp_congestion_of(c)->control(c, &sample);
+    assert_int_equal(bbr_of(c)->max_bw[1], 0);
+    sample.rate = 9000000; /* but a higher one */
+    tcp_congestion_of(c)->control(c, &sample);
+    assert_int_equal(bbr_of(c)->max_bw[1], 9000000);
 }
 
 static void bbr_asks_for_no_marks(void **unused)
@@ -280,6 +336,9 @@ int main(void)
         TEST(bbr_probes_in_time),
         TEST(bbr_looks_for_the_round_trip_every_five_seconds),
         TEST(bbr_lowers_its_bounds_by_three_tenths_a_round),
+        TEST(bbr_paces_by_the_gain_of_its_state_less_a_hundredth),
+        TEST(bbr_forgets_the_shortest_round_trip_after_ten_seconds),
+        TEST(bbr_learns_no_lower_rate_from_an_idle_application),
         TEST(bbr_asks_for_no_marks),
         TEST(dctcp_rate_doubles_then_adds_then_gives_way),
         TEST(unused_rate_does_not_grow),
