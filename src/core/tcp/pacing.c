@@ -120,10 +120,15 @@ uint32_t tcp_pacing_tso_bytes(const struct stack *stack, const struct tcp_connec
     return bytes < gso_bytes_max ? (uint32_t)bytes : gso_bytes_max;
 }
 
-/** Nanoseconds that bytes take at this rate; bytes below 2^32. */
+/** What is sent at once holds back the next for a second at most, as in Linux's fq: the rate may
+    rise, and nobody looks at it again before. */
+#define WAIT_MAX_NS NS_PER_S
+
+/** Nanoseconds that bytes take at this rate, within bounds; bytes below 2^32. */
 static uint64_t duration_ns(uint64_t bytes, uint64_t rate)
 {
-    return bytes * NS_PER_S / rate;
+    uint64_t duration_ns = bytes * NS_PER_S / rate;
+    return duration_ns < WAIT_MAX_NS ? duration_ns : WAIT_MAX_NS;
 }
 
 static void burst_begin(struct tcp_connection *connection, uint64_t rate, uint64_t now_ns)

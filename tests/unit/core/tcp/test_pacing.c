@@ -67,6 +67,20 @@ static void burst_is_two_segments_at_least(void **unused)
     assert_int_equal(ours_any(), 2);
 }
 
+static void no_segment_holds_back_the_next_for_more_than_a_second(void **unused)
+{
+    (void)unused;
+    established_at_rate(1);
+    initial_window_gone();
+    app_send(100 * MSS);
+    assert_int_equal(ours_any(), 2);
+    peer(". 1:1(0) ack %u win 65535", 12 * MSS + 1);
+    after_ms(1900);
+    assert_int_equal(ours_any(), 0);
+    after_ms(100);
+    assert_int_equal(ours_any(), 2);
+}
+
 static void burst_is_64_kib_at_most(void **unused)
 {
     (void)unused;
@@ -199,6 +213,7 @@ int main(void)
         TEST(initial_window_is_not_paced),
         TEST(burst_is_a_millisecond_of_the_rate),
         TEST(burst_is_two_segments_at_least),
+        TEST(no_segment_holds_back_the_next_for_more_than_a_second),
         TEST(burst_is_64_kib_at_most),
         TEST(rate_is_kept_over_a_second),
         TEST(being_woken_late_costs_nothing),
