@@ -135,6 +135,20 @@ static void fin_that_acknowledges_our_fin_leads_to_time_wait(void **unused)
     assert_int_equal(stack_get_counters(script.stack)->time_wait_now, 1);
 }
 
+static void unacknowledged_fin_is_echoed_though_more_came_in_time_wait(void **unused)
+{
+    (void)unused;
+    established();
+    app_close();
+    ours("F. 1:1(0) ack 1");
+    peer("F. 1:1(0) ack 2 <nop,nop,TS val 120 ecr 0>");
+    peer(". 2:2(0) ack 2 <nop,nop,TS val 140 ecr 0>");
+    ours(". 2:2(0) ack 2 <nop,nop,TS val 10 ecr 120>");
+    peer(". 2:2(0) ack 2 <nop,nop,TS val 150 ecr 0>"); /* the last word */
+    peer("F. 1:1(0) ack 2 <nop,nop,TS val 160 ecr 0>");
+    ours(". 2:2(0) ack 2 <nop,nop,TS val 10 ecr 150>");
+}
+
 static void fin_is_retransmitted(void **unused)
 {
     (void)unused;
@@ -311,6 +325,7 @@ int main(void)
         TEST(half_closed_connection_still_receives),
         TEST(simultaneous_close_goes_through_closing),
         TEST(fin_that_acknowledges_our_fin_leads_to_time_wait),
+        TEST(unacknowledged_fin_is_echoed_though_more_came_in_time_wait),
         TEST(fin_is_retransmitted),
         TEST(close_with_unread_data_resets),
         TEST(data_after_close_resets),
