@@ -607,6 +607,17 @@ static int collect_kernel(struct epoll_set *set, int epoll_fd, struct epoll_even
     return sort_out(set, epoll_fd, events, (int)count);
 }
 
+/* How many events the kernel may give, so that there is room for ours. */
+static int kernels_share(struct epoll_set *set, int max)
+{
+    if (max == 1 || __atomic_load_n(&set->ready_first, __ATOMIC_RELAXED) == NULL)
+        return max;
+    lock_acquire(&epoll_lock);
+    bool ours = has_ready(set);
+    lock_release(&epoll_lock);
+    return ours ? max / 2 : max;
+}
+
 /* Both kinds of events, neither starving the other. */
 static int collect_both(struct epoll_set *set, int epoll_fd, struct epoll_event *events, int max)
 {
@@ -617,7 +628,7 @@ static int collect_both(struct epoll_set *set, int epoll_fd, struct epoll_event 
         uint64_t now_ns = waiter_now_ns();
         if (now_ns - set->kernel_looked_ns >= KERNEL_LOOK_NS || policy_offloads_loopback()) {
             set->kernel_looked_ns = now_ns;
-            count = collect_kernel(set, epoll_fd, events, max > 1 ? max / 2 : 1);
+            count = collect_kernel(set, epoll_fd, events, kernels_share(set, max));
             if (count < 0)
                 return count;
             if (link != NULL)

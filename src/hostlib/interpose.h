@@ -70,8 +70,7 @@ static inline struct socket *interpose_offloaded(int fd)
     return NULL;
 }
 
-/** As interpose_offloaded(), for calls that are told of the error of a connection that is no more.
- */
+/** As interpose_offloaded(), or it has had a connection. */
 static inline struct socket *interpose_stream(int fd)
 {
     struct socket *socket = interpose_socket(fd);

@@ -146,21 +146,13 @@ PNO_EXPORT int setsockopt(int fd, int level, int name, const void *value, sockle
     return interpose_end_int(socket, result);
 }
 
-/* The error of a connection that is no more is ours to tell, though the kernel has the socket. */
-static int take_old_error(struct socket *socket, void *value, socklen_t *length)
-{
-    int result = socket_get_error(socket, value, length);
-    epoll_socket_moved(socket);
-    return interpose_end_int(socket, result);
-}
-
 PNO_EXPORT int getsockopt(int fd, int level, int name, void *value, socklen_t *length)
 {
     struct socket *socket = interpose_socket(fd);
     if (socket != NULL && !socket_is_offloaded(socket)) {
         if (level == SOL_SOCKET && name == SO_ERROR && socket_has_readiness(socket) &&
             !user_memory_unwritable(length, sizeof(*length)))
-            return take_old_error(socket, value, length);
+            return interpose_end_int(socket, socket_get_error(socket, value, length));
         file_put(&socket->file);
         socket = NULL;
     }

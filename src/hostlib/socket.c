@@ -261,6 +261,14 @@ void socket_changed(struct socket *socket, uint32_t events)
     wait_queue_wake(&socket->waiters, false);
 }
 
+/* Source: Linux net/ipv4/tcp.c, tcp_set_rcvlowat(). */
+void socket_low_water_changed(struct socket *socket)
+{
+    bool tells = socket->state >= SOCKET_CONNECTED &&
+                 (socket->peer_fin || (socket->block != NULL && is_readable(socket)));
+    socket_changed(socket, tells ? SOCKET_EVENTS_OF_DATA : 0);
+}
+
 void socket_state_changed(struct socket *socket)
 {
     update(socket);
@@ -295,7 +303,7 @@ void socket_has_room(struct socket *socket)
     atomic_store_explicit(&socket->wants_space, false, memory_order_relaxed);
     if (socket->block != NULL)
         socket->space_seen = (uint16_t)atomic_load(&socket->block->space_wanted);
-    socket_changed(socket, EPOLLOUT | EPOLLWRNORM);
+    socket_changed(socket, SOCKET_EVENTS_OF_SPACE);
     if (!socket_send_is_shut(socket))
         socket_async_event(socket, SOCKET_WAKE_IO, POLL_OUT);
 }

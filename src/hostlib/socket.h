@@ -97,6 +97,7 @@ struct socket {
     bool also_kernel : 1; /**< bound in the kernel as well: to the wildcard address, or a loopback
                              listener */
     bool connect_reported : 1; /**< a connect() has returned the outcome */
+    bool had_connection : 1;   /**< FRESH again: with what Linux leaves of it, which we tell */
     bool shut_early : 1;       /**< shutdown() without a connection, for reading */
     bool shut_early_send : 1;  /**< ... for writing */
     bool peer_fin;
@@ -143,6 +144,10 @@ struct socket *socket_create(bool is_v6);
 /** Last reference gone: tell the engine, free. Called by file_destroy(). */
 void socket_destroy(struct socket *socket);
 
+/** What Linux's sock_def_readable() and sk_stream_write_space() tell wait queues of. */
+#define SOCKET_EVENTS_OF_DATA  (EPOLLIN | EPOLLPRI | EPOLLRDNORM | EPOLLRDBAND)
+#define SOCKET_EVENTS_OF_SPACE (EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND)
+
 /** Give the object back to the allocator. */
 void socket_free(struct socket *socket);
 
@@ -182,6 +187,9 @@ void socket_changed(struct socket *socket, uint32_t events);
  */
 void socket_state_changed(struct socket *socket);
 
+/** SO_RCVLOWAT was set: who waits is told of what there is, if that is enough. Lock held. */
+void socket_low_water_changed(struct socket *socket);
+
 /** There may be more room in the send buffer: recompute readiness, and tell who waits for that.
    Lock held. */
 void socket_has_room(struct socket *socket);
@@ -203,11 +211,10 @@ static inline bool socket_is_offloaded(const struct socket *socket)
     return socket->state >= SOCKET_BOUND;
 }
 
-/** Whether its readiness is ours to tell: offloaded, or with an error of a connection that is no
-    more. */
+/** Whether its readiness is ours to tell: offloaded, or it has had a connection. */
 static inline bool socket_has_readiness(const struct socket *socket)
 {
-    return socket_is_offloaded(socket) || (socket->state == SOCKET_FRESH && socket->error != 0);
+    return socket_is_offloaded(socket) || (socket->state == SOCKET_FRESH && socket->had_connection);
 }
 
 /** Linux's sk_shutdown bits. */

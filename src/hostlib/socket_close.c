@@ -44,7 +44,10 @@ int socket_shutdown(struct socket *socket, int fd, int how)
         if (!listens || how != SHUT_WR)
             socket_disconnect(socket, fd);
     } else if (socket->state == SOCKET_CONNECTED && socket_is_over(socket)) {
-        result = -ENOTCONN; /* in TIME-WAIT Linux's socket is TCP_CLOSE */
+        result = -ENOTCONN; /* in TIME-WAIT Linux's socket is TCP_CLOSE; who polls is woken */
+        socket_lock(socket);
+        socket_state_changed(socket);
+        socket_unlock(socket);
     } else {
         socket_lock(socket);
         result = shut_down_locked(socket, how);

@@ -34,6 +34,7 @@ static void become_fresh(struct socket *socket, uint8_t flags)
     socket->connect_reported = false;
     socket->syn_held = false;
     socket->shut_early = socket->shut_early_send = false;
+    socket->had_connection = true;
     socket->state = SOCKET_FRESH;
     socket->local.address = (struct ip_address){0}; /* the port is told yet, as Linux does */
     socket->remote = (struct ip_endpoint){0};
@@ -187,8 +188,13 @@ void socket_disconnect(struct socket *socket, int fd)
 static int disconnect(struct socket *socket, int fd, const struct sockaddr *address,
                       socklen_t length)
 {
-    if (socket->link == NULL)
+    if (socket->link == NULL) {
+        socket_lock(socket);
+        socket->shut_early = socket->shut_early_send = false;
+        socket_changed(socket, 0);
+        socket_unlock(socket);
         return REAL(connect)(fd, address, length) < 0 ? -errno : 0;
+    }
     socket_disconnect(socket, fd);
     return 0;
 }

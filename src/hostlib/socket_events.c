@@ -56,7 +56,7 @@ static void on_data(struct socket *socket, const struct link_descriptor *descrip
         return;
     if (socket->receive.end_offset - socket->block->read_offset >=
         (uint64_t)socket->options->receive_low_water)
-        socket_changed(socket, EPOLLIN | EPOLLRDNORM);
+        socket_changed(socket, SOCKET_EVENTS_OF_DATA);
     socket_async_event(socket, SOCKET_WAKE_READERS, POLL_IN);
 }
 
@@ -118,15 +118,29 @@ static void on_error(struct socket *socket, const struct link_descriptor *descri
     socket_async_event(socket, SOCKET_WAKE_IO, POLL_ERR);
 }
 
+/* Source: Linux tcp_check_urg(): an urgent byte that another follows is none any more, and comes
+   inline, unless it is the next to be read. */
+static void leave_urgent(struct socket *socket, struct socket_extra *extra)
+{
+    struct socket_block *block = socket->block;
+    extra->urgent_taken = false;
+    if (extra->urgent_offset == 0 || block == NULL || socket->options->oob_inline ||
+        block->read_offset + 1 != extra->urgent_offset ||
+        socket->receive.end_offset <= block->read_offset)
+        return;
+    block->read_offset++; /* told with what is read next */
+    receive_queue_forget(&socket->receive, block->read_offset);
+}
+
 static void on_urgent(struct socket *socket, const struct link_descriptor *descriptor)
 {
     struct socket_extra *extra = socket_extra_get(socket);
     if (extra == NULL)
         return; /* then it comes inline */
     if (extra->urgent_offset != descriptor->data.stream_offset)
-        extra->urgent_taken = false;
+        leave_urgent(socket, extra);
     extra->urgent_offset = descriptor->data.stream_offset;
-    socket_changed(socket, EPOLLPRI);
+    socket_changed(socket, SOCKET_EVENTS_OF_DATA);
     socket_async_event(socket, SOCKET_WAKE_URGENT, POLL_PRI);
 }
 

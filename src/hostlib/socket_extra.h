@@ -21,7 +21,7 @@ struct socket_extra {
     uint64_t urgent_offset; /**< stream offset after the urgent byte, 0: none */
     uint32_t syn_room;      /**< while the SYN is held: bytes that it takes */
     int soft_error;         /**< what ICMP said meanwhile, for SO_ERROR: positive errno */
-    bool urgent_taken;      /**< that byte was read by MSG_OOB before what comes before it */
+    bool urgent_taken;      /**< that byte was read by MSG_OOB */
     bool peeks_onward;      /**< SO_PEEK_OFF was set: */
     int32_t peek_offset;    /**< ... where the next MSG_PEEK begins, from the next byte to read on;
                                  negative: as if it were not set */

@@ -550,7 +550,7 @@ void socket_accept_arrived(struct socket *listener, unsigned core,
     socket_bound_of(listener)->arrived++;
     enqueue(listener, socket);
     engine_link_slot_set(link, slot, socket);
-    socket_changed(listener, EPOLLIN | EPOLLRDNORM);
+    socket_changed(listener, SOCKET_EVENTS_OF_DATA);
     socket_async_event(listener, SOCKET_WAKE_READERS, POLL_IN);
 }
 

@@ -328,6 +328,8 @@ static int note_own_locked(struct socket *socket, int kernel_fd, int name, const
     if (!socket_options_replace(socket, &options))
         return -ENOBUFS;
     if (name == SO_RCVLOWAT && socket->link != NULL)
+        socket_low_water_changed(socket);
+    else if (name == SO_OOBINLINE)
         socket_changed(socket, 0);
     return 0;
 }

@@ -148,6 +148,8 @@ static int set_number(struct socket *socket, int name, int32_t number)
     if (!socket_options_replace(socket, &options))
         return -ENOBUFS;
     if (name == SO_RCVLOWAT && socket->link != NULL)
+        socket_low_water_changed(socket);
+    else if (name == SO_OOBINLINE)
         socket_changed(socket, 0);
     return 0;
 }

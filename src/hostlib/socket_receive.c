@@ -204,8 +204,10 @@ static ssize_t receive_urgent(struct socket *socket, const struct iovec *vector,
     if (urgent != 0 && !socket->extra->urgent_taken && !socket->options->oob_inline &&
         socket->block != NULL && urgent > socket->block->read_offset) {
         uint64_t arena_offset;
-        if (receive_queue_at(&socket->receive, urgent - 1, &arena_offset) == 0) {
-            result = -EAGAIN;
+        if (socket->state == SOCKET_CLOSED && !socket->peer_fin) {
+            result = -ENOTCONN;
+        } else if (receive_queue_at(&socket->receive, urgent - 1, &arena_offset) == 0) {
+            result = socket_receive_is_shut(socket) ? 0 : -EAGAIN;
         } else {
             struct cursor cursor = {.vector = vector, .count = count};
             while (cursor.count > 0 && cursor.vector->iov_len == 0) {
@@ -220,12 +222,9 @@ static ssize_t receive_urgent(struct socket *socket, const struct iovec *vector,
             }
             if (received != NULL)
                 received->flags |= MSG_OOB;
-            if ((flags & MSG_PEEK) == 0) {
+            if ((flags & MSG_PEEK) == 0) { /* the stream stays where it is, at the mark maybe */
                 socket->extra->urgent_taken = true;
-                if (urgent - 1 == socket->block->read_offset)
-                    (void)advance(socket, urgent);
-                else
-                    socket_changed(socket, 0);
+                socket_changed(socket, 0);
             }
         }
     }

@@ -145,7 +145,7 @@ static uint32_t has_room_again(struct socket *socket)
     if (socket->block == NULL || send_queue_outstanding(&socket->block->send) > 0)
         return 0;
     atomic_store_explicit(&socket->wants_space, false, memory_order_relaxed);
-    return EPOLLOUT | EPOLLWRNORM;
+    return SOCKET_EVENTS_OF_SPACE;
 }
 
 static ssize_t send_all(struct socket *socket, struct source *source, size_t wanted, int flags)

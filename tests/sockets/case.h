@@ -75,6 +75,7 @@ extern const struct socket_case cases_sets[];
 extern const struct socket_case cases_workers[];
 extern const struct socket_case cases_stress[];
 extern const struct socket_case cases_states[];
+extern const struct socket_case cases_random[];
 extern const struct socket_case cases_uring[];
 extern const struct socket_case cases_rings[];
 
