@@ -333,7 +333,7 @@ void socket_let_go(struct engine_socket *socket, struct process_core *process,
         orphan_socket(socket, how);
 }
 
-/** What the dead have read they did not always tell: the socket's block knows. */
+/** What the dead have read, and SO_LINGER, they did not tell: the socket's block knows. */
 static struct socket_close how_the_dead_close(const struct engine_socket *socket)
 {
     const struct tenant *tenant = socket->tenant->tenant;
@@ -343,9 +343,12 @@ static struct socket_close how_the_dead_close(const struct engine_socket *socket
     if (offset > tenant->arena.bytes - sizeof(block))
         return (struct socket_close){0};
     memcpy(&block, tenant->arena.base + offset, sizeof(block));
+    if (block.incarnation != socket->name.incarnation)
+        return (struct socket_close){0};
     return (struct socket_close){
-        .has_read_offset = block.incarnation == socket->name.incarnation,
+        .has_read_offset = true,
         .read_offset = block.read_offset,
+        .abort = (block.flags & LINK_SLOT_ABORTS) != 0,
     };
 }
 

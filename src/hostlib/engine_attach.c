@@ -259,7 +259,8 @@ static_assert(sizeof(struct socket_block) == LINK_SLOT_BLOCK_BYTES &&
                   offsetof(struct socket_block, incarnation) ==
                       offsetof(struct link_slot_block, incarnation) &&
                   offsetof(struct socket_block, read_offset) ==
-                      offsetof(struct link_slot_block, read_offset),
+                      offsetof(struct link_slot_block, read_offset) &&
+                  offsetof(struct socket_block, shut) == offsetof(struct link_slot_block, flags),
               "what the engine reads of them");
 
 /* Divide the host region: socket blocks, slot book-keeping, claims, and the rest is send chunks. */

@@ -98,6 +98,17 @@ bool socket_owns_block(const struct socket *socket)
     return socket->block->incarnation == socket->name.incarnation;
 }
 
+void socket_note_linger(struct socket *socket)
+{
+    const struct linger *linger = &socket->options->linger;
+    if (socket->block == NULL)
+        return;
+    if (linger->l_onoff != 0 && linger->l_linger == 0)
+        atomic_fetch_or(&socket->block->shut, SHUT_ABORTS);
+    else if (atomic_load_explicit(&socket->block->shut, memory_order_relaxed) & SHUT_ABORTS)
+        atomic_fetch_and(&socket->block->shut, ~SHUT_ABORTS);
+}
+
 void socket_attach_block(struct socket *socket)
 {
     struct engine_link *link = socket->link;
@@ -114,6 +125,7 @@ void socket_attach_block(struct socket *socket)
     block->incarnation = socket->name.incarnation;
     lock_release_shared(&block->lock);
     socket->block = block;
+    socket_note_linger(socket);
 }
 
 uint32_t socket_first_send_limit(const struct socket *socket, const struct engine_link *link)

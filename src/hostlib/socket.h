@@ -50,15 +50,16 @@ enum socket_state {
 struct socket_block {
     struct lock lock;
     uint32_t incarnation;
-    uint64_t read_offset;   /**< the application has read up to here */
-    uint64_t consumed_told; /**< ... and the engine knows of this much */
-    struct send_queue_shared send;
-    _Atomic uint32_t shut;         /**< SHUT_DONE_*, by whichever process */
+    uint64_t read_offset;          /**< the application has read up to here */
+    _Atomic uint32_t shut;         /**< SHUT_*, by whichever process */
     _Atomic uint32_t space_wanted; /**< how often wants_space was set, by whichever process */
+    uint64_t consumed_told;        /**< the engine knows of so much that was read */
+    struct send_queue_shared send;
 };
 
 #define SHUT_DONE_READ  1u
 #define SHUT_DONE_WRITE 2u
+#define SHUT_ABORTS     LINK_SLOT_ABORTS
 
 struct epoll_item;
 struct socket_extra;
@@ -159,6 +160,9 @@ void socket_unlock(struct socket *socket);
 
 /** Give the socket its slot's shared block, freeing what an earlier incarnation left there. */
 void socket_attach_block(struct socket *socket);
+
+/** Let the block say what SO_LINGER does to the connection should all its processes die. */
+void socket_note_linger(struct socket *socket);
 
 /** Whether the block still is this socket's, not a later one's in the same slot. Block lock held.
  */

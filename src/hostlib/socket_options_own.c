@@ -172,7 +172,10 @@ static int set_linger_of(struct socket *socket, const void *value, socklen_t len
     int error = set_linger(&options.linger, value, length);
     if (error < 0)
         return error;
-    return socket_options_replace(socket, &options) ? 0 : -ENOBUFS;
+    if (!socket_options_replace(socket, &options))
+        return -ENOBUFS;
+    socket_note_linger(socket);
+    return 0;
 }
 
 int socket_option_set_own(struct socket *socket, int level, int name, const void *value,

@@ -34,7 +34,7 @@
 #include "base/ip_address.h"
 
 /** Changes with every incompatible change of this file; a mismatch is refused in the hello. */
-#define LINK_ABI_VERSION 10
+#define LINK_ABI_VERSION 11
 
 #define LINK_CORES_MAX     8  /**< engine cores that one tenant can talk to */
 #define LINK_CHANNELS_MAX  64 /**< channels (threads with rings of their own) per process */
@@ -65,14 +65,17 @@ struct link_socket_name {
 /**
  * The host region begins with one of these for each slot, LINK_SLOT_BLOCK_BYTES apart; the library
  * keeps more in the rest. The engine looks when the last process that has a socket ends without
- * closing it: as in Linux the end is a reset only where bytes are left that nobody has read.
+ * closing it: as in Linux the end is a reset only where bytes are left that nobody has read, or
+ * where SO_LINGER says so.
  */
 struct link_slot_block {
     uint32_t lock;        /**< the library's */
     uint32_t incarnation; /**< whose the rest is */
     uint64_t read_offset; /**< the application has read up to here */
+    uint32_t flags;       /**< LINK_SLOT_ABORTS, and the library's */
 };
 
+#define LINK_SLOT_ABORTS      4u /**< SO_LINGER without time: closing resets */
 #define LINK_SLOT_BLOCK_BYTES 64
 
 /* ---- Descriptors -------------------------------------------------------------------------- */

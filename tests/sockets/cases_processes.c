@@ -80,6 +80,37 @@ static void child_keeps_connection(const struct case_context *context)
     close(go[1]);
 }
 
+/* SO_LINGER without time resets whoever ends the connection, also by being killed. */
+static void killed_with_linger(const struct case_context *context)
+{
+    const char *const whose[] = {"nobody's", "the connection's", "its listener's"};
+    const struct linger reset = {.l_onoff = 1};
+    for (int i = 0; i < 3; i++) {
+        char byte;
+        int listener = make_listener(context, 1);
+        if (i == 2)
+            setsockopt(listener, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+        int fd = make_socket(context, 0);
+        connect_to(context, fd, port_of(listener));
+        pid_t pid = fork();
+        if (pid == 0) {
+            close(fd);
+            int accepted = accept(listener, NULL, NULL);
+            if (i == 1)
+                setsockopt(accepted, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+            send(accepted, "x", 1, 0);
+            for (;;)
+                sleep(1);
+        }
+        (void)!recv(fd, &byte, 1, 0);
+        kill(pid, SIGKILL);
+        say_status(whose[i], pid);
+        say_result("end", recv(fd, &byte, 1, 0));
+        close(fd);
+        close(listener);
+    }
+}
+
 /* Who has read all closes, and the last that has the connection ends without a word. */
 static void reader_closes_last_exits(const struct case_context *context)
 {
@@ -353,6 +384,7 @@ const struct socket_case cases_processes[] = {
     {"child_keeps_connection", child_keeps_connection},
     {"killed_child", killed_child},
     {"killed_reader", killed_reader},
+    {"killed_with_linger", killed_with_linger},
     {"reader_closes_last_exits", reader_closes_last_exits},
     {"workers_share_listener", workers_share_listener},
     {"fork_per_connection", fork_per_connection},

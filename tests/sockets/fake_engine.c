@@ -178,8 +178,7 @@ static void process_died(unsigned index)
         next = LIST_NEXT(end, link);
         /* Ends still unaccepted go with their listener: start over, since the list changes. */
         if (end->held[index] && end->tenant == process->tenant) {
-            consume_as_read(end);
-            let_go(index, end, false);
+            let_go(index, end, note_death(end));
             next = LIST_FIRST(&all_ends);
         }
     }

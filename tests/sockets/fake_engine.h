@@ -111,7 +111,8 @@ void apply(unsigned index, const struct link_descriptor *operation);
 bool answer_fences(void);
 /** The process holds the end no more. */
 void let_go(unsigned process, struct end *end, bool abort_wanted);
-/** Its process has died: what that had read, as the socket's block says, counts as told. */
-void consume_as_read(struct end *end);
+/** Its process has died: what that had read, as the socket's block says, counts as told.
+    @return whether SO_LINGER resets. */
+bool note_death(struct end *end);
 
 #endif

@@ -169,13 +169,15 @@ static void consume(struct end *end, uint64_t offset)
     drop_consumed(end);
 }
 
-void consume_as_read(struct end *end)
+bool note_death(struct end *end)
 {
     const struct link_slot_block *block =
         (const void *)(end->tenant->arena + end->tenant->layout.host_region +
                        (uint64_t)end->name.slot * LINK_SLOT_BLOCK_BYTES);
-    if (block->incarnation == end->name.incarnation)
-        consume(end, block->read_offset);
+    if (block->incarnation != end->name.incarnation)
+        return false;
+    consume(end, block->read_offset);
+    return (block->flags & LINK_SLOT_ABORTS) != 0;
 }
 
 static void last_let_go(struct end *end, bool abort_wanted)

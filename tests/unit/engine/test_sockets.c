@@ -236,8 +236,9 @@ static void a_process_that_dies_ends_its_connections(void **state)
     (void)host_expect(&client, LINK_EVENT_FIN, 0);
 }
 
-/** The host's note of how far it has read. */
-static void note_read(const struct host *host, struct link_socket_name name, uint64_t offset)
+/** The host's note of how far it has read. @return where it is. */
+static struct link_slot_block *note_read(const struct host *host, struct link_socket_name name,
+                                         uint64_t offset)
 {
     const struct tenant *tenant = host->tenant;
     uint64_t place = tenant->layout.host_region + (uint64_t)name.slot * LINK_SLOT_BLOCK_BYTES;
@@ -245,6 +246,7 @@ static void note_read(const struct host *host, struct link_socket_name name, uin
     struct link_slot_block *block = (void *)(tenant->arena.base + place);
     block->incarnation = name.incarnation;
     block->read_offset = offset;
+    return block;
 }
 
 static void a_process_that_dies_resets_what_it_has_not_read(void **state)
@@ -253,7 +255,7 @@ static void a_process_that_dies_resets_what_it_has_not_read(void **state)
     struct link_socket_name connection = connect_both();
     host_send(&client, host_name(0), 0, 0, "request", 7);
     (void)host_expect(&server, LINK_EVENT_DATA, connection.slot);
-    note_read(&server, connection, 3);
+    (void)note_read(&server, connection, 3);
     host_kill(&server);
     assert_int_equal(host_expect(&client, LINK_EVENT_ERROR, 0).error, ECONNRESET);
 }
@@ -264,9 +266,18 @@ static void a_process_that_dies_has_read_what_it_did_not_tell(void **state)
     struct link_socket_name connection = connect_both();
     host_send(&client, host_name(0), 0, 0, "request", 7);
     (void)host_expect(&server, LINK_EVENT_DATA, connection.slot);
-    note_read(&server, connection, 7);
+    (void)note_read(&server, connection, 7);
     host_kill(&server);
     (void)host_expect(&client, LINK_EVENT_FIN, 0);
+}
+
+static void a_process_that_dies_resets_as_its_linger_option_says(void **state)
+{
+    (void)state;
+    struct link_socket_name connection = connect_both();
+    note_read(&server, connection, 0)->flags = LINK_SLOT_ABORTS;
+    host_kill(&server);
+    assert_int_equal(host_expect(&client, LINK_EVENT_ERROR, 0).error, ECONNRESET);
 }
 
 static void a_note_of_an_earlier_socket_in_the_slot_says_nothing(void **state)
@@ -276,7 +287,7 @@ static void a_note_of_an_earlier_socket_in_the_slot_says_nothing(void **state)
     host_send(&client, host_name(0), 0, 0, "request", 7);
     (void)host_expect(&server, LINK_EVENT_DATA, connection.slot);
     struct link_socket_name earlier = {connection.slot, connection.incarnation - 1};
-    note_read(&server, earlier, 7);
+    (void)note_read(&server, earlier, 7);
     host_kill(&server);
     assert_int_equal(host_expect(&client, LINK_EVENT_ERROR, 0).error, ECONNRESET);
 }
@@ -480,6 +491,7 @@ int main(void)
         SOCKET_TEST(a_process_that_dies_ends_its_connections),
         SOCKET_TEST(a_process_that_dies_resets_what_it_has_not_read),
         SOCKET_TEST(a_process_that_dies_has_read_what_it_did_not_tell),
+        SOCKET_TEST(a_process_that_dies_resets_as_its_linger_option_says),
         SOCKET_TEST(a_note_of_an_earlier_socket_in_the_slot_says_nothing),
         SOCKET_TEST(a_dying_listener_resets_what_nobody_accepted),
         SOCKET_TEST(a_forked_process_shares_its_parents_sockets),
