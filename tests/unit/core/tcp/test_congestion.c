@@ -349,9 +349,9 @@ static void hystart_sees_no_train_in_acks_with_gaps(void **unused)
     assert_int_equal(info().snd_ssthresh, 0x7fffffff);
 }
 
-/** @return for how long ACKs came every 500 µs until that ended slow start, the shortest round trip
+/** @return for how long ACKs came every gap_us until that ended slow start, the shortest round trip
     being 20 ms; 0: for 100 ms they did not. */
-static uint64_t train_us(uint32_t segments, bool paced)
+static uint64_t train_us(uint32_t segments, bool paced, uint64_t gap_us)
 {
     struct tcp_connection *c = script.connection;
     uint64_t us = 0;
@@ -361,21 +361,23 @@ static uint64_t train_us(uint32_t segments, bool paced)
     c->congestion.min_rtt_us = 20000;
     c->congestion.ssthresh = TCP_SSTHRESH_INFINITE;
     while (us < 100000 && c->congestion.ssthresh == TCP_SSTHRESH_INFINITE) {
-        us += 500;
+        us += gap_us;
         (void)tcp_congestion_cubic.slow_start(c, 1448, script.now_ns + us * NS_PER_US);
     }
     c->hot.paced = false;
-    return us < 100000 ? us - 500 : 0;
+    return us < 100000 ? us - gap_us : 0;
 }
 
 static void hystart_looks_for_a_longer_train_when_paced_and_for_none_in_small_windows(void **unused)
 {
     (void)unused;
     begin(TCP_CONGESTION_CUBIC);
-    assert_int_equal(train_us(100, false), 10500);
-    assert_int_equal(train_us(100, true), 20500);
-    assert_int_equal(train_us(16, false), 10500);
-    assert_int_equal(train_us(15, false), 0);
+    assert_int_equal(train_us(100, false, 500), 10500);
+    assert_int_equal(train_us(100, true, 500), 20500);
+    assert_int_equal(train_us(16, false, 500), 10500);
+    assert_int_equal(train_us(15, false, 500), 0);
+    assert_int_equal(train_us(100, false, 1900), 6 * 1900);
+    assert_int_equal(train_us(100, false, 2100), 0);
 }
 
 static void hystart_goes_on_when_it_was_jitter(void **unused)

@@ -65,6 +65,20 @@ static void bbr_leaves_startup_when_the_rate_stands_still(void **unused)
     assert_int_not_equal(bbr_of(c)->state, BBR_STARTUP);
 }
 
+static void bbr_stays_in_startup_while_a_quarter_is_gained_a_round(void **unused)
+{
+    (void)unused;
+    struct tcp_connection *c = begin(TCP_CONGESTION_BBR);
+    uint64_t rate = 1000000;
+    for (unsigned i = 0; i < 8; i++, rate += rate * 26 / 100)
+        round_trip(c, (uint32_t)(rate / 100), RTT_US, rate);
+    assert_int_equal(bbr_of(c)->state, BBR_STARTUP);
+    rate = bbr_of(c)->full_bw * 124 / 100; /* of the best, three times */
+    for (unsigned i = 0; i < 3; i++)
+        round_trip(c, (uint32_t)(rate / 100), RTT_US, rate);
+    assert_true(bbr_of(c)->full_bw_reached);
+}
+
 /** In ProbeBW with a bandwidth of 8 MB/s and a round trip of 10 ms. */
 static struct tcp_connection *bbr_cruising(void)
 {
@@ -102,6 +116,23 @@ static void bbr_probes_in_time(void **unused)
     }
     assert_true(refilled); /* after as many rounds as the window has segments: 55 */
     assert_true(up);
+}
+
+static void bbr_waits_63_rounds_or_two_to_three_seconds_at_most_to_probe(void **unused)
+{
+    (void)unused;
+    struct tcp_connection *c = begin(TCP_CONGESTION_BBR);
+    for (unsigned i = 0; i < 20; i++)
+        round_trip(c, 800000, RTT_US, 80000000);
+    while (bbr_of(c)->state != BBR_PROBE_BW_UP)
+        round_trip(c, 800000, RTT_US, 80000000);
+    while (bbr_of(c)->state == BBR_PROBE_BW_UP)
+        round_trip(c, 800000, RTT_US, 80000000);
+    assert_in_range(bbr_of(c)->bw_probe_wait_ns, 2 * NS_PER_S, 3 * NS_PER_S - 1);
+    unsigned rounds = 0;
+    for (; bbr_of(c)->state != BBR_PROBE_BW_REFILL; rounds++)
+        round_trip(c, 800000, RTT_US, 80000000);
+    assert_in_range(rounds, 61, 63);
 }
 
 static void bbr_looks_for_the_round_trip_every_five_seconds(void **unused)
@@ -334,6 +365,8 @@ int main(void)
         TEST(bbr_leaves_startup_when_the_rate_stands_still),
         TEST(bbr_window_is_twice_the_product),
         TEST(bbr_probes_in_time),
+        TEST(bbr_stays_in_startup_while_a_quarter_is_gained_a_round),
+        TEST(bbr_waits_63_rounds_or_two_to_three_seconds_at_most_to_probe),
         TEST(bbr_looks_for_the_round_trip_every_five_seconds),
         TEST(bbr_lowers_its_bounds_by_three_tenths_a_round),
         TEST(bbr_paces_by_the_gain_of_its_state_less_a_hundredth),
