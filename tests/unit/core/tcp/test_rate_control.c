@@ -73,9 +73,12 @@ static void bbr_stays_in_startup_while_a_quarter_is_gained_a_round(void **unused
     for (unsigned i = 0; i < 8; i++, rate += rate * 26 / 100)
         round_trip(c, (uint32_t)(rate / 100), RTT_US, rate);
     assert_int_equal(bbr_of(c)->state, BBR_STARTUP);
-    rate = bbr_of(c)->full_bw * 124 / 100; /* of the best, three times */
+    rate = bbr_of(c)->full_bw * 126 / 100; /* and then no more: this one still counts as a gain */
     for (unsigned i = 0; i < 3; i++)
         round_trip(c, (uint32_t)(rate / 100), RTT_US, rate);
+    assert_false(bbr_of(c)->full_bw_reached);
+    rate = bbr_of(c)->full_bw * 124 / 100;
+    round_trip(c, (uint32_t)(rate / 100), RTT_US, rate);
     assert_true(bbr_of(c)->full_bw_reached);
 }
 
