@@ -76,11 +76,26 @@ const char *const socket_congestion_names[LINK_CONGESTION_COUNT] = {
     [LINK_CONGESTION_CONSTANT_RATE] = "constant-rate",
 };
 
-const struct known_option *socket_option_known(int level, int name)
+/* Of a connection one of IP_TOS and IPV6_TCLASS counts, and one of IP_TTL and IPV6_UNICAST_HOPS, by
+   its family; an IPv6 socket has the other as well, and only keeps it. */
+static bool is_one_of_two(const struct socket *socket, const struct known_option *known)
+{
+    return socket->is_v6 &&
+           (known->link_option == LINK_OPTION_TOS || known->link_option == LINK_OPTION_TTL);
+}
+
+static bool is_of_other_family(const struct socket *socket, const struct known_option *known)
+{
+    return is_one_of_two(socket, known) && socket->state >= SOCKET_CONNECTING &&
+           (known->level == IPPROTO_IP) != ip_address_is_v4(&socket->remote.address);
+}
+
+const struct known_option *socket_option_known(const struct socket *socket, int level, int name)
 {
     for (size_t i = 0; i < sizeof(known_options) / sizeof(known_options[0]); i++) {
-        if (known_options[i].level == level && known_options[i].name == name)
-            return &known_options[i];
+        const struct known_option *known = &known_options[i];
+        if (known->level == level && known->name == name)
+            return is_of_other_family(socket, known) ? NULL : known;
     }
     return NULL;
 }
@@ -405,10 +420,29 @@ static int set_address_form(struct socket *socket, const void *value, socklen_t 
     return 0;
 }
 
+/* An option that acts, as the kernel understood it: clamped, doubled, made a truth value. */
+static int note_known(struct socket *socket, int kernel_fd, const struct known_option *known,
+                      const void *value, socklen_t length)
+{
+    int32_t number = 0;
+    socklen_t number_length = sizeof(number);
+    bool of_socket = known->level == SOL_SOCKET;
+    int read_name = of_socket && known->name == SO_RCVBUFFORCE   ? SO_RCVBUF
+                    : of_socket && known->name == SO_SNDBUFFORCE ? SO_SNDBUF
+                                                                 : known->name;
+    if (REAL(getsockopt)(kernel_fd, known->level, read_name, &number, &number_length) < 0)
+        return 0;
+    int error = note(socket, known->link_option, number);
+    /* A connection to come may be of the other family. */
+    if (error == 0 && is_one_of_two(socket, known) && socket->state < SOCKET_CONNECTING)
+        error = note_kept(socket, kernel_fd, known->level, known->name, value, length);
+    return error;
+}
+
 int socket_setsockopt(struct socket *socket, int fd, int level, int name, const void *value,
                       socklen_t length)
 {
-    const struct known_option *known = socket_option_known(level, name);
+    const struct known_option *known = socket_option_known(socket, level, name);
     bool offloaded = socket_is_offloaded(socket);
     if ((int)length < 0)
         return -EINVAL;
@@ -445,14 +479,7 @@ int socket_setsockopt(struct socket *socket, int fd, int level, int name, const 
         return unknown ? set_congestion(socket, value, length) : -error;
     }
     if (known != NULL) {
-        int32_t number = 0;
-        socklen_t number_length = sizeof(number);
-        int read_name = name == SO_RCVBUFFORCE && level == SOL_SOCKET   ? SO_RCVBUF
-                        : name == SO_SNDBUFFORCE && level == SOL_SOCKET ? SO_SNDBUF
-                                                                        : name;
-        /* As the kernel understood it: clamped, doubled, made a truth value. */
-        if (REAL(getsockopt)(kernel_fd, level, read_name, &number, &number_length) == 0)
-            return note(socket, known->link_option, number);
+        error = note_known(socket, kernel_fd, known, value, length);
     } else if (level == SOL_SOCKET) {
         error = note_own(socket, kernel_fd, name, value, length);
     } else if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY) {

@@ -219,7 +219,7 @@ static int get_pacing_rate(uint64_t rate, void *value, socklen_t *length)
 static int get_own(struct socket *socket, int level, int name, void *value, socklen_t *length)
 {
     const struct socket_options *options = socket->options;
-    const struct known_option *known = socket_option_known(level, name);
+    const struct known_option *known = socket_option_known(socket, level, name);
     bool only_set = level == SOL_SOCKET && (name == SO_SNDBUFFORCE || name == SO_RCVBUFFORCE);
     if (known != NULL && !only_set && (options->set & (1u << known->link_option)))
         return give_number(options->values[known->link_option], value, length);

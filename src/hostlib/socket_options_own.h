@@ -29,8 +29,8 @@ struct known_option {
     bool truth;              /* any value but 0 is 1 */
 };
 
-/** @return NULL: none. */
-const struct known_option *socket_option_known(int level, int name);
+/** @return NULL: none that acts on this socket. */
+const struct known_option *socket_option_known(const struct socket *socket, int level, int name);
 
 /** What TCP_CONGESTION calls them. */
 extern const char *const socket_congestion_names[LINK_CONGESTION_COUNT];

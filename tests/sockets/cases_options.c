@@ -155,6 +155,39 @@ static void options_ip(const struct case_context *context)
     close_pair(pair);
 }
 
+static void say_classes(const char *who, int fd)
+{
+    int class = -1, tos = -1, hops = -1, ttl = -1;
+    socklen_t length = sizeof(int);
+    getsockopt(fd, IPPROTO_IPV6, IPV6_TCLASS, &class, &length);
+    getsockopt(fd, IPPROTO_IP, IP_TOS, &tos, &length);
+    getsockopt(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, &hops, &length);
+    getsockopt(fd, IPPROTO_IP, IP_TTL, &ttl, &length);
+    say("%s: class %d, TOS %d, hops %d, TTL %d", who, class, tos, hops, ttl);
+}
+
+/* An IPv6 connection has IPv4's options beside its own, and neither changes the other. */
+static void options_of_both_families(const struct case_context *context)
+{
+    if (context->family != AF_INET6)
+        return;
+    int listener = make_listener(context, 1), fds[2] = {make_socket(context, 0)};
+    setsockopt(listener, IPPROTO_IPV6, IPV6_TCLASS, &(int){184}, sizeof(int));
+    say_result("connect", connect_to(context, fds[0], port_of(listener)));
+    fds[1] = accept(listener, NULL, NULL);
+    for (int i = 0; i < 2; i++) {
+        say_classes("first", fds[i]);
+        set_and_get("TOS 8", fds[i], IPPROTO_IP, IP_TOS, 8);
+        set_and_get("TTL 33", fds[i], IPPROTO_IP, IP_TTL, 33);
+        say_classes("then", fds[i]);
+        set_and_get("TCLASS 16", fds[i], IPPROTO_IPV6, IPV6_TCLASS, 16);
+        set_and_get("HOPS 44", fds[i], IPPROTO_IPV6, IPV6_UNICAST_HOPS, 44);
+        say_classes("at last", fds[i]);
+        close(fds[i]);
+    }
+    close(listener);
+}
+
 static void congestion(const struct case_context *context)
 {
     int pair[2];
@@ -199,6 +232,7 @@ const struct socket_case cases_options[] = {
     {"options_of_sockets", options_of_sockets},
     {"options_short_values", options_short_values},
     {"options_ip", options_ip},
+    {"options_of_both_families", options_of_both_families},
     {"congestion", congestion},
     {"info", info},
     {0},
