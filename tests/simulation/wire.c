@@ -158,7 +158,7 @@ static void put_on_wire(struct world *world, struct wire *wire, struct frame *fr
     if (random_chance(&world->random, s->reorder)) {
         arrival_ns += random_log_between(&world->random, 1000, s->reorder_delay_ns);
         world->coverage.frames_reordered++;
-    } else {
+    } else if (!spared) { /* what is spared overtakes the queue */
         if (arrival_ns < wire->newest_arrival_ns)
             arrival_ns = wire->newest_arrival_ns;
         wire->newest_arrival_ns = arrival_ns;
