@@ -145,7 +145,7 @@ struct tcp_hot {
             /* Pacing (pacing.h). */
             bool paced : 1;         /**< payload goes out at a rate: rare->pacing says which */
             bool pacing_waits : 1;  /**< … and is held back until pacing->next_ns */
-            bool received_push : 1; /**< the latest payload was a small segment with PSH */
+            bool received_push : 1; /**< payload with PSH came since the last ACK */
         };
         uint32_t flags; /**< all of these at once: TCP_HOT_FLAGS() */
     };

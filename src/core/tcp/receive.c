@@ -246,8 +246,11 @@ static inline void arrival_note(struct stack *stack, struct tcp_connection *conn
     struct tcp_receive *receive = &connection->receive;
     ack_delay_update(connection, now_ns);
     receive->last_data_ms = tcp_clock_ms(now_ns);
+    /* Until the ACK is sent; also of a full segment, which may be a message as long as all others
+       (Linux's ICSK_ACK_PUSHED, from 6.7 on). */
     connection->hot.received_push =
-        (segment->flags & TCP_PSH) && segment->payload_length < connection->hot.rcv_mss;
+        (segment->flags & TCP_PSH) != 0 ||
+        (connection->hot.received_push && connection->hot.ack_deadline_ns != TIME_NEVER);
     rcv_mss_update(stack, connection,
                    segment->gso_size != 0 ? segment->gso_size : segment->payload_length,
                    segment->payload_length);
