@@ -2,8 +2,6 @@
 
 #include <errno.h>
 #include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/time_units.h"
@@ -88,17 +86,59 @@ static const struct {
     {PREFIX "tcp_workaround_signed_windows", {"0"}},
 };
 
+/* ---- Text ----------------------------------------------------------------------------------- */
+
+static void skip_blanks(const char **at)
+{
+    *at += strspn(*at, " \t\n");
+}
+
+/** @return the value of a digit, or 16 if it is none. */
+static unsigned digit_of(char digit)
+{
+    if (digit >= '0' && digit <= '9')
+        return (unsigned)(digit - '0');
+    if (digit >= 'a' && digit <= 'f')
+        return (unsigned)(digit - 'a') + 10;
+    if (digit >= 'A' && digit <= 'F')
+        return (unsigned)(digit - 'A') + 10;
+    return 16;
+}
+
+/** Digits at *at, which moves past them. @return false: there are none, or it is more than most. */
+static bool take_digits(const char **at, unsigned base, uint64_t most, uint64_t *number)
+{
+    const char *start = *at;
+    *number = 0;
+    for (unsigned digit; (digit = digit_of(**at)) < base; ++*at) {
+        if (digit > most || *number > (most - digit) / base)
+            return false;
+        *number = *number * base + digit;
+    }
+    return *at != start;
+}
+
+/** A number with the blanks around it. */
+static bool take_number(const char **at, uint64_t least, uint64_t most, uint64_t *number)
+{
+    skip_blanks(at);
+    bool hexadecimal = strncmp(*at, "0x", 2) == 0;
+    *at += hexadecimal ? 2 : 0;
+    bool good = take_digits(at, hexadecimal ? 16 : 10, most, number) && *number >= least;
+    skip_blanks(at);
+    return good;
+}
+
+/* ---- Values --------------------------------------------------------------------------------- */
+
 static int set_number(const struct number_sysctl *sysctl, const char *value,
                       struct tcp_defaults *tcp)
 {
-    char *end;
-    errno = 0;
-    unsigned long long number = strtoull(value, &end, 0);
+    uint64_t number;
+    if (!take_number(&value, sysctl->least, sysctl->most, &number) || *value != '\0')
+        return -EINVAL;
     if (number == 0 && sysctl->offset == offsetof(struct tcp_defaults, orphan_retries))
         number = ORPHAN_RETRIES;
-    if (errno != 0 || end == value || end[strspn(end, " \t\n")] != '\0' || value[0] == '-' ||
-        number < sysctl->least || number > sysctl->most)
-        return -EINVAL;
     char *target = (char *)tcp + sysctl->offset;
     bool flag = number != 0;
     uint8_t byte = (uint8_t)number;
@@ -126,45 +166,54 @@ static int set_buffer_sizes(const char *value, uint32_t *initial, uint32_t *maxi
 {
     uint64_t sizes[3];
     for (unsigned i = 0; i < 3; i++) {
-        char *end;
-        sizes[i] = strtoull(value, &end, 10);
-        if (end == value || sizes[i] < 1 || sizes[i] > INT32_MAX)
+        if (!take_number(&value, 1, INT32_MAX, &sizes[i]))
             return -EINVAL;
-        value = end;
     }
-    if (value[strspn(value, " \t\n")] != '\0')
+    if (*value != '\0')
         return -EINVAL;
     *initial = (uint32_t)sizes[1];
     *maximum = (uint32_t)sizes[2];
     return 0;
 }
 
-/** KEY or KEY,OLD_KEY: aaaaaaaa-bbbbbbbb-cccccccc-dddddddd, each a number in the machine's own
-    order. */
+/** aaaaaaaa-bbbbbbbb-cccccccc-dddddddd, each a number in the machine's own order. */
+static bool take_key(const char **at, uint8_t key[16])
+{
+    for (unsigned i = 0; i < 4; i++) {
+        uint64_t word;
+        if (i > 0 && *(*at)++ != '-')
+            return false;
+        if (!take_digits(at, 16, UINT32_MAX, &word))
+            return false;
+        uint32_t short_word = (uint32_t)word;
+        memcpy(key + i * sizeof(short_word), &short_word, sizeof(short_word));
+    }
+    return true;
+}
+
+/** KEY or KEY,OLD_KEY. */
 static int set_fast_open_keys(const char *value, struct tcp_defaults *tcp)
 {
+    uint8_t keys[2][16] = {0};
     unsigned count = 0;
     for (; count < 2 && (count == 0 || *value == ','); count++) {
-        unsigned words[4];
-        int used = 0;
-        value += count;
-        if (sscanf(value, "%8x-%8x-%8x-%8x%n", &words[0], &words[1], &words[2], &words[3], &used) !=
-            4)
+        value += count; /* the comma */
+        if (!take_key(&value, keys[count]))
             return -EINVAL;
-        memcpy(tcp->fast_open_keys[count], words, sizeof(words));
-        value += used;
     }
-    if (value[strspn(value, " \t\n")] != '\0')
+    skip_blanks(&value);
+    if (*value != '\0')
         return -EINVAL;
+    memcpy(tcp->fast_open_keys, keys, sizeof(keys));
     tcp->fast_open_key_count = (uint8_t)count;
     return 0;
 }
 
 static int set_port_range(const char *value, struct stack_config *config)
 {
-    unsigned first, last;
-    if (sscanf(value, "%u %u", &first, &last) != 2 || first < 1 || last > UINT16_MAX ||
-        first > last)
+    uint64_t first, last;
+    if (!take_number(&value, 1, UINT16_MAX, &first) ||
+        !take_number(&value, first, UINT16_MAX, &last) || *value != '\0')
         return -EINVAL;
     config->local_port_first = (uint16_t)first;
     config->local_port_last = (uint16_t)last;
