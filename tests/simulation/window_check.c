@@ -86,7 +86,9 @@ const char *window_check_sent(const struct tcp_connection *c)
 {
     uint64_t most = c->hot.cwnd > c->hot.mss ? c->hot.cwnd : c->hot.mss;
     if (!is_open(c->hot.state) || c->rare->recovery->tail_probe == c->hot.snd_nxt)
-        return NULL;           /* RFC 8985 §7.3: a tail probe asks no window */
+        return NULL; /* RFC 8985 §7.3: a tail probe asks no window */
+    if (c->rare->untimed_end > c->hot.snd_una)
+        return NULL; /* for want of records, what is SACKed within a lost one counts twice */
     most += c->hot.fin_queued; /* its number is no byte */
     if (c->rare->mtu_probe.size != 0)
         most += c->rare->mtu_probe.size;
