@@ -81,9 +81,12 @@ void tcp_time_wait_arrives(struct stack *stack, struct tcp_connection *connectio
     if (!rejected && seq == connection->hot.rcv_nxt && tcp_segment_length(segment) == 0) {
         /* The peer's last word: nothing to answer (Linux starts over even so). */
         timer_restart(stack, connection, now_ns);
-        /* Not while the FIN is unacknowledged: its timestamp is to be echoed (RFC 7323 §4.3). */
+        /* Not while the FIN is unacknowledged: its timestamp is to be echoed (RFC 7323 §4.3). Nor
+           of what does not know our numbers, which could have PAWS reject all that the peer sends.
+         */
         if (connection->hot.timestamps && segment->options.has_timestamps &&
-            tcp_unadvertised(&connection->hot) == 0)
+            tcp_unadvertised(&connection->hot) == 0 &&
+            segment->ack.value == tcp_wire(connection->hot.snd_nxt).value)
             connection->hot.ts_recent = segment->options.timestamp_value;
         return;
     }
