@@ -192,7 +192,7 @@ static bool take_key(const char **at, uint8_t key[16])
 }
 
 /** KEY or KEY,OLD_KEY. */
-static int set_fast_open_keys(const char *value, struct tcp_defaults *tcp)
+static int set_fast_open_keys(struct stack_config *config, const char *value)
 {
     uint8_t keys[2][16] = {0};
     unsigned count = 0;
@@ -204,12 +204,12 @@ static int set_fast_open_keys(const char *value, struct tcp_defaults *tcp)
     skip_blanks(&value);
     if (*value != '\0')
         return -EINVAL;
-    memcpy(tcp->fast_open_keys, keys, sizeof(keys));
-    tcp->fast_open_key_count = (uint8_t)count;
+    memcpy(config->tcp.fast_open_keys, keys, sizeof(keys));
+    config->tcp.fast_open_key_count = (uint8_t)count;
     return 0;
 }
 
-static int set_port_range(const char *value, struct stack_config *config)
+static int set_port_range(struct stack_config *config, const char *value)
 {
     uint64_t first, last;
     if (!take_number(&value, 1, UINT16_MAX, &first) ||
@@ -221,50 +221,45 @@ static int set_port_range(const char *value, struct stack_config *config)
 }
 
 /** Linux: 0 off, 1 and 2 not any more, 3 and 4 probe the tail. */
-static int set_early_retransmit(const char *value, struct tcp_defaults *tcp)
+static int set_early_retransmit(struct stack_config *config, const char *value)
 {
     if (strlen(value) != 1 || value[0] < '0' || value[0] > '4')
         return -EINVAL;
-    tcp->tail_probes = value[0] >= '3';
+    config->tcp.tail_probes = value[0] >= '3';
     return 0;
 }
 
-static int set_congestion(const char *value, struct tcp_defaults *tcp)
+static int set_congestion(struct stack_config *config, const char *value)
 {
     int id = tcp_congestion_by_name(value);
     if (id < 0)
         return -EINVAL;
-    tcp->congestion = (uint8_t)id;
+    config->tcp.congestion = (uint8_t)id;
     return 0;
 }
 
-static const char *const others[] = {
-    PREFIX "ip_local_port_range",
-    PREFIX "tcp_congestion_control",
-    PREFIX "tcp_early_retrans",
-    PREFIX "tcp_fastopen_key",
-    PREFIX "tcp_rmem",
-    PREFIX "tcp_wmem",
-};
-
-static int set_other(struct stack_config *config, const char *name, const char *value)
+static int set_receive_buffer(struct stack_config *config, const char *value)
 {
-    struct tcp_defaults *tcp = &config->tcp;
-    const char *rest = name + strlen(PREFIX);
-    if (strcmp(rest, "ip_local_port_range") == 0)
-        return set_port_range(value, config);
-    if (strcmp(rest, "tcp_congestion_control") == 0)
-        return set_congestion(value, tcp);
-    if (strcmp(rest, "tcp_early_retrans") == 0)
-        return set_early_retransmit(value, tcp);
-    if (strcmp(rest, "tcp_fastopen_key") == 0)
-        return set_fast_open_keys(value, tcp);
-    if (strcmp(rest, "tcp_rmem") == 0)
-        return set_buffer_sizes(value, &tcp->receive_buffer_initial, &tcp->receive_buffer_max);
-    if (strcmp(rest, "tcp_wmem") == 0)
-        return set_buffer_sizes(value, &tcp->send_buffer_initial, &tcp->send_buffer_max);
-    return -ENOENT;
+    return set_buffer_sizes(value, &config->tcp.receive_buffer_initial,
+                            &config->tcp.receive_buffer_max);
 }
+
+static int set_send_buffer(struct stack_config *config, const char *value)
+{
+    return set_buffer_sizes(value, &config->tcp.send_buffer_initial, &config->tcp.send_buffer_max);
+}
+
+static const struct {
+    const char *name;
+    int (*set)(struct stack_config *config, const char *value);
+} others[] = {
+    {PREFIX "ip_local_port_range", set_port_range},
+    {PREFIX "tcp_congestion_control", set_congestion},
+    {PREFIX "tcp_early_retrans", set_early_retransmit},
+    {PREFIX "tcp_fastopen_key", set_fast_open_keys},
+    {PREFIX "tcp_rmem", set_receive_buffer},
+    {PREFIX "tcp_wmem", set_send_buffer},
+};
 
 static int check_built(const char *name, const char *value)
 {
@@ -282,14 +277,15 @@ static int check_built(const char *name, const char *value)
 
 int stack_sysctl_set(struct stack_config *config, const char *name, const char *value)
 {
-    if (strncmp(name, PREFIX, strlen(PREFIX)) != 0)
-        return -ENOENT;
     for (unsigned i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
         if (strcmp(name, numbers[i].name) == 0)
             return set_number(&numbers[i], value, &config->tcp);
     }
-    int result = set_other(config, name, value);
-    return result != -ENOENT ? result : check_built(name, value);
+    for (unsigned i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        if (strcmp(name, others[i].name) == 0)
+            return others[i].set(config, value);
+    }
+    return check_built(name, value);
 }
 
 const char *stack_sysctl_name(unsigned index)
@@ -300,7 +296,7 @@ const char *stack_sysctl_name(unsigned index)
         return numbers[index].name;
     index -= number_count;
     if (index < other_count)
-        return others[index];
+        return others[index].name;
     index -= other_count;
     return index < sizeof(built) / sizeof(built[0]) ? built[index].name : NULL;
 }

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/time_units.h"
-#include "core/tcp/congestion.h"
 
 static struct ip_address address_v4(uint8_t a, uint8_t b, uint8_t c, uint8_t d)
 {
@@ -289,20 +288,4 @@ void machine_run_until(struct machine *machine, uint64_t time_ns)
 {
     while (machine_step(machine, time_ns)) {
     }
-}
-
-/* ---- Names -------------------------------------------------------------------------------- */
-
-int machine_congestion_id(const char *name)
-{
-    for (unsigned id = 0; id < TCP_CONGESTION_COUNT; id++) {
-        if (strcmp(tcp_congestion_find((uint8_t)id)->name, name) == 0)
-            return (int)id;
-    }
-    return -1;
-}
-
-const char *machine_congestion_name(uint8_t id)
-{
-    return tcp_congestion_find(id)->name;
 }

@@ -205,10 +205,6 @@ void machine_socket_event(struct machine *machine, const struct stack_event *eve
 /** Payload of a connection up to this offset has left. */
 void machine_sent_payload(struct machine *machine, struct tcp_connection *connection, uint64_t end);
 
-/** enum tcp_congestion_id of an algorithm's name, or -1; and the reverse. */
-int machine_congestion_id(const char *name);
-const char *machine_congestion_name(uint8_t id);
-
 /** A symbol of the system calls' world. @return whether it is known. */
 bool symbol_find(const char *name, int64_t *value);
 const char *symbol_errno_name(int error);

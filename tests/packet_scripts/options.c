@@ -147,7 +147,7 @@ static int64_t set_congestion(struct machine_socket *socket, const struct node *
     const struct node *name = value != NULL && value->kind == NODE_LIST ? value->children : value;
     if (name == NULL || name->text == NULL)
         return -EFAULT;
-    int id = machine_congestion_id(name->text);
+    int id = tcp_congestion_by_name(name->text);
     if (id < 0)
         return -ENOENT;
     socket->options.congestion = (uint8_t)id;
@@ -467,7 +467,7 @@ static bool other_kind_agrees(const struct machine_socket *socket, int64_t level
             expected != NULL && expected->kind == NODE_LIST ? expected->children : expected;
         *is_other = true;
         return text == NULL || text->kind != NODE_STRING ||
-               strcmp(text->text, machine_congestion_name(socket->options.congestion)) == 0;
+               strcmp(text->text, tcp_congestion_name(socket->options.congestion)) == 0;
     }
     if (level == SOL_SOCKET && name == SO_LINGER) {
         *is_other = true;
