@@ -32,8 +32,8 @@ static const struct {
     [SOCKET_NOTE_NO_ROUTE] = {"no_route", "the engine has no route to the peer"},
     [SOCKET_NOTE_NO_ENGINE] = {"no_engine", "no pnod could be joined"},
     [SOCKET_NOTE_UNSUPPORTED] = {"unsupported", "not TCP"},
-    [SOCKET_NOTE_IO_URING] = {"io_uring",
-                              "the program makes io_uring calls that can't be followed"},
+    [SOCKET_NOTE_OWN_CALLS] = {"own_calls",
+                               "the program makes system calls of its own that can't be followed"},
     [SOCKET_NOTE_OPTION] = {"option", "has an option that only the kernel's stack serves"},
     [SOCKET_NOTE_KERNEL_HALF] = {"kernel_half", "came by the kernel's half of a wildcard listener"},
 };

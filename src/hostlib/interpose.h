@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdint.h>
 
 #include "hostlib/fd_table.h"
 #include "hostlib/real.h"
@@ -43,6 +44,21 @@ int interpose_check_vector(const struct iovec *vector, size_t count);
 /** recvmsg() and sendmsg() on an offloaded socket. @return bytes, or negative errno. */
 ssize_t interpose_receive_message(struct socket *socket, struct msghdr *message, int flags);
 ssize_t interpose_send_message(struct socket *socket, const struct msghdr *message, int flags);
+
+/** A system call's, as the kernel takes them: six registers. */
+struct interpose_arguments {
+    long a, b, c, d, e, f;
+};
+
+/** As syscall(). */
+long interpose_call(long number, const struct interpose_arguments *arguments);
+
+/** The numbers that interpose_call() does not just leave to the kernel; INTERPOSE_NUMBER_END ends
+    the list. Without clone() and vfork(), which may return on another stack, or twice on this. */
+extern const uint16_t interpose_numbers[];
+
+/** Beyond all of them. */
+#define INTERPOSE_NUMBER_END 448
 
 /** The TCP socket behind fd whoever serves it, with a reference to give back; NULL: none of ours.
     A socket found to be the kernel's for good is forgotten here. */

@@ -13,22 +13,18 @@
 #include "hostlib/poll.h"
 #include "hostlib/process.h"
 #include "hostlib/uring.h"
+#include "hostlib/waiter.h"
 #include "hostlink/raw_syscall.h"
 
 /* What none of these calls returns: the kernel has the call. */
 #define NOT_OURS (-2L)
-
-/* As the kernel takes them: six registers. */
-struct arguments {
-    long a, b, c, d, e, f;
-};
 
 #define INT(x)      ((int)arguments->x)
 #define SIZE(x)     ((size_t)arguments->x)
 #define UNSIGNED(x) ((unsigned)arguments->x)
 #define POINTER(x)  ((void *)arguments->x)
 
-static long call_data(long number, const struct arguments *arguments)
+static long call_data(long number, const struct interpose_arguments *arguments)
 {
     switch (number) {
     case SYS_read:
@@ -64,7 +60,7 @@ static long call_data(long number, const struct arguments *arguments)
     }
 }
 
-static long call_socket(long number, const struct arguments *arguments)
+static long call_socket(long number, const struct interpose_arguments *arguments)
 {
     switch (number) {
     case SYS_bind:
@@ -98,8 +94,44 @@ static long call_socket(long number, const struct arguments *arguments)
     }
 }
 
+/* Unlike libc's, they leave the time not slept in their timeout. */
+static void leave_rest(struct timespec *timeout, uint64_t deadline_ns)
+{
+    uint64_t now_ns = waiter_now_ns();
+    uint64_t left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+    if (timeout == NULL)
+        return;
+    timeout->tv_sec = (time_t)(left_ns / NS_PER_S);
+    timeout->tv_nsec = (long)(left_ns % NS_PER_S);
+}
+
+static long call_ppoll(const struct interpose_arguments *arguments)
+{
+    if (!poll_has_offloaded(POINTER(a), (nfds_t)arguments->b))
+        return NOT_OURS;
+    uint64_t deadline_ns = waiter_deadline_ns(POINTER(c));
+    int result = ppoll(POINTER(a), (nfds_t)arguments->b, POINTER(c), POINTER(d));
+    leave_rest(POINTER(c), deadline_ns);
+    return result;
+}
+
+static long call_pselect(const struct interpose_arguments *arguments)
+{
+    const struct {
+        const sigset_t *set;
+        size_t bytes;
+    } *mask = POINTER(f);
+    if (!select_has_offloaded(INT(a), POINTER(b), POINTER(c), POINTER(d)))
+        return NOT_OURS;
+    uint64_t deadline_ns = waiter_deadline_ns(POINTER(e));
+    int result = pselect(INT(a), POINTER(b), POINTER(c), POINTER(d), POINTER(e),
+                         mask != NULL ? mask->set : NULL);
+    leave_rest(POINTER(e), deadline_ns);
+    return result;
+}
+
 /* Readiness. Such calls may watch any descriptor. @return NOT_OURS: none of these. */
-static long call_readiness(long number, const struct arguments *arguments)
+static long call_readiness(long number, const struct interpose_arguments *arguments)
 {
     switch (number) {
     case SYS_epoll_ctl:
@@ -113,18 +145,18 @@ static long call_readiness(long number, const struct arguments *arguments)
     case SYS_poll:
         return poll(POINTER(a), (nfds_t)arguments->b, INT(c));
     case SYS_ppoll:
-        if (!poll_has_offloaded(POINTER(a), (nfds_t)arguments->b))
-            return NOT_OURS; /* the kernel leaves the time not slept in its timeout */
-        return ppoll(POINTER(a), (nfds_t)arguments->b, POINTER(c), POINTER(d));
+        return call_ppoll(arguments);
     case SYS_select:
         return select(INT(a), POINTER(b), POINTER(c), POINTER(d), POINTER(e));
+    case SYS_pselect6:
+        return call_pselect(arguments);
     default:
         return NOT_OURS;
     }
 }
 
 /* What makes, ends or renumbers descriptors, of which the table must know. */
-static long call_descriptors(long number, const struct arguments *arguments)
+static long call_descriptors(long number, const struct interpose_arguments *arguments)
 {
     switch (number) {
     case SYS_socket:
@@ -148,7 +180,7 @@ static long call_descriptors(long number, const struct arguments *arguments)
 
 /* A copy of the process that goes on where it was made, as fork()'s does. With memory or a stack
    given it is a thread or the like, which syscall() can't return in. */
-static bool is_fork(long number, const struct arguments *arguments)
+static bool is_fork(long number, const struct interpose_arguments *arguments)
 {
     if (number == SYS_fork)
         return true;
@@ -158,7 +190,7 @@ static bool is_fork(long number, const struct arguments *arguments)
     return number == SYS_clone3 && (clone->flags & CLONE_VM) == 0 && clone->stack == 0;
 }
 
-static long call_fork(long number, const struct arguments *arguments)
+static long call_fork(long number, const struct interpose_arguments *arguments)
 {
     process_fork_prepare();
     long child = raw_syscall(number, arguments->a, arguments->b, arguments->c, arguments->d,
@@ -173,7 +205,7 @@ static long call_fork(long number, const struct arguments *arguments)
     return child;
 }
 
-static long call_uring(long number, const struct arguments *arguments)
+static long call_uring(long number, const struct interpose_arguments *arguments)
 {
     long result = uring_call(number, arguments->a, arguments->b, arguments->c, arguments->d,
                              arguments->e, arguments->f);
@@ -195,7 +227,7 @@ static bool is_known(long fd)
     return fd_peek((int)fd) != NULL;
 }
 
-static long call_ours(long number, const struct arguments *arguments)
+static long call_ours(long number, const struct interpose_arguments *arguments)
 {
     long result = call_descriptors(number, arguments);
     if (result == NOT_OURS && atomic_load_explicit(&fd_table_size, memory_order_relaxed) != 0)
@@ -206,10 +238,44 @@ static long call_ours(long number, const struct arguments *arguments)
     return result;
 }
 
+const uint16_t interpose_numbers[] = {
+    SYS_read,           SYS_write,          SYS_close,
+    SYS_poll,           SYS_ioctl,          SYS_readv,
+    SYS_writev,         SYS_select,         SYS_dup,
+    SYS_dup2,           SYS_sendfile,       SYS_socket,
+    SYS_connect,        SYS_accept,         SYS_sendto,
+    SYS_recvfrom,       SYS_sendmsg,        SYS_recvmsg,
+    SYS_shutdown,       SYS_bind,           SYS_listen,
+    SYS_getsockname,    SYS_getpeername,    SYS_setsockopt,
+    SYS_getsockopt,     SYS_fork,           SYS_execve,
+    SYS_fcntl,          SYS_epoll_create,   SYS_epoll_wait,
+    SYS_epoll_ctl,      SYS_pselect6,       SYS_ppoll,
+    SYS_splice,         SYS_epoll_pwait,    SYS_accept4,
+    SYS_epoll_create1,  SYS_dup3,           SYS_recvmmsg,
+    SYS_sendmmsg,       SYS_preadv2,        SYS_pwritev2,
+    SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register,
+    SYS_close_range,    SYS_epoll_pwait2,   INTERPOSE_NUMBER_END,
+};
+
+long interpose_call(long number, const struct interpose_arguments *arguments)
+{
+    if (is_fork(number, arguments))
+        return call_fork(number, arguments);
+    if (number == SYS_execve)
+        return execve(POINTER(a), POINTER(b), POINTER(c));
+    if (number >= SYS_io_uring_setup && number <= SYS_io_uring_register)
+        return call_uring(number, arguments);
+    long result = call_ours(number, arguments);
+    if (result != NOT_OURS)
+        return result;
+    return raw_syscall(number, arguments->a, arguments->b, arguments->c, arguments->d, arguments->e,
+                       arguments->f);
+}
+
 /* Parentheses keep raw_syscall.h's macro off. */
 PNO_EXPORT long(syscall)(long number, ...)
 {
-    struct arguments arguments;
+    struct interpose_arguments arguments;
     va_list list;
     va_start(list, number);
     arguments.a = va_arg(list, long);
@@ -219,13 +285,5 @@ PNO_EXPORT long(syscall)(long number, ...)
     arguments.e = va_arg(list, long);
     arguments.f = va_arg(list, long);
     va_end(list);
-    if (is_fork(number, &arguments))
-        return call_fork(number, &arguments);
-    if (number >= SYS_io_uring_setup && number <= SYS_io_uring_register)
-        return call_uring(number, &arguments);
-    long result = call_ours(number, &arguments);
-    if (result != NOT_OURS)
-        return result;
-    return raw_syscall(number, arguments.a, arguments.b, arguments.c, arguments.d, arguments.e,
-                       arguments.f);
+    return interpose_call(number, &arguments);
 }

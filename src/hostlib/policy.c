@@ -125,7 +125,7 @@ static struct engine_link *link_by_rules(struct engine_link *link, enum link_pol
         return NULL;
     }
     if (own == 0 && syscall_sites_escaped()) {
-        *reason = (struct policy_reason){.reason = SOCKET_NOTE_IO_URING};
+        *reason = (struct policy_reason){.reason = SOCKET_NOTE_OWN_CALLS};
         return NULL;
     }
     if (link == NULL)

@@ -6,7 +6,7 @@
  * In this order: addresses that the kernel serves whatever is said (loopback without
  * PNO_LOOPBACK=1, multicast); the first rule of PNO_POLICY that fits; the first of the engine's
  * that fits; else what the engine's addresses reach is offloaded. A program whose
- * io_uring calls can't be followed has the kernel's sockets unless PNO_POLICY says otherwise. No
+ * own system calls can't be followed has the kernel's sockets unless PNO_POLICY says otherwise. No
  * rule makes the engine serve what it can't reach.
  */
 #ifndef PNO_HOSTLIB_POLICY_H

@@ -1,7 +1,7 @@
 #include "hostlib/syscall_sites.h"
 
-#include <cpuid.h>
 #include <dirent.h>
+#include <emmintrin.h>
 #include <errno.h>
 #include <link.h>
 #include <stdint.h>
@@ -15,32 +15,17 @@
 #include "base/log.h"
 #include "hostlib/interpose.h"
 #include "hostlib/lock.h"
+#include "hostlib/syscall_copy.h"
 #include "hostlib/uring.h"
 #include "hostlib/x86_decode.h"
 
-/* A jump to anywhere near. */
-#define JUMP_BYTES 5
-
-/* The longest copy: its instructions, the calls, the jump back. */
-#define COPY_BYTES 128
-
-/* Instructions that may be moved with the system call, on each side. */
-#define BEFORE_MAX 6
-#define AFTER_MAX  3
-
-/* Per object. */
-#define COPIES_BYTES (128u << 10)
-
 /* Programs longer than that are not searched: starting them would take noticeably longer. */
-#define OBJECT_BYTES_MAX (8u << 20)
-
-/* How far from the object a jump may lie, leaving room for both. */
-#define NEAR_BYTES ((uintptr_t)1 << 30)
-
-#define PAGE_BYTES ((uintptr_t)4096)
+#define OBJECT_BYTES_MAX (16u << 20)
 
 /* Objects remembered as looked at; more are looked at again, and found without such calls. */
 #define OBJECTS_MAX 8
+
+#define PAGE_BYTES ((uintptr_t)4096)
 
 static _Atomic bool escaped;
 static _Atomic unsigned long long loaded; /* objects, ever, at the last look */
@@ -48,117 +33,14 @@ static ElfW(Addr) looked_at[OBJECTS_MAX];
 static unsigned looked_at_count;
 static struct lock look_lock;
 
-/* ---- From a copy into the library ----------------------------------------------------------- */
-
-/* A system call preserves all registers but rax, rcx and r11; so do we, vectors included. On entry
-   all are as the system call has them. 2688 bytes are what XSAVE writes of the state components
-   0-2 and 5-7 (x87, SSE, AVX, AVX-512). */
-__asm__(".text\n"
-        ".globl pno_syscall_entry\n"
-        ".hidden pno_syscall_entry\n"
-        ".type pno_syscall_entry, @function\n"
-        "pno_syscall_entry:\n"
-        ".cfi_startproc\n"
-        "    pushq %rbp\n"
-        ".cfi_def_cfa_offset 16\n"
-        ".cfi_offset %rbp, -16\n"
-        "    movq %rsp, %rbp\n"
-        ".cfi_def_cfa_register %rbp\n"
-        "    pushq %rdi\n"
-        "    pushq %rsi\n"
-        "    pushq %rdx\n"
-        "    pushq %r10\n"
-        "    pushq %r8\n"
-        "    pushq %r9\n"
-        "    subq $2752, %rsp\n"
-        "    andq $-64, %rsp\n"
-        "    movq %rax, %r11\n"
-        "    cmpl $0, pno_has_xsave(%rip)\n"
-        "    je 1f\n"
-        "    xorl %eax, %eax\n"
-        "    movq %rax, 512(%rsp)\n"
-        "    movq %rax, 520(%rsp)\n"
-        "    movq %rax, 528(%rsp)\n"
-        "    movq %rax, 536(%rsp)\n"
-        "    movq %rax, 544(%rsp)\n"
-        "    movq %rax, 552(%rsp)\n"
-        "    movq %rax, 560(%rsp)\n"
-        "    movq %rax, 568(%rsp)\n"
-        "    movq %rdx, %rcx\n"
-        "    movl $0xe7, %eax\n"
-        "    xorl %edx, %edx\n"
-        "    xsave64 (%rsp)\n"
-        "    movq %rcx, %rdx\n"
-        "    jmp 2f\n"
-        "1:  fxsave64 (%rsp)\n"
-        "2:  movq %rsp, %rax\n"
-        "    pushq %rax\n" /* keeps the stack aligned at the call, with the seventh argument */
-        "    pushq %r9\n"
-        "    movq %r8, %r9\n"
-        "    movq %r10, %r8\n"
-        "    movq %rdx, %rcx\n"
-        "    movq %rsi, %rdx\n"
-        "    movq %rdi, %rsi\n"
-        "    movq %r11, %rdi\n"
-        "    call pno_syscall_called\n"
-        "    addq $16, %rsp\n"
-        "    movq %rax, %r11\n"
-        "    cmpl $0, pno_has_xsave(%rip)\n"
-        "    je 3f\n"
-        "    movl $0xe7, %eax\n"
-        "    xorl %edx, %edx\n"
-        "    xrstor64 (%rsp)\n"
-        "    jmp 4f\n"
-        "3:  fxrstor64 (%rsp)\n"
-        "4:  movq %r11, %rax\n"
-        "    leaq -48(%rbp), %rsp\n"
-        "    popq %r9\n"
-        "    popq %r8\n"
-        "    popq %r10\n"
-        "    popq %rdx\n"
-        "    popq %rsi\n"
-        "    popq %rdi\n"
-        "    popq %rbp\n"
-        ".cfi_def_cfa %rsp, 8\n"
-        "    ret\n"
-        ".cfi_endproc\n"
-        ".size pno_syscall_entry, . - pno_syscall_entry\n");
-
-void pno_syscall_entry(void);
-long pno_syscall_called(long number, long a, long b, long c, long d, long e, long f);
-extern uint32_t pno_has_xsave;
-
-__attribute__((visibility("hidden"), used)) uint32_t pno_has_xsave;
-
-static bool has_xsave(void)
-{
-    unsigned a, b, c = 0, d;
-    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_OSXSAVE) != 0;
-}
-
-/* What the copies hand over: io_uring's calls, and close(), since it may end a ring or a socket. */
-__attribute__((visibility("hidden"), used)) long pno_syscall_called(long number, long a, long b,
-                                                                    long c, long d, long e, long f)
-{
-    int saved_errno = errno;
-    long result;
-    if (number == SYS_close)
-        result = close((int)a) < 0 ? -errno : 0;
-    else
-        result = uring_call(number, a, b, c, d, e, f);
-    errno = saved_errno;
-    return result;
-}
-
 /* ---- Objects -------------------------------------------------------------------------------- */
 
 struct object {
     const char *name;
-    uint8_t *text, *text_end;     /* the executable segment looked at */
-    const uint8_t *frames;        /* .eh_frame_hdr; NULL: none */
-    uint8_t *copies, *copies_end; /* room for copies; NULL: not yet made */
-    uint8_t *next_copy;
-    bool is_liburing, failed;
+    uint8_t *text, *text_end; /* the executable segment looked at */
+    const uint8_t *frames;    /* .eh_frame_hdr; NULL: none */
+    struct syscall_copies copies;
+    bool failed;
 };
 
 /* The table of functions in .eh_frame_hdr. Source: Linux Standard Base, Exception Frames. */
@@ -175,12 +57,18 @@ struct frame_header {
 #define COUNT_UDATA4     0x03
 #define TABLE_REL_SDATA4 0x3b
 
-/* @return whether `at` lies in a known function: [*start, *end). */
-static bool find_function(const struct object *object, const uint8_t *at, const uint8_t **start,
-                          const uint8_t **end)
+/* Half the longest function that is guessed at. */
+#define SHORT_BYTES 64
+
+/* The instruction that ends it. */
+#define RETURN 0xc3
+
+/* @return whether the table has a function that `at` lies in. */
+static bool look_up_function(const struct object *object, const uint8_t *at,
+                             struct syscall_function *function)
 {
     const struct frame_header *header = (const struct frame_header *)(const void *)object->frames;
-    if (header == NULL || header->version != 1 || header->count_encoding != COUNT_UDATA4 ||
+    if (header->version != 1 || header->count_encoding != COUNT_UDATA4 ||
         header->table_encoding != TABLE_REL_SDATA4 || header->count == 0)
         return false;
     int64_t wanted = at - object->frames;
@@ -197,186 +85,174 @@ static bool find_function(const struct object *object, const uint8_t *at, const 
     const uint8_t *frame = object->frames + header->table[low - 1].frame;
     uint32_t range; /* after length, CIE and start, each of 4 bytes */
     memcpy(&range, frame + 12, sizeof(range));
-    *start = object->frames + header->table[low - 1].start;
-    *end = *start + range;
-    return at < *end && *start >= object->text && *end <= object->text_end;
+    function->start = object->frames + header->table[low - 1].start;
+    function->end = function->start + range;
+    return at < function->end && function->start >= object->text &&
+           function->end <= object->text_end;
 }
 
-/* ---- Rewriting one -------------------------------------------------------------------------- */
+/* Free Pascal's programs have no such table, and the instruction in a handful of short functions.
+   @return whether what is around `at` looks like one: from its frame's set-up to a return. */
+static bool guess_function(const struct object *object, const uint8_t *at,
+                           struct syscall_function *function)
+{
+    static const uint8_t set_up[] = {0x55, 0x48, 0x89, 0xe5}; /* push %rbp; mov %rsp, %rbp */
+    const uint8_t *from = at - object->text > SHORT_BYTES ? at - SHORT_BYTES : object->text;
+    struct x86_instruction instruction;
+    function->start = memmem(from, (size_t)(at - from), set_up, sizeof(set_up));
+    if (function->start == NULL)
+        return false;
+    const uint8_t *next;
+    while ((next = memmem(function->start + 1, (size_t)(at - function->start - 1), set_up,
+                          sizeof(set_up))) != NULL)
+        function->start = next;
+    for (const uint8_t *end = at; end < at + SHORT_BYTES; end += instruction.length) {
+        if (!x86_decode(end, object->text_end, &instruction))
+            return false;
+        function->end = end + instruction.length;
+        if (*end == RETURN)
+            return true;
+    }
+    return false;
+}
 
-/* What the jump takes the place of: some instructions, the system call, some more. */
-struct window {
-    const uint8_t *start, *site, *end;
+static bool find_function(const struct object *object, const uint8_t *at,
+                          struct syscall_function *function)
+{
+    return object->frames != NULL ? look_up_function(object, at, function)
+                                  : guess_function(object, at, function);
+}
+
+/* ---- Rewriting an object -------------------------------------------------------------------- */
+
+/* ---- Sites ---------------------------------------------------------------------------------- */
+
+/* A system call instruction. */
+struct site {
+    uint8_t *at;
+    struct syscall_function function;
+    long number; /* -1: can't be told */
 };
 
-/* Whether some branch of the function goes to within the window (its start is no harm). */
-static bool is_entered(const uint8_t *start, const uint8_t *end, const struct window *window)
+/* The instruction's bytes, wherever they are: of text, some millions are looked through.
+   @return NULL: none. */
+static uint8_t *find_bytes(uint8_t *from, const uint8_t *end)
 {
-    struct x86_instruction instruction;
-    for (const uint8_t *at = start; at < end; at += instruction.length) {
-        if (!x86_decode(at, end, &instruction))
-            return true;
-        if (instruction.is_branch && instruction.target > window->start &&
-            instruction.target < window->end)
-            return true;
+    const __m128i first = _mm_set1_epi8(0x0f), second = _mm_set1_epi8(0x05);
+    for (; end - from > (ptrdiff_t)sizeof(__m128i); from += sizeof(__m128i)) {
+        __m128i here = _mm_loadu_si128((const __m128i *)(const void *)from);
+        __m128i next = _mm_loadu_si128((const __m128i *)(const void *)(from + 1));
+        int found = _mm_movemask_epi8(
+            _mm_and_si128(_mm_cmpeq_epi8(here, first), _mm_cmpeq_epi8(next, second)));
+        if (found != 0)
+            return from + __builtin_ctz((unsigned)found);
     }
-    return false;
+    return from < end ? memmem(from, (size_t)(end - from), "\x0f\x05", 2) : NULL;
 }
 
-/* The instructions around the site that can be moved. @return false: it is no instruction there,
-   or too few can. */
-static bool choose_window(const uint8_t *start, const uint8_t *end, struct window *window)
+/* Whether the instruction puts a constant into eax. */
+static bool puts_number(const uint8_t *at, const struct x86_instruction *instruction, long *number)
 {
-    const uint8_t *before[BEFORE_MAX] = {NULL}; /* the latest first */
-    struct x86_instruction instruction;
-    const uint8_t *at = start;
-    for (; at < window->site; at += instruction.length) {
-        if (!x86_decode(at, end, &instruction))
-            return false;
-        if (!instruction.is_relocatable) {
-            memset((void *)before, 0, sizeof(before));
-            continue;
-        }
-        memmove((void *)(before + 1), (const void *)before, (BEFORE_MAX - 1) * sizeof(before[0]));
-        before[0] = at;
-    }
-    if (at != window->site)
-        return false;
-    window->end = window->site + 2;
-    for (unsigned i = 0; i < BEFORE_MAX && before[i] != NULL; i++) {
-        window->start = before[i];
-        if (window->end - window->start >= JUMP_BYTES)
-            return !is_entered(start, end, window);
-    }
-    window->start = before[0] != NULL ? before[0] : window->site;
-    for (unsigned i = 0; i < AFTER_MAX; i++) {
-        if (!x86_decode(window->end, end, &instruction) || !instruction.is_relocatable)
-            return false;
-        window->end += instruction.length;
-        if (window->end - window->start >= JUMP_BYTES)
-            return !is_entered(start, end, window);
-    }
-    return false;
-}
-
-static uint8_t *emit(uint8_t *to, const void *bytes, size_t count)
-{
-    memcpy(to, bytes, count);
-    return to + count;
-}
-
-static uint8_t *emit_jump(uint8_t *to, const uint8_t *target)
-{
-    int32_t distance = (int32_t)(target - (to + JUMP_BYTES));
-    *to++ = 0xe9;
-    return emit(to, &distance, sizeof(distance));
-}
-
-/* The copy: what came before; if it is one of our calls, into the library, else the system call
-   itself; what comes after; and back. The program may have something in the 128 bytes below its
-   stack pointer (System V ABI, the red zone). r11 and rcx are the system call's to destroy. */
-static uint8_t *emit_copy(uint8_t *to, const struct window *window)
-{
-    static const uint8_t head[] = {
-        0x44, 0x8d, 0x98, 0x57, 0xfe, 0xff, 0xff, /* lea -425(%rax), %r11d */
-        0x41, 0x83, 0xfb, 0x02,                   /* cmp $2, %r11d */
-        0x76, 0x09,                               /* jbe ours */
-        0x83, 0xf8, 0x03,                         /* cmp $3, %eax */
-        0x74, 0x04,                               /* je ours */
-        0x0f, 0x05,                               /* syscall */
-        0xeb, 0x1a,                               /* jmp after */
-        0x48, 0x8d, 0x64, 0x24, 0x80,             /* ours: lea -128(%rsp), %rsp */
-        0x49, 0xbb,                               /* mov $pno_syscall_entry, %r11 */
+    static const struct {
+        uint8_t length, code[3], code_bytes;
+    } forms[] = {
+        {2, {0x31, 0xc0}, 2},       /* xor %eax, %eax */
+        {5, {0xb8}, 1},             /* mov $n, %eax */
+        {7, {0x48, 0xc7, 0xc0}, 3}, /* mov $n, %rax */
     };
-    static const uint8_t tail[] = {
-        0x41, 0xff, 0xd3,                               /* call *%r11 */
-        0x48, 0x8d, 0xa4, 0x24, 0x80, 0x00, 0x00, 0x00, /* lea 128(%rsp), %rsp */
-    };
-    void (*function)(void) = pno_syscall_entry;
-    to = emit(to, window->start, (size_t)(window->site - window->start));
-    to = emit(to, head, sizeof(head));
-    to = emit(to, &function, sizeof(function));
-    to = emit(to, tail, sizeof(tail));
-    to = emit(to, window->site + 2, (size_t)(window->end - window->site - 2));
-    return emit_jump(to, window->end);
-}
-
-/* Room for copies, near enough for jumps both ways. */
-static bool make_room(struct object *object)
-{
-    if (object->copies != NULL)
-        return object->copies_end - object->next_copy >= COPY_BYTES;
-    uintptr_t text = (uintptr_t)object->text & ~(PAGE_BYTES - 1);
-    for (uintptr_t distance = COPIES_BYTES; distance < NEAR_BYTES && distance < text;
-         distance += 16 * COPIES_BYTES) {
-        void *memory = mmap((void *)(text - distance), COPIES_BYTES,
-                            PROT_READ | PROT_WRITE, // NOLINT
-                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-        if (memory == MAP_FAILED)
+    int32_t constant = 0;
+    for (unsigned i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        if (forms[i].length != instruction->length ||
+            memcmp(at, forms[i].code, forms[i].code_bytes) != 0)
             continue;
-        object->copies = object->next_copy = memory;
-        object->copies_end = object->copies + COPIES_BYTES;
+        memcpy(&constant, at + forms[i].code_bytes, forms[i].length - forms[i].code_bytes);
+        *number = constant;
         return true;
     }
     return false;
 }
 
-static bool rewrite_site(struct object *object, uint8_t *site)
+/* Follow the function up to the site. @return false: the bytes there are no instruction of it. */
+static bool follow(struct site *site, const uint8_t **set)
 {
-    const uint8_t *start, *end;
-    struct window window = {.site = site};
-    if (!find_function(object, site, &start, &end) || !choose_window(start, end, &window))
-        return false;
-    if (!make_room(object))
-        return false;
-    uint8_t *copy = object->next_copy;
-    object->next_copy = emit_copy(copy, &window);
-    uint8_t *place = object->text + (window.start - object->text);
-    uint8_t *rest = emit_jump(place, copy);
-    memset(rest, 0xcc, (size_t)(window.end - rest)); /* nobody comes here */
-    return true;
-}
-
-/* ---- Rewriting an object -------------------------------------------------------------------- */
-
-/* mov $425, %r32: only who makes rings has that. */
-static const uint8_t *find_setup(const uint8_t *text, const uint8_t *end)
-{
-    static const uint8_t number[] = {0xa9, 0x01, 0x00, 0x00};
-    const uint8_t *last = end - sizeof(number);
-    const uint8_t *at = text;
-    /* For one byte memchr() is some times as fast as memmem() for four. */
-    while (++at <= last && (at = memchr(at, number[0], (size_t)(last - at) + 1)) != NULL) {
-        if (memcmp(at, number, sizeof(number)) == 0 && (at[-1] & 0xf8) == 0xb8)
-            return at - 1;
-    }
-    return NULL;
-}
-
-/* Whether the bytes there are an instruction of a function that we can follow. */
-static bool is_instruction(const struct object *object, const uint8_t *site)
-{
-    const uint8_t *start, *end;
     struct x86_instruction instruction;
-    if (!find_function(object, site, &start, &end))
-        return false;
-    const uint8_t *at = start;
-    while (at < site && x86_decode(at, end, &instruction))
-        at += instruction.length;
-    return at == site;
+    const uint8_t *at = site->function.start;
+    site->number = -1;
+    for (; at < site->at; at += instruction.length) {
+        if (!x86_decode(at, site->function.end, &instruction))
+            return false;
+        if (instruction.is_branch || instruction.is_indirect_jump || *at == RETURN)
+            site->number = -1;
+        else if (puts_number(at, &instruction, &site->number))
+            *set = at;
+    }
+    return at == site->at;
 }
 
-/* The next system call from there on; NULL: none. What no function can be found around is none
-   either: two bytes of something else. */
-static uint8_t *next_site(const struct object *object, uint8_t *from)
+/* Whether the function goes to between where the number is set and the site. */
+static bool is_entered(const struct site *site, const uint8_t *set)
 {
-    static const uint8_t instruction[] = {0x0f, 0x05};
-    while ((from = memmem(from, (size_t)(object->text_end - from), instruction, 2)) != NULL) {
-        if (is_instruction(object, from))
-            return from;
-        from++;
+    struct x86_instruction instruction;
+    for (const uint8_t *at = site->function.start; at < site->function.end;
+         at += instruction.length) {
+        if (!x86_decode(at, site->function.end, &instruction))
+            return true;
+        if (instruction.is_branch && instruction.target > set && instruction.target <= site->at)
+            return true;
     }
-    return NULL;
+    return false;
+}
+
+/* Whether it is one although nothing tells of a function there: its number is set right before. */
+static bool is_obscure(const struct object *object, struct site *site)
+{
+    const struct x86_instruction set = {.length = 5};
+    const uint8_t *at = site->at - set.length;
+    site->function = (struct syscall_function){0};
+    return at >= object->text && *at == 0xb8 && puts_number(at, &set, &site->number);
+}
+
+/* The next system call from there on. Else the bytes are of something else. */
+static bool next_site(const struct object *object, uint8_t *from, struct site *site)
+{
+    for (; (from = find_bytes(from, object->text_end)) != NULL; from++) {
+        const uint8_t *set = NULL;
+        site->at = from;
+        if (!find_function(object, from, &site->function) || !follow(site, &set)) {
+            if (is_obscure(object, site))
+                return true;
+            continue;
+        }
+        if (site->number >= 0 && is_entered(site, set))
+            site->number = -1;
+        return true;
+    }
+    return false;
+}
+
+/* Calls that a program makes with or without sockets; its own of only these are left to the
+   kernel. */
+static bool is_common(long number)
+{
+    return number == SYS_read || number == SYS_write || number == SYS_close ||
+           number == SYS_readv || number == SYS_writev || number == SYS_ioctl ||
+           number == SYS_fcntl || number == SYS_dup || number == SYS_dup2 || number == SYS_dup3 ||
+           number == SYS_fork || number == SYS_execve || number == SYS_close_range;
+}
+
+static bool is_ours(const struct site *site)
+{
+    return site->number < 0 || syscall_copy_takes(site->number);
+}
+
+static bool has_calls_of_sockets(const struct object *object)
+{
+    struct site site;
+    for (uint8_t *from = object->text; next_site(object, from, &site); from = site.at + 2) {
+        if (is_ours(&site) && !is_common(site.number))
+            return true;
+    }
+    return false;
 }
 
 static void rewrite_text(struct object *object)
@@ -384,27 +260,26 @@ static void rewrite_text(struct object *object)
     uint8_t *page = (uint8_t *)((uintptr_t)object->text & ~(PAGE_BYTES - 1));
     size_t page_bytes = (size_t)(object->text_end - page);
     unsigned rewritten = 0;
-    if (find_setup(object->text, object->text_end) == NULL)
+    struct site site;
+    if (!has_calls_of_sockets(object))
         return;
-    uint8_t *site = next_site(object, object->text);
-    if (site == NULL) { /* many a program has 425 for something else */
-        object->failed = object->is_liburing;
-        return;
-    }
-    if (!uring_kernel_suffices() ||
-        mprotect(page, page_bytes, PROT_READ | PROT_WRITE | PROT_EXEC) < 0) {
+    if (mprotect(page, page_bytes, PROT_READ | PROT_WRITE | PROT_EXEC) < 0) {
         object->failed = true;
         return;
     }
-    for (; site != NULL; site = next_site(object, site + 2)) {
-        if (rewrite_site(object, site))
+    for (uint8_t *from = object->text; next_site(object, from, &site); from = site.at + 2) {
+        if (!is_ours(&site))
+            continue;
+        if (site.number == SYS_io_uring_setup && !uring_kernel_suffices())
+            object->failed = true;
+        else if (site.function.start != NULL &&
+                 syscall_copy_make(&object->copies, &site.function, site.at))
             rewritten++;
         else
             object->failed = true;
     }
     (void)mprotect(page, page_bytes, PROT_READ | PROT_EXEC);
-    if (object->copies != NULL)
-        (void)mprotect(object->copies, COPIES_BYTES, PROT_READ | PROT_EXEC);
+    syscall_copies_end(&object->copies);
     log_debug("%s: %u system calls lead here", object->name, rewritten);
 }
 
@@ -485,17 +360,17 @@ static int look_at_object(struct dl_phdr_info *info, size_t bytes, void *context
     atomic_store(&loaded, info->dlpi_adds);
     if ((!is_program && !is_liburing(info->dlpi_name)) || !note_object(info->dlpi_addr))
         return 0;
-    struct object object = {.name = is_program ? "this program" : info->dlpi_name,
-                            .is_liburing = !is_program};
+    struct object object = {.name = is_program ? "this program" : info->dlpi_name};
     if (!look->first && has_unknown_ring())
         object.failed = true;
     else
         rewrite_object(info, &object);
     if (object.failed) {
         atomic_store(&escaped, true);
-        log_warning("%s makes io_uring calls that can't be followed: sockets stay on kernel TCP "
-                    "(unless PNO_POLICY offloads them)",
-                    object.name);
+        log_warning(
+            "%s makes system calls of its own that can't be followed: sockets stay on kernel TCP "
+            "(unless PNO_POLICY offloads them)",
+            object.name);
     }
     return 0;
 }
@@ -503,7 +378,7 @@ static int look_at_object(struct dl_phdr_info *info, size_t bytes, void *context
 void syscall_sites_rewrite(void)
 {
     struct look look = {.first = true};
-    pno_has_xsave = has_xsave();
+    syscall_copy_init();
     (void)dl_iterate_phdr(look_at_object, &look);
 }
 

@@ -1,19 +1,19 @@
 /**
  * @file syscall_sites.h
- * io_uring's system calls are seldom made by libc's syscall(): liburing, as a library or linked
- * into the program, has the instruction itself. In such objects, and no others, each such
- * instruction is replaced by a jump to a copy that asks the library first. Done before the program
- * starts.
+ * Some programs make system calls past libc: liburing has the instruction itself, and so have
+ * programs in Free Pascal and in Rust with rustix. In the program and liburing, where they make
+ * calls about sockets, readiness or rings so, each such instruction is replaced by a jump to a copy
+ * that asks the library first (syscall_copy.h). Done before the program starts.
  */
 #ifndef PNO_HOSTLIB_SYSCALL_SITES_H
 #define PNO_HOSTLIB_SYSCALL_SITES_H
 
 #include <stdbool.h>
 
-/** Look at the objects loaded since the last look, and rewrite those that make rings. */
+/** Look at the objects loaded since the last look, and rewrite those with such calls. */
 void syscall_sites_rewrite(void);
 
-/** Whether some object makes, or may have made, rings past the library. */
+/** Whether some object makes, or may have made, such calls past the library. */
 bool syscall_sites_escaped(void);
 
 #endif

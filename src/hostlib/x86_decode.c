@@ -152,7 +152,7 @@ static unsigned vector_form(unsigned map, uint8_t opcode)
 }
 
 /* Prefixes, then the opcode. @return what follows; the cursor is behind the opcode's last byte. */
-static unsigned take_opcode(struct cursor *cursor, bool *is_syscall)
+static unsigned take_opcode(struct cursor *cursor, struct x86_instruction *instruction)
 {
     const uint8_t *at = cursor->at;
     while (at < cursor->end &&
@@ -183,11 +183,12 @@ static unsigned take_opcode(struct cursor *cursor, bool *is_syscall)
         form = bytes[1] == 0x38 ? MODRM : MODRM | IMM8;
         length = 3;
     } else if (bytes[0] == 0x0f) {
-        *is_syscall = bytes[1] == 0x05;
+        instruction->is_syscall = bytes[1] == 0x05;
         form = two_byte_form(bytes[1]);
         length = 2;
     } else {
         form = one_byte_form(bytes[0]);
+        instruction->is_indirect_jump = bytes[0] == 0xff && (bytes[1] & 0x38) == 0x20;
         if ((bytes[0] & 0xfe) == 0xf6 && (bytes[1] & 0x38) < 0x10) /* test */
             form |= bytes[0] == 0xf6 ? IMM8 : IMM_FULL;
     }
@@ -222,7 +223,7 @@ bool x86_decode(const uint8_t *code, const uint8_t *end, struct x86_instruction 
     struct cursor cursor = {.at = code, .end = end};
     bool relative = false;
     *instruction = (struct x86_instruction){0};
-    unsigned form = take_opcode(&cursor, &instruction->is_syscall);
+    unsigned form = take_opcode(&cursor, instruction);
     if (form & UNKNOWN)
         return false;
     const uint8_t *at = cursor.at;
@@ -239,7 +240,8 @@ bool x86_decode(const uint8_t *code, const uint8_t *end, struct x86_instruction 
         return false;
     instruction->length = (uint8_t)(at - code);
     instruction->is_branch = (form & (REL8 | REL32)) != 0;
-    instruction->is_relocatable = !relative && !instruction->is_branch && !instruction->is_syscall;
+    instruction->is_relocatable = !relative && !instruction->is_branch &&
+                                  !instruction->is_indirect_jump && !instruction->is_syscall;
     if (form & REL8)
         instruction->target = at + (int8_t)at[-1];
     if (form & REL32) {

@@ -11,9 +11,10 @@
 #include <stdint.h>
 
 struct x86_instruction {
-    uint8_t length;      /**< bytes */
-    bool is_syscall;     /**< 0f 05 */
-    bool is_branch;      /**< goes, or may go, to `target` */
+    uint8_t length;  /**< bytes */
+    bool is_syscall; /**< 0f 05 */
+    bool is_branch;  /**< goes, or may go, to `target` */
+    bool is_indirect_jump;
     bool is_relocatable; /**< the same anywhere: no branch, no address relative to itself */
     const uint8_t *target;
 };

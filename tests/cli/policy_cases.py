@@ -191,7 +191,7 @@ def rings_that_cannot_be_followed_keep_kernel_sockets(cli):
     name = cli.up()
     sockets = (f"load {library}", "listen 0.0.0.0 7001", "listen 10.77.0.1 7002")
     with Program(cli, name, sockets=sockets) as program:
-        expect(program.reasons(), [("tcp", port, "io_uring", None) for port in (7001, 7002)],
+        expect(program.reasons(), [("tcp", port, "own_calls", None) for port in (7001, 7002)],
                "with such a library")
         require(program.offloaded_ports() == [], "offloaded all the same")
     with Program(cli, name, policy="offload port=7002", sockets=sockets) as program:

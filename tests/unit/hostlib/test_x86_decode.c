@@ -58,6 +58,7 @@ static const struct sample samples[] = {
     {"je +256", CODE(0x0f, 0x84, 0, 1, 0, 0), 6, false},
     {"call +0", CODE(0xe8, 0, 0, 0, 0), 5, false},
     {"call *%rax", CODE(0xff, 0xd0), 2, true},
+    {"notrack jmp *%rax", CODE(0x3e, 0xff, 0xe0), 3, false},
     {"of 32-bit code", CODE(0x06), 0, false},
 };
 
@@ -86,6 +87,11 @@ static void branches_tell_where_they_go(void **state)
     assert_ptr_equal(instruction.target, back);
     assert_true(x86_decode(far, far + 5, &instruction));
     assert_ptr_equal(instruction.target, far + 5 + 16);
+    static const uint8_t table[] = {0xff, 0x24, 0xc5, 0, 0, 0, 0}, call[] = {0xff, 0xd0};
+    assert_true(x86_decode(table, table + sizeof(table), &instruction));
+    assert_true(instruction.is_indirect_jump && !instruction.is_branch);
+    assert_true(x86_decode(call, call + sizeof(call), &instruction));
+    assert_false(instruction.is_indirect_jump);
 }
 
 /* Each byte on a page's last place: the decoder must not look further. */
