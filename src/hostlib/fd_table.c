@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "hostlib/leak_check.h"
 #include "hostlib/lock.h"
 #include "hostlib/notes.h"
 #include "hostlib/real.h"
@@ -38,6 +39,7 @@ static bool table_map(void)
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (memory != MAP_FAILED) {
             fd_table = memory;
+            leak_check_look_into(memory, FD_TABLE_MAX * sizeof(*fd_table));
             atomic_store_explicit(&fd_table_size, FD_TABLE_MAX, memory_order_release);
         }
     }

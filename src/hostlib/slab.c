@@ -2,6 +2,8 @@
 
 #include <sys/mman.h>
 
+#include "hostlib/leak_check.h"
+
 static void **link_of(const struct slab *slab, void *object)
 {
     return (void **)(void *)((char *)object + slab->link_offset);
@@ -14,6 +16,7 @@ void *slab_take(struct slab *slab)
                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (mapped == MAP_FAILED)
             return NULL;
+        leak_check_look_into(mapped, slab->mapped_bytes);
         for (size_t i = slab->mapped_bytes / slab->object_bytes; i > 0; i--)
             slab_give(slab, mapped + (i - 1) * slab->object_bytes);
     }
