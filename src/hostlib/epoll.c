@@ -704,6 +704,7 @@ static int wait_for_both(struct epoll_set *set, int epoll_fd, struct epoll_event
     struct epoll_shared *shared = NULL;
     int result;
     waiter_begin(&waiter, &set->file);
+    waiter.ends_by_stop = true;
     waiter_watch(&waiter, &node, &set->waiters);
     for (;;) {
         if (shared == NULL && (shared = set->shared) != NULL)

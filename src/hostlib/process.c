@@ -14,6 +14,7 @@
 #include "hostlib/option_kept.h"
 #include "hostlib/placeholder.h"
 #include "hostlib/policy.h"
+#include "hostlib/poll_unrestarted.h"
 #include "hostlib/real.h"
 #include "hostlib/rejoin.h"
 #include "hostlib/signal_guard.h"
@@ -246,6 +247,7 @@ void process_init(void)
     environment_adopt();
     policy_init();
     signals_init();
+    poll_unrestarted_init();
     syscall_sites_rewrite();
     handover_adopt();
     pthread_atfork(process_fork_prepare, process_fork_parent, process_fork_child);

@@ -418,6 +418,7 @@ static int wait_for(struct socket *socket, const struct awaited *awaited, int ke
     int result = 0;
     waiter_begin(&waiter, &socket->file);
     waiter.restarts = interrupted_restarts;
+    waiter.ends_by_stop = !interrupted_restarts;
     waiter_watch(&waiter, &node, &socket->waiters);
     struct socket_extra *extra = awaited->bytes ? socket->extra : NULL;
     if (extra != NULL)

@@ -69,6 +69,7 @@ static void linger(struct socket *socket)
     int cancellable;
     (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancellable);
     waiter_begin(&waiter, NULL);
+    waiter.ends_by_stop = true;
     waiter_watch(&waiter, &node, &socket->waiters);
     for (;;) {
         socket_hear(socket);

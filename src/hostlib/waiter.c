@@ -13,6 +13,7 @@
 #include "hostlib/joined_links.h"
 #include "hostlib/lock.h"
 #include "hostlib/policy.h"
+#include "hostlib/poll_unrestarted.h"
 #include "hostlib/real.h"
 #include "hostlib/rejoin.h"
 
@@ -281,6 +282,8 @@ void waiter_abandon(uintptr_t stack_pointer)
     while (outer_waiter != NULL && (uintptr_t)outer_waiter < stack_pointer) {
         struct waiter *waiter = outer_waiter;
         waiter_go_on(waiter);
+        if (waiter->cancels_at_once)
+            (void)pthread_setcanceltype(waiter->cancel_type, NULL);
         cancelled(waiter);
     }
 }
@@ -334,16 +337,34 @@ static int select_instead(struct pollfd *pollfds, nfds_t count, const struct tim
     return (int)result;
 }
 
+/* A cancellation point as libc makes them. */
+static int poll_until_stopped(struct waiter *waiter, struct pollfd *pollfds, nfds_t count,
+                              const struct timespec *timeout, const sigset_t *mask)
+{
+    struct timespec left;
+    if (timeout != NULL)
+        left = *timeout;
+    (void)pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &waiter->cancel_type);
+    waiter->cancels_at_once = true;
+    int result = poll_unrestarted(pollfds, count, timeout != NULL ? &left : NULL, mask);
+    waiter->cancels_at_once = false;
+    (void)pthread_setcanceltype(waiter->cancel_type, NULL);
+    return result;
+}
+
 static int cancellable_ppoll(struct waiter *waiter, struct pollfd *pollfds, nfds_t count,
                              const struct timespec *timeout, const sigset_t *mask)
 {
     int result;
     pthread_cleanup_push(cancelled, waiter);
-    result = REAL(ppoll)(pollfds, count, timeout, mask);
+    if (waiter->ends_by_stop) {
+        result = poll_until_stopped(waiter, pollfds, count, timeout, mask);
+    } else {
+        result = REAL(ppoll)(pollfds, count, timeout, mask);
+        result = result < 0 ? -errno : result;
+    }
     pthread_cleanup_pop(0);
-    if (result < 0 && errno == EINVAL)
-        return select_instead(pollfds, count, timeout, mask);
-    return result < 0 ? -errno : result;
+    return result == -EINVAL ? select_instead(pollfds, count, timeout, mask) : result;
 }
 
 /* Whether the handlers that were called since the wait began end it. */
@@ -428,7 +449,7 @@ int waiter_sleep(struct waiter *waiter, struct pollfd *pollfds, nfds_t kernel_co
     } else if (!atomic_load_explicit(&waiter->woken, memory_order_acquire)) {
         const struct timespec *left = deadline_ns == TIME_NEVER ? NULL : &timeout;
         result = cancellable_ppoll(waiter, pollfds, WAITER_POLLFDS + kernel_count, left, mask);
-        if (result == -EINTR && waiter->handled && !handlers_end(waiter))
+        if (result == -EINTR && waiter->restarts && !handlers_end(waiter))
             result = 1;
         waiter->slept = true;
     }

@@ -49,15 +49,18 @@ struct waiter {
     struct pollfd *own_poll; /**< while asleep or about to: where event_fd is watched */
     int event_fd;            /**< -1 while the process has one thread and nobody wakes us */
     _Atomic bool woken;
-    bool woke_itself; /**< while about to sleep it applied an event that it waits for */
-    bool rung;        /**< event_fd was written to */
-    bool restarts;    /**< a handler with SA_RESTART does not end the call */
-    bool handled;     /**< a handler was called meanwhile */
-    bool interrupted; /**< ... one without SA_RESTART */
+    bool woke_itself;  /**< while about to sleep it applied an event that it waits for */
+    bool rung;         /**< event_fd was written to */
+    bool restarts;     /**< a handler with SA_RESTART does not end the call */
+    bool ends_by_stop; /**< -EINTR once the process was stopped; needs no `restarts` */
+    bool handled;      /**< a handler was called meanwhile */
+    bool interrupted;  /**< ... one without SA_RESTART */
     bool is_leader;
-    bool is_suspended; /**< its thread is in a handler */
-    uint32_t led_as;   /**< how many had led when it was suspended as leader */
-    bool slept;        /**< the last waiter_sleep() asked the kernel about its descriptors */
+    bool is_suspended;    /**< its thread is in a handler */
+    uint32_t led_as;      /**< how many had led when it was suspended as leader */
+    bool cancels_at_once; /**< asleep with ends_by_stop: cancel_type is the program's */
+    int cancel_type;
+    bool slept; /**< the last waiter_sleep() asked the kernel about its descriptors */
 };
 
 /** pollfd entries at the start of the array given to waiter_sleep() that are its own. */
@@ -76,8 +79,8 @@ void waiter_watch(struct waiter *waiter, struct wait_node *node, struct wait_que
  * @param pollfds      WAITER_POLLFDS free entries, then kernel_count of the caller's.
  * @param deadline_ns  by waiter_now_ns(); TIME_NEVER for none; 0: do not sleep.
  * @param mask         signal mask while asleep, or NULL; not with waiter->restarts.
- * @return 0: look again; -EINTR (with waiter->restarts only by a handler without SA_RESTART);
- *         -ETIMEDOUT.
+ * @return 0: look again; -EINTR (with waiter->restarts only by a handler without SA_RESTART; with
+ *         waiter->ends_by_stop also after a stop); -ETIMEDOUT.
  */
 int waiter_sleep(struct waiter *waiter, struct pollfd *pollfds, nfds_t kernel_count,
                  uint64_t deadline_ns, const sigset_t *mask);

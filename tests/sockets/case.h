@@ -73,6 +73,7 @@ extern const struct socket_case cases_libc[];
 extern const struct socket_case cases_async[];
 extern const struct socket_case cases_sets[];
 extern const struct socket_case cases_workers[];
+extern const struct socket_case cases_stop[];
 extern const struct socket_case cases_stress[];
 extern const struct socket_case cases_states[];
 extern const struct socket_case cases_random[];

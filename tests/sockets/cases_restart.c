@@ -272,6 +272,47 @@ static void send_by_either_handler(const struct case_context *context)
     }
 }
 
+struct changer {
+    int fd;
+    atomic_bool over;
+};
+
+static void *change_user(void *argument)
+{
+    struct changer *changer = argument;
+    for (int i = 0; i < SIGNALS; i++) {
+        usleep(20000);
+        (void)!setuid(getuid());
+    }
+    usleep(20000);
+    if (!atomic_load(&changer->over))
+        (void)!send(changer->fd, "x", 1, MSG_NOSIGNAL);
+    return NULL;
+}
+
+/* libc signals all threads then, by a handler of its own with SA_RESTART. */
+static void another_thread_changes_the_user(const struct case_context *context)
+{
+    static const struct {
+        const char *name;
+        call_fn *call;
+    } calls[] = {{"recv", call_recv}, {"poll", call_poll}, {"epoll_wait", call_epoll}};
+    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+        int pair[2];
+        pthread_t thread;
+        make_pair(context, pair);
+        struct changer changer = {.fd = pair[0]};
+        pthread_create(&thread, NULL, change_user, &changer);
+        ssize_t result = calls[i].call(pair[1]);
+        int error = errno;
+        atomic_store(&changer.over, true);
+        pthread_join(thread, NULL);
+        errno = error;
+        say_result(calls[i].name, result);
+        close_pair(pair);
+    }
+}
+
 const struct socket_case cases_restart[] = {
     {"handler_restarts", handler_restarts},
     {"handler_interrupts", handler_interrupts},
@@ -280,6 +321,7 @@ const struct socket_case cases_restart[] = {
     {"blocked_signal_stays_pending", blocked_signal_stays_pending},
     {"timeout_is_never_restarted", timeout_is_never_restarted},
     {"accept_by_either_handler", accept_by_either_handler},
+    {"another_thread_changes_the_user", another_thread_changes_the_user},
     {"send_by_either_handler", send_by_either_handler},
     {0},
 };
