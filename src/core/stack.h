@@ -91,8 +91,9 @@ struct tcp_defaults {
     uint8_t keepalive_count;        /**< 9 */
     uint64_t rto_min_ns;            /**< 200 ms … */
     uint64_t rto_max_ns;            /**< … and 120 s: bounds of the retransmission timeout */
-    uint64_t pace_rtt_ns; /**< connections whose handshake took this long are paced, as on Linux
-                             with the fq queueing discipline; TIME_NEVER, as without */
+    uint64_t pace_rtt_ns; /**< connections whose handshake took this long are paced, but for windows
+                             of up to ten segments; 0: all, as on Linux with the fq queueing
+                             discipline; TIME_NEVER, as without */
     bool timestamps, window_scaling, sack; /**< offered and accepted; all true */
     bool tail_probes;                      /**< RFC 8985 §7; true (Linux's tcp_early_retrans) */
     bool slow_start_after_idle;            /**< the window decays while nothing is sent; true */

@@ -282,7 +282,7 @@ static void retransmit(const struct emission *e, const struct tcp_sent_piece *pi
     tcp_recovery_sent(connection, (uint32_t)(end - start));
     connection->hot.last_sent_ns = e->now_ns;
     if (connection->hot.paced)
-        tcp_pacing_sent(connection, (uint32_t)(end - start), e->now_ns);
+        tcp_pacing_sent(e->stack, connection, (uint32_t)(end - start), e->now_ns);
     stack_counters(e->stack)->retransmits += (uint32_t)((end - start + e->mss - 1) / e->mss);
     if (start == connection->hot.snd_una && connection->hot.send_timer != TCP_SEND_TIMER_REORDER)
         tcp_send_timer_restart(e->stack, connection, e->now_ns);
@@ -442,7 +442,7 @@ static void send_new(const struct emission *e, uint64_t end, uint32_t length, ui
         congestion->backoff = congestion->probes = 0;
     if (length > 0) {
         if (hot->paced)
-            tcp_pacing_sent(connection, length, e->now_ns);
+            tcp_pacing_sent(e->stack, connection, length, e->now_ns);
         sent_payload_note(connection, length, e->mss, e->now_ns);
     }
     tcp_recovery_sent(connection, length);

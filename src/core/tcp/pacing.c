@@ -5,7 +5,9 @@
 #include "core/tcp/rare.h"
 #include "core/tcp/timers.h"
 
-/** As Linux (and its fq), the initial window goes out in one burst: nothing is known yet. */
+/** As Linux (and its fq), the initial window goes out in one burst: nothing is known yet. And a
+    window that has come down to that does no more harm in one burst, and loses by waiting: a tenth
+    of Reno's goodput at 5 % loss. */
 #define UNPACED_SEGMENTS 10
 
 /** Linux's net.ipv4.tcp_pacing_ss_ratio and _ca_ratio, percent. */
@@ -32,11 +34,16 @@ static bool is_long_path(const struct stack *stack, const struct tcp_connection 
     return rtt_us != UINT32_MAX && rtt_us * NS_PER_US >= stack_get_config(stack)->tcp.pace_rtt_ns;
 }
 
+/** By the application, or by the algorithm. */
+static bool is_asked_for(const struct tcp_connection *connection)
+{
+    return connection->options->max_pacing_rate != UINT64_MAX ||
+           tcp_congestion_of(connection)->sets_rate;
+}
+
 void tcp_pacing_update(struct stack *stack, struct tcp_connection *connection)
 {
-    bool is_asked_for = connection->options->max_pacing_rate != UINT64_MAX ||
-                        tcp_congestion_of(connection)->sets_rate;
-    if (connection->hot.paced || (!is_asked_for && !is_long_path(stack, connection)))
+    if (connection->hot.paced || (!is_asked_for(connection) && !is_long_path(stack, connection)))
         return;
     connection->hot.paced = true;
     struct tcp_pacing *pacing = stack_pacing_area(stack, connection);
@@ -145,11 +152,20 @@ static void burst_begin(struct tcp_connection *connection, uint64_t rate, uint64
     pacing->next_ns = now_ns;
 }
 
-void tcp_pacing_sent(struct tcp_connection *connection, uint32_t bytes, uint64_t now_ns)
+/** The initial window, and small ones that nobody asked to be paced. */
+static bool is_let_out(const struct stack *stack, const struct tcp_connection *connection)
+{
+    return connection->statistics.data_segments_out <= UNPACED_SEGMENTS ||
+           (connection->hot.cwnd <= UNPACED_SEGMENTS * (uint32_t)connection->hot.mss &&
+            stack_get_config(stack)->tcp.pace_rtt_ns != 0 && !is_asked_for(connection));
+}
+
+void tcp_pacing_sent(const struct stack *stack, struct tcp_connection *connection, uint32_t bytes,
+                     uint64_t now_ns)
 {
     struct tcp_pacing *pacing = connection->rare->pacing;
     uint64_t rate = tcp_pacing_rate(connection);
-    if (is_unlimited(rate) || connection->statistics.data_segments_out <= UNPACED_SEGMENTS) {
+    if (is_unlimited(rate) || is_let_out(stack, connection)) {
         pacing->next_ns = now_ns;
         pacing->burst_left = 0;
         return;

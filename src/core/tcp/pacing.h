@@ -58,7 +58,8 @@ uint32_t tcp_pacing_tso_bytes(const struct stack *stack, const struct tcp_connec
 uint32_t tcp_pacing_quantum(const struct tcp_connection *connection);
 
 /** Payload of a paced connection was sent. */
-void tcp_pacing_sent(struct tcp_connection *connection, uint32_t bytes, uint64_t now_ns);
+void tcp_pacing_sent(const struct stack *stack, struct tcp_connection *connection, uint32_t bytes,
+                     uint64_t now_ns);
 
 /** The time that tcp_pacing_allows() waited for has come. */
 void tcp_pacing_expired(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);

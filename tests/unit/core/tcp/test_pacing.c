@@ -198,6 +198,28 @@ static void rate_of_an_unpaced_connection_is_by_its_window(void **unused)
     assert_int_equal(info().pacing_rate_bytes_per_s, 120 * MSS * 100);
 }
 
+/** The handshake takes 10 ms. @return segments that go out at once, of 30, of a window of so many,
+    the first ten having gone. */
+static unsigned let_out_of_window(uint64_t pace_rtt_ns, uint32_t segments)
+{
+    script.config.tcp.pace_rtt_ns = pace_rtt_ns;
+    script_restart();
+    connected();
+    initial_window_gone();
+    script.connection->hot.cwnd = segments * MSS;
+    app_send(30 * MSS);
+    return ours_any();
+}
+
+static void small_windows_are_let_out(void **unused)
+{
+    (void)unused;
+    assert_in_range(let_out_of_window(2 * NS_PER_MS, 11), 2, 4);
+    assert_int_equal(let_out_of_window(2 * NS_PER_MS, 10), 10);
+    assert_in_range(let_out_of_window(0, 10), 2, 4);
+    assert_int_equal(let_out_of_window(20 * NS_PER_MS, 11), 11);
+}
+
 static void no_limit_is_no_pacing(void **unused)
 {
     (void)unused;
@@ -212,6 +234,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(initial_window_is_not_paced),
         TEST(burst_is_a_millisecond_of_the_rate),
+        TEST(small_windows_are_let_out),
         TEST(burst_is_two_segments_at_least),
         TEST(no_segment_holds_back_the_next_for_more_than_a_second),
         TEST(burst_is_64_kib_at_most),
