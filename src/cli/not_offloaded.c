@@ -35,6 +35,7 @@ static const struct {
     [SOCKET_NOTE_OWN_CALLS] = {"own_calls",
                                "the program makes system calls of its own that can't be followed"},
     [SOCKET_NOTE_OPTION] = {"option", "has an option that only the kernel's stack serves"},
+    [SOCKET_NOTE_UNHEARD] = {"unheard", "no offloaded program listens there"},
     [SOCKET_NOTE_KERNEL_HALF] = {"kernel_half", "came by the kernel's half of a wildcard listener"},
 };
 

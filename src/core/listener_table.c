@@ -65,6 +65,16 @@ struct tcp_listener *stack_listener_find(struct stack *stack, const struct tcp_f
     return listener_table_find(stack, &destination, flow_table_hash(stack, flow));
 }
 
+bool stack_is_heard(const struct stack *stack, const struct ip_endpoint *destination,
+                    const struct ip_endpoint *source)
+{
+    if (listener_table_find(stack, destination, 0) != NULL)
+        return true;
+    return source->port == destination->port &&
+           (ip_address_is_any(&source->address) ||
+            ip_address_equal(&source->address, &destination->address));
+}
+
 /** Two listeners get in each other's way unless both allow it; their SO_REUSEADDR does not help. */
 bool listener_table_conflicts(const struct stack *stack, const struct ip_endpoint *local,
                               struct port_scope scope, bool reuse_port)

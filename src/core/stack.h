@@ -287,6 +287,11 @@ bool stack_next_event(struct stack *stack, struct stack_event *event);
 
 /* ---- TCP: listeners ----------------------------------------------------------------------- */
 
+/** Whether a SYN to this address and port would find a listener, or the socket itself that sends it
+    from `source` (RFC 9293 section 3.5, simultaneous open). */
+bool stack_is_heard(const struct stack *stack, const struct ip_endpoint *destination,
+                    const struct ip_endpoint *source);
+
 struct tcp_listen_request {
     struct ip_endpoint local; /**< address any: all own addresses of the family, or both for :: */
     bool is_ipv6;

@@ -331,8 +331,10 @@ void engine_link_fence(struct engine_link *link, unsigned core)
     struct link_descriptor fence = {.type = LINK_OP_FENCE};
     struct link_descriptor answer;
     int saved_errno = errno;
+    uint32_t count = turned_round_count(link, core);
     if (!atomic_load_explicit(&link->dead, memory_order_relaxed))
         (void)call_until(link, core, &fence, &answer, FENCE_SPINS, waiter_now_ns() + FENCE_WAIT_NS);
+    turned_round_arrived(link, core, count);
     errno = saved_errno;
 }
 

@@ -17,6 +17,7 @@
 #include "hostlib/lock.h"
 #include "hostlib/overflow.h"
 #include "hostlib/send_queue.h"
+#include "hostlib/turned_round.h"
 #include "hostlib/waiter.h"
 #include "hostlink/abi.h"
 #include "hostlink/ring.h"
@@ -24,11 +25,13 @@
 struct engine_attachment;
 struct socket;
 
-/** Host slots not in use; in the arena, since all processes of the tenant allocate from it. */
+/** Host slots not in use, and what is on its way between sockets; in the arena, since all processes
+    of the tenant share it. */
 struct host_slots {
     struct lock lock;
     uint32_t free_count; /**< of engine_link.free_slots */
     uint32_t next_fresh;
+    struct turned_round turned;
 };
 
 struct engine_link {
@@ -123,8 +126,8 @@ int engine_link_call(struct engine_link *link, unsigned core, struct link_descri
                      struct link_descriptor *answer);
 
 /**
- * Wait until all that this core's operations so far caused among the engine's own sockets is done
- * and told: as long as that takes, but a second at most.
+ * Wait until all that operations to this core, of any process of the tenant's, caused so far among
+ * the engine's own sockets is done and told: as long as that takes, but a second at most.
  */
 void engine_link_fence(struct engine_link *link, unsigned core);
 

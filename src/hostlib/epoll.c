@@ -353,6 +353,7 @@ int epoll_control(struct epoll_set *set, int epoll_fd, int operation, int fd, st
     if (operation != EPOLL_CTL_DEL && user_memory_unreadable(event, sizeof(*event)))
         return -EFAULT;
     epoll_follow(set);
+    turned_round_settle_all();
     lock_acquire(&epoll_lock);
     set->fd = epoll_fd;
     if (operation == EPOLL_CTL_ADD)
@@ -750,6 +751,7 @@ int epoll_wait_for_events(struct epoll_set *set, int epoll_fd, struct epoll_even
         if (result != -EAGAIN)
             return result;
     }
+    turned_round_settle_all();
     int result = collect_both(set, epoll_fd, events, max_events);
     if (result == 0 && deadline_ns == 0)
         return collect_kernel_first(set, epoll_fd, events, max_events);

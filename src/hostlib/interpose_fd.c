@@ -33,8 +33,10 @@ static bool is_internal(int fd)
 PNO_EXPORT int close(int fd)
 {
     struct file *file = fd_peek(fd);
-    if (__builtin_expect(file == NULL, 1))
+    if (__builtin_expect(file == NULL, 1)) {
+        turned_round_before_telling();
         return REAL(close)(fd);
+    }
     if (file->kind == FILE_INTERNAL) {
         errno = EBADF;
         return -1;

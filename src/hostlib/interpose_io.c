@@ -85,8 +85,10 @@ PNO_EXPORT ssize_t __read_chk(int fd, void *buffer, size_t count, size_t buffer_
 PNO_EXPORT ssize_t write(int fd, const void *buffer, size_t count)
 {
     struct socket *socket = interpose_cancellable(fd);
-    if (socket == NULL)
+    if (socket == NULL) {
+        turned_round_before_telling();
         return REAL(write)(fd, buffer, count);
+    }
     if (__builtin_expect(count > SOCKET_IO_BYTES_MAX, 0) && !user_memory_holds(buffer, count))
         return interpose_end(socket, -EFAULT);
     return send_buffer(socket, buffer, count, 0);
@@ -119,8 +121,10 @@ PNO_EXPORT ssize_t readv(int fd, const struct iovec *vector, int count)
 PNO_EXPORT ssize_t writev(int fd, const struct iovec *vector, int count)
 {
     struct socket *socket = interpose_cancellable(fd);
-    if (socket == NULL)
+    if (socket == NULL) {
+        turned_round_before_telling();
         return REAL(writev)(fd, vector, count);
+    }
     return write_vector(socket, vector, count, 0);
 }
 
@@ -142,8 +146,10 @@ PNO_EXPORT ssize_t preadv2(int fd, const struct iovec *vector, int count, off_t 
 PNO_EXPORT ssize_t pwritev2(int fd, const struct iovec *vector, int count, off_t offset, int flags)
 {
     struct socket *socket = is_streaming(offset, flags) ? interpose_cancellable(fd) : NULL;
-    if (socket == NULL)
+    if (socket == NULL) {
+        turned_round_before_telling();
         return REAL(pwritev2)(fd, vector, count, offset, flags);
+    }
     return write_vector(socket, vector, count, flags & RWF_NOWAIT ? MSG_DONTWAIT : 0);
 }
 
@@ -396,8 +402,10 @@ static bool send_opens(int fd, const struct iovec *vector, size_t count, int fla
 PNO_EXPORT ssize_t send(int fd, const void *buffer, size_t count, int flags)
 {
     struct socket *socket = interpose_cancellable(fd);
-    if (socket == NULL)
+    if (socket == NULL) {
+        turned_round_before_telling();
         return REAL(send)(fd, buffer, count, flags);
+    }
     return send_buffer(socket, buffer, count, flags);
 }
 
@@ -410,8 +418,10 @@ PNO_EXPORT ssize_t sendto(int fd, const void *buffer, size_t count, int flags,
     if (send_opens(fd, &vector, 1, flags, address, length, &opened))
         return opened;
     struct socket *socket = interpose_cancellable(fd);
-    if (socket == NULL)
+    if (socket == NULL) {
+        turned_round_before_telling();
         return REAL(sendto)(fd, buffer, count, flags, address, length);
+    }
     if (address != NULL && length > sizeof(struct sockaddr_storage))
         return interpose_end(socket, -EINVAL);
     if (address != NULL && length > 0 && user_memory_unreadable(address, length))
@@ -427,17 +437,21 @@ PNO_EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
                    message->msg_namelen, &opened))
         return opened;
     struct socket *socket = interpose_cancellable(fd);
-    if (socket == NULL)
+    if (socket == NULL) {
+        turned_round_before_telling();
         return send_passing(fd, message, flags);
+    }
     return interpose_end(socket, interpose_send_message(socket, message, flags));
 }
 
 PNO_EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 {
     struct socket *socket = interpose_cancellable(fd);
-    if (socket == NULL)
+    if (socket == NULL) {
+        turned_round_before_telling();
         return passes_control(messages, count) ? send_passing_many(fd, messages, count, flags)
                                                : REAL(sendmmsg)(fd, messages, count, flags);
+    }
     unsigned done = 0;
     ssize_t result = 0;
     if (count > UIO_MAXIOV)

@@ -143,6 +143,13 @@ void joined_links_poll(void)
     engine_link_poll(link);
 }
 
+void joined_links_settle(void)
+{
+    struct engine_link *link;
+    FOREACH_LINK(i, link)
+    turned_round_wait(link, TURNED_BY_NONE);
+}
+
 void joined_links_flush(void)
 {
     struct engine_link *link;

@@ -56,6 +56,9 @@ static inline struct engine_link *links_poll_all(void)
     return link;
 }
 
+/** turned_round_wait() on all. */
+void joined_links_settle(void);
+
 /** Tell their engine what has been read. */
 void joined_links_flush(void);
 

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/time_units.h"
+#include "hostlib/engine_link.h"
 #include "hostlib/environment.h"
 #include "hostlib/syscall_sites.h"
 #include "hostlink/policy_rule.h"
@@ -16,7 +17,7 @@
 /* Longer would be polling. */
 #define SPIN_US_MAX 1000
 
-static bool offload_loopback;
+bool policy_loopback;
 static uint64_t spin_ns;
 
 /* PNO_POLICY. */
@@ -40,7 +41,7 @@ static void read_own_rules(void)
 void policy_init(void)
 {
     const char *loopback = environment_value("PNO_LOOPBACK");
-    offload_loopback = loopback != NULL && strcmp(loopback, "1") == 0;
+    policy_loopback = loopback != NULL && strcmp(loopback, "1") == 0;
     const char *spin_us = environment_value("PNO_SPIN_US");
     unsigned long wanted_us = spin_us != NULL ? strtoul(spin_us, NULL, 10) : 0;
     spin_ns = (wanted_us < SPIN_US_MAX ? wanted_us : SPIN_US_MAX) * NS_PER_US;
@@ -142,7 +143,7 @@ static struct engine_link *link_by_rules(struct engine_link *link, enum link_pol
 static bool is_local(const struct engine_link *link, const struct ip_address *address)
 {
     if (ip_address_is_loopback(address))
-        return offload_loopback;
+        return policy_loopback;
     for (uint32_t i = 0; i < link->hello.address_count && i < LINK_ADDRESSES_MAX; i++) {
         if (ip_address_equal(&link->hello.addresses[i].address, address))
             return true;
@@ -150,21 +151,16 @@ static bool is_local(const struct engine_link *link, const struct ip_address *ad
     return false;
 }
 
-bool policy_offloads_loopback(void)
-{
-    return offload_loopback;
-}
-
 bool policy_turns_round(const struct engine_link *link, const struct ip_address *remote)
 {
-    return offload_loopback && is_local(link, remote);
+    return policy_loopback && is_local(link, remote);
 }
 
 /* On the engine's links, or by its gateway. */
 static bool is_reachable(const struct engine_link *link, const struct ip_address *remote)
 {
     if (ip_address_is_loopback(remote))
-        return offload_loopback;
+        return policy_loopback;
     for (uint32_t i = 0; i < link->hello.address_count && i < LINK_ADDRESSES_MAX; i++) {
         const struct link_prefix *prefix = &link->hello.addresses[i];
         if (prefix->prefix_length <= 128 &&
@@ -178,7 +174,7 @@ static bool is_reachable(const struct engine_link *link, const struct ip_address
 /* Whether the kernel serves this address whatever the engine has. */
 static bool is_kernels(const struct ip_address *address, struct policy_reason *reason)
 {
-    if (ip_address_is_loopback(address) && !offload_loopback)
+    if (ip_address_is_loopback(address) && !policy_loopback)
         *reason = (struct policy_reason){.reason = SOCKET_NOTE_LOOPBACK};
     else if (ip_address_is_multicast(address))
         *reason = (struct policy_reason){.reason = SOCKET_NOTE_MULTICAST};

@@ -16,8 +16,9 @@
 #include <stdint.h>
 
 #include "base/ip_address.h"
-#include "hostlib/engine_link.h"
 #include "hostlink/socket_notes.h"
+
+struct engine_link;
 
 /** Read PNO_LOOPBACK, PNO_POLICY, PNO_SPIN_US and PNO_LOG; once, at start. */
 void policy_init(void);
@@ -52,8 +53,14 @@ struct engine_link *policy_for_connect(struct engine_link *link, bool is_bound,
                                        const struct ip_endpoint *remote,
                                        struct policy_reason *reason);
 
+/** Set once, by policy_init(). */
+extern bool policy_loopback;
+
 /** Whether loopback is offloaded: PNO_LOOPBACK=1. */
-bool policy_offloads_loopback(void);
+static inline bool policy_offloads_loopback(void)
+{
+    return policy_loopback;
+}
 
 /** Whether what goes to this address the engine turns round for a program that speaks to itself:
     with PNO_LOOPBACK=1, loopback and the engine's own addresses. */

@@ -108,9 +108,24 @@ static int gather(struct polling *polling)
     return ready;
 }
 
+/* With PNO_LOOPBACK=1, let what is on its way arrive: but what this socket has sent changes nothing
+   for one who waits for its answer. */
+static void settle(const struct polling *polling)
+{
+    struct file *file = polling->watched_count == 1 ? polling->watched[0].file : NULL;
+    if (file == NULL || file->kind != FILE_SOCKET) {
+        turned_round_settle_all();
+        return;
+    }
+    struct socket *socket = (struct socket *)file;
+    bool for_room = (polling->fds[polling->watched[0].index].events & (POLLOUT | POLLWRNORM)) != 0;
+    turned_round_settle(socket->link, for_room ? TURNED_BY_NONE : turned_by(&socket->name));
+}
+
 static int look_once(struct polling *polling)
 {
     rejoin_poll();
+    settle(polling);
     struct engine_link *link = engine_link_current();
     if (link != NULL) {
         engine_link_poll(link);

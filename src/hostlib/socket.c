@@ -385,6 +385,23 @@ void socket_fence(const struct socket *socket)
         engine_link_fence(link, socket->core);
 }
 
+void socket_turned_round(const struct socket *socket, bool comes_back)
+{
+    struct engine_link *link = socket->link;
+    if (!socket_is_fenced(socket) || link == NULL)
+        return;
+    /* What has no room yet, or comes back by other ways than calls that look, is waited for. */
+    if (socket->peer_fin || atomic_load_explicit(&link->overflowing, memory_order_relaxed) ||
+        socket_async_is_used()) {
+        engine_link_fence(link, socket->core);
+        return;
+    }
+    comes_back = comes_back || (socket->local.port == socket->remote.port &&
+                                ip_address_equal(&socket->local.address, &socket->remote.address));
+    turned_round_note(link, socket->core,
+                      comes_back ? TURNED_BY_SEVERAL : turned_by(&socket->name));
+}
+
 uint64_t socket_deadline_ns(uint64_t timeout_ns)
 {
     return timeout_ns == TIME_NEVER ? TIME_NEVER : waiter_now_ns() + timeout_ns;

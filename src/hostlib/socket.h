@@ -254,6 +254,10 @@ static inline void socket_push(const struct socket *socket,
  */
 void socket_fence(const struct socket *socket);
 
+/** The same of what may be waited for later, by who looks: see turned_round.h.
+    @param comes_back  it may change what this socket itself can read. */
+void socket_turned_round(const struct socket *socket, bool comes_back);
+
 /** Whether socket_fence() would wait. */
 bool socket_is_fenced(const struct socket *socket);
 
@@ -277,6 +281,21 @@ static inline void socket_hear(const struct socket *socket)
     struct engine_link *link = socket->link;
     if (link != NULL)
         engine_link_poll(link);
+}
+
+/** Before a call that sees what others have sent, or what became of what this socket has: as
+    socket_hear(), with PNO_LOOPBACK=1 of all that was sent until now. No lock held. */
+static inline void socket_look(const struct socket *socket)
+{
+    turned_round_settle(socket->link, TURNED_BY_NONE);
+    socket_hear(socket);
+}
+
+/** The same of what others have sent. */
+static inline void socket_look_at_others(const struct socket *socket)
+{
+    turned_round_settle(socket->link, turned_by(&socket->name));
+    socket_hear(socket);
 }
 
 /** Deadline for a blocking call: now + timeout. */

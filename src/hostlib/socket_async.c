@@ -56,6 +56,11 @@ static void need_helper(void)
     atomic_store(&helper_runs, error == 0);
 }
 
+bool socket_async_is_used(void)
+{
+    return atomic_load_explicit(&helper_runs, memory_order_relaxed);
+}
+
 void socket_async_fork_child(void)
 {
     atomic_store(&helper_runs, false);

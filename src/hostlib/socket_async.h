@@ -54,6 +54,9 @@ int socket_async_set_flags(struct socket *socket, int fd, int flags);
 /** Send the signal. Socket lock held. @param reason  POLL_IN and so on. */
 void socket_async_signal(struct socket *socket, enum socket_wake wake, int reason);
 
+/** Whether signals may be due to this process for what comes. */
+bool socket_async_is_used(void);
+
 /** In a forked child: the thread does not exist here. */
 void socket_async_fork_child(void);
 

@@ -35,7 +35,7 @@ int socket_shutdown(struct socket *socket, int fd, int how)
 {
     if (how < SHUT_RD || how > SHUT_RDWR)
         return -EINVAL;
-    socket_hear(socket);
+    socket_look_at_others(socket);
     struct engine_link *link = socket->link;
     bool fenced = socket_is_fenced(socket);
     int result = 0;
@@ -86,6 +86,7 @@ static void linger(struct socket *socket)
 void socket_close(struct socket *socket)
 {
     struct engine_link *link = socket->link;
+    turned_round_settle(link, turned_by(&socket->name)); /* unread bytes make it a reset */
     bool fenced = socket_is_fenced(socket);
     unsigned core = socket->core;
     rejoin_remove(socket);

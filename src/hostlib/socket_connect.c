@@ -51,7 +51,9 @@ static void hold_syn(struct socket *socket, uint32_t room)
         extra->syn_room = room;
 }
 
-/* The engine answers at once with the local endpoint, or with what Linux's connect() would say. */
+/* The engine answers at once with the local endpoint, or with what Linux's connect() would say; by
+   ECONNREFUSED only if it was asked by LINK_FLAG_IF_HEARD, and then a bound socket is none any
+   more. */
 static int start(struct socket *socket, const struct ip_endpoint *remote, uint8_t flags)
 {
     struct link_descriptor operation = socket_operation(socket, LINK_OP_CONNECT);
@@ -78,7 +80,8 @@ static int start(struct socket *socket, const struct ip_endpoint *remote, uint8_
     if (error < 0) {
         become_fresh(socket, 0);
         socket_unlock(socket);
-        socket_bind_again(socket, link, socket->also_kernel);
+        if (error != -ECONNREFUSED)
+            socket_bind_again(socket, link, socket->also_kernel);
         return error;
     }
     if (socket->state != SOCKET_FRESH) {
@@ -134,7 +137,7 @@ int socket_connect_result(struct socket *socket)
 int socket_connect_outcome(struct socket *socket, int while_going_on, bool nonblocking)
 {
     if (nonblocking) {
-        socket_hear(socket);
+        socket_look(socket);
         return outcome(socket, while_going_on);
     }
     uint64_t deadline_ns = socket_deadline_ns(socket->options->send_timeout_ns);
@@ -153,7 +156,7 @@ static int wait_for_outcome(struct socket *socket, int while_going_on)
 
 void socket_disconnect(struct socket *socket, int fd)
 {
-    socket_hear(socket);
+    socket_look(socket);
     socket_lock(socket);
     struct engine_link *link = socket->link;
     if (link == NULL) { /* another thread was faster */
@@ -209,6 +212,38 @@ static void become_loopback_if_any(struct ip_address *address)
     address->bytes[15] = 1;
 }
 
+/* Give the kernel's socket the name that the engine's had. @return whether it has it. */
+static bool move_name(const struct socket *socket, int fd, const struct ip_endpoint *local)
+{
+    struct sockaddr_storage name;
+    socklen_t length = sizeof(name);
+    socket_endpoint_write(local, socket->is_v6, (struct sockaddr *)&name, &length);
+    return REAL(bind)(fd, (struct sockaddr *)&name, length) == 0;
+}
+
+/* With PNO_LOOPBACK=1 servers may be outside PnO as well, and only the kernel's: connect there what
+   finds nobody in the engine. @return as connect_engine(). */
+static int connect_loopback(struct socket *socket, int fd, const struct ip_endpoint *remote,
+                            uint8_t flags)
+{
+    struct engine_link *link = socket->link;
+    struct ip_endpoint local = socket->local;
+    bool has_name = socket->state == SOCKET_BOUND;
+    if (socket->is_accepted) /* its descriptor is no socket */
+        return start(socket, remote, flags);
+    int error = start(socket, remote, flags | LINK_FLAG_IF_HEARD);
+    if (error != -ECONNREFUSED)
+        return error;
+    if (has_name && !socket->also_kernel && !move_name(socket, fd, &local)) {
+        socket_bind_again(socket, link, false);
+        error = socket_take_slot(socket, link);
+        return error == 0 ? start(socket, remote, flags) : error;
+    }
+    notes_set(fd, SOCKET_NOTE_UNHEARD, 0);
+    socket->state = SOCKET_KERNEL;
+    return 1;
+}
+
 /* @return 0: the engine connects; 1: the socket is not the engine's, and notes say why; negative
    errno. */
 static int connect_engine(struct socket *socket, int fd, const struct sockaddr *address,
@@ -239,7 +274,11 @@ static int connect_engine(struct socket *socket, int fd, const struct sockaddr *
             flags = 0;
         }
         error = socket_take_slot(socket, link);
-        return error == 0 ? start(socket, &remote, flags) : error;
+        if (error < 0)
+            return error;
+        return ip_address_is_loopback(&remote.address)
+                   ? connect_loopback(socket, fd, &remote, flags)
+                   : start(socket, &remote, flags);
     }
     if (bound_to_engine)
         return -ENETUNREACH;
@@ -293,7 +332,7 @@ static int check_connect(struct socket *socket, int fd, const struct sockaddr *a
         return -EINVAL;
     if (copy.ss_family == AF_UNSPEC)
         return disconnect(socket, fd, address, length);
-    socket_hear(socket);
+    socket_look(socket);
     return 1;
 }
 

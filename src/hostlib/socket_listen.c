@@ -174,26 +174,57 @@ static bool may_use_port(uint16_t port)
     return port >= first;
 }
 
+/* With PNO_LOOPBACK=1: what programs outside PnO have bound is not free, as it would not be if all
+   were the kernel's. @return 0; -EADDRINUSE. */
+static int check_kernels_ports(const struct socket *socket, const struct ip_endpoint *endpoint)
+{
+    struct sockaddr_storage name;
+    socklen_t length = sizeof(name);
+    const int reuse_address = socket->options->reuse_address;
+    const int reuse_port = socket->options->reuse_port;
+    if (!ip_address_is_loopback(&endpoint->address) || endpoint->port == 0)
+        return 0;
+    bool is_v6 = !ip_address_is_v4(&endpoint->address);
+    int probe = (int)syscall(SYS_socket, is_v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (probe < 0) /* nothing can be told */
+        return 0;
+    (void)REAL(setsockopt)(probe, SOL_SOCKET, SO_REUSEADDR, &reuse_address, sizeof(int));
+    (void)REAL(setsockopt)(probe, SOL_SOCKET, SO_REUSEPORT, &reuse_port, sizeof(int));
+    socket_endpoint_write(endpoint, is_v6, (struct sockaddr *)&name, &length);
+    int error = real_bind(probe, (struct sockaddr *)&name, length);
+    syscall(SYS_close, probe);
+    return error == -EADDRINUSE ? error : 0;
+}
+
 static int bind_engine_address(struct socket *socket, const struct ip_endpoint *wanted,
                                struct engine_link *link)
 {
-    struct ip_endpoint endpoint = *wanted;
+    int error = -EADDRINUSE;
     if (!may_use_port(wanted->port))
         return -EACCES;
-    int error = socket_get_bound(socket) != NULL ? socket_take_slot(socket, link) : -ENOBUFS;
-    if (error < 0)
-        return error;
+    if (socket_get_bound(socket) == NULL)
+        return -ENOBUFS;
     /* As Linux does: an IPv6 address serves no IPv4. */
-    if (socket->is_v6 && !ip_address_is_v4(&endpoint.address))
+    if (socket->is_v6 && !ip_address_is_v4(&wanted->address))
         socket_set_v6only(socket, true);
-    error = engine_bind(socket, &endpoint);
-    if (error < 0) {
+    for (int i = 0; i < PORT_TRIES; i++) {
+        struct ip_endpoint endpoint = *wanted;
+        error = socket_take_slot(socket, link);
+        if (error < 0)
+            return error;
+        error = engine_bind(socket, &endpoint);
+        if (error == 0)
+            error = check_kernels_ports(socket, &endpoint);
+        if (error == 0) {
+            set_bound(socket, &endpoint, false);
+            socket_bound_of(socket)->asked = *wanted;
+            return 0;
+        }
         engine_unbind(socket);
-        return error;
+        if (error != -EADDRINUSE || wanted->port != 0)
+            break;
     }
-    set_bound(socket, &endpoint, false);
-    socket_bound_of(socket)->asked = *wanted;
-    return 0;
+    return error;
 }
 
 static int bind_kernel(struct socket *socket, int fd, const struct sockaddr *address,
@@ -600,7 +631,7 @@ static void begin_accepted(struct socket *socket, const struct socket *listener,
 static int accept_offloaded(struct socket *listener, struct sockaddr *address, socklen_t *length,
                             int flags)
 {
-    socket_hear(listener);
+    socket_look(listener);
     if (!socket_has_pending(listener))
         return -EAGAIN;
     int fd = placeholder_open(listener->is_v6, (flags & SOCK_CLOEXEC) != 0);

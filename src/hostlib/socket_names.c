@@ -90,7 +90,7 @@ int socket_getsockname(struct socket *socket, struct sockaddr *address, socklen_
 
 int socket_getpeername(struct socket *socket, struct sockaddr *address, socklen_t *length)
 {
-    socket_hear(socket);
+    socket_look(socket);
     if (socket->state != SOCKET_CONNECTED || socket_is_over(socket))
         return -ENOTCONN;
     return write_name(socket, &socket->remote, address, length);

@@ -444,6 +444,7 @@ int socket_setsockopt(struct socket *socket, int fd, int level, int name, const 
 {
     const struct known_option *known = socket_option_known(socket, level, name);
     bool offloaded = socket_is_offloaded(socket);
+    turned_round_settle(socket->link, TURNED_BY_NONE);
     if ((int)length < 0)
         return -EINVAL;
     int unserved = socket_option_needs_kernel(level, name, value, length);

@@ -280,6 +280,7 @@ int socket_getsockopt(struct socket *socket, int fd, int level, int name, void *
 {
     if (user_memory_unwritable(length, sizeof(*length)))
         return -EFAULT;
+    turned_round_settle(socket->link, TURNED_BY_NONE);
     if (level == SOL_SOCKET && name == SO_ERROR)
         return socket_get_error(socket, value, length);
     if (level == SOL_SOCKET && name == SO_ACCEPTCONN)

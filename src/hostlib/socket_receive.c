@@ -198,7 +198,7 @@ static ssize_t receive_urgent(struct socket *socket, const struct iovec *vector,
                               int flags, struct socket_received *received)
 {
     ssize_t result = -EINVAL;
-    socket_hear(socket);
+    socket_look_at_others(socket);
     socket_lock(socket);
     uint64_t urgent = socket_urgent_offset(socket);
     if (urgent != 0 && !socket->extra->urgent_taken && !socket->options->oob_inline &&
@@ -268,7 +268,7 @@ ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t
     /* All that has come counts, as it would in the kernel. */
     if (socket->block != NULL &&
         socket->receive.end_offset - socket->block->read_offset < (wanted > 0 ? wanted : 1))
-        socket_hear(socket);
+        socket_look_at_others(socket);
     for (;;) {
         socket_lock(socket);
         if (socket->block != NULL) {
@@ -313,13 +313,13 @@ ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t
         }
     }
     if (told)
-        socket_fence(socket); /* a writer finds the room */
+        socket_turned_round(socket, true); /* a writer finds the room, and goes on */
     return copied > 0 ? (ssize_t)copied : result;
 }
 
 int socket_unread_bytes(struct socket *socket)
 {
-    socket_hear(socket);
+    socket_look_at_others(socket);
     socket_lock(socket);
     uint64_t unread = 0;
     if (socket->block != NULL) {
@@ -335,7 +335,7 @@ int socket_unread_bytes(struct socket *socket)
 
 int socket_is_at_mark(struct socket *socket)
 {
-    socket_hear(socket);
+    socket_look_at_others(socket);
     socket_lock(socket);
     uint64_t urgent = socket_urgent_offset(socket);
     bool at_mark = socket->block != NULL && urgent != 0 && socket->block->read_offset == urgent - 1;

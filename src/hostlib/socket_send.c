@@ -96,6 +96,7 @@ static ssize_t accept_bytes(struct socket *socket, struct source *source, size_t
 {
     struct send_queue_shared *queue = &socket->block->send;
     struct send_memory *memory = &socket->link->send_memory;
+    uint8_t step = socket_is_fenced(socket) ? LINK_FLAG_STEP : 0;
     size_t accepted = 0;
     while (accepted < wanted && !source->ended) {
         uint64_t outstanding = send_queue_outstanding(queue);
@@ -121,7 +122,8 @@ static ssize_t accept_bytes(struct socket *socket, struct source *source, size_t
         tell_piece(socket, &room, stream_offset, (uint64_t)filled,
                    (uint8_t)((more ? LINK_FLAG_MORE : 0) |
                              (last && (flags & MSG_OOB) ? LINK_FLAG_URGENT : 0) |
-                             (last && (flags & MSG_EOR) ? LINK_FLAG_RECORD_END : 0)));
+                             (last && (flags & MSG_EOR) ? LINK_FLAG_RECORD_END : 0) |
+                             (last ? step : 0)));
     }
     return (ssize_t)accepted;
 }
@@ -148,6 +150,14 @@ static uint32_t has_room_again(struct socket *socket)
     return SOCKET_EVENTS_OF_SPACE;
 }
 
+/* A guess, without the lock. */
+static uint64_t room_now(const struct socket *socket)
+{
+    const struct socket_block *block = socket->block;
+    uint64_t outstanding = block != NULL ? send_queue_outstanding(&block->send) : 0;
+    return outstanding < socket->send_limit ? socket->send_limit - outstanding : 0;
+}
+
 static ssize_t send_all(struct socket *socket, struct source *source, size_t wanted, int flags)
 {
     bool nonblocking =
@@ -155,6 +165,8 @@ static ssize_t send_all(struct socket *socket, struct source *source, size_t wan
     uint64_t deadline_ns = 0;
     size_t sent = 0;
     ssize_t result = 0;
+    if (nonblocking && wanted > room_now(socket))
+        socket_look(socket); /* what was sent has been acknowledged */
     /* A reset that has arrived is this call's to report, as if the kernel had processed it. */
     socket_hear(socket);
     struct engine_link *link = socket->link;
@@ -201,7 +213,10 @@ static ssize_t send_all(struct socket *socket, struct source *source, size_t wan
         }
     }
     if (sent > 0) {
-        socket_fence(socket);
+        if (flags & MSG_OOB)
+            socket_fence(socket);
+        else
+            socket_turned_round(socket, false);
         return (ssize_t)sent;
     }
     if (result == -EPIPE && (flags & MSG_NOSIGNAL) == 0)
@@ -296,7 +311,7 @@ ssize_t socket_send_from_fd(struct socket *socket, int in_fd, off_t *offset, siz
 
 int socket_unacknowledged_bytes(struct socket *socket)
 {
-    socket_hear(socket);
+    socket_look(socket);
     socket_lock(socket);
     uint64_t bytes = socket->block != NULL ? send_queue_outstanding(&socket->block->send) : 0;
     socket_unlock(socket);

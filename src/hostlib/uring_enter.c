@@ -212,6 +212,7 @@ long uring_enter(uint32_t fd, uint32_t to_submit, uint32_t min_complete, uint32_
     if (ring == NULL)
         return call_kernel(fd, to_submit, min_complete, flags, argument, argument_bytes);
     int saved_errno = errno;
+    turned_round_settle_all();
     long result = enter(ring, fd, to_submit, min_complete, flags, argument, argument_bytes);
     file_put(&ring->file);
     errno = saved_errno;

@@ -357,6 +357,8 @@ static int run_send(struct uring_op *op, uint32_t *flags)
             sent = send_transfer(op, &transfer);
         if (sent > 0 && transfer.selects)
             *flags |= uring_buffers_use(&transfer.picked, (size_t)sent);
+        if (sent > 0 && is_offloaded(op))
+            socket_fence(socket_of(op)); /* the completion queue can be looked at without a call */
         result = end_transfer(op, &transfer, sent, WRITABLE);
         if (sent == -EAGAIN && result == URING_PENDING) {
             if (!is_offloaded(op))

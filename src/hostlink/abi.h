@@ -34,7 +34,7 @@
 #include "base/ip_address.h"
 
 /** Changes with every incompatible change of this file; a mismatch is refused in the hello. */
-#define LINK_ABI_VERSION 11
+#define LINK_ABI_VERSION 12
 
 #define LINK_CORES_MAX     8  /**< engine cores that one tenant can talk to */
 #define LINK_CHANNELS_MAX  64 /**< channels (threads with rings of their own) per process */
@@ -180,6 +180,11 @@ enum link_flag {
     LINK_FLAG_FAST_OPEN = 1 << 2,
     LINK_FLAG_NO_PORT = 1 << 6,    /**< BIND to port 0: CONNECT or LISTEN chooses one */
     LINK_FLAG_RECORD_END = 1 << 3, /**< SEND: a record ends with the last byte (MSG_EOR) */
+    /** SEND: this channel's later operations wait (not for long) until what it causes among the
+        engine's own sockets is done, as over Linux's loopback the next call finds it done. */
+    LINK_FLAG_STEP = 1 << 4,
+    /** CONNECT: answered by ECONNREFUSED at once if no listener of the engine's is there. */
+    LINK_FLAG_IF_HEARD = 1 << 4,
 };
 
 /** What LINK_OP_SET_OPTION sets; values in the units given. */

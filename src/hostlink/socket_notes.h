@@ -30,6 +30,7 @@ enum socket_note_reason {
     SOCKET_NOTE_KERNEL_HALF, /**< accepted from the kernel's half of a wildcard listener */
     SOCKET_NOTE_OWN_CALLS,   /**< the program's own system calls can't be followed */
     SOCKET_NOTE_OPTION,      /**< an option that only the kernel's stack has */
+    SOCKET_NOTE_UNHEARD,     /**< a loopback address where no offloaded program listens */
     SOCKET_NOTE_REASON_COUNT
 };
 

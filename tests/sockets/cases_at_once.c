@@ -3,9 +3,14 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -304,6 +309,98 @@ static void told_by_a_pipe(const struct case_context *context)
     close(pair[1]);
 }
 
+/* By memory alone: no call of the writer's after send() tells of it. */
+static void told_by_memory(const struct case_context *context)
+{
+    int pair[2];
+    _Atomic int *turn =
+        mmap(NULL, sizeof(*turn), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (turn == MAP_FAILED) {
+        say_result("mmap", -1);
+        return;
+    }
+    make_pair(context, pair);
+    pid_t pid = fork();
+    for (int i = 0; i < 20; i++) {
+        bool mine = (pid == 0) == (i % 2 == 0);
+        while (atomic_load(turn) != 2 * i + (mine ? 0 : 1))
+            sched_yield();
+        if (mine)
+            send(pair[i % 2], "by memory", 9, 0);
+        else
+            say_read_now("read", pair[1 - i % 2]);
+        atomic_store(turn, 2 * i + (mine ? 1 : 2));
+        fflush(stdout);
+    }
+    if (pid == 0)
+        _exit(0);
+    waitpid(pid, NULL, 0);
+    munmap((void *)turn, sizeof(*turn));
+    close_pair(pair);
+}
+
+static void *send_thrice(void *fd)
+{
+    for (int i = 0; i < 3; i++)
+        send(*(int *)fd, "abc", 3, 0);
+    return NULL;
+}
+
+/* All is there, so that a read that would be content with less has it. */
+static void one_read_of_several(const struct case_context *context)
+{
+    int pair[2], on = 1;
+    pthread_t thread;
+    char bytes[64];
+    make_pair(context, pair);
+    setsockopt(pair[0], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    for (int i = 0; i < 10; i++) {
+        send_thrice(&pair[0]);
+        say_bytes("blocking", recv(pair[1], bytes, sizeof(bytes), 0), bytes);
+        pthread_create(&thread, NULL, send_thrice, &pair[0]);
+        pthread_join(thread, NULL);
+        say_bytes("after a thread", recv(pair[1], bytes, sizeof(bytes), 0), bytes);
+    }
+    close_pair(pair);
+}
+
+static void several_ready(const struct case_context *context)
+{
+    int pairs[8][2];
+    struct epoll_event event = {.events = EPOLLIN}, got[16];
+    int set = epoll_create1(EPOLL_CLOEXEC);
+    for (int i = 0; i < 8; i++) {
+        make_pair(context, pairs[i]);
+        event.data.u32 = (uint32_t)i;
+        epoll_ctl(set, EPOLL_CTL_ADD, pairs[i][1], &event);
+    }
+    for (int i = 7; i >= 0; i--)
+        send(pairs[i][0], "x", 1, 0);
+    int count = epoll_wait(set, got, 16, -1);
+    say_result("ready", count);
+    for (int i = 0; i < count; i++)
+        say("%u", got[i].data.u32);
+    close(set);
+    for (int i = 0; i < 8; i++)
+        close_pair(pairs[i]);
+}
+
+/* What was sent before is acknowledged or has room beside it, so that each send that may not wait
+   takes all; and all of it is there to be read. */
+static void room_for_the_next(const struct case_context *context)
+{
+    static char bytes[20000];
+    int pair[2], on = 1, taken = 0, read_whole = 0;
+    make_pair(context, pair);
+    setsockopt(pair[0], IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    for (int i = 0; i < 50; i++) {
+        taken += send(pair[0], bytes, sizeof(bytes), MSG_DONTWAIT) == (ssize_t)sizeof(bytes);
+        read_whole += recv(pair[1], bytes, sizeof(bytes), MSG_DONTWAIT) == (ssize_t)sizeof(bytes);
+    }
+    say("taken %d, read %d", taken, read_whole);
+    close_pair(pair);
+}
+
 const struct socket_case cases_at_once[] = {
     {"at_once_sent_bytes", sent_bytes},
     {"at_once_sent_many", sent_many},
@@ -322,5 +419,9 @@ const struct socket_case cases_at_once[] = {
     {"at_once_room_after_reading", room_after_reading},
     {"at_once_epoll_edges", epoll_edges},
     {"at_once_told_by_a_pipe", told_by_a_pipe},
+    {"at_once_told_by_memory", told_by_memory},
+    {"at_once_one_read_of_several", one_read_of_several},
+    {"at_once_several_ready", several_ready},
+    {"at_once_room_for_the_next", room_for_the_next},
     {NULL, NULL},
 };

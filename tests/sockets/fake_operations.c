@@ -136,6 +136,10 @@ static void connect_end(struct process *process, struct end *end,
 {
     end->remote =
         (struct ip_endpoint){operation->endpoints.remote, operation->endpoints.remote_port};
+    if ((operation->flags & LINK_FLAG_IF_HEARD) != 0 && find_listener(&end->remote) == NULL) {
+        reply(process, operation, ECONNREFUSED, end);
+        return;
+    }
     if (end->kind != BOUND || ip_address_is_any(&end->local.address))
         end->local.address = end->remote.address;
     if (end->local.port == 0)

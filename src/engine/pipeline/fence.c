@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "engine/engine_core.h"
+#include "engine/pipeline/host_operations.h"
 #include "engine/pipeline/notify.h"
 
 /** Rounds that a fence waits for a moment without turned frames: more than a full send buffer takes
@@ -24,6 +25,11 @@ void fence_begin(struct channel_core *channel, const struct link_descriptor *req
         TAILQ_INSERT_TAIL(&core->fenced_channels, channel, fenced_link);
 }
 
+bool fence_is_under_way(const struct engine_core *core)
+{
+    return atomic_load_explicit(&core->engine->frames_going_round, memory_order_acquire) != 0;
+}
+
 static void answer(struct channel_core *channel)
 {
     unsigned count = channel->fence_count;
@@ -34,20 +40,46 @@ static void answer(struct channel_core *channel)
     }
 }
 
+/** Whether another process of the channel's tenant waits for a fence. */
+static bool is_fenced_by_another(const struct channel_core *channel)
+{
+    const struct channel_core *fenced;
+    TAILQ_FOREACH(fenced, &channel->tenant->core->fenced_channels, fenced_link)
+    {
+        if (fenced != channel && fenced->tenant == channel->tenant)
+            return true;
+    }
+    return false;
+}
+
+/** A fence is for what other processes of its tenant have pushed before it, too: one of them may
+    have been looked at before that in this round. @return whether there was something. */
+static bool take_from_others(struct engine_core *core)
+{
+    struct channel_core *channel;
+    bool any = false;
+    TAILQ_FOREACH(channel, &core->channels, link)
+    {
+        if (is_fenced_by_another(channel) && host_operations_take(channel))
+            any = true;
+    }
+    return any;
+}
+
 void fence_round_ends(struct engine_core *core)
 {
     struct engine *engine = core->engine;
     if (core->turned_received > 0) {
-        /* Release pairs with the acquire below: who sees that nothing is under way answers after
-           all that it caused has been told. */
+        /* Release pairs with the acquire in fence_is_under_way(): who sees that nothing is under
+           way answers after all that it caused has been told. */
         atomic_fetch_sub_explicit(&engine->frames_going_round, core->turned_received,
                                   memory_order_release);
         core->turned_received = 0;
     }
     if (TAILQ_EMPTY(&core->fenced_channels))
         return;
-    if (atomic_load_explicit(&engine->frames_going_round, memory_order_acquire) != 0 &&
-        ++core->fenced_rounds < FENCE_ROUNDS_MAX)
+    bool under_way = fence_is_under_way(core) || take_from_others(core);
+    if (under_way && ++core->fenced_rounds < FENCE_ROUNDS_MAX)
         return;
     core->fenced_rounds = 0;
     struct channel_core *channel;

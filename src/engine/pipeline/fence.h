@@ -1,8 +1,9 @@
 /**
  * @file fence.h
- * LINK_OP_FENCE: answered when all that earlier operations caused among the engine's own sockets
- * has been done and told. Frames that the engine turns round are counted from their building to the
- * end of the round that received them, on whatever core: without any under way all is done.
+ * LINK_OP_FENCE: answered when all that earlier operations, of any process of the tenant's, caused
+ * among the engine's own sockets has been done and told. Frames that the engine turns round are
+ * counted from their building to the end of the round that received them, on whatever core: without
+ * any under way all is done.
  */
 #ifndef PNO_ENGINE_PIPELINE_FENCE_H
 #define PNO_ENGINE_PIPELINE_FENCE_H
@@ -25,6 +26,9 @@ void fence_begin(struct channel_core *channel, const struct link_descriptor *req
  * fences if nothing is under way any more (or others' traffic leaves no gap for very long).
  */
 void fence_round_ends(struct engine_core *core);
+
+/** Whether anything that was turned round has not been received. */
+bool fence_is_under_way(const struct engine_core *core);
 
 /** Whether no fence waits: then the core may sleep. */
 bool fence_is_idle(const struct engine_core *core);

@@ -21,6 +21,10 @@
 /** Linux caps the back-log of listen() at somaxconn; the host library has applied it. */
 #define BACKLOG_MAX 1048576
 
+/** Rounds that a channel waits for what LINK_FLAG_STEP was set on: more than a message and its
+    acknowledgement take, and few enough for others' traffic not to hold it up. */
+#define STEP_ROUNDS_MAX 8
+
 /* ---- Replies -------------------------------------------------------------------------------- */
 
 static void reply_with_room(struct channel_core *channel, const struct link_descriptor *request,
@@ -314,6 +318,9 @@ static int connect_socket(struct engine_socket *socket, const struct link_descri
     };
     if (socket->kind == SOCKET_BOUND)
         request.local = socket->extra->local;
+    if ((descriptor->flags & LINK_FLAG_IF_HEARD) != 0 &&
+        !stack_is_heard(core->stack, &request.remote, &request.local))
+        return -ECONNREFUSED;
     int result = tcp_connect(core->stack, &request, core->now_ns, &socket->connection);
     if (result != 0) {
         socket->connection = NULL;
@@ -559,16 +566,22 @@ static void report_credit(struct channel_core *channel)
         (void)eventfd_write(channel->channel->doorbell_fd, 1);
 }
 
-static bool take_from(struct channel_core *channel)
+bool host_operations_take(struct channel_core *channel)
 {
     struct link_descriptor descriptor;
     unsigned taken = 0;
     if (link_consumer_empty(&channel->to_engine))
         return false;
+    if (channel->step_rounds > 0 && fence_is_under_way(channel->tenant->core) &&
+        --channel->step_rounds > 0)
+        return true;
+    channel->step_rounds = 0;
     /* Some operations want an answer; without room for it they wait in the ring. */
     while (taken < CHANNEL_OPERATIONS_BURST && notify_reply_room(channel) &&
-           link_consumer_pop(&channel->to_engine, &descriptor)) {
+           channel->step_rounds == 0 && link_consumer_pop(&channel->to_engine, &descriptor)) {
         host_operations_apply(channel, &descriptor);
+        if (descriptor.type == LINK_OP_SEND && (descriptor.flags & LINK_FLAG_STEP) != 0)
+            channel->step_rounds = STEP_ROUNDS_MAX;
         taken++;
     }
     if (channel->to_engine.consumed - channel->to_engine.reported >= TENANT_RING_SLOTS / 4)
@@ -582,7 +595,7 @@ bool host_operations_run(struct engine_core *core)
     bool any = false;
     TAILQ_FOREACH(channel, &core->channels, link)
     {
-        if (take_from(channel))
+        if (host_operations_take(channel))
             any = true;
     }
     return any;

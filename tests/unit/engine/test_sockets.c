@@ -167,6 +167,44 @@ static void a_fence_is_answered_after_what_came_before_it(void **state)
     host_close(&server, connection, 0, 0);
 }
 
+/** The first goes at once and the rest is held (RFC 1122 section 4.2.3.4), as if its sender had
+    waited for it to go; without steps all three go together. */
+static void a_step_is_done_before_the_next(void **state)
+{
+    (void)state;
+    struct link_descriptor fence = {.type = LINK_OP_FENCE};
+    struct link_socket_name connection = connect_both();
+    for (unsigned i = 0; i < 3; i++) {
+        struct link_descriptor send = {
+            .type = LINK_OP_SEND,
+            .flags = LINK_FLAG_STEP,
+            .socket = host_name(0),
+            .data = {.stream_offset = i,
+                     .arena_offset = client.tenant->layout.host_region + i,
+                     .length = 1},
+        };
+        host_push(&client, &send);
+    }
+    assert_int_equal(host_call(&client, &fence).error, 0);
+    assert_int_equal(host_expect(&server, LINK_EVENT_DATA, connection.slot).data.length, 1);
+    host_close(&client, host_name(0), 0, LINK_FLAG_ABORT);
+    host_close(&server, connection, 0, 0);
+}
+
+static void connecting_if_heard_needs_a_listener(void **state)
+{
+    (void)state;
+    uint16_t port = host_listen(&server, 0);
+    struct link_descriptor connect = {
+        .type = LINK_OP_CONNECT, .flags = LINK_FLAG_IF_HEARD, .socket = host_name(0)};
+    connect.endpoints.remote = engine_host_address();
+    connect.endpoints.remote_port = (uint16_t)(port == 65535 ? 1024 : port + 1);
+    assert_int_equal(host_call(&client, &connect).error, ECONNREFUSED);
+    connect.endpoints.remote_port = port;
+    assert_int_equal(host_call(&client, &connect).error, 0);
+    (void)host_expect(&client, LINK_EVENT_ESTABLISHED, 0);
+}
+
 static void binding_follows_linux(void **state)
 {
     (void)state;
@@ -483,6 +521,8 @@ int main(void)
         SOCKET_TEST(sent_bytes_are_acknowledged_to_their_sender),
         SOCKET_TEST(a_stream_larger_than_any_buffer_arrives_whole),
         SOCKET_TEST(a_fence_is_answered_after_what_came_before_it),
+        SOCKET_TEST(a_step_is_done_before_the_next),
+        SOCKET_TEST(connecting_if_heard_needs_a_listener),
         SOCKET_TEST(binding_follows_linux),
         SOCKET_TEST(connecting_takes_no_port_by_itself),
         SOCKET_TEST(connecting_to_nobody_is_refused),
