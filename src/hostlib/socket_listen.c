@@ -542,6 +542,16 @@ static bool inherit_options(struct socket *socket, const struct socket *listener
     return true;
 }
 
+/* No memory for a connection: its peer is reset, rather than left with one that nobody ever
+   accepts, unless another process that shares the listener takes it. */
+static void refuse(struct engine_link *link, unsigned core, uint32_t slot, uint32_t incarnation)
+{
+    const struct link_descriptor operation = {.type = LINK_OP_CLOSE,
+                                              .flags = LINK_FLAG_ABORT,
+                                              .socket = {.slot = slot, .incarnation = incarnation}};
+    engine_link_push(link, core, &operation);
+}
+
 void socket_accept_arrived(struct socket *listener, unsigned core,
                            const struct link_descriptor *descriptor)
 {
@@ -559,10 +569,10 @@ void socket_accept_arrived(struct socket *listener, unsigned core,
     /* Any other one before it was accepted and ended by another process; it is in our queue yet. */
     drop_taken(listener);
     struct socket *socket = socket_create(listener->is_v6);
-    if (socket == NULL)
-        return;
-    if (!inherit_options(socket, listener)) {
-        socket_free(socket);
+    if (socket == NULL || !inherit_options(socket, listener)) {
+        if (socket != NULL)
+            socket_free(socket);
+        refuse(link, core, slot, descriptor->accept_incarnation);
         return;
     }
     socket->link = link;

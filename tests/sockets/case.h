@@ -60,6 +60,7 @@ extern const struct socket_case cases_passing[];
 extern const struct socket_case cases_programs[];
 extern const struct socket_case cases_spawn[];
 extern const struct socket_case cases_confined[];
+extern const struct socket_case cases_shortage[];
 extern const struct socket_case cases_shut[];
 extern const struct socket_case cases_at_once[];
 extern const struct socket_case cases_memory[];
