@@ -73,9 +73,14 @@ static void linger(struct socket *socket)
     waiter_watch(&waiter, &node, &socket->waiters);
     for (;;) {
         socket_hear(socket);
-        if (socket->state != SOCKET_CONNECTED || send_queue_outstanding(&socket->block->send) == 0)
+        /* Under the lock: another thread may apply the acknowledgement just now. */
+        socket_lock(socket);
+        atomic_store_explicit(&socket->lingers, true, memory_order_relaxed);
+        bool done =
+            socket->state != SOCKET_CONNECTED || send_queue_outstanding(&socket->block->send) == 0;
+        socket_unlock(socket);
+        if (done)
             break;
-        atomic_store_explicit(&socket->lingers, true, memory_order_seq_cst);
         if (waiter_sleep(&waiter, pollfds, 0, deadline_ns, NULL) < 0)
             break;
     }

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "case.h"
@@ -170,6 +171,26 @@ static void linger_waits(const struct case_context *context)
     close(pair[1]);
 }
 
+/* All is acknowledged when close() begins: it has nothing to wait for. */
+static void linger_after_peer_ended(const struct case_context *context)
+{
+    enum { ROUNDS = 5, LINGER_S = 3, LATE_S = 2 };
+    struct linger linger = {.l_onoff = 1, .l_linger = LINGER_S};
+    char bytes[16];
+    for (int i = 0; i < ROUNDS; i++) {
+        int pair[2];
+        make_pair(context, pair);
+        setsockopt(pair[0], SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+        send(pair[0], "parting", 7, 0);
+        say_bytes("recv", recv(pair[1], bytes, sizeof(bytes), 0), bytes);
+        close(pair[1]);
+        say_result("end", recv(pair[0], bytes, sizeof(bytes), 0));
+        time_t start = time(NULL);
+        close(pair[0]);
+        say("late %d", time(NULL) - start >= LATE_S);
+    }
+}
+
 static void reset_while_data_waits(const struct case_context *context)
 {
     int pair[2];
@@ -251,6 +272,7 @@ const struct socket_case cases_end[] = {
     {"broken_pipe_signal", broken_pipe_signal},
     {"linger_zero_resets", linger_zero_resets},
     {"linger_waits", linger_waits},
+    {"linger_after_peer_ended", linger_after_peer_ended},
     {"reset_while_data_waits", reset_while_data_waits},
     {"close_listener_with_queue", close_listener_with_queue},
     {"shutdown_wakes_reader", shutdown_wakes_reader},

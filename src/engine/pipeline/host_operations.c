@@ -412,6 +412,7 @@ static void apply_send(struct channel_core *channel, struct engine_socket *socke
     if (opens)
         tcp_fast_open_go(core->stack, socket->connection, more);
     socket_shutdown_if_due(socket);
+    notify_reconsider(socket);
 }
 
 static void apply_shutdown_write(struct engine_socket *socket,
@@ -420,6 +421,7 @@ static void apply_shutdown_write(struct engine_socket *socket,
     socket->shutdown_wanted = socket->shutdown_told = true;
     socket_get_extra(socket)->shutdown_at = descriptor->data.stream_offset;
     socket_shutdown_if_due(socket);
+    notify_reconsider(socket);
 }
 
 static void apply_shutdown_read(struct engine_socket *socket)

@@ -84,6 +84,15 @@ void notify_socket(struct engine_socket *socket, uint16_t dirty)
         notify_holder(holder, dirty);
 }
 
+void notify_reconsider(struct engine_socket *socket)
+{
+    for (struct socket_holder *holder = socket_holders(socket); holder != NULL;
+         holder = holder->next) {
+        if (holder->queue == HOLDER_LAZY && !sent_can_wait(holder))
+            notify_holder(holder, DIRTY_SENT);
+    }
+}
+
 void notify_forget(struct socket_holder *holder)
 {
     if (holder->channel != 0)

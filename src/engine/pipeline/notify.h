@@ -27,6 +27,9 @@ void notify_holder(struct socket_holder *holder, uint16_t dirty);
 /** All who hold the socket. */
 void notify_socket(struct engine_socket *socket, uint16_t dirty);
 
+/** The socket has sent more, or ended its stream: a SENT that could wait may be awaited now. */
+void notify_reconsider(struct engine_socket *socket);
+
 /** Take the holder out of its queue, e.g. because it goes away. */
 void notify_forget(struct socket_holder *holder);
 
