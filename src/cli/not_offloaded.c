@@ -152,7 +152,8 @@ static uint64_t find_notes(const char *pid, bool *has_library)
     return notes;
 }
 
-/* Whether `pno run` started it: LD_PRELOAD as it was at its start. */
+/* Whether `pno run` started it, or what that started: its environment as it was at its start.
+   Without LD_PRELOAD, if it could not have started with that. */
 static bool was_started_by_pno(const char *pid)
 {
     char path[PATH_BYTES];
@@ -162,7 +163,9 @@ static bool was_started_by_pno(const char *pid)
     snprintf(path, sizeof(path), "/proc/%s/environ", pid);
     FILE *file = fopen(path, "re");
     while (file != NULL && !found && getdelim(&variable, &room, '\0', file) > 0) {
-        found = strncmp(variable, "LD_PRELOAD=", 11) == 0 && strstr(variable, "/libpno.so") != NULL;
+        found =
+            strncmp(variable, "PNO_SOCKET=", 11) == 0 ||
+            (strncmp(variable, "LD_PRELOAD=", 11) == 0 && strstr(variable, "/libpno.so") != NULL);
     }
     free(variable);
     if (file != NULL) {

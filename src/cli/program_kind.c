@@ -54,16 +54,28 @@ static const void *image_at(const struct image *image, uint64_t offset, uint64_t
     return image->bytes + offset;
 }
 
-static bool has_interpreter(const struct image *image, const Elf64_Ehdr *header)
+/* The dynamic loader that the program names; "" if it names none. */
+static const char *loader_of(const struct image *image, const Elf64_Ehdr *header)
 {
     for (uint16_t i = 0; i < header->e_phnum && i < PROGRAM_HEADERS_MAX; i++) {
         const Elf64_Phdr *segment =
             image_at(image, header->e_phoff + (uint64_t)i * sizeof(*segment), sizeof(*segment));
-        if (segment != NULL && segment->p_type == PT_INTERP) {
-            return true;
+        if (segment == NULL || segment->p_type != PT_INTERP) {
+            continue;
         }
+        const char *path = image_at(image, segment->p_offset, segment->p_filesz);
+        bool whole = path != NULL && segment->p_filesz > 0 && path[segment->p_filesz - 1] == '\0';
+        return whole ? path : "";
     }
-    return false;
+    return "";
+}
+
+/* Another C library has another. */
+static bool is_glibcs(const char *loader)
+{
+    static const char name[] = "/ld-linux-x86-64.so";
+    const char *last = strrchr(loader, '/');
+    return last != NULL && strncmp(last, name, sizeof(name) - 1) == 0;
 }
 
 /* Go calls the kernel directly, not libc, so that there is nothing to intercept. */
@@ -89,7 +101,7 @@ static bool is_go(const struct image *image, const Elf64_Ehdr *header)
     return false;
 }
 
-static const char *elf_obstacle(const struct image *image)
+static const char *elf_obstacle(const struct image *image, bool *refuses)
 {
     const Elf64_Ehdr *header = image_at(image, 0, sizeof(*header));
     if (header == NULL || memcmp(header->e_ident, ELFMAG, SELFMAG) != 0) {
@@ -103,12 +115,18 @@ static const char *elf_obstacle(const struct image *image)
     }
     if (own_known && (header->e_ident[EI_CLASS] != own.e_ident[EI_CLASS] ||
                       header->e_machine != own.e_machine)) {
+        *refuses = true;
         return "it is made for another processor architecture than libpno.so";
+    }
+    const char *loader = loader_of(image, header);
+    if (loader[0] != '\0' && !is_glibcs(loader)) {
+        *refuses = true;
+        return "its C library is not glibc";
     }
     if (is_go(image, header)) {
         return "it is a Go program, which calls the kernel without libc";
     }
-    return has_interpreter(image, header) ? NULL : "it is statically linked";
+    return loader[0] != '\0' ? NULL : "it is statically linked";
 }
 
 /* With AT_SECURE, ld.so ignores LD_PRELOAD: a set-id program that changes our identity. */
@@ -141,7 +159,8 @@ static bool script_interpreter(const struct image *image, char interpreter[INTER
 }
 
 /* One file's verdict; a script sets *interpreter and gives NULL. */
-static const char *file_obstacle(const char *path, char interpreter[INTERPRETER_LINE_MAX])
+static const char *file_obstacle(const char *path, char interpreter[INTERPRETER_LINE_MAX],
+                                 bool *refuses)
 {
     const char *obstacle = NULL;
     interpreter[0] = '\0';
@@ -163,7 +182,7 @@ static const char *file_obstacle(const char *path, char interpreter[INTERPRETER_
     }
     struct image image = {.bytes = mapping, .size = (size_t)status.st_size};
     if (!script_interpreter(&image, interpreter)) {
-        obstacle = elf_obstacle(&image);
+        obstacle = elf_obstacle(&image, refuses);
     }
     munmap(mapping, (size_t)status.st_size);
 close_file:
@@ -171,15 +190,16 @@ close_file:
     return obstacle;
 }
 
-const char *program_kind_obstacle(const char *program)
+const char *program_kind_obstacle(const char *program, bool *refuses)
 {
+    *refuses = false;
     char path[PATH_MAX];
     if (!find_along_path(program, path)) {
         return NULL;
     }
     for (int depth = 0; depth < INTERPRETER_DEPTH_MAX; depth++) {
         char interpreter[INTERPRETER_LINE_MAX];
-        const char *obstacle = file_obstacle(path, interpreter);
+        const char *obstacle = file_obstacle(path, interpreter, refuses);
         if (obstacle != NULL || interpreter[0] == '\0') {
             return obstacle;
         }

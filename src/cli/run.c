@@ -142,7 +142,8 @@ int command_run(int argc, char **argv)
                   library);
         return CLI_EXIT_FAILURE;
     }
-    const char *obstacle = program_kind_obstacle(name);
+    bool refuses;
+    const char *obstacle = program_kind_obstacle(name, &refuses);
     if (obstacle != NULL) {
         cli_error(argv[0], "'%s' stays on kernel TCP: %s", name, obstacle);
     } else {
@@ -152,7 +153,7 @@ int command_run(int argc, char **argv)
                       strerror(error));
         }
     }
-    if (!set_preload(library) || !allow_address_sanitizer() ||
+    if ((!refuses && !set_preload(library)) || !allow_address_sanitizer() ||
         setenv("PNO_SOCKET", socket_path, 1) != 0 ||
         (options.log != NULL && setenv("PNO_LOG", options.log, 1) != 0)) {
         cli_error(argv[0], "cannot set the environment of '%s': %s", name, strerror(errno));

@@ -7,8 +7,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "hostlib/loadable.h"
-
 #define PRELOAD      "LD_PRELOAD"
 #define ASAN_OPTIONS "ASAN_OPTIONS"
 #define ASAN_ALLOWS  "verify_asan_link_order=0" /* as `pno run` sets it */
@@ -85,12 +83,16 @@ static const char *value_in(char *const variables[], const char *name)
     return NULL;
 }
 
-bool environment_lacks_us(char *const given[])
+bool environment_is_to_change(char *const given[], enum loadable loadable)
 {
     const char *library = loadable_library_path();
     const char *preload = value_in(given, PRELOAD);
     const char *asan = value_in(given, ASAN_OPTIONS);
-    if (library[0] == '\0' || (asan != NULL && strstr(asan, ASAN_ALLOWS) == NULL))
+    if (library[0] == '\0' || loadable == LOADABLE_IGNORED)
+        return false;
+    if (loadable == LOADABLE_REFUSED)
+        return preload != NULL && strstr(preload, library) != NULL;
+    if (asan != NULL && strstr(asan, ASAN_ALLOWS) == NULL)
         return false;
     return preload == NULL || (preload[0] != '\0' && strstr(preload, library) == NULL);
 }
@@ -108,21 +110,39 @@ void environment_release(struct environment *environment)
     munmap((void *)environment->variables, environment->bytes);
 }
 
+/* @return where the variable is; the count: nowhere. */
+static size_t place_of(const struct environment *environment, const char *name)
+{
+    size_t length = strlen(name);
+    size_t place = 0;
+    while (place < environment->count &&
+           (strncmp(environment->variables[place], name, length) != 0 ||
+            environment->variables[place][length] != '='))
+        place++;
+    return place;
+}
+
 void environment_set(struct environment *environment, const char *name, const char *value)
 {
-    size_t name_length = strlen(name);
     int length = snprintf(environment->text, environment->text_left, "%s=%s", name, value);
     if (length < 0 || (size_t)length >= environment->text_left)
         return;
-    size_t place = 0;
-    while (place < environment->count &&
-           strncmp(environment->variables[place], environment->text, name_length + 1) != 0)
-        place++;
+    size_t place = place_of(environment, name);
     if (place == environment->count)
         environment->variables[++environment->count] = NULL;
     environment->variables[place] = environment->text;
     environment->text += length + 1;
     environment->text_left -= (size_t)length + 1;
+}
+
+static void unset(struct environment *environment, const char *name)
+{
+    size_t place = place_of(environment, name);
+    if (place == environment->count)
+        return;
+    for (; place < environment->count; place++)
+        environment->variables[place] = environment->variables[place + 1];
+    environment->count--;
 }
 
 /* Set a variable that the new program is not to see. */
@@ -158,7 +178,29 @@ static void set_ours(struct environment *environment)
         environment_set(environment, ADDED, added);
 }
 
-bool environment_begin(struct environment *environment, char *const given[])
+/* Take us out of LD_PRELOAD, with what separates us from others there. */
+static void remove_ours(struct environment *environment)
+{
+    char text[PATH_MAX];
+    const char *library = loadable_library_path();
+    const char *preload = value_in(environment->variables, PRELOAD);
+    const char *ours = preload != NULL ? strstr(preload, library) : NULL;
+    if (ours == NULL)
+        return;
+    const char *after = ours + strlen(library);
+    size_t before = (size_t)(ours - preload);
+    if (*after != '\0')
+        after++;
+    else if (before > 0)
+        before--;
+    (void)snprintf(text, sizeof(text), "%.*s%s", (int)before, preload, after);
+    if (text[0] != '\0')
+        environment_set(environment, PRELOAD, text);
+    else
+        unset(environment, PRELOAD);
+}
+
+bool environment_begin(struct environment *environment, char *const given[], enum loadable loadable)
 {
     size_t count = count_strings(given);
     size_t pointers = (count + ADDED_VARIABLES + 1) * sizeof(char *);
@@ -173,6 +215,9 @@ bool environment_begin(struct environment *environment, char *const given[])
     environment->text_left = ADDED_BYTES;
     if (count > 0)
         memcpy((void *)environment->variables, (const void *)given, count * sizeof(char *));
-    set_ours(environment);
+    if (loadable == LOADABLE_YES)
+        set_ours(environment);
+    else
+        remove_ours(environment);
     return true;
 }

@@ -13,8 +13,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/** A copy of an environment with variables added; in memory of its own, since a child of a
-    threaded program must not allocate. */
+#include "hostlib/loadable.h"
+
+/** A copy of an environment with variables added or taken away; in memory of its own, since a child
+   of a threaded program must not allocate. */
 struct environment {
     char **variables;
     size_t count;
@@ -30,13 +32,15 @@ void environment_adopt(void);
  * neither. */
 const char *environment_value(const char *name);
 
-/** Whether a program that is given this would not load us, and nobody chose that: an empty
-    LD_PRELOAD says that nothing is to be loaded. */
-bool environment_lacks_us(char *const given[]);
+/** Whether such a program, given this, would not load us, and nobody chose that (an empty
+   LD_PRELOAD says that nothing is to be loaded); or would not start for our sake. */
+bool environment_is_to_change(char *const given[], enum loadable loadable);
 
-/** A copy with what the program needs to load us and find pnod, as far as that is missing.
+/** A copy with what the program needs to load us and find pnod, as far as that is missing; of a
+    program that can't load us, without us.
     @return false: no memory, errno is set. Else environment_release() gives it back. */
-bool environment_begin(struct environment *environment, char *const given[]);
+bool environment_begin(struct environment *environment, char *const given[],
+                       enum loadable loadable);
 void environment_release(struct environment *environment);
 
 /** One more variable: there is room for two, of names and values of some 50 bytes. */

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "hostlib/fd_table.h"
+#include "hostlib/loadable.h"
 #include "hostlib/real.h"
 #include "hostlib/socket.h"
 
@@ -34,9 +35,8 @@ void interpose_standard_stream(int fd);
 /** What fork() has to hold and its child to reset. */
 struct lock *dlopen_fork_lock(void);
 
-/** Whether the program `file`, searched for along PATH or not, would load this library. True if
-   that can't be told. */
-bool interpose_loads_us(const char *file, bool searches);
+/** What the program `file`, searched for along PATH or not, would do with this library. */
+enum loadable interpose_loadable(const char *file, bool searches);
 
 /** Linux's import_iovec(). @return 0; -EINVAL, -EFAULT. */
 int interpose_check_vector(const struct iovec *vector, size_t count);

@@ -58,7 +58,7 @@ static int run_with_sockets(const struct exec_call *call, char *const given[])
     struct environment environment;
     struct handover handover;
     char number[16];
-    if (!environment_begin(&environment, given))
+    if (!environment_begin(&environment, given, LOADABLE_YES))
         return -1;
     int error = handover_prepare(&handover);
     if (error < 0) {
@@ -101,21 +101,35 @@ static int open_program(const struct exec_call *call)
     return fd;
 }
 
-static bool loads_us(const struct exec_call *call)
+static enum loadable loadable_call(const struct exec_call *call)
 {
     int saved_errno = errno;
     int fd = open_program(call);
-    bool loads = fd < 0 || loadable_by(fd);
+    enum loadable loadable = fd < 0 ? LOADABLE_YES : loadable_by(fd);
     if (fd >= 0)
         syscall(SYS_close, fd);
     errno = saved_errno;
-    return loads;
+    return loadable;
 }
 
-bool interpose_loads_us(const char *file, bool searches)
+enum loadable interpose_loadable(const char *file, bool searches)
 {
     struct exec_call call = {.kind = searches ? EXEC_SEARCH : EXEC_PATH, .file = file};
-    return loads_us(&call);
+    return loadable_call(&call);
+}
+
+/* With our variables added or taken away, as the program needs it. */
+static int run_fittingly(const struct exec_call *call, char *const given[], enum loadable loadable)
+{
+    struct environment environment;
+    if (!environment_is_to_change(given, loadable) ||
+        !environment_begin(&environment, given, loadable))
+        return run(call, given);
+    int result = run(call, environment.variables);
+    int saved_errno = errno;
+    environment_release(&environment);
+    errno = saved_errno;
+    return result;
 }
 
 /* ---- Programs without libpno.so -------------------------------------------------------------- */
@@ -160,7 +174,8 @@ static void promote(const struct exec_call *call, int fd, struct promoted *promo
     syscall(SYS_close, stream);
 }
 
-static int run_without_us(const struct exec_call *call, char *const environment[])
+static int run_without_us(const struct exec_call *call, char *const environment[],
+                          enum loadable loadable)
 {
     struct promoted promoted = {.go = {-1, -1}};
     for (int fd = 0; fd < PROMOTED_MAX; fd++) {
@@ -168,7 +183,7 @@ static int run_without_us(const struct exec_call *call, char *const environment[
             promote(call, fd, &promoted);
     }
     process_settle();
-    int result = run(call, environment);
+    int result = run_fittingly(call, environment, loadable);
     int saved_errno = errno;
     if (promoted.go[0] >= 0) {
         /* A byte for each helper. */
@@ -184,27 +199,14 @@ static int run_without_us(const struct exec_call *call, char *const environment[
     return result;
 }
 
-static int run_with_our_variables(const struct exec_call *call, char *const given[])
-{
-    struct environment environment;
-    if (!environment_begin(&environment, given))
-        return run(call, given);
-    int result = run(call, environment.variables);
-    int saved_errno = errno;
-    environment_release(&environment);
-    errno = saved_errno;
-    return result;
-}
-
 static int run_program(const struct exec_call *call, char *const environment[])
 {
+    enum loadable loadable = loadable_call(call);
     if (handover_is_needed())
-        return loads_us(call) ? run_with_sockets(call, environment)
-                              : run_without_us(call, environment);
+        return loadable == LOADABLE_YES ? run_with_sockets(call, environment)
+                                        : run_without_us(call, environment, loadable);
     process_settle();
-    return environment_lacks_us(environment) && loads_us(call)
-               ? run_with_our_variables(call, environment)
-               : run(call, environment);
+    return run_fittingly(call, environment, loadable);
 }
 
 PNO_EXPORT int execve(const char *path, char *const arguments[], char *const environment[])

@@ -221,19 +221,19 @@ static int start(struct spawn *spawn, pid_t *pid)
     return error;
 }
 
-/* libc starts it; with our variables, should they be missing. @return as posix_spawn(). */
+/* libc starts it; with our variables added or taken away, as it needs. @return as posix_spawn(). */
 static int start_by_libc(const struct spawn *spawn, pid_t *pid)
 {
     struct environment environment;
-    bool added = environment_lacks_us(spawn->environment) &&
-                 interpose_loads_us(spawn->file, spawn->searches) &&
-                 environment_begin(&environment, spawn->environment);
-    char *const *variables = added ? environment.variables : spawn->environment;
+    enum loadable loadable = interpose_loadable(spawn->file, spawn->searches);
+    bool changed = environment_is_to_change(spawn->environment, loadable) &&
+                   environment_begin(&environment, spawn->environment, loadable);
+    char *const *variables = changed ? environment.variables : spawn->environment;
     int error = spawn->searches ? REAL(posix_spawnp)(pid, spawn->file, spawn->actions,
                                                      spawn->attributes, spawn->arguments, variables)
                                 : REAL(posix_spawn)(pid, spawn->file, spawn->actions,
                                                     spawn->attributes, spawn->arguments, variables);
-    if (added)
+    if (changed)
         environment_release(&environment);
     return error;
 }

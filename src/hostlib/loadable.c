@@ -3,6 +3,8 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -38,23 +40,41 @@ static bool gains_privileges(int fd)
            ((status.st_mode & S_ISGID) && (status.st_mode & S_IXGRP) && status.st_gid != getegid());
 }
 
-static bool has_interpreter(int fd, const char *head, size_t length)
+/* The dynamic loader that the program asks for is glibc's. */
+static bool is_our_loader(int fd, const Elf64_Phdr *segment)
+{
+    static const char ours[] = "ld-linux-x86-64.so";
+    char path[PATH_MAX];
+    size_t length = segment->p_filesz < sizeof(path) ? segment->p_filesz : sizeof(path) - 1;
+    long got = syscall(SYS_pread64, fd, path, length, (off_t)segment->p_offset);
+    if (got <= 0)
+        return true;
+    path[got] = '\0';
+    const char *name = strrchr(path, '/');
+    return strncmp(name != NULL ? name + 1 : path, ours, sizeof(ours) - 1) == 0;
+}
+
+static enum loadable loadable_elf(int fd, const char *head, size_t length)
 {
     Elf64_Ehdr header;
     if (length < sizeof(header))
-        return true;
+        return LOADABLE_YES;
     memcpy(&header, head, sizeof(header));
-    if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_phentsize != sizeof(Elf64_Phdr))
-        return false;
+    if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != EM_X86_64 ||
+        header.e_phentsize != sizeof(Elf64_Phdr))
+        return LOADABLE_REFUSED;
     for (unsigned i = 0; i < header.e_phnum; i++) {
         Elf64_Phdr segment;
         off_t at = (off_t)(header.e_phoff + i * sizeof(segment));
         if (syscall(SYS_pread64, fd, &segment, sizeof(segment), at) != (long)sizeof(segment))
-            return true;
-        if (segment.p_type == PT_INTERP)
-            return true;
+            return LOADABLE_YES;
+        if (segment.p_type != PT_INTERP)
+            continue;
+        if (!is_our_loader(fd, &segment))
+            return LOADABLE_REFUSED;
+        return gains_privileges(fd) ? LOADABLE_IGNORED : LOADABLE_YES;
     }
-    return false;
+    return LOADABLE_IGNORED;
 }
 
 /* Open the program that a script's first line names. @return negative: none. */
@@ -65,11 +85,11 @@ static int open_interpreter(char *head)
     return (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
 }
 
-bool loadable_by(int program_fd)
+enum loadable loadable_by(int program_fd)
 {
     char head[HEAD_BYTES];
     int fd = program_fd;
-    bool loadable = true;
+    enum loadable loadable = LOADABLE_YES;
     for (int depth = 0; depth <= SCRIPTS_MAX && fd >= 0; depth++) {
         ssize_t length = read_head(fd, head);
         int next = -1;
@@ -78,7 +98,7 @@ bool loadable_by(int program_fd)
             if (memcmp(head, "#!", 2) == 0)
                 next = open_interpreter(head);
             else if (memcmp(head, ELFMAG, SELFMAG) == 0)
-                loadable = has_interpreter(fd, head, (size_t)length) && !gains_privileges(fd);
+                loadable = loadable_elf(fd, head, (size_t)length);
         }
         if (fd != program_fd)
             syscall(SYS_close, fd);

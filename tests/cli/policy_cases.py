@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 
 from cli_harness import Failure, one_line, require, test
@@ -235,6 +236,49 @@ def programs_with_a_cleared_environment_are_offloaded(cli):
                     "/usr/bin/python3", "-c", "print('libpno' in open('/proc/self/maps').read())")
     expect(quiet.stdout, "False\n", "loaded with an empty LD_PRELOAD")
     cli.expect(cli.lab(name, "down"), 0, "down")
+
+
+# Says what of ours it was given.
+GIVEN = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+int main(void)
+{
+    char line[4096], *preload = getenv("LD_PRELOAD");
+    int loaded = 0;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    while (fgets(line, sizeof line, maps))
+        loaded |= strstr(line, "libpno") != NULL;
+    printf("%d %s\\n", loaded, preload != NULL ? preload : "none");
+    return 0;
+}
+"""
+
+# Starts it in each way, the library alone in LD_PRELOAD and among others.
+START = """
+import os, subprocess, sys
+ours = os.environ["LD_PRELOAD"]
+for preload in (ours, "/a.so:" + ours, ours + ":/b.so", "/a.so " + ours + " /b.so"):
+    given = {"LD_PRELOAD": preload, "X": "1"}
+    subprocess.run(sys.argv[1:], env=given, check=True)
+    os.waitpid(os.posix_spawn(sys.argv[1], sys.argv[1:], given), 0)
+"""
+
+
+@test
+def programs_of_another_c_library_run(cli):
+    """By the dynamic loader that they name: musl's would not start them with libpno.so in LD_PRELOAD."""
+    loader, program = (os.path.join(cli.folder, name) for name in ("ld-other-x86_64.so.1", "other"))
+    shutil.copy("/lib64/ld-linux-x86-64.so.2", loader)
+    subprocess.run(["gcc", "-o", program, f"-Wl,--dynamic-linker={loader}", "-x", "c", "-"], input=GIVEN,
+                   text=True, check=True)
+    done = cli.run("run", "--", program)
+    expect(done.stdout, "0 none\n", "started by `pno run`")
+    require("its C library is not glibc" in done.stderr, f"not told: {done.stderr!r}")
+    done = cli.run("run", "--", "/usr/bin/python3", "-c", START, program)
+    lines = [f"0 {preload}" for preload in ("none", "/a.so", "/b.so", "/a.so /b.so") for _ in range(2)]
+    expect(done.stdout.splitlines(), lines, "started by a program")
 
 
 LOW_PORT = """
