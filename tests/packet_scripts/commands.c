@@ -391,6 +391,8 @@ int machine_option(struct machine *machine, const struct script_option *option)
         good = value[0] == '\0' || strcmp(value, "TCP_INFO") == 0;
     } else if (strcmp(option->name, "strict_segments") == 0) {
         machine->strict_segments = true;
+    } else if (strcmp(option->name, "strict_timestamps") == 0) {
+        machine->strict_timestamps = true;
     } else if (strcmp(option->name, "local_ip") == 0) {
         good = parse_address(value, &machine->local);
         machine->config.prefixes[machine->is_ipv6].address = machine->local;

@@ -487,39 +487,64 @@ static void see(struct machine *machine, const struct frame *frame, const struct
     for_each_option(seen->options, seen->options_length, map_outbound_option, machine);
 }
 
-/** Timestamps are compared only when the script says how fast they tick. */
-static void blank_timestamp(uint8_t *option, void *context)
+/** Options as packetdrill compares them: all but timestamps byte by byte. */
+struct timestamp {
+    uint32_t value;
+    uint32_t echo;
+};
+
+static void take_timestamp(uint8_t *option, void *context)
 {
-    struct machine *machine = context;
-    if (option[0] == 8 && option[1] == 10 && machine->timestamp_tick_us == 0)
-        put32(option + 2, 0);
+    struct timestamp *taken = context;
+    if (option[0] != 8 || option[1] != 10)
+        return;
+    *taken = (struct timestamp){.value = get32(option + 2), .echo = get32(option + 6)};
+    memset(option + 2, 0, 8);
 }
 
-static bool options_agree(struct machine *machine, const struct packet_spec *spec,
+/** Within the tolerance, which grows with the script's time, when the script says how fast values
+ * tick. What is echoed is compared with --strict_timestamps only. */
+static bool timestamps_agree(const struct machine *machine, const struct timestamp *script,
+                             const struct timestamp *live)
+{
+    uint64_t percent_ns = (uint64_t)(machine->tolerance_percent / 100 *
+                                     (double)(machine->now_ns - machine->start_ns));
+    uint64_t slack_ns = percent_ns > machine->tolerance_ns ? percent_ns : machine->tolerance_ns;
+    uint64_t off = (uint64_t)llabs((int32_t)(live->value - script->value));
+    return off * machine->timestamp_tick_us * NS_PER_US <= slack_ns &&
+           (!machine->strict_timestamps || live->echo == script->echo);
+}
+
+static bool options_agree(const struct machine *machine, const struct packet_spec *spec,
                           const struct seen *seen)
 {
     uint8_t expected[TCP_OPTIONS_MAX + 4], actual[TCP_OPTIONS_MAX];
+    struct timestamp script = {0}, live = {0};
     if (spec->options_any)
         return true;
     if (spec->options_length != seen->options_length)
         return false;
     memcpy(expected, spec->options, seen->options_length);
     memcpy(actual, seen->options, seen->options_length);
-    for_each_option(expected, spec->options_length, blank_timestamp, machine);
-    for_each_option(actual, spec->options_length, blank_timestamp, machine);
-    return memcmp(expected, actual, spec->options_length) == 0;
+    for_each_option(expected, spec->options_length, take_timestamp, &script);
+    for_each_option(actual, spec->options_length, take_timestamp, &live);
+    return memcmp(expected, actual, spec->options_length) == 0 &&
+           timestamps_agree(machine, &script, &live);
 }
 
-/** The script's first label stands for whichever the flow has; another must be another. */
+/** A label of the script stands for what the flow has then; another must be another. */
 static bool flow_label_agrees(struct machine *machine, uint32_t script, uint32_t live)
 {
-    if (live == 0 || script == 0)
-        return live == script;
-    if (machine->script_flow_label == 0) {
-        machine->script_flow_label = script;
-        machine->live_flow_label = live;
-    }
-    return (script == machine->script_flow_label) == (live == machine->live_flow_label);
+    if (script == 0)
+        return true;
+    if (live == 0)
+        return false;
+    bool is_same = script == machine->script_flow_label;
+    if (machine->script_flow_label != 0 && is_same != (live == machine->live_flow_label))
+        return false;
+    machine->script_flow_label = script;
+    machine->live_flow_label = live;
+    return true;
 }
 
 static const char *difference_between(struct machine *machine, const struct packet_spec *spec,
