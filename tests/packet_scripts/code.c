@@ -111,6 +111,8 @@ void machine_code(struct machine *machine, const struct script_event *event)
     struct tcp_connection_info info = {.state = 7};
     if (machine->under_test != NULL && machine->under_test->connection != NULL)
         tcp_get_info(machine->stack, machine->under_test->connection, machine->now_ns, &info);
+    if (info.state == 6)
+        info.state = 7; /* a socket has nothing to do with TIME_WAIT on Linux */
     if (machine->code == NULL)
         append(machine, "%s", prologue);
     append_values(machine, &info);

@@ -121,19 +121,19 @@ static bool first_block_is_dsack(const struct tcp_segment *segment)
 }
 
 /** A D-SACK of [start, end): believed when there were as many retransmissions (as Linux). */
-static void dsack_arrives(struct tcp_connection *connection, uint64_t start, uint64_t end,
-                          struct tcp_ack_facts *facts)
+static void dsack_arrives(struct stack *stack, struct tcp_connection *connection, uint64_t start,
+                          uint64_t end, struct tcp_ack_facts *facts)
 {
-    struct tcp_recovery *recovery = connection->rare->recovery;
-    struct tcp_rare *rare = connection->rare;
     uint32_t mss = connection->hot.mss;
     uint64_t bytes = end - start;
-    if (start >= end || end > connection->hot.snd_nxt || bytes > connection->congestion.max_window)
+    if (start >= end || bytes > connection->congestion.max_window)
         return;
     uint32_t segments = (uint32_t)((bytes + mss - 1) / mss);
-    if (rare->dsacks + segments > rare->retransmitted_segments)
-        return; /* the network made this duplicate */
+    struct tcp_rare *rare = tcp_rare_take(stack, connection);
+    struct tcp_recovery *recovery = rare->recovery;
     rare->dsacks += segments;
+    if (rare->dsacks > rare->retransmitted_segments || end > connection->hot.snd_nxt)
+        return; /* the network made this duplicate, or one before */
     connection->statistics.delivered_segments++; /* as Linux: the superfluous copy has arrived */
     facts->dsack_bytes = (uint32_t)bytes;
     facts->dsack_of_probe = segments == 1 && recovery->tail_probe != 0 &&
@@ -157,7 +157,7 @@ static void sack_arrives(struct stack *stack, struct tcp_connection *connection,
         uint64_t start = tcp_unwrap(hot->snd_una, block->start);
         uint64_t end = tcp_unwrap(hot->snd_una, block->end);
         if (i == 0 && dsack) {
-            dsack_arrives(connection, start, end, facts);
+            dsack_arrives(stack, connection, start, end, facts);
             continue;
         }
         if (start >= end || end > hot->snd_nxt || end <= hot->snd_una)
@@ -430,8 +430,10 @@ static void predicted_advance(struct stack *stack, struct tcp_connection *connec
     connection->statistics.delivered_segments +=
         acked <= hot->mss ? 1 : (acked + hot->mss - 1) / hot->mss;
     tcp_delivery_predicted(connection, acked, newest, now_us);
-    if (ack >= hot->snd_end)
+    if (ack >= hot->snd_end + hot->fin_queued)
         tcp_chrono_enter(stack, connection, TCP_CHRONO_IDLE, now_ns);
+    else if (__builtin_expect(ack == hot->snd_end, 0))
+        tcp_chrono_update(stack, connection, now_ns);
     if (tcp_sent_end(newest) == ack) {
         tcp_sent_forget_first(stack, connection);
     } else {

@@ -70,14 +70,14 @@ void tcp_fin_arrived(struct stack *stack, struct tcp_connection *connection, uin
     case TCP_STATE_ESTABLISHED:
         tcp_set_state(stack, connection, TCP_STATE_CLOSE_WAIT);
         /* As Linux: an application that closes now has its FIN carry the acknowledgement; but
-           delays are for peers that sent something. */
+           delays are for peers that sent something (a SYN's data does not count). */
         connection->hot.pingpong = true;
-        if (tcp_received_end(connection) == tcp_rcv_start(&connection->hot) ||
-            (connection->passive && connection->fast_open.data_acked &&
-             connection->statistics.data_segments_in == 1)) /* nor does the SYN's data count */
+        if (connection->receive.ack_delay_us == 0) {
+            tcp_ack_delay_expired(connection);
             tcp_ack_now(stack, connection);
-        else
+        } else {
             tcp_ack_schedule(stack, connection, now_ns);
+        }
         break;
     case TCP_STATE_FIN_WAIT_1:
         tcp_set_state(stack, connection, TCP_STATE_CLOSING);
@@ -148,6 +148,12 @@ void tcp_abort(struct stack *stack, struct tcp_connection *connection, uint64_t 
         tcp_send_reset(stack, connection, now_ns);
         tcp_enter_closed(stack, connection, 0);
         break;
+    case TCP_STATE_CLOSING:
+    case TCP_STATE_LAST_ACK:
+        if (tcp_unsent(connection) != 0 || tcp_fin_unsent(connection)) /* as Linux */
+            tcp_send_reset(stack, connection, now_ns);
+        tcp_enter_closed(stack, connection, 0);
+        break;
     default:
         tcp_enter_closed(stack, connection, 0);
         break;
@@ -161,6 +167,9 @@ void tcp_close(struct stack *stack, struct tcp_connection *connection, uint64_t 
     bool unread =
         tcp_is_synchronized(connection) && tcp_rcv_read(hot) < tcp_received_end(connection);
     if (hot->state == TCP_STATE_SYN_SENT || (unread && hot->state != TCP_STATE_TIME_WAIT)) {
+        bool both_ended = hot->state == TCP_STATE_CLOSING || hot->state == TCP_STATE_LAST_ACK;
+        if (both_ended && !tcp_unsent(connection) && !tcp_fin_unsent(connection))
+            tcp_send_reset(stack, connection, now_ns); /* whom an abort alone would not tell */
         tcp_abort(stack, connection, now_ns);
         return;
     }

@@ -21,6 +21,15 @@ void tcp_reset_reply(struct stack *stack, const struct tcp_segment *segment);
 
 void tcp_time_wait_enter(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
 
+/** Whether an orphan waits in FIN_WAIT_2 as Linux has it: no longer than 60 s, and deaf to all but
+    the peer's end. */
+bool tcp_is_in_short_fin_wait_2(const struct tcp_connection *connection);
+
+/** A segment in that state. Payload beyond what came, or a FIN of such, resets. */
+void tcp_short_fin_wait_2_arrives(struct stack *stack, struct tcp_connection *connection,
+                                  const struct tcp_segment *segment, uint64_t now_ns,
+                                  struct stack_rx_result *result);
+
 /** A segment in TIME_WAIT. */
 void tcp_time_wait_arrives(struct stack *stack, struct tcp_connection *connection,
                            const struct tcp_segment *segment, uint64_t now_ns,

@@ -72,6 +72,18 @@ void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
     tcp_delivery_init(connection);
 }
 
+/** The peer's segments are taken to be like ours, but not large (Linux's tcp_initialize_rcv_mss).
+ */
+static uint16_t first_rcv_mss(const struct tcp_connection *connection)
+{
+    uint32_t mss = tcp_advertised_mss(connection);
+    if (mss > connection->hot.mss)
+        mss = connection->hot.mss;
+    if (mss > TCP_MSS_DEFAULT)
+        mss = TCP_MSS_DEFAULT;
+    return (uint16_t)(mss < TCP_RCV_MSS_MIN ? TCP_RCV_MSS_MIN : mss);
+}
+
 void tcp_syn_accept(struct stack *stack, struct tcp_connection *connection,
                     const struct tcp_segment *segment, const struct tcp_options *options,
                     uint64_t now_ns)
@@ -92,14 +104,13 @@ void tcp_syn_accept(struct stack *stack, struct tcp_connection *connection,
         hot->ts_recent = options->timestamp_value;
         connection->receive.ts_recent_age_s = (uint32_t)(now_ns / NS_PER_S);
     }
-    connection->peer_mss = options->has_mss ? options->mss : TCP_MSS_DEFAULT;
+    connection->peer_mss = options->mss != 0 ? options->mss : TCP_MSS_DEFAULT;
     if (connection->peer_mss < TCP_MSS_MIN)
         connection->peer_mss = TCP_MSS_MIN;
     hot->snd_wnd = connection->congestion.max_window = segment->window; /* of a SYN: not scaled */
     hot->snd_wl1 = segment->seq;
     tcp_mss_update(connection);
-    uint32_t announced = tcp_advertised_mss(connection);
-    hot->rcv_mss = (uint16_t)(announced < TCP_MSS_DEFAULT ? announced : TCP_MSS_DEFAULT);
+    hot->rcv_mss = first_rcv_mss(connection);
 }
 
 void tcp_transfer_begin(struct stack *stack, struct tcp_connection *connection, uint64_t una,
@@ -137,6 +148,8 @@ static void established(struct stack *stack, struct tcp_connection *connection, 
 void tcp_establish(struct stack *stack, struct tcp_connection *connection, uint64_t una,
                    uint64_t now_ns)
 {
+    if (connection->congestion.srtt_eighth == 0)
+        tcp_rto_fall_back(connection);
     tcp_transfer_begin(stack, connection, una, now_ns);
     established(stack, connection, now_ns);
 }

@@ -71,6 +71,8 @@ enum tcp_state_timer {
 
 /** MSS where the peer names none (RFC 9293 §3.7.1; Linux uses the same for IPv6). */
 #define TCP_MSS_DEFAULT 536
+/** The peer's segments are never taken to be smaller (Linux's TCP_MIN_MSS). */
+#define TCP_RCV_MSS_MIN 88
 /** Below this a peer's MSS is raised: Linux's tcp_min_snd_mss (48) less 12 bytes of options. */
 #define TCP_MSS_MIN 48
 

@@ -141,7 +141,7 @@ static enum tcp_chrono chrono_all_sent(const struct tcp_connection *connection)
 static enum tcp_chrono chrono_now(const struct tcp_connection *connection)
 {
     const struct tcp_hot *hot = &connection->hot;
-    if (hot->snd_una >= hot->snd_end)
+    if (hot->snd_una >= hot->snd_end + hot->fin_queued)
         return TCP_CHRONO_IDLE;
     uint64_t unsent = tcp_unsent(connection);
     if (unsent == 0)
@@ -171,8 +171,8 @@ void tcp_chrono_sent_all(struct stack *stack, struct tcp_connection *connection,
 void tcp_chrono_update(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     const struct tcp_hot *hot = &connection->hot;
-    bool nothing =
-        hot->snd_una >= hot->snd_end || hot->snd_end == tcp_snd_start(hot); /* but a SYN */
+    bool nothing = !hot->fin_queued && (hot->snd_una >= hot->snd_end ||
+                                        hot->snd_end == tcp_snd_start(hot)); /* but a SYN */
     if (connection->delivery.chrono == TCP_CHRONO_IDLE && nothing)
         return;
     tcp_chrono_enter(stack, connection, chrono_now(connection), now_ns);

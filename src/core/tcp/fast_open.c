@@ -406,8 +406,10 @@ bool tcp_fast_open_take_payload(struct stack *stack, struct tcp_connection *conn
     (void)tcp_receive_payload(stack, connection, segment, seq, now_ns, result);
     if (hot->rcv_nxt == seq)
         return false;
-    /* The SYN-ACK acknowledges it; as Linux, the window does not grow by it. */
+    /* The SYN-ACK acknowledges it; as Linux, the window does not grow by it, nor does it say when
+       data comes. */
     connection->receive.ssthresh = ssthresh;
+    connection->receive.ack_delay_us = 0;
     hot->acks_owed = 0;
     hot->ack_deadline_ns = TIME_NEVER;
     connection->fast_open.data_acked = true;

@@ -78,7 +78,7 @@ static void fill_times(const struct tcp_connection *connection, uint64_t now_ns,
                        struct tcp_connection_info *info)
 {
     const struct tcp_congestion *congestion = &connection->congestion;
-    info->rto_ns = tcp_rto_ns(connection, now_ns);
+    info->rto_ns = tcp_rto_backed_off_ns(connection);
     info->ato_ns = connection->receive.ack_delay_us * NS_PER_US;
     info->srtt_ns = tcp_srtt_us(connection) * NS_PER_US;
     info->rttvar_ns = congestion->mdev_quarter_us / 4 * NS_PER_US;
@@ -149,6 +149,28 @@ void tcp_get_congestion_info(const struct tcp_connection *connection,
         algorithm->fill_info(connection, info);
 }
 
+/** While connecting, what only the answer will tell is as Linux has it until then. */
+static void fill_connecting(const struct tcp_connection *connection,
+                            struct tcp_connection_info *info)
+{
+    uint32_t maxseg = connection->options->maxseg;
+    uint32_t mss = maxseg != 0 ? maxseg : TCP_MSS_DEFAULT;
+    info->advmss = tcp_advertised_mss(connection);
+    if (mss > info->advmss)
+        mss = info->advmss;
+    info->snd_mss = mss - (connection->hot.timestamps ? TCP_TIMESTAMP_OPTION_BYTES : 0);
+    info->rcv_mss = TCP_RCV_MSS_MIN;
+    info->options = 0;
+    info->unacked += !connection->hot.syn_due; /* the SYN */
+    info->snd_ssthresh = 0x7fffffff;
+    if (connection->syn_timeouts > 0) {
+        info->ca_state = TCP_CA_LOSS;
+        info->lost = info->snd_cwnd = 1;
+        info->retrans = info->unacked;
+    }
+    info->rttvar_ns = TCP_RTO_INITIAL_US * NS_PER_US / 4;
+}
+
 void tcp_get_info(const struct stack *stack, const struct tcp_connection *connection,
                   uint64_t now_ns, struct tcp_connection_info *info)
 {
@@ -179,6 +201,8 @@ void tcp_get_info(const struct stack *stack, const struct tcp_connection *connec
     fill_times(connection, now_ns, info);
     fill_delivery(connection, now_ns, info);
     fill_statistics(connection, now_ns, info);
+    if (hot->state == TCP_STATE_SYN_SENT)
+        fill_connecting(connection, info);
     info->pacing_rate_bytes_per_s = tcp_pacing_rate(connection);
     info->max_pacing_rate_bytes_per_s = connection->options->max_pacing_rate;
 }

@@ -84,6 +84,7 @@ void tcp_listener_syn_arrives(struct stack *stack, struct tcp_listener *listener
     result->connection = c;
     if (verdict == TCP_FAST_OPEN_ACCEPT || verdict == TCP_FAST_OPEN_RENEW) {
         tcp_fast_open_accept(stack, listener, c, now_ns);
+        c->statistics.data_segments_in += segment->payload_length > 0;
         if (tcp_fast_open_take_payload(stack, c, segment, now_ns, result))
             tcp_event_raise(stack, c, STACK_EVENT_DATA);
         return;

@@ -171,6 +171,13 @@ static __attribute__((noinline)) uint32_t syn_options_write(const struct emissio
     struct tcp_options options;
     uint32_t payload = 0;
     tcp_syn_options(connection, e->now_ns, &options);
+    if (connection->hot.state == TCP_STATE_SYN_RECEIVED && !connection->passive) {
+        /* SYNs crossed: what ours offered is offered again (as Linux), whatever theirs did; but no
+           scale that will not be used. */
+        const struct tcp_defaults *defaults = &stack_get_config(e->stack)->tcp;
+        options.has_sack_permitted = defaults->sack;
+        options.has_timestamps = defaults->timestamps;
+    }
     if (connection->hot.state == TCP_STATE_SYN_RECEIVED)
         tcp_fast_open_synack(e->stack, connection, &options);
     else
@@ -525,7 +532,11 @@ static bool emit_tail_probe(const struct emission *e)
         return false; /* new data comes soon enough */
     struct tcp_recovery *recovery = tcp_recovery_take(e->stack, connection);
     recovery->tail_probe_retransmitted = false;
-    if (!emit_new(e, true)) {
+    bool pushing = hot->nagle_push;
+    hot->nagle_push = true; /* what waits for an acknowledgement goes as well (as Linux) */
+    bool has_new = emit_new(e, true);
+    hot->nagle_push = pushing && tcp_unsent(connection) > 0;
+    if (!has_new) {
         struct tcp_sent_piece last = tcp_sent_last_segment(connection);
         if (last.end - last.start > e->mss) /* SACK blocks ride along */
             last.start = last.end - e->mss;

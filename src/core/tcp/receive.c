@@ -238,14 +238,10 @@ static void ack_delay_update(struct tcp_connection *connection, uint64_t now_ns)
     }
 }
 
-/** is_predicted: the segment has timestamps, and the connection no ECN. */
-static inline void arrival_note(struct stack *stack, struct tcp_connection *connection,
-                                const struct tcp_segment *segment, uint64_t now_ns,
-                                bool is_predicted)
+/** What the segment says of the peer's size of segments and messages. */
+static inline void size_note(struct stack *stack, struct tcp_connection *connection,
+                             const struct tcp_segment *segment)
 {
-    struct tcp_receive *receive = &connection->receive;
-    ack_delay_update(connection, now_ns);
-    receive->last_data_ms = tcp_clock_ms(now_ns);
     /* Until the ACK is sent; also of a full segment, which may be a message as long as all others
        (Linux's ICSK_ACK_PUSHED, from 6.7 on). */
     connection->hot.received_push =
@@ -254,6 +250,26 @@ static inline void arrival_note(struct stack *stack, struct tcp_connection *conn
     rcv_mss_update(stack, connection,
                    segment->gso_size != 0 ? segment->gso_size : segment->payload_length,
                    segment->payload_length);
+}
+
+/** Beyond a gap: says nothing yet of when data comes. */
+static void waiting_note(struct stack *stack, struct tcp_connection *connection,
+                         const struct tcp_segment *segment, uint64_t now_ns)
+{
+    size_note(stack, connection, segment);
+    if (connection->hot.ecn)
+        tcp_ecn_payload_arrives(stack, connection, segment, now_ns);
+}
+
+/** In order. is_predicted: the segment has timestamps, and the connection no ECN. */
+static inline void arrival_note(struct stack *stack, struct tcp_connection *connection,
+                                const struct tcp_segment *segment, uint64_t now_ns,
+                                bool is_predicted)
+{
+    struct tcp_receive *receive = &connection->receive;
+    ack_delay_update(connection, now_ns);
+    receive->last_data_ms = tcp_clock_ms(now_ns);
+    size_note(stack, connection, segment);
     if (!is_predicted && connection->hot.ecn && segment->payload_length > 0)
         tcp_ecn_payload_arrives(stack, connection, segment, now_ns);
     /* No timestamp tells the round trip of what may have waited for more. */
@@ -282,11 +298,24 @@ static void waiting_fin_put(struct tcp_connection *connection)
         recent_block_put(reassembly, block_of(reassembly->fin, reassembly->fin + 1));
 }
 
+/** Beyond a gap: of what waits there already the first part is reported (RFC 2883 §4.2). */
+static void overlap_note(struct stack *stack, struct tcp_connection *connection, uint64_t start,
+                         uint64_t end)
+{
+    const struct interval *first =
+        interval_set_from(&connection->rare->reassembly->out_of_order, start);
+    if (first != NULL && first->start < end)
+        dsack_note(stack, connection, start > first->start ? start : first->start,
+                   end < first->end ? end : first->end);
+}
+
 /** Beyond a gap. @return true when it is wanted. */
 static bool queue_out_of_order(struct stack *stack, struct tcp_connection *connection,
-                               uint64_t start, uint64_t end, struct stack_rx_result *result)
+                               uint64_t start, uint64_t end, bool has_fin,
+                               struct stack_rx_result *result)
 {
     struct tcp_reassembly *reassembly = tcp_reassembly_take(stack, connection);
+    overlap_note(stack, connection, start, end);
     int64_t added = interval_set_add(&reassembly->out_of_order, stack_interval_pool(stack), start,
                                      end, TCP_INTERVALS_MAX);
     if (added < 0) {
@@ -298,8 +327,9 @@ static bool queue_out_of_order(struct stack *stack, struct tcp_connection *conne
     tcp_rare_take(stack, connection)->out_of_order++;
     waiting_block_put(connection, start);
     if (added == 0) {
-        result->drop = DROP_TCP_OLD_DUPLICATE;
-        tcp_duplicate_report(stack, connection, start, end);
+        bool new_fin = has_fin && !connection->hot.fin_waiting;
+        result->drop = new_fin ? DROP_NONE : DROP_TCP_OLD_DUPLICATE;
+        tcp_duplicate_report(stack, connection, start, end + (has_fin && !new_fin));
         return false;
     }
     if (end > reassembly->high)
@@ -354,11 +384,12 @@ static bool advance(struct stack *stack, struct tcp_connection *connection, uint
 
 /** [start, end) cut to the window lies at rcv_nxt or beyond. @return true: place it. */
 static bool accept_payload(struct stack *stack, struct tcp_connection *connection, uint64_t start,
-                           uint64_t end, uint64_t now_ns, struct stack_rx_result *result)
+                           uint64_t end, bool has_fin, uint64_t now_ns,
+                           struct stack_rx_result *result)
 {
     struct tcp_hot *hot = &connection->hot;
     if (start > hot->rcv_nxt)
-        return queue_out_of_order(stack, connection, start, end, result);
+        return queue_out_of_order(stack, connection, start, end, has_fin, result);
     bool filled = advance(stack, connection, end);
     tcp_receive_memory_add(stack, connection, (uint32_t)(end - start));
     tcp_window_grow(connection, (uint32_t)(end - start));
@@ -380,7 +411,7 @@ static void note_fin(struct stack *stack, struct tcp_connection *connection, uin
 
 /** Note the FIN at number fin, and take it when it is in order. @return true when it just was. */
 static bool accept_fin(struct stack *stack, struct tcp_connection *connection, bool has_fin,
-                       uint64_t fin)
+                       bool is_bare, uint64_t fin)
 {
     struct tcp_hot *hot = &connection->hot;
     if (hot->fin_received || (!has_fin && !hot->fin_waiting))
@@ -390,8 +421,11 @@ static bool accept_fin(struct stack *stack, struct tcp_connection *connection, b
     if (hot->rcv_nxt != fin) {
         bool is_news = !hot->fin_waiting && fin > hot->rcv_nxt;
         note_fin(stack, connection, fin);
-        if (is_news)
+        if (is_news || is_bare)
             waiting_fin_put(connection);
+        tcp_rare_take(stack, connection)->out_of_order += is_bare;
+        if (!is_news && is_bare)
+            tcp_duplicate_report(stack, connection, fin, fin + 1);
         return false;
     }
     hot->fin_waiting = false;
@@ -432,10 +466,15 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
     uint32_t window = tcp_receive_window(connection);
     if (segment->payload_length == 0 && !has_fin)
         return false;
+    if (hot->fin_received && start >= hot->rcv_nxt) {
+        result->drop =
+            DROP_TCP_OUT_OF_WINDOW; /* nothing follows a FIN, nor is it answered (Linux) */
+        return false;
+    }
     if (hot->fin_received || end + has_fin <= hot->rcv_nxt) {
+        uint64_t duplicate_end = end + has_fin < hot->rcv_nxt ? end + has_fin : hot->rcv_nxt;
         result->drop = DROP_TCP_OLD_DUPLICATE;
-        tcp_duplicate_report(stack, connection, start,
-                             end < hot->rcv_nxt ? end : tcp_received_end(connection));
+        tcp_duplicate_report(stack, connection, start, duplicate_end);
         return false;
     }
     if (segment->payload_refused) {
@@ -457,17 +496,19 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
         end = connection->rare->reassembly->fin; /* nothing follows a FIN */
         has_fin = false;
     }
-    arrival_note(stack, connection, segment, now_ns, false);
+    /* As Linux: a bare FIN is no data. */
+    if (segment->payload_length > 0 && start > hot->rcv_nxt)
+        waiting_note(stack, connection, segment, now_ns);
+    else if (segment->payload_length > 0)
+        arrival_note(stack, connection, segment, now_ns, false);
     if (start < end) {
-        if (segment->payload_length > 0)
-            connection->statistics.data_segments_in += tcp_segment_count(segment);
         struct tcp_range place = unplaced(connection, start, end);
         if (has_fin && start == hot->rcv_nxt) {
             if (connection->rare->reassembly->out_of_order.first != NULL)
                 note_fin(stack, connection, end); /* before anything that lies beyond is joined */
             hot->pingpong = true; /* as in tcp_fin_arrived(): our FIN carries the ACK */
         }
-        if (accept_payload(stack, connection, start, end, now_ns, result)) {
+        if (accept_payload(stack, connection, start, end, has_fin, now_ns, result)) {
             result->place_offset = place.start - tcp_rcv_start(hot);
             result->place_skip = (uint32_t)(place.start - seq);
             result->place_length = (uint32_t)(place.end - place.start);
@@ -481,7 +522,7 @@ bool tcp_receive_payload(struct stack *stack, struct tcp_connection *connection,
     /* A bare FIN beyond a gap; or in spite of a closed window, of which the peer has to hear. */
     if (start == end && (start > hot->rcv_nxt || window == 0))
         tcp_ack_now(stack, connection);
-    return accept_fin(stack, connection, has_fin, end);
+    return accept_fin(stack, connection, has_fin, segment->payload_length == 0, end);
 }
 
 void tcp_receive_predicted(struct stack *stack, struct tcp_connection *connection,
@@ -491,7 +532,6 @@ void tcp_receive_predicted(struct stack *stack, struct tcp_connection *connectio
     struct tcp_hot *hot = &connection->hot;
     uint32_t length = segment->payload_length;
     arrival_note(stack, connection, segment, now_ns, true);
-    connection->statistics.data_segments_in += tcp_segment_count(segment);
     result->place_offset = hot->rcv_nxt - tcp_rcv_start(hot);
     result->place_skip = 0;
     result->place_length = length;
@@ -509,8 +549,6 @@ void tcp_receive_predicted_fin(struct stack *stack, struct tcp_connection *conne
     if (segment->payload_length > 0) {
         hot->pingpong = true; /* as in tcp_receive_payload() */
         tcp_receive_predicted(stack, connection, segment, now_ns, result);
-    } else {
-        arrival_note(stack, connection, segment, now_ns, true);
     }
     hot->fin_received = true;
     hot->rcv_nxt++;

@@ -94,9 +94,10 @@ static void prr_update(struct tcp_connection *connection, const struct tcp_ack_f
     recovery->prr_delivered += facts->delivered;
     uint64_t send;
     if (pipe > ssthresh) {
-        uint64_t share = (uint64_t)recovery->prr_delivered * ssthresh;
+        uint64_t share = (uint64_t)recovery->prr_delivered * (ssthresh - ssthresh % mss);
         uint64_t base = recovery->prior_cwnd ? recovery->prior_cwnd : 1;
         uint64_t allowed = (share + base - 1) / base;
+        allowed += (mss - allowed % mss) % mss; /* whole segments (as Linux) */
         send = allowed > recovery->prr_out ? allowed - recovery->prr_out : 0;
     } else {
         uint64_t owed = recovery->prr_delivered > recovery->prr_out

@@ -11,6 +11,14 @@ void tcp_rto_init(struct tcp_connection *connection)
     connection->congestion.min_rtt_us = UINT32_MAX;
 }
 
+void tcp_rto_fall_back(struct tcp_connection *connection)
+{
+    struct tcp_congestion *congestion = &connection->congestion;
+    congestion->rto_us = TCP_RTO_FALL_BACK_US;
+    congestion->mdev_quarter_us = TCP_RTO_FALL_BACK_US;
+    congestion->mdev_max_us = congestion->rttvar_us = TCP_RTO_FALL_BACK_US;
+}
+
 void tcp_rto_min_note(struct tcp_connection *connection, uint32_t rtt_us, uint64_t now_ns)
 {
     struct tcp_congestion *congestion = &connection->congestion;
@@ -72,16 +80,19 @@ void tcp_rto_sample(struct tcp_connection *connection, uint32_t rtt_us)
     congestion->backoff = 0; /* RFC 6298 §5.7: the path answers again */
 }
 
-uint64_t tcp_rto_ns(const struct tcp_connection *connection, uint64_t now_ns)
+uint64_t tcp_rto_backed_off_ns(const struct tcp_connection *connection)
 {
     const struct tcp_congestion *congestion = &connection->congestion;
     uint64_t rto_us = congestion->rto_us;
     uint64_t max_us = connection->options->rto_max_us;
     for (unsigned i = 0; i < congestion->backoff && rto_us < max_us; i++)
         rto_us *= 2;
-    if (rto_us > max_us)
-        rto_us = max_us;
-    uint64_t rto_ns = rto_us * NS_PER_US;
+    return (rto_us < max_us ? rto_us : max_us) * NS_PER_US;
+}
+
+uint64_t tcp_rto_ns(const struct tcp_connection *connection, uint64_t now_ns)
+{
+    uint64_t rto_ns = tcp_rto_backed_off_ns(connection);
     uint64_t user_timeout_ns = connection->options->user_timeout_ns;
     if (user_timeout_ns == 0 || connection->rare->retransmit_began_ns == 0)
         return rto_ns;

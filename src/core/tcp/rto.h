@@ -9,11 +9,16 @@
 #include "core/tcp/connection.h"
 
 #define TCP_RTO_INITIAL_US UINT32_C(1000000)
+/** Once the handshake is done and gave no sample (RFC 6298 §5.7). */
+#define TCP_RTO_FALL_BACK_US UINT32_C(3000000)
 /** What takes longer than any timeout may is no round trip. */
 #define TCP_RTO_MAX_US UINT32_C(120000000)
 
 /** No sample yet: RTO is one second (RFC 6298 §2.1). */
 void tcp_rto_init(struct tcp_connection *connection);
+
+/** The handshake is done, and there is none still (RFC 6298 §5.7). */
+void tcp_rto_fall_back(struct tcp_connection *connection);
 
 /** Take one measurement of a segment that was not retransmitted (or is told apart by timestamps):
     RFC 6298 §2.2-2.4 as Linux does it. There is a sample for every ACK, so the variance term is the
@@ -24,8 +29,10 @@ void tcp_rto_sample(struct tcp_connection *connection, uint32_t rtt_us);
 /** Keep the shortest round trip of the last 300 s. */
 void tcp_rto_min_note(struct tcp_connection *connection, uint32_t rtt_us, uint64_t now_ns);
 
-/** The timeout to arm now, nanoseconds: with back-off (RFC 6298 §5.5), at most rto_max, and not
-   past the user timeout. */
+/** The timeout with back-off (RFC 6298 §5.5), at most rto_max, nanoseconds. */
+uint64_t tcp_rto_backed_off_ns(const struct tcp_connection *connection);
+
+/** The timeout to arm now, nanoseconds: that, but not past the user timeout. */
 uint64_t tcp_rto_ns(const struct tcp_connection *connection, uint64_t now_ns);
 
 /** For TCP_INFO: the retransmission timer expired; congestion.retransmits does not count it yet. */

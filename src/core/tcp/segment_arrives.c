@@ -39,8 +39,8 @@ static bool unacceptable(const struct arrival *a, enum drop_reason reason)
     a->result->drop = reason;
     if (a->segment->flags & TCP_RST)
         return false;
-    uint64_t end = a->seq + a->segment->payload_length;
-    if (a->segment->payload_length == 0) {
+    uint64_t end = a->seq + tcp_segment_length(a->segment);
+    if (end == a->seq || (a->segment->flags & TCP_SYN)) {
         tcp_challenge_ack(a->stack, connection, a->now_ns);
         return false;
     }
@@ -109,9 +109,7 @@ static bool check_reset(const struct arrival *a)
         return false;
     }
     int error = ECONNRESET;
-    if (hot->state == TCP_STATE_SYN_RECEIVED && !tcp_fast_open_is_pending(connection))
-        error = ECONNREFUSED;
-    else if (hot->state == TCP_STATE_CLOSE_WAIT)
+    if (hot->state == TCP_STATE_CLOSE_WAIT)
         error = EPIPE;
     else if (hot->state == TCP_STATE_LAST_ACK || hot->state == TCP_STATE_CLOSING)
         error = connection->orphaned ? 0 : ECONNRESET;
@@ -130,9 +128,9 @@ static bool check_syn(const struct arrival *a)
     if (!(flags & TCP_SYN))
         return true;
     if (hot->state == TCP_STATE_SYN_RECEIVED && a->seq + 1 == tcp_rcv_start(hot)) {
-        if (flags & TCP_ACK) {
+        if ((flags & TCP_ACK) || !connection->passive) {
             /* Simultaneous open: the answer to our SYN, which brings nothing else (as Linux). */
-            if (!connection->passive && tcp_segment_length(a->segment) == 1)
+            if (!connection->passive && (flags & TCP_ACK) && tcp_segment_length(a->segment) == 1)
                 return true;
             a->result->drop = DROP_TCP_SYN_IN_WINDOW;
             tcp_challenge_ack(a->stack, connection, a->now_ns);
@@ -206,6 +204,10 @@ static bool check_ack_syn_received(const struct arrival *a)
         return false;
     tcp_handshake_rtt(connection, a->segment, a->now_ns);
     bool is_syn = a->segment->flags & TCP_SYN;
+    uint32_t window = (uint32_t)a->segment->window << hot->snd_wscale;
+    if (connection->passive && window / 2 <= (uint32_t)hot->mss + TCP_TIMESTAMP_OPTION_BYTES)
+        connection->congestion.max_window =
+            0; /* as Linux: limits the MSS, whatever the SYN's was */
     tcp_send_window_set(connection, a->segment, !is_syn);
     tcp_establish(a->stack, connection, ack, a->now_ns);
     if (ack > tcp_snd_start(hot))
@@ -256,15 +258,18 @@ static void timestamp_record(const struct arrival *a)
     connection->receive.ts_recent_age_s = (uint32_t)(a->now_ns / NS_PER_S);
 }
 
-/** Payload for which there is no reader any more resets (RFC 9293 §3.10.7.4; RFC 2525 §2.17). */
+/** Payload for which there is no reader any more resets (RFC 9293 §3.10.7.4; RFC 2525 §2.17); so
+   does, as on Linux, a FIN that shows that there was some, and what reaches beyond a FIN. */
 static bool check_reader(const struct arrival *a)
 {
     struct tcp_connection *connection = a->connection;
     const struct tcp_hot *hot = &connection->hot;
     bool closing = hot->state == TCP_STATE_FIN_WAIT_1 || hot->state == TCP_STATE_FIN_WAIT_2;
-    if (!closing || !(connection->orphaned || connection->read_shut))
+    bool unwanted = closing && (connection->orphaned || connection->read_shut);
+    bool ended = hot->fin_received && a->seq < hot->rcv_nxt;
+    if (!unwanted && !ended)
         return true;
-    if (a->segment->payload_length == 0 || a->seq + a->segment->payload_length <= hot->rcv_nxt)
+    if (tcp_segment_length(a->segment) == 0 || a->seq + a->segment->payload_length <= hot->rcv_nxt)
         return true;
     a->result->drop = DROP_TCP_CLOSED_PAYLOAD;
     tcp_reset_reply(a->stack, a->segment);
@@ -397,6 +402,8 @@ static inline bool is_closing_predicted(const struct tcp_connection *connection,
     bool brings = segment->payload_length > 0 || (segment->flags & TCP_FIN);
     if ((segment->flags & ~(TCP_PSH | TCP_FIN)) != TCP_ACK || !is_undisturbed(connection, segment))
         return false;
+    if (hot->state == TCP_STATE_FIN_WAIT_2 && (!brings || tcp_unadvertised(hot) != 0))
+        return false; /* what an orphan makes of its timestamp */
     if (brings) {
         uint32_t window = tcp_receive_window(connection);
         bool has_reader = !connection->orphaned && !connection->read_shut;
@@ -453,6 +460,8 @@ static __attribute__((noinline)) void any_arrives(struct stack *stack,
     if (segment->options.has_signature && state != TCP_STATE_CLOSED &&
         state != TCP_STATE_TIME_WAIT) {
         connection->statistics.segments_in -= tcp_segment_count(segment);
+        if (segment->payload_length > 0)
+            connection->statistics.data_segments_in -= tcp_segment_count(segment);
         result->drop = DROP_TCP_SIGNATURE; /* without a word, as Linux */
         return;
     }
@@ -469,7 +478,10 @@ static __attribute__((noinline)) void any_arrives(struct stack *stack,
         tcp_time_wait_arrives(stack, connection, segment, now_ns, result);
         break;
     default:
-        synchronized_arrives(&a);
+        if (tcp_is_in_short_fin_wait_2(connection))
+            tcp_short_fin_wait_2_arrives(stack, connection, segment, now_ns, result);
+        else
+            synchronized_arrives(&a);
         break;
     }
     if (tcp_release_if_done(stack, connection) && result->connection == connection)
@@ -515,6 +527,8 @@ void tcp_segment_arrives(struct stack *stack, struct tcp_connection *connection,
     bool is_plain = (segment->flags & ~TCP_PSH) == TCP_ACK;
     result->connection = connection;
     connection->statistics.segments_in += tcp_segment_count(segment);
+    if (segment->payload_length > 0)
+        connection->statistics.data_segments_in += tcp_segment_count(segment);
     if (__builtin_expect(connection->hot.state == TCP_STATE_ESTABLISHED && is_plain, 1))
         established_arrives(stack, connection, segment, now_ns, result);
     else if (may_close(connection))

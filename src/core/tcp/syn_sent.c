@@ -76,6 +76,9 @@ static void simultaneous(struct stack *stack, struct tcp_connection *connection,
                          const struct tcp_segment *segment, uint64_t now_ns)
 {
     tcp_syn_accept(stack, connection, segment, &segment->options, now_ns);
+    if (!connection->hot.window_scaling)
+        connection->hot.rcv_wscale =
+            0; /* an ACK may tell the window before the handshake is done */
     tcp_set_state(stack, connection, TCP_STATE_SYN_RECEIVED);
     connection->fast_open.wanted = false;
     connection->hot.syn_due = true;

@@ -1,4 +1,5 @@
 /* TIME_WAIT: RFC 9293 §3.10.7.4 as far as it concerns this state, and its reuse by a new SYN. */
+#include "core/tcp/ack.h"
 #include "core/tcp/close.h"
 #include "core/tcp/listener.h"
 #include "core/tcp/output.h"
@@ -9,6 +10,9 @@
 
 /** A new incarnation starts this far above the old one's numbers, as Linux has it. */
 #define REUSE_GAP (65535 + 2)
+
+/** Orphans that wait for a FIN no longer than this do it as TIME_WAIT does, on Linux. */
+#define LINUX_TIMEWAIT_NS (60 * NS_PER_S)
 
 static void timer_restart(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
@@ -22,6 +26,7 @@ void tcp_time_wait_enter(struct stack *stack, struct tcp_connection *connection,
     tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_NONE, TIME_NEVER);
     tcp_ack_timer_set(stack, connection, TIME_NEVER);
     tcp_recovery_drop(stack, connection);
+    connection->hot.challenge_acked = false; /* limited from here on (as Linux) */
     timer_restart(stack, connection, now_ns);
     tcp_tell_closed(stack, connection);
 }
@@ -56,8 +61,66 @@ static bool reuse(struct stack *stack, struct tcp_connection *connection,
     struct tcp_segment syn = *segment;
     syn.payload_refused = true; /* nobody was told of the new connection yet: it comes again */
     tcp_enter_closed(stack, connection, 0);
+    if (syn.flags & TCP_FIN) { /* of no use to a listener, but it ended this state (as Linux) */
+        result->drop = DROP_TCP_BAD_FLAGS;
+        return true;
+    }
     tcp_listener_syn_arrives(stack, listener, &syn, &iss, now_ns, result);
     return true;
+}
+
+/** What is no use is answered, and not too often what might answer in turn. */
+static void answer(struct stack *stack, struct tcp_connection *connection,
+                   const struct tcp_segment *segment, uint64_t now_ns)
+{
+    if (tcp_segment_length(segment) == 0 || (segment->flags & TCP_SYN) != 0)
+        tcp_challenge_ack(stack, connection, now_ns);
+    else
+        tcp_ack_now(stack, connection);
+}
+
+bool tcp_is_in_short_fin_wait_2(const struct tcp_connection *connection)
+{
+    return connection->hot.state == TCP_STATE_FIN_WAIT_2 && connection->orphaned &&
+           connection->options->linger2_ns <= LINUX_TIMEWAIT_NS;
+}
+
+void tcp_short_fin_wait_2_arrives(struct stack *stack, struct tcp_connection *connection,
+                                  const struct tcp_segment *segment, uint64_t now_ns,
+                                  struct stack_rx_result *result)
+{
+    struct tcp_hot *hot = &connection->hot;
+    uint64_t seq = tcp_unwrap(hot->rcv_nxt, segment->seq);
+    uint64_t end = seq + tcp_segment_length(segment);
+    uint64_t edge = hot->rcv_nxt + tcp_receive_window(connection);
+    bool in_window =
+        seq == hot->rcv_nxt || (end > hot->rcv_nxt && seq < edge) || (seq == edge && seq == end);
+    if (paws_rejects(connection, segment) || !in_window) {
+        result->drop = in_window ? DROP_TCP_PAWS : DROP_TCP_OUT_OF_WINDOW;
+        answer(stack, connection, segment, now_ns);
+    } else if (segment->flags & TCP_RST) {
+        stack_counters(stack)->resets_in++;
+        tcp_enter_closed(stack, connection, 0);
+    } else if ((segment->flags & TCP_SYN) != 0 && seq >= hot->rcv_nxt) {
+        result->drop = DROP_TCP_SYN_IN_WINDOW;
+        tcp_reset_reply(stack, segment);
+        tcp_enter_closed(stack, connection, 0);
+    } else if ((segment->flags & TCP_ACK) == 0 || end <= hot->rcv_nxt || end == seq) {
+        result->drop = end == seq ? DROP_NONE : DROP_TCP_OLD_DUPLICATE;
+    } else if ((segment->flags & TCP_FIN) == 0 || end != hot->rcv_nxt + 1) {
+        result->drop = DROP_TCP_CLOSED_PAYLOAD;
+        tcp_reset_reply(stack, segment);
+        tcp_enter_closed(stack, connection, 0);
+    } else {
+        connection->congestion.last_ack_ms = tcp_clock_ms(now_ns);
+        if (segment->ack.value == tcp_wire(hot->snd_una).value)
+            tcp_send_window_set(connection, segment, true);
+        hot->fin_received = true;
+        hot->rcv_nxt++;
+        if (hot->timestamps && segment->options.has_timestamps)
+            hot->ts_recent = segment->options.timestamp_value;
+        tcp_fin_arrived(stack, connection, now_ns);
+    }
 }
 
 void tcp_time_wait_arrives(struct stack *stack, struct tcp_connection *connection,
@@ -93,8 +156,5 @@ void tcp_time_wait_arrives(struct stack *stack, struct tcp_connection *connectio
     result->drop = rejected ? DROP_TCP_PAWS : DROP_TCP_OLD_DUPLICATE;
     if (rejected || (segment->flags & TCP_ACK) != 0)
         timer_restart(stack, connection, now_ns);
-    if (tcp_segment_length(segment) == 0)
-        tcp_challenge_ack(stack, connection, now_ns);
-    else
-        tcp_ack_now(stack, connection);
+    answer(stack, connection, segment, now_ns);
 }

@@ -13,7 +13,7 @@
 #include "hostlink/abi.h"
 
 /** Linux's numbers of states, where the stack has no connection to ask. */
-enum { LINUX_TCP_CLOSE = 7, LINUX_TCP_LISTEN = 10 };
+enum { LINUX_TCP_TIME_WAIT = 6, LINUX_TCP_CLOSE = 7, LINUX_TCP_LISTEN = 10 };
 
 /** What Linux 6.2 and 6.7 added behind tcpi_snd_wnd; headers may not have it yet. */
 struct tcp_info_later {
@@ -85,7 +85,8 @@ static void fill_times(struct tcp_info *info, const struct tcp_connection_info *
 
 static void fill(struct tcp_info *info, const struct tcp_connection_info *from)
 {
-    info->tcpi_state = from->state;
+    /* On Linux a socket has nothing to do with TIME_WAIT: it is closed. */
+    info->tcpi_state = from->state == LINUX_TCP_TIME_WAIT ? LINUX_TCP_CLOSE : from->state;
     info->tcpi_ca_state = from->ca_state;
     info->tcpi_retransmits = from->retransmits;
     info->tcpi_probes = from->probes;

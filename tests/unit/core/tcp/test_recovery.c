@@ -242,11 +242,13 @@ static void reduction_is_in_proportion(void **unused)
     ours(". %u:%u(1448) ack 1", S(10), S(11));
     nothing();
     assert_int_equal(info().snd_ssthresh, 14);
-    /* For ten that arrive seven go out, as long as more is in flight than is to be. */
+    /* For ten that arrive seven go out, as long as more is in flight than is to be; whole segments,
+       a part counts as one. */
     peer(". 1:1(0) ack %u <sack %u:%u>", S(10), S(11), S(15));
-    nothing();
-    peer(". 1:1(0) ack %u <sack %u:%u>", S(10), S(11), S(16));
     ours(". %u:%u(1448) ack 1", S(30), S(31));
+    peer(". 1:1(0) ack %u <sack %u:%u>", S(10), S(11), S(16));
+    ours(". %u:%u(1448) ack 1", S(31), S(32));
+    peer(". 1:1(0) ack %u <sack %u:%u>", S(10), S(11), S(17));
     nothing();
 }
 
