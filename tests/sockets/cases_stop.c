@@ -352,12 +352,17 @@ static void stopped_in_accept(const struct case_context *context)
     end_stopper(&stopper);
 }
 
-/* Full is what takes no more for a while: what was on its way makes room yet. */
-static void fill_up(int fd)
+/* With buffers that do not grow, full is what takes no more for a while: what was on its way makes
+   room yet. */
+static void make_full_pair(const struct case_context *context, int pair[2])
 {
     static char bytes[65536];
-    for (int quiet = 0; quiet < 5; quiet++) {
-        while (send(fd, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+    const int size = 1 << 17;
+    make_pair(context, pair);
+    setsockopt(pair[0], SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+    setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    for (int quiet = 0; quiet < 10; quiet++) {
+        while (send(pair[1], bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
             quiet = -1;
         settle();
     }
@@ -414,8 +419,7 @@ static void all_writers(const struct case_context *context, int timeout_s)
     (void)!ftruncate(file_of_bytes, 100);
     start_stopper(&stopper);
     for (size_t i = 0; i < sizeof(writers) / sizeof(writers[0]); i++) {
-        make_pair(context, pair);
-        fill_up(pair[1]);
+        make_full_pair(context, pair);
         set_timeout(pair[1], SO_SNDTIMEO, timeout_s);
         stopped(&stopper, writers[i].name, writers[i].call, pair[1], read_all, pair[0]);
         close_pair(pair);
@@ -468,8 +472,7 @@ static void stopped_lingering(const struct case_context *context)
     struct stopper stopper;
     int pair[2];
     start_stopper(&stopper);
-    make_pair(context, pair);
-    fill_up(pair[1]);
+    make_full_pair(context, pair);
     setsockopt(pair[1], SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
     stopped(&stopper, "close", call_close, pair[1], do_nothing, -1);
     char bytes[65536];
