@@ -252,7 +252,7 @@ static uint64_t align(uint64_t offset)
     return (offset + 63) & ~(uint64_t)63;
 }
 
-static_assert(sizeof(struct socket_block) + 3 * sizeof(uint32_t) <= LINK_HOST_SLOT_BYTES,
+static_assert(sizeof(struct socket_block) + 4 * sizeof(uint32_t) <= LINK_HOST_SLOT_BYTES,
               "what the engine checks the size of the host region by");
 
 static_assert(sizeof(struct socket_block) == LINK_SLOT_BLOCK_BYTES &&
@@ -263,7 +263,8 @@ static_assert(sizeof(struct socket_block) == LINK_SLOT_BLOCK_BYTES &&
                   offsetof(struct socket_block, shut) == offsetof(struct link_slot_block, flags),
               "what the engine reads of them");
 
-/* Divide the host region: socket blocks, slot book-keeping, claims, and the rest is send chunks. */
+/* Divide the host region: socket blocks, slot book-keeping, claims of connections and of wake-ups
+   for them; the rest is send chunks. */
 static int lay_out_host_region(struct engine_link *link, bool is_first)
 {
     const struct link_hello_reply *hello = &link->hello;
@@ -278,6 +279,8 @@ static int lay_out_host_region(struct engine_link *link, bool is_first)
     link->free_slots = (void *)(link->arena + offset);
     offset = align(offset + hello->host_slots * sizeof(uint32_t));
     link->claims = (void *)(link->arena + offset);
+    offset = align(offset + hello->slots * sizeof(uint32_t));
+    link->wakes = (void *)(link->arena + offset);
     offset = align(offset + hello->slots * sizeof(uint32_t));
     if (offset >= end)
         return -ENOSPC;

@@ -61,6 +61,7 @@ struct engine_link {
     uint32_t *incarnations;   /**< by host slot */
     uint32_t *free_slots;     /**< stack */
     _Atomic uint32_t *claims; /**< by slot: the incarnation that some process accepted */
+    _Atomic uint32_t *wakes;  /**< likewise: for which some process woke an exclusive waiter */
     uint8_t *blocks;          /**< by slot: struct socket_block */
     struct send_memory send_memory;
 

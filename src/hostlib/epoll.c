@@ -128,7 +128,7 @@ static uint32_t poll_item(struct epoll_item *item)
 static bool has_ready(struct epoll_set *set)
 {
     for (struct epoll_item *item = set->ready_first; item != NULL; item = item->ready_next) {
-        if (poll_item(item) != 0)
+        if ((item->shared ? epoll_item_peek(item, poll_item) : poll_item(item)) != 0)
             return true;
     }
     return false;
@@ -410,7 +410,7 @@ void epoll_count_kernel(struct epoll_set *set, int change)
 /* ---- Events -------------------------------------------------------------------------------- */
 
 /* Source: Linux fs/eventpoll.c, ep_poll_callback(). Of the exclusive ones those up to the first
-   whose set is waited for. */
+   whose set is waited for, be it in another process. */
 void epoll_socket_event(struct socket *socket, uint32_t key)
 {
     bool one_woken = false;
@@ -421,8 +421,9 @@ void epoll_socket_event(struct socket *socket, uint32_t key)
         if (item->events & EPOLLEXCLUSIVE) {
             if (one_woken)
                 break;
-            one_woken =
-                atomic_load_explicit(&item->set->waiters.head, memory_order_relaxed) != NULL;
+            one_woken = wait_queue_has_sleeper(&item->set->waiters);
+            if (one_woken && !socket_wakes_exclusively(socket))
+                break;
         }
         make_ready(item);
         wake_set(item->set);
@@ -462,6 +463,11 @@ void epoll_forget_socket(struct socket *socket)
     while (socket->items != NULL)
         epoll_item_free(socket->items);
     lock_release(&epoll_lock);
+}
+
+struct epoll_shared *epoll_shared_of(struct epoll_set *set)
+{
+    return set->shared;
 }
 
 bool epoll_is_ready(struct epoll_set *set)

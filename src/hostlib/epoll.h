@@ -20,6 +20,7 @@ struct lock;
 
 struct socket;
 struct epoll_set;
+struct epoll_shared;
 
 /** One entry of a set, as it is told to who goes on with the set (handover.h). */
 struct epoll_entry {
@@ -82,8 +83,14 @@ bool epoll_is_ready(struct epoll_set *set);
 /** The queue to wait on for that. */
 struct wait_queue *epoll_pollers(struct epoll_set *set);
 
+/** What processes share of it; NULL: it is this one's alone. */
+struct epoll_shared *epoll_shared_of(struct epoll_set *set);
+
 /** Before a fork: what is in the sets is from now on in them for all processes that have them. */
 void epoll_share_sets(void);
+
+/** In a forked child. */
+void epoll_fork_child(void);
 
 /** What fork() has to hold and its child to reset. */
 struct lock *epoll_fork_lock(void);

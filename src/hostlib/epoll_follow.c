@@ -25,29 +25,54 @@ void epoll_item_withdraw(struct epoll_item *item)
         epoll_shared_remove(item->set->shared, (struct socket *)item->file, item->fd);
 }
 
+/* What the item reports, by its entry, which comes locked or NULL. */
+static uint32_t poll_shared(struct epoll_item *item, const struct epoll_shared_entry *entry,
+                            const struct epoll_progress *progress,
+                            uint32_t (*poll)(struct epoll_item *item))
+{
+    bool kernel_said = item->kernel_said; /* to this process alone */
+    if (entry == NULL)
+        return 0;
+    item->events = entry->events;
+    item->data = entry->data;
+    uint32_t mask = poll(item);
+    bool is_old = (entry->events & EPOLLET) != 0 && !kernel_said &&
+                  !epoll_shared_is_news(entry, progress, mask);
+    return is_old ? 0 : mask;
+}
+
+/* Whether what it reports is told to all processes: it is as long as it is there. */
+static bool is_level(const struct epoll_item *item)
+{
+    return (item->events & (EPOLLET | EPOLLONESHOT)) == 0;
+}
+
 uint32_t epoll_item_claim(struct epoll_item *item, uint32_t (*poll)(struct epoll_item *item))
 {
     const struct socket *socket = (const struct socket *)item->file;
-    const uint32_t once = EPOLLET | EPOLLONESHOT;
-    if ((item->events & once) == 0)
-        return poll(item); /* what is ready is told to all */
+    if (is_level(item))
+        return poll(item);
     struct epoll_shared *shared = item->set->shared;
     struct epoll_progress progress = epoll_progress_of(socket);
-    bool kernel_said = item->kernel_said; /* to this process alone */
-    uint32_t mask = 0;
     struct epoll_shared_entry *entry = epoll_shared_hold(shared, socket, item->fd);
-    if (entry != NULL) {
-        item->events = entry->events;
-        item->data = entry->data;
-        mask = poll(item);
-        if ((entry->events & EPOLLET) != 0 && !kernel_said &&
-            !epoll_shared_is_news(entry, &progress, mask))
-            mask = 0;
-        if (mask != 0)
-            epoll_shared_tell(entry, &progress, mask);
-        if (mask != 0 && (entry->events & EPOLLONESHOT) != 0)
+    uint32_t mask = poll_shared(item, entry, &progress, poll);
+    if (mask != 0) {
+        epoll_shared_tell(entry, &progress, mask);
+        if ((entry->events & EPOLLONESHOT) != 0)
             entry->events &= EPOLL_MODE_BITS;
     }
+    epoll_shared_release(shared);
+    return mask;
+}
+
+uint32_t epoll_item_peek(struct epoll_item *item, uint32_t (*poll)(struct epoll_item *item))
+{
+    const struct socket *socket = (const struct socket *)item->file;
+    if (is_level(item))
+        return poll(item);
+    struct epoll_shared *shared = item->set->shared;
+    struct epoll_progress progress = epoll_progress_of(socket);
+    uint32_t mask = poll_shared(item, epoll_shared_hold(shared, socket, item->fd), &progress, poll);
     epoll_shared_release(shared);
     return mask;
 }
@@ -111,6 +136,7 @@ static bool begin_sharing(struct epoll_set *set, struct engine_link *link)
 {
     set->shared = epoll_shared_make(link);
     wait_queue_wake(&set->waiters, false);
+    wait_queue_wake(&set->pollers, false);
     return set->shared != NULL;
 }
 
@@ -144,5 +170,16 @@ void epoll_share_sets(void)
             lock_release(&epoll_lock);
         }
         file_put(file);
+    }
+}
+
+void epoll_fork_child(void)
+{
+    uint32_t high = atomic_load_explicit(&fd_table_high, memory_order_relaxed);
+    for (uint32_t fd = 0; fd < high && !process_may_not_allocate; fd++) {
+        struct file *file = fd_peek((int)fd);
+        struct epoll_set *set = (struct epoll_set *)file;
+        if (file != NULL && file->kind == FILE_EPOLL && set->shared != NULL)
+            epoll_shared_fork_child(set->shared);
     }
 }

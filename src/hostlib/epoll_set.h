@@ -81,4 +81,7 @@ void epoll_follow(struct epoll_set *set);
     @param poll  tells what the item would report by itself. */
 uint32_t epoll_item_claim(struct epoll_item *item, uint32_t (*poll)(struct epoll_item *item));
 
+/** As above, and nothing is told. */
+uint32_t epoll_item_peek(struct epoll_item *item, uint32_t (*poll)(struct epoll_item *item));
+
 #endif

@@ -29,13 +29,24 @@ struct epoll_shared {
     struct engine_link *link;
     struct table *table;
     size_t bytes;
-    int bell_fd;           /**< an eventfd, the same in all */
+    int bell_fd;           /**< an eventfd, the same in all; never read */
+    int ear_fd;            /**< this process's set with the bell in it, edge-triggered; -1: none */
     _Atomic uint64_t seen; /**< up to this version */
     /* Too far behind: all slots are looked at, and then this version has been seen. */
     bool catches_up;
     uint32_t catch_up_slot;
     uint64_t catch_up_version;
 };
+
+static int make_ear(int bell_fd)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET};
+    int fd = (int)syscall(SYS_epoll_create1, EPOLL_CLOEXEC);
+    if (fd < 0 || (fd = fd_make_internal(fd)) < 0)
+        return -1;
+    (void)syscall(SYS_epoll_ctl, fd, EPOLL_CTL_ADD, bell_fd, &event);
+    return fd;
+}
 
 struct epoll_shared *epoll_shared_make(struct engine_link *link)
 {
@@ -50,11 +61,18 @@ struct epoll_shared *epoll_shared_make(struct engine_link *link)
     if (shared->table == MAP_FAILED)
         goto failed;
     shared->bell_fd = fd;
+    shared->ear_fd = make_ear(fd);
     return shared;
 failed:
     fd_close_internal(fd);
     free(shared);
     return NULL;
+}
+
+void epoll_shared_fork_child(struct epoll_shared *shared)
+{
+    fd_close_internal(shared->ear_fd);
+    shared->ear_fd = make_ear(shared->bell_fd);
 }
 
 void epoll_shared_leave(struct epoll_shared *shared)
@@ -63,6 +81,7 @@ void epoll_shared_leave(struct epoll_shared *shared)
         return;
     munmap(shared->table, shared->bytes);
     fd_close_internal(shared->bell_fd);
+    fd_close_internal(shared->ear_fd);
     free(shared);
 }
 
@@ -242,13 +261,13 @@ void epoll_shared_end_sleep(struct epoll_shared *shared)
 
 int epoll_shared_bell(const struct epoll_shared *shared)
 {
-    return shared->bell_fd;
+    return shared->ear_fd;
 }
 
 void epoll_shared_silence(struct epoll_shared *shared)
 {
-    uint64_t count;
+    struct epoll_event event;
     int saved_errno = errno;
-    (void)!syscall(SYS_read, shared->bell_fd, &count, sizeof(count));
+    (void)syscall(SYS_epoll_wait, shared->ear_fd, &event, 1, 0);
     errno = saved_errno;
 }

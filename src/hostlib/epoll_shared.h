@@ -39,6 +39,9 @@ struct epoll_shared_entry {
 /** @return NULL: no memory, or no descriptor. */
 struct epoll_shared *epoll_shared_make(struct engine_link *link);
 
+/** In a forked child: hear the bell by itself. Without a descriptor left for that, it does not. */
+void epoll_shared_fork_child(struct epoll_shared *shared);
+
 /** This process is done with it. */
 void epoll_shared_leave(struct epoll_shared *shared);
 
@@ -83,8 +86,8 @@ bool epoll_shared_next_change(struct epoll_shared *shared, struct socket **socke
 /** Whether there may be such changes. */
 bool epoll_shared_has_changed(const struct epoll_shared *shared);
 
-/** Around sleeps, each after a look at what has changed: the bell's descriptor is readable when
-    another process has changed something, until it is silenced. */
+/** Around sleeps, each after a look at what has changed: the descriptor is readable when another
+    process has changed something, until this one silences it. */
 void epoll_shared_begin_sleep(struct epoll_shared *shared);
 void epoll_shared_end_sleep(struct epoll_shared *shared);
 int epoll_shared_bell(const struct epoll_shared *shared);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "hostlib/epoll.h"
+#include "hostlib/epoll_shared.h"
 #include "hostlib/joined_links.h"
 #include "hostlib/real.h"
 #include "hostlib/rejoin.h"
@@ -22,13 +23,14 @@ struct watched {
     nfds_t index;
     struct file *file;
     struct wait_node node;
+    struct epoll_shared *shared; /* a set's, once its bell is listened for; else NULL */
 };
 
 /* A call under way. */
 struct polling {
     struct pollfd *fds;
     nfds_t count;
-    struct pollfd *kernel; /* WAITER_POLLFDS, then a copy of fds for the kernel */
+    struct pollfd *kernel; /* WAITER_POLLFDS, a copy of fds for the kernel, and bells */
     struct watched *watched;
     nfds_t watched_count;
 };
@@ -141,6 +143,37 @@ static int look_once(struct polling *polling)
     return gather(polling);
 }
 
+/* ---- Sets that other processes change ------------------------------------------------------- */
+
+/* @return how many bells there are, behind what else the kernel looks at. */
+static nfds_t listen_for_bells(struct polling *polling)
+{
+    nfds_t count = 0;
+    for (nfds_t i = 0; i < polling->watched_count; i++) {
+        struct watched *watched = &polling->watched[i];
+        if (watched->file->kind != FILE_EPOLL)
+            continue;
+        if (watched->shared == NULL) {
+            watched->shared = epoll_shared_of((struct epoll_set *)watched->file);
+            if (watched->shared == NULL)
+                continue;
+            epoll_shared_begin_sleep(watched->shared);
+        }
+        polling->kernel[WAITER_POLLFDS + polling->count + count++] =
+            (struct pollfd){.fd = epoll_shared_bell(watched->shared), .events = POLLIN};
+    }
+    return count;
+}
+
+static void silence_bells(struct polling *polling)
+{
+    nfds_t bell = WAITER_POLLFDS + polling->count;
+    for (nfds_t i = 0; i < polling->watched_count; i++) {
+        if (polling->watched[i].shared != NULL && polling->kernel[bell++].revents != 0)
+            epoll_shared_silence(polling->watched[i].shared);
+    }
+}
+
 static int sleep_until_ready(struct polling *polling, uint64_t deadline_ns, const sigset_t *mask)
 {
     struct waiter waiter;
@@ -152,9 +185,12 @@ static int sleep_until_ready(struct polling *polling, uint64_t deadline_ns, cons
         links_poll_all();
         for (nfds_t i = 0; i < polling->count; i++)
             polling->kernel[WAITER_POLLFDS + i].revents = 0;
+        nfds_t bells = listen_for_bells(polling);
         if ((result = gather(polling)) != 0)
             break;
-        result = waiter_sleep(&waiter, polling->kernel, polling->count, deadline_ns, mask);
+        result = waiter_sleep(&waiter, polling->kernel, polling->count + bells, deadline_ns, mask);
+        if (bells > 0)
+            silence_bells(polling);
         if (result == -EINTR)
             break;
         int slept = result;
@@ -171,8 +207,11 @@ static int sleep_until_ready(struct polling *polling, uint64_t deadline_ns, cons
 static void release(void *argument)
 {
     struct polling *polling = argument;
-    for (nfds_t i = 0; i < polling->watched_count; i++)
+    for (nfds_t i = 0; i < polling->watched_count; i++) {
+        if (polling->watched[i].shared != NULL)
+            epoll_shared_end_sleep(polling->watched[i].shared);
         file_put(polling->watched[i].file);
+    }
     if (polling->count > ON_STACK) {
         free(polling->kernel);
         free(polling->watched);
@@ -182,11 +221,12 @@ static void release(void *argument)
 int poll_wait(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
               const sigset_t *mask)
 {
-    struct pollfd few_kernel[WAITER_POLLFDS + ON_STACK];
+    struct pollfd few_kernel[WAITER_POLLFDS + 2 * ON_STACK];
     struct watched few_watched[ON_STACK];
     struct polling polling = {.fds = fds, .count = count};
-    polling.kernel =
-        count <= ON_STACK ? few_kernel : malloc((WAITER_POLLFDS + count) * sizeof(struct pollfd));
+    polling.kernel = count <= ON_STACK
+                         ? few_kernel
+                         : malloc((WAITER_POLLFDS + 2 * count) * sizeof(struct pollfd));
     polling.watched = count <= ON_STACK ? few_watched : malloc(count * sizeof(struct watched));
     int result = -ENOMEM;
     if (polling.kernel != NULL && polling.watched != NULL) {

@@ -161,6 +161,7 @@ void process_fork_child(void)
     for (size_t i = 0; i < FORK_LOCKS; i++)
         lock_reset(fork_locks[i]());
     waiter_fork_child();
+    epoll_fork_child();
     socket_async_fork_child();
     bool all = true;
     for (unsigned i = 0; i < forked_count; i++) {

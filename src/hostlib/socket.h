@@ -73,7 +73,8 @@ struct socket_bound {
     bool accepts;         /**< accept() was called in this process */
     bool shared_out;      /**< another process has this listener too, or had */
     uint32_t rejoin_attempt;
-    uint32_t arrived; /**< connections that have come in this process */
+    uint32_t arrived;                 /**< connections that have come in this process */
+    struct link_socket_name arriving; /**< while its event is told; incarnation 0: none */
     struct socket *rejoin_next;
     int32_t backlog;
     struct socket *accept_first, *accept_last; /**< connections, chained by accept_next */
@@ -357,6 +358,10 @@ void socket_accept_arrived(struct socket *listener, unsigned core,
 /** Whether other processes have accepted all connections in the queue of a shared listener. Without
     lock: a newcomer may be missed, but is told of by an event. */
 bool socket_accept_all_taken(const struct socket *listener);
+
+/** While a connection's event is told: whether it is this process that wakes an exclusive waiter
+    for it; asked once there is one to be woken. */
+bool socket_wakes_exclusively(struct socket *listener);
 
 /** Free connections in the queue of a listener that goes away. Lock held. */
 void socket_accept_discard(struct socket *listener);

@@ -473,16 +473,24 @@ bool socket_accept_all_taken(const struct socket *listener)
     return queued == NULL;
 }
 
-static bool claim(const struct socket *socket)
+/* @return whether no process was faster. */
+static bool claim(_Atomic uint32_t *claims, const struct link_socket_name *name)
 {
-    _Atomic uint32_t *place = &socket->link->claims[socket->name.slot];
+    _Atomic uint32_t *place = &claims[name->slot];
     uint32_t claimed = atomic_load_explicit(place, memory_order_acquire);
-    while ((int32_t)(claimed - socket->name.incarnation) < 0) {
-        if (atomic_compare_exchange_weak_explicit(place, &claimed, socket->name.incarnation,
+    while ((int32_t)(claimed - name->incarnation) < 0) {
+        if (atomic_compare_exchange_weak_explicit(place, &claimed, name->incarnation,
                                                   memory_order_acq_rel, memory_order_acquire))
             return true;
     }
     return false;
+}
+
+bool socket_wakes_exclusively(struct socket *listener)
+{
+    const struct link_socket_name *arriving = &socket_bound_of(listener)->arriving;
+    return listener->state != SOCKET_LISTENING || !listener->shared || arriving->incarnation == 0 ||
+           claim(listener->link->wakes, arriving);
 }
 
 /* A process that never accepts must not gather what others have long taken. */
@@ -591,7 +599,9 @@ void socket_accept_arrived(struct socket *listener, unsigned core,
     socket_bound_of(listener)->arrived++;
     enqueue(listener, socket);
     engine_link_slot_set(link, slot, socket);
+    socket_bound_of(listener)->arriving = socket->name;
     socket_changed(listener, SOCKET_EVENTS_OF_DATA);
+    socket_bound_of(listener)->arriving.incarnation = 0;
     socket_async_event(listener, SOCKET_WAKE_READERS, POLL_IN);
 }
 
@@ -611,7 +621,7 @@ static struct socket *take_connection(struct socket *listener)
     struct socket *socket;
     socket_lock(listener);
     while ((socket = pop_queue(listener)) != NULL) {
-        if (!listener->shared || claim(socket))
+        if (!listener->shared || claim(socket->link->claims, &socket->name))
             break;
         socket_release_slot(socket);
         socket_free(socket);

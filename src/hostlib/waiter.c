@@ -178,6 +178,24 @@ void wait_queue_wake_slowly(struct wait_queue *queue, bool one)
     lock_release(&waiter_lock);
 }
 
+bool wait_queue_has_sleeper(struct wait_queue *queue)
+{
+    bool found = false;
+    if (atomic_load_explicit(&queue->head, memory_order_relaxed) == NULL)
+        return false;
+    lock_acquire(&waiter_lock);
+    for (struct wait_node *node = atomic_load_explicit(&queue->head, memory_order_relaxed);
+         node != NULL && !found; node = node->next) {
+        const struct waiter *waiter = node->waiter;
+        found =
+            !waiter->is_suspended &&
+            !(waiter == own_waiter ? waiter->woke_itself
+                                   : atomic_load_explicit(&waiter->woken, memory_order_relaxed));
+    }
+    lock_release(&waiter_lock);
+    return found;
+}
+
 void waiter_wake_all(void)
 {
     lock_acquire(&waiter_lock);

@@ -108,6 +108,9 @@ void waiter_end(struct waiter *waiter);
 
 void wait_queue_wake_slowly(struct wait_queue *queue, bool one);
 
+/** Whether anybody waits who is not on the way to wake up. */
+bool wait_queue_has_sleeper(struct wait_queue *queue);
+
 /** Wake all (or one) who wait. The condition is already true. */
 static inline void wait_queue_wake(struct wait_queue *queue, bool one)
 {

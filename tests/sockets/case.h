@@ -75,6 +75,7 @@ extern const struct socket_case cases_libc[];
 extern const struct socket_case cases_async[];
 extern const struct socket_case cases_sets[];
 extern const struct socket_case cases_workers[];
+extern const struct socket_case cases_shared[];
 extern const struct socket_case cases_stop[];
 extern const struct socket_case cases_stress[];
 extern const struct socket_case cases_states[];
