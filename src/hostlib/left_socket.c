@@ -13,6 +13,9 @@ void left_socket_describe(const struct socket *socket, struct left_socket *left)
         .also_kernel = socket->also_kernel,
         .peer_fin = socket->peer_fin,
         .connect_reported = socket->connect_reported,
+        .had_connection = socket->had_connection,
+        .shut_early = socket->shut_early,
+        .shut_early_send = socket->shut_early_send,
         .core = socket->core,
         .error = socket->error,
         .backlog = socket_bound_of(socket) != NULL ? socket_bound_of(socket)->backlog : 0,
@@ -68,6 +71,9 @@ struct socket *left_socket_revive(const struct left_socket *left, struct engine_
     socket->also_kernel = left->also_kernel;
     socket->peer_fin = left->peer_fin;
     socket->connect_reported = left->connect_reported;
+    socket->had_connection = left->had_connection;
+    socket->shut_early = left->shut_early;
+    socket->shut_early_send = left->shut_early_send;
     socket->core = left->core;
     socket->error = left->error;
     socket->send_limit = left->send_limit;

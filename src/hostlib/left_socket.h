@@ -12,6 +12,7 @@
 struct left_socket {
     uint8_t state; /**< enum socket_state */
     bool has_slot, nonblocking, is_v6, is_accepted, also_kernel, peer_fin, connect_reported;
+    bool had_connection, shut_early, shut_early_send;
     uint8_t core;
     int error;
     int32_t backlog;

@@ -179,6 +179,28 @@ void settle(void)
     usleep(CASE_QUIET_MS * 1000);
 }
 
+/* 'S', 'T', 'R' ...; 0: there is none. */
+static char state_of(pid_t process, pid_t thread)
+{
+    char path[64], text[256] = "";
+    (void)snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", (int)process, (int)thread);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    char *end = got > 0 ? strrchr(text, ')') : NULL;
+    return end != NULL ? end[2] : '\0';
+}
+
+void wait_for_state(pid_t process, pid_t thread, char state, int how_long_ms)
+{
+    const int looks = 5000;
+    int seen_ms = 0;
+    for (int i = 0; i < looks && seen_ms < how_long_ms; i++) {
+        seen_ms = state_of(process, thread) == state ? seen_ms + 1 : 0;
+        usleep(1000);
+    }
+}
+
 static unsigned poll_one(int fd, short events, int timeout_ms)
 {
     struct pollfd pollfd = {.fd = fd, .events = events};

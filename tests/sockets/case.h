@@ -90,6 +90,9 @@ int case_program(int argc, char **argv);
 /** One of these programs: has an epoll set from the program before (cases_sets.c). */
 int program_with_set(const struct case_context *context);
 
+/** Another: connects what was shut down before (cases_exec.c). */
+int program_shut_early(const struct case_context *context);
+
 /** Another: is started while signals come (cases_exec.c). */
 int program_in_storm(const struct case_context *context);
 
@@ -140,6 +143,10 @@ char *name_file(char path[CASE_FILE_BYTES]);
 
 /** Wait until what was sent has arrived. */
 void settle(void);
+
+/** Wait until a thread is in this state ('S': asleep, 'T': stopped) and has been for so long: who
+    sleeps for CASE_QUIET_MS is in the call that blocks it. */
+void wait_for_state(pid_t process, pid_t thread, char state, int how_long_ms);
 
 /** poll() for up to CASE_WAIT_MS. @return the events, 0 = none came. */
 unsigned wait_for(int fd, short events);

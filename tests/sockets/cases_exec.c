@@ -299,9 +299,50 @@ static void in_a_storm(const struct case_context *context)
     say("good %d, answers %d", good, answers);
 }
 
+/* Its standard input is a socket, its standard output a listener. */
+int program_shut_early(const struct case_context *context)
+{
+    char byte;
+    struct pollfd polled = {.fd = STDIN_FILENO, .events = POLLRDHUP};
+    if (connect_to(context, STDIN_FILENO, port_of(STDOUT_FILENO)) < 0)
+        return 99;
+    int status = recv(STDIN_FILENO, &byte, 1, MSG_DONTWAIT) == 0 ? 1 : 0;
+    status |= send(STDIN_FILENO, "x", 1, MSG_NOSIGNAL) < 0 && errno == EPIPE ? 2 : 0;
+    poll(&polled, 1, 0);
+    status |= (polled.revents & POLLRDHUP) != 0 ? 4 : 0;
+    return status | ((polled.revents & POLLHUP) != 0 ? 8 : 0);
+}
+
+/* shutdown() without a connection fails, and counts once there is one. */
+static void shut_before_a_connection(const struct case_context *context)
+{
+    static const int hows[] = {SHUT_RD, SHUT_WR, SHUT_RDWR};
+    int listener = make_listener(context, 8);
+    for (int i = 0; i < 6; i++) {
+        struct sockaddr_storage address;
+        socklen_t length = loopback(context, &address, 0);
+        int fd = make_socket(context, 0);
+        if (i >= 3)
+            say_result("bind", bind(fd, (struct sockaddr *)&address, length));
+        say_result("shutdown", shutdown(fd, hows[i % 3]));
+        pid_t pid = fork();
+        if (pid == 0) {
+            dup2(fd, STDIN_FILENO);
+            dup2(listener, STDOUT_FILENO);
+            execl("/proc/self/exe", "pno-socket-cases", "program", "shut_early",
+                  context->family == AF_INET6 ? "6" : "4", (char *)NULL);
+            _exit(98);
+        }
+        say_exit(pid);
+        close(fd);
+    }
+    close(listener);
+}
+
 const struct socket_case cases_exec[] = {
     {"exec_as_standard_input_and_output", as_standard_input_and_output},
     {"exec_as_standard_output_of_stdio", as_standard_output_of_stdio},
+    {"exec_shut_before_a_connection", shut_before_a_connection},
     {"exec_after_vfork", after_vfork},
     {"exec_with_an_empty_environment", with_an_empty_environment},
     {"exec_close_on_exec", close_on_exec},

@@ -114,7 +114,7 @@ static const struct {
     {"busy_echo", program_busy_echo}, {"busy_child", program_busy_child},
     {"send", program_send},           {"activated", program_activated},
     {"set", program_with_set},        {"cat", program_cat},
-    {"in_storm", program_in_storm},
+    {"in_storm", program_in_storm},   {"shut_early", program_shut_early},
 };
 
 int case_program(int argc, char **argv)

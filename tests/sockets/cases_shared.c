@@ -98,7 +98,8 @@ static void change_while_looked_at(const struct case_context *context, int opera
         watch(set, EPOLL_CTL_ADD, pair[0], EPOLLIN);
         if (operation == EPOLL_CTL_MOD)
             watch(set, EPOLL_CTL_ADD, pair[1], EPOLLIN);
-        if (fork() == 0) {
+        pid_t child = fork();
+        if (child == 0) {
             struct timespec begin, end;
             clock_gettime(CLOCK_MONOTONIC, &begin);
             board->ready = 1;
@@ -108,7 +109,7 @@ static void change_while_looked_at(const struct case_context *context, int opera
             exit(0);
         }
         wait_until(&board->ready, 1);
-        settle();
+        wait_for_state(child, child, 'S', CASE_QUIET_MS);
         watch(set, operation, pair[1], EPOLLIN | EPOLLOUT);
         wait_for_children();
         say_result("own", looks[i].look(set, 0));
@@ -187,6 +188,14 @@ static _Noreturn void wait_for_one(struct board *board, int number, int listener
         pause();
 }
 
+static int count_woken(const struct board *board)
+{
+    int woken = 0;
+    for (int worker = 0; worker < WORKERS; worker++)
+        woken += board->woken[worker];
+    return woken;
+}
+
 /* Who is woken neither accepts nor waits again, so the next connection is another's. */
 static void woken_by_connections(const struct case_context *context, uint32_t mode)
 {
@@ -199,15 +208,17 @@ static void woken_by_connections(const struct case_context *context, uint32_t mo
             wait_for_one(board, i, listener, mode);
     }
     wait_until(&board->ready, WORKERS);
+    for (int i = 0; i < WORKERS; i++)
+        wait_for_state(pids[i], pids[i], 'S', CASE_QUIET_MS);
     for (int i = 0; i < WORKERS; i++) {
-        settle();
+        int expected = mode & EPOLLEXCLUSIVE ? i + 1 : WORKERS;
         clients[i] = make_socket(context, 0);
         connect_to(context, clients[i], port_of(listener));
+        for (int waited_ms = 0; waited_ms < CASE_WAIT_MS && count_woken(board) < expected;
+             waited_ms++)
+            usleep(1000);
         settle();
-        int woken = 0;
-        for (int worker = 0; worker < WORKERS; worker++)
-            woken += board->woken[worker];
-        say("woken: %d", woken);
+        say("woken: %d", count_woken(board));
     }
     for (int i = 0; i < WORKERS; i++) {
         kill(pids[i], SIGKILL);

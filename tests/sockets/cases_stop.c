@@ -19,12 +19,6 @@
 
 #include "case.h"
 
-/* A thread that sleeps for so long is in the call. */
-#define ASLEEP_MS 30
-
-/* Looked for at most so often, 1 ms apart. */
-#define LOOKS 5000
-
 /* ---- Who stops the process: a child, with no sockets --------------------------------------- */
 
 struct stopper {
@@ -32,32 +26,11 @@ struct stopper {
     int ask[2], answer[2]; /* pipes: a thread's number; a byte once the process goes on */
 };
 
-/* 'S', 'T', 'R' ...; 0: there is none. */
-static char state_of(pid_t process, pid_t thread)
-{
-    char path[64], text[256] = "";
-    (void)snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", (int)process, (int)thread);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = read(fd, text, sizeof(text) - 1);
-    close(fd);
-    char *end = got > 0 ? strrchr(text, ')') : NULL;
-    return end != NULL ? end[2] : '\0';
-}
-
-static void wait_for_state(pid_t process, pid_t thread, char state, int how_long_ms)
-{
-    int seen = 0;
-    for (int i = 0; i < LOOKS && seen < how_long_ms; i++) {
-        seen = state_of(process, thread) == state ? seen + 1 : 0;
-        usleep(1000);
-    }
-}
-
 static void run_stopper(const struct stopper *stopper)
 {
     pid_t thread, parent = getppid();
     while (read(stopper->ask[0], &thread, sizeof(thread)) == sizeof(thread)) {
-        wait_for_state(parent, thread, 'S', ASLEEP_MS);
+        wait_for_state(parent, thread, 'S', CASE_QUIET_MS);
         kill(parent, SIGSTOP);
         wait_for_state(parent, thread, 'T', 1);
         kill(parent, SIGCONT);
@@ -110,7 +83,7 @@ static void *stop_and_finish(void *argument)
     (void)!write(stopping->stopper->ask[1], &stopping->caller, sizeof(stopping->caller));
     (void)!read(stopping->stopper->answer[0], &byte, 1);
     /* One that has gone on sleeps again. */
-    wait_for_state(getpid(), stopping->caller, 'S', ASLEEP_MS);
+    wait_for_state(getpid(), stopping->caller, 'S', CASE_QUIET_MS);
     if (!atomic_load(&stopping->over))
         stopping->finish(stopping->fd);
     return NULL;
