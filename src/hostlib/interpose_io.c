@@ -351,8 +351,62 @@ PNO_EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
     return interpose_end(socket, interpose_receive_message(socket, message, flags));
 }
 
+/* @return whether there is any. Which may be nothing at all, but then too a call is made of it. */
+static bool time_is_left(uint64_t deadline_ns, struct timespec *left)
+{
+    uint64_t now_ns = waiter_now_ns();
+    uint64_t left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+    left->tv_sec = (time_t)(left_ns / NS_PER_S);
+    left->tv_nsec = (long)(left_ns % NS_PER_S);
+    return left_ns != 0;
+}
+
+/* An error that comes after a message is the next call's. */
+static void leave_error(struct socket *socket, int error)
+{
+    socket_lock(socket);
+    if (socket->error == 0)
+        socket->error = error;
+    socket_changed(socket, 0);
+    socket_unlock(socket);
+}
+
 /* Source: Linux net/socket.c, do_recvmmsg(): blocks for the first, for the rest only without
-   MSG_WAITFORONE; the timeout is looked at after each message. */
+   MSG_WAITFORONE; the timeout is looked at after each message. The end of the stream is a message
+   of no bytes, again and again. */
+static int receive_many(struct socket *socket, struct mmsghdr *messages, unsigned count, int flags,
+                        struct timespec *timeout)
+{
+    uint64_t deadline_ns = waiter_deadline_ns(timeout);
+    struct timespec left = {0};
+    unsigned done = 0;
+    ssize_t result = 0;
+    int error = 0;
+    socket_lock(socket);
+    if (socket->error != 0 && (flags & MSG_ERRQUEUE) == 0)
+        error = socket_take_error(socket);
+    socket_unlock(socket);
+    if (error != 0)
+        return error;
+    while (done < count) {
+        struct msghdr *header = header_of(messages, done);
+        result = interpose_receive_message(socket, header, flags & ~MSG_WAITFORONE);
+        if (result < 0)
+            break;
+        messages[done++].msg_len = (unsigned)result;
+        if (flags & MSG_WAITFORONE)
+            flags |= MSG_DONTWAIT;
+        if ((timeout != NULL && !time_is_left(deadline_ns, &left)) ||
+            (header->msg_flags & MSG_OOB) != 0)
+            break;
+    }
+    if (done > 0 && timeout != NULL && user_memory_copy(timeout, &left, sizeof(left)) != 0)
+        return -EFAULT;
+    if (done > 0 && result < 0 && result != -EAGAIN)
+        leave_error(socket, (int)-result);
+    return done > 0 ? (int)done : (int)result;
+}
+
 PNO_EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
                         struct timespec *timeout)
 {
@@ -363,23 +417,7 @@ PNO_EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int fl
         return interpose_end_int(socket, -EFAULT);
     if (timeout != NULL && (timeout->tv_sec < 0 || (uint64_t)timeout->tv_nsec >= NS_PER_S))
         return interpose_end_int(socket, -EINVAL);
-    uint64_t deadline_ns = waiter_deadline_ns(timeout);
-    unsigned done = 0;
-    ssize_t result = 0;
-    while (done < count) {
-        result =
-            interpose_receive_message(socket, header_of(messages, done), flags & ~MSG_WAITFORONE);
-        if (result < 0)
-            break;
-        messages[done++].msg_len = (unsigned)result;
-        if (flags & MSG_WAITFORONE)
-            flags |= MSG_DONTWAIT;
-        if (deadline_ns != TIME_NEVER && waiter_now_ns() >= deadline_ns)
-            break;
-        if (result == 0)
-            break;
-    }
-    return interpose_end_int(socket, done > 0 ? (int)done : (int)result);
+    return interpose_end_int(socket, receive_many(socket, messages, count, flags, timeout));
 }
 
 /* MSG_FASTOPEN on a socket that has yet to connect. @return whether that was the call. */

@@ -494,6 +494,77 @@ static void several_messages_stop_at_nothing(const struct case_context *context)
     close_pair(pair);
 }
 
+/* Three of four bytes each. */
+static void receive_three(const char *what, int fd, int flags, struct timespec *timeout)
+{
+    char bytes[3][4];
+    struct iovec vectors[3];
+    struct mmsghdr messages[3];
+    memset(messages, 0, sizeof(messages));
+    for (int i = 0; i < 3; i++) {
+        vectors[i] = (struct iovec){bytes[i], 4};
+        messages[i].msg_hdr = (struct msghdr){.msg_iov = &vectors[i], .msg_iovlen = 1};
+        messages[i].msg_len = 77;
+    }
+    say_result(what, recvmmsg(fd, messages, 3, flags, timeout));
+    say("lengths %u %u %u", messages[0].msg_len, messages[1].msg_len, messages[2].msg_len);
+}
+
+static void several_messages_at_the_end(const struct case_context *context)
+{
+    const struct linger now = {.l_onoff = 1};
+    struct timespec timeout = {.tv_sec = 5};
+    int pair[2];
+    pair_with(context, pair, "abcdef");
+    shutdown(pair[0], SHUT_WR);
+    settle();
+    receive_three("with the end", pair[1], 0, NULL);
+    receive_three("beyond", pair[1], 0, &timeout);
+    say("left %d", timeout.tv_sec == 4);
+    receive_three("not waiting", pair[1], MSG_DONTWAIT, NULL);
+    close_pair(pair);
+
+    pair_with(context, pair, "abcdef");
+    timeout = (struct timespec){0};
+    receive_three("no time", pair[1], 0, &timeout);
+    say("left %ld %ld", (long)timeout.tv_sec, timeout.tv_nsec);
+    setsockopt(pair[0], SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    close(pair[0]);
+    settle();
+    receive_three("reset", pair[1], 0, NULL);
+    receive_three("again", pair[1], 0, NULL);
+    close(pair[1]);
+}
+
+static void urgent_ends_several_messages(const struct case_context *context)
+{
+    int pair[2];
+    pair_with(context, pair, "abcdef");
+    send(pair[0], "!", 1, MSG_OOB);
+    settle();
+    receive_three("urgent", pair[1], MSG_OOB, NULL);
+    receive_three("the rest", pair[1], MSG_DONTWAIT, NULL);
+    close_pair(pair);
+}
+
+/* What ends it is told by the next call. */
+static void several_messages_and_a_bad_one(const struct case_context *context)
+{
+    int pair[2];
+    char byte;
+    struct iovec vectors[2] = {{&byte, 1}, {&byte, (size_t)-1}};
+    struct mmsghdr messages[2];
+    memset(messages, 0, sizeof(messages));
+    for (int i = 0; i < 2; i++)
+        messages[i].msg_hdr = (struct msghdr){.msg_iov = &vectors[i], .msg_iovlen = 1};
+    pair_with(context, pair, "ab");
+    say_result("recvmmsg", recvmmsg(pair[1], messages, 2, 0, NULL));
+    say_events("poll", events_now(pair[1], POLLIN | POLLOUT));
+    receive_three("next", pair[1], MSG_DONTWAIT, NULL);
+    receive_three("then", pair[1], MSG_DONTWAIT, NULL);
+    close_pair(pair);
+}
+
 static void send_control_messages(const struct case_context *context)
 {
     int pair[2];
@@ -618,6 +689,9 @@ const struct socket_case cases_flags[] = {
     {"corked_bytes_leave_with_shutdown", corked_bytes_leave_with_shutdown},
     {"message_flags", message_flags},
     {"several_messages_stop_at_nothing", several_messages_stop_at_nothing},
+    {"several_messages_at_the_end", several_messages_at_the_end},
+    {"urgent_ends_several_messages", urgent_ends_several_messages},
+    {"several_messages_and_a_bad_one", several_messages_and_a_bad_one},
     {"send_control_messages", send_control_messages},
     {"send_flags_unknown", send_flags_unknown},
     {"receive_flags_unknown", receive_flags_unknown},
