@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 
 #include "base/assert.h"
+#include "engine/awaited_copy.h"
 #include "engine/engine_core.h"
 #include "engine/pipeline/fence.h"
 #include "engine/pipeline/notify.h"
@@ -336,13 +337,11 @@ void socket_let_go(struct engine_socket *socket, struct process_core *process,
 /** What the dead have read, and SO_LINGER, they did not tell: the socket's block knows. */
 static struct socket_close how_the_dead_close(const struct engine_socket *socket)
 {
-    const struct tenant *tenant = socket->tenant->tenant;
     struct link_slot_block block;
-    uint64_t offset =
-        tenant->layout.host_region + (uint64_t)socket->name.slot * LINK_SLOT_BLOCK_BYTES;
-    if (offset > tenant->arena.bytes - sizeof(block))
+    uint64_t offset = socket->tenant->tenant->layout.host_region +
+                      (uint64_t)socket->name.slot * LINK_SLOT_BLOCK_BYTES;
+    if (awaited_copy_read(socket, offset, &block, sizeof(block)) != 0)
         return (struct socket_close){0};
-    memcpy(&block, tenant->arena.base + offset, sizeof(block));
     if (block.incarnation != socket->name.incarnation)
         return (struct socket_close){0};
     return (struct socket_close){

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/time_units.h"
+#include "engine/awaited_copy.h"
 #include "engine/engine_core.h"
 #include "engine/socket.h"
 #include "hostlink/abi.h"
@@ -111,34 +112,6 @@ static void fill(struct tcp_info *info, const struct tcp_connection_info *from)
     fill_counts(info, from);
 }
 
-struct awaited_copy {
-    bool done;
-    int error;
-};
-
-static void copy_done(void *context, int error)
-{
-    struct awaited_copy *copy = context;
-    copy->done = true;
-    copy->error = error;
-}
-
-/** The copy is awaited: the caller's answer must not overtake it. */
-static int write_awaited(struct engine_socket *socket, uint64_t arena_offset, const void *from,
-                         uint32_t bytes)
-{
-    struct engine_core *core = socket_core(socket);
-    const struct dma_backend *dma = core->engine->dma;
-    struct awaited_copy copy = {.done = false};
-    int result;
-    while ((result = dma->write(core->dma, &socket->tenant->tenant->arena, arena_offset, from,
-                                bytes, copy_done, &copy)) == -EAGAIN)
-        (void)dma->poll(core->dma);
-    while (result == 0 && !copy.done)
-        (void)dma->poll(core->dma);
-    return result == 0 ? copy.error : result;
-}
-
 /** Linux's union, of which the algorithm fills one; the others have nothing to tell. */
 static uint32_t fill_congestion(union tcp_cc_info *info, const struct tcp_congestion_info *from)
 {
@@ -175,8 +148,8 @@ int tcp_congestion_info_write(struct engine_socket *socket, uint64_t arena_offse
     answer.length = fill_congestion(&info, &facts);
     _Static_assert(sizeof(info) <= sizeof(answer.bytes), "Linux's union fits");
     memcpy(answer.bytes, &info, sizeof(info));
-    return write_awaited(socket, arena_offset, &answer,
-                         bytes < sizeof(answer) ? bytes : (uint32_t)sizeof(answer));
+    return awaited_copy_write(socket, arena_offset, &answer,
+                              bytes < sizeof(answer) ? bytes : (uint32_t)sizeof(answer));
 }
 
 int tcp_info_write(struct engine_socket *socket, uint64_t arena_offset, uint32_t bytes)
@@ -207,5 +180,5 @@ int tcp_info_write(struct engine_socket *socket, uint64_t arena_offset, uint32_t
     memcpy(answer.bytes + TCP_INFO_LATER_OFFSET, &later, sizeof(later));
     if (bytes > sizeof(answer))
         bytes = sizeof(answer);
-    return write_awaited(socket, arena_offset, &answer, bytes);
+    return awaited_copy_write(socket, arena_offset, &answer, bytes);
 }
