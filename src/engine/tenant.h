@@ -130,6 +130,7 @@ struct channel_core {
     unsigned reply_first, reply_count;
     uint32_t fences[CHANNEL_REPLIES_MAX]; /**< requests; their answers' room is theirs already */
     unsigned fence_count;
+    uint32_t before_fence; /**< operations in the ring that another process's fence is for */
     unsigned step_rounds;  /**< for so many at most the ring waits for LINK_FLAG_STEP; 0: not */
     bool is_told, is_lazy; /**< in these lists */
     bool pushed;           /**< since the doorbell was last considered */

@@ -116,6 +116,15 @@ static inline bool link_consumer_empty(const struct link_consumer *consumer)
            link_ring_lap(consumer->consumed, consumer->lap_shift);
 }
 
+/** How many descriptors wait, counted up to `most`, which is no more than the ring has slots. */
+static inline uint32_t link_consumer_waiting(const struct link_consumer *consumer, uint32_t most)
+{
+    struct link_consumer ahead = *consumer;
+    while (ahead.consumed - consumer->consumed < most && !link_consumer_empty(&ahead))
+        ahead.consumed++;
+    return ahead.consumed - consumer->consumed;
+}
+
 /** Push credit back now (before sleeping, or at the end of a burst), if any is owed. */
 static inline void link_consumer_report(struct link_consumer *consumer)
 {

@@ -4,12 +4,14 @@
 
 #include "base/assert.h"
 #include "engine/engine_core.h"
-#include "engine/pipeline/host_operations.h"
 #include "engine/pipeline/notify.h"
 
 /** Rounds that a fence waits for a moment without turned frames: more than a full send buffer takes
     to go round, so that only the traffic of others can make it longer. */
 #define FENCE_ROUNDS_MAX 2048
+
+/** Of what each other process of the tenant has pushed, a fence is for so many operations. */
+#define FENCE_OPERATIONS_MAX 256
 
 void fence_frame_turned(struct engine_core *core)
 {
@@ -23,6 +25,15 @@ void fence_begin(struct channel_core *channel, const struct link_descriptor *req
     channel->fences[channel->fence_count++] = request->request_id;
     if (channel->fence_count == 1)
         TAILQ_INSERT_TAIL(&core->fenced_channels, channel, fenced_link);
+    struct channel_core *other;
+    TAILQ_FOREACH(other, &core->channels, link)
+    {
+        if (other == channel || other->tenant != channel->tenant)
+            continue;
+        uint32_t waiting = link_consumer_waiting(&other->to_engine, FENCE_OPERATIONS_MAX);
+        if (waiting > other->before_fence)
+            other->before_fence = waiting;
+    }
 }
 
 bool fence_is_under_way(const struct engine_core *core)
@@ -40,30 +51,17 @@ static void answer(struct channel_core *channel)
     }
 }
 
-/** Whether another process of the channel's tenant waits for a fence. */
-static bool is_fenced_by_another(const struct channel_core *channel)
+/** Whether all is taken that other processes of a fence's tenant had pushed before it. What a
+   process can't be answered for want of room is not waited for. */
+static bool others_are_taken(const struct engine_core *core)
 {
-    const struct channel_core *fenced;
-    TAILQ_FOREACH(fenced, &channel->tenant->core->fenced_channels, fenced_link)
-    {
-        if (fenced != channel && fenced->tenant == channel->tenant)
-            return true;
-    }
-    return false;
-}
-
-/** A fence is for what other processes of its tenant have pushed before it, too: one of them may
-    have been looked at before that in this round. @return whether there was something. */
-static bool take_from_others(struct engine_core *core)
-{
-    struct channel_core *channel;
-    bool any = false;
+    const struct channel_core *channel;
     TAILQ_FOREACH(channel, &core->channels, link)
     {
-        if (is_fenced_by_another(channel) && host_operations_take(channel))
-            any = true;
+        if (channel->before_fence > 0 && notify_reply_room(channel))
+            return false;
     }
-    return any;
+    return true;
 }
 
 void fence_round_ends(struct engine_core *core)
@@ -78,7 +76,7 @@ void fence_round_ends(struct engine_core *core)
     }
     if (TAILQ_EMPTY(&core->fenced_channels))
         return;
-    bool under_way = fence_is_under_way(core) || take_from_others(core);
+    bool under_way = fence_is_under_way(core) || !others_are_taken(core);
     if (under_way && ++core->fenced_rounds < FENCE_ROUNDS_MAX)
         return;
     core->fenced_rounds = 0;

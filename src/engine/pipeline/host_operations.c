@@ -568,7 +568,7 @@ static void report_credit(struct channel_core *channel)
         (void)eventfd_write(channel->channel->doorbell_fd, 1);
 }
 
-bool host_operations_take(struct channel_core *channel)
+static bool take_from(struct channel_core *channel)
 {
     struct link_descriptor descriptor;
     unsigned taken = 0;
@@ -582,6 +582,8 @@ bool host_operations_take(struct channel_core *channel)
     while (taken < CHANNEL_OPERATIONS_BURST && notify_reply_room(channel) &&
            channel->step_rounds == 0 && link_consumer_pop(&channel->to_engine, &descriptor)) {
         host_operations_apply(channel, &descriptor);
+        if (channel->before_fence > 0)
+            channel->before_fence--;
         if (descriptor.type == LINK_OP_SEND && (descriptor.flags & LINK_FLAG_STEP) != 0)
             channel->step_rounds = STEP_ROUNDS_MAX;
         taken++;
@@ -597,7 +599,7 @@ bool host_operations_run(struct engine_core *core)
     bool any = false;
     TAILQ_FOREACH(channel, &core->channels, link)
     {
-        if (host_operations_take(channel))
+        if (take_from(channel))
             any = true;
     }
     return any;

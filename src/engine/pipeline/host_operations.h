@@ -18,9 +18,6 @@ struct process_core;
 /** A bounded number from each channel in turn. @return whether there were any. */
 bool host_operations_run(struct engine_core *core);
 
-/** A bounded number from one channel. @return whether there were any. */
-bool host_operations_take(struct channel_core *channel);
-
 /**
  * Everything that a process has put into its rings so far, at once: before it is forked or taken
  * for dead, since what it did before counts.
