@@ -49,14 +49,14 @@ static uint32_t plateau_below(uint32_t bytes)
 uint16_t path_mtu_learn(struct stack *stack, const struct ip_address *remote, uint32_t mtu,
                         uint32_t packet_bytes, uint64_t now_ns)
 {
-    uint32_t least = ip_address_is_v4(remote) ? PATH_MTU_MIN_V4 : PATH_MTU_MIN_V6;
+    bool is_v4 = ip_address_is_v4(remote);
     uint16_t present = stack_path_mtu(stack, remote, now_ns);
 
-    if (mtu == 0)
+    if (mtu == 0 && is_v4)
         mtu = plateau_below(packet_bytes);
-    if (mtu < least)
-        mtu = least;
-    if (mtu >= present)
+    if (mtu < PATH_MTU_MIN_V4 && is_v4)
+        mtu = PATH_MTU_MIN_V4;
+    if (mtu >= present || (mtu < PATH_MTU_MIN_V6 && !is_v4))
         return present;
     *entry_of(stack, remote) = (struct path_mtu_entry){
         .remote = *remote, .expires_ns = now_ns + PATH_MTU_LIFE_NS, .mtu = (uint16_t)mtu};

@@ -8,9 +8,9 @@
 
 #include "core/stack_state.h"
 
-#define IPV4_MTU_MIN     68  /**< RFC 791 */
-#define PATH_MTU_MIN_V4  552 /**< below which Linux does not follow (min_pmtu) */
-#define PATH_MTU_MIN_V6  1280
+#define IPV4_MTU_MIN     68   /**< RFC 791 */
+#define PATH_MTU_MIN_V4  552  /**< below which Linux does not follow (min_pmtu) */
+#define PATH_MTU_MIN_V6  1280 /**< who tells of less is not believed (RFC 8201 §4) */
 #define PATH_MTU_LIFE_NS (600 * NS_PER_S)
 
 size_t path_mtu_entry_bytes(void);

@@ -290,6 +290,16 @@ static void router_that_tells_no_mtu_means_the_next_plateau(void **state)
     assert_int_equal(connection->icmp_mtu, 1492);
 }
 
+static void less_than_ipv6_promises_is_not_believed(void **state)
+{
+    (void)state;
+    struct ip_address peer = PEER_V6;
+    (void)harness_connection(OUR_V6, 80, PEER_V6, 1025);
+    report_v6(2, 0, 1279, 1500);
+    report_v6(2, 0, 0, 1500);
+    assert_int_equal(stack_path_mtu(harness.stack, &peer, harness.now_ns), 1500);
+}
+
 static void packet_too_big_narrows_the_path(void **state)
 {
     (void)state;
@@ -297,7 +307,7 @@ static void packet_too_big_narrows_the_path(void **state)
     struct tcp_connection *connection = harness_connection(OUR_V6, 80, PEER_V6, 1025);
     report_v6(2, 0, 1400, 1500);
     assert_int_equal(connection->icmp_mtu, 1400);
-    report_v6(2, 0, 600, 1500);
+    report_v6(2, 0, 1280, 1500);
     assert_int_equal(connection->icmp_mtu, 1280);
     assert_int_equal(stack_path_mtu(harness.stack, &peer, harness.now_ns), 1280);
     report_v6(2, 0, 0xffffffff, 1500);
@@ -338,6 +348,7 @@ int main(void)
         TEST(source_quench_and_redirect_are_ignored),
         TEST(fragmentation_needed_narrows_the_path),
         TEST(router_that_tells_no_mtu_means_the_next_plateau),
+        TEST(less_than_ipv6_promises_is_not_believed),
         TEST(packet_too_big_narrows_the_path),
         TEST(truncated_quotes_are_ignored),
     };
