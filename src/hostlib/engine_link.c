@@ -405,10 +405,12 @@ void engine_link_disarm(struct engine_link *link, bool rung)
 /* unread_lock held. */
 static void unlist(struct socket *socket)
 {
-    *socket->unread_link = socket->unread_next;
+    __atomic_store_n(socket->unread_link, socket->unread_next, __ATOMIC_RELAXED);
     if (socket->unread_next != NULL)
         socket->unread_next->unread_link = socket->unread_link;
-    atomic_store_explicit(&socket->unread_listed, false, memory_order_relaxed);
+    /* Release pairs with the acquire in engine_link_unlist_unread(): who then frees it comes after
+       us. */
+    atomic_store_explicit(&socket->unread_listed, false, memory_order_release);
 }
 
 void engine_link_flush(struct engine_link *link)
@@ -419,9 +421,11 @@ void engine_link_flush(struct engine_link *link)
         lock_acquire(&link->unread_lock);
         struct socket *socket = link->unread_first;
         if (socket != NULL) {
+            /* Without references left it is about to be closed, which tells as much; and to be
+               freed, once it is off the list. */
+            bool held = file_hold_living(&socket->file);
             unlist(socket);
-            /* Without references left it is about to be closed, which tells as much. */
-            if (!file_hold_living(&socket->file))
+            if (!held)
                 socket = NULL;
         }
         lock_release(&link->unread_lock);
@@ -442,7 +446,7 @@ void engine_link_list_unread(struct engine_link *link, struct socket *socket)
         socket->unread_link = &link->unread_first;
         if (socket->unread_next != NULL)
             socket->unread_next->unread_link = &socket->unread_next;
-        link->unread_first = socket;
+        __atomic_store_n(&link->unread_first, socket, __ATOMIC_RELAXED);
         atomic_store_explicit(&socket->unread_listed, true, memory_order_relaxed);
     }
     lock_release(&link->unread_lock);
@@ -450,7 +454,7 @@ void engine_link_list_unread(struct engine_link *link, struct socket *socket)
 
 void engine_link_unlist_unread(struct engine_link *link, struct socket *socket)
 {
-    if (!atomic_load_explicit(&socket->unread_listed, memory_order_relaxed))
+    if (!atomic_load_explicit(&socket->unread_listed, memory_order_acquire))
         return;
     lock_acquire(&link->unread_lock);
     if (atomic_load_explicit(&socket->unread_listed, memory_order_relaxed))
@@ -491,9 +495,10 @@ void engine_link_died(struct engine_link *link)
 
 void engine_link_check_alive(struct engine_link *link, uint64_t now_ns)
 {
-    if (now_ns - link->checked_alive_ns < ALIVE_CHECK_NS)
+    uint64_t checked_ns = atomic_load_explicit(&link->checked_alive_ns, memory_order_relaxed);
+    if (now_ns - checked_ns < ALIVE_CHECK_NS)
         return;
-    link->checked_alive_ns = now_ns;
+    atomic_store_explicit(&link->checked_alive_ns, now_ns, memory_order_relaxed);
     if (!engine_attach_is_alive(link->control_fd))
         engine_link_died(link);
 }
@@ -518,7 +523,7 @@ bool engine_link_slot_allocate(struct engine_link *link, struct link_socket_name
     else
         found = false;
     if (found)
-        name->incarnation = ++link->incarnations[name->slot];
+        __atomic_store_n(&name->incarnation, ++link->incarnations[name->slot], __ATOMIC_RELAXED);
     lock_release_shared(&link->shared->lock);
     return found;
 }

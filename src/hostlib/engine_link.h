@@ -74,7 +74,7 @@ struct engine_link {
 
     struct lock unread_lock;
     struct socket *unread_first; /**< sockets with bytes read but not told */
-    uint64_t checked_alive_ns;
+    _Atomic uint64_t checked_alive_ns;
 };
 
 /** An operation that awaits LINK_EVENT_REPLY. */

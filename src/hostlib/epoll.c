@@ -76,7 +76,7 @@ static void make_ready(struct epoll_item *item)
         return;
     item->ready_next = NULL;
     item->ready_link = set->ready_end;
-    *set->ready_end = item;
+    __atomic_store_n(set->ready_end, item, __ATOMIC_RELAXED);
     set->ready_end = &item->ready_next;
 }
 
@@ -84,7 +84,7 @@ static void make_unready(struct epoll_item *item)
 {
     if (item->ready_link == NULL)
         return;
-    *item->ready_link = item->ready_next;
+    __atomic_store_n(item->ready_link, item->ready_next, __ATOMIC_RELAXED);
     if (item->ready_next != NULL)
         item->ready_next->ready_link = item->ready_link;
     else
@@ -181,7 +181,7 @@ void epoll_item_free(struct epoll_item *item)
 {
     make_unready(item);
     epoll_item_set_merged(item, false);
-    *item->link_of_file = item->next_of_file;
+    __atomic_store_n(item->link_of_file, item->next_of_file, __ATOMIC_RELAXED);
     if (item->next_of_file != NULL)
         item->next_of_file->link_of_file = item->link_of_file;
     leave_number(item);
@@ -204,7 +204,9 @@ static void link_to_file(struct epoll_item *item)
     item->link_of_file = place;
     if (item->next_of_file != NULL)
         item->next_of_file->link_of_file = &item->next_of_file;
-    *place = item;
+    __atomic_store_n(place, item, __ATOMIC_RELAXED);
+    /* Its readiness is looked at after this; see tell() in socket.c. */
+    atomic_thread_fence(memory_order_seq_cst);
 }
 
 struct epoll_item *epoll_item_new(struct epoll_set *set, int fd, struct file *file,
@@ -440,7 +442,7 @@ static void replace_in_kernel(struct epoll_item *item)
 
 void epoll_socket_moved(struct socket *socket)
 {
-    if (socket->items == NULL)
+    if (__atomic_load_n(&socket->items, __ATOMIC_RELAXED) == NULL)
         return;
     lock_acquire(&epoll_lock);
     bool wanted = belongs_in_kernel(&socket->file);
@@ -511,19 +513,32 @@ struct lock *epoll_fork_lock(void)
 
 /* ---- epoll_wait ---------------------------------------------------------------------------- */
 
+/* Looked at under the lock if there seems to be nothing: the list of a set from which another
+   thread collects is empty for a moment, and who went to sleep then would miss what that one
+   leaves. */
+static bool anything_listed(const struct epoll_set *set)
+{
+    if (__atomic_load_n(&set->ready_first, __ATOMIC_RELAXED) != NULL)
+        return true;
+    lock_acquire(&epoll_lock);
+    bool any = set->ready_first != NULL;
+    lock_release(&epoll_lock);
+    return any;
+}
+
 /* Source: Linux fs/eventpoll.c, ep_send_events(). Level-triggered items go to the end of the list,
    so that all get their turn when there are more than max. */
 static int collect(struct epoll_set *set, struct epoll_event *events, int max)
 {
     int count = 0;
-    if (__atomic_load_n(&set->ready_first, __ATOMIC_RELAXED) == NULL)
+    if (!anything_listed(set))
         return 0;
     if (user_memory_unwritable(events, sizeof(*events)))
         return -EFAULT;
     lock_acquire(&epoll_lock);
     struct epoll_item *pending = set->ready_first;
     struct epoll_item **pending_end = set->ready_end;
-    set->ready_first = NULL;
+    __atomic_store_n(&set->ready_first, NULL, __ATOMIC_RELAXED);
     set->ready_end = &set->ready_first;
     if (pending != NULL)
         pending->ready_link = &pending;
@@ -552,12 +567,12 @@ static int collect(struct epoll_set *set, struct epoll_event *events, int max)
     /* What was not looked at stays in front. */
     if (pending != NULL) {
         pending->ready_link = &set->ready_first;
-        set->ready_first = pending;
+        __atomic_store_n(&set->ready_first, pending, __ATOMIC_RELAXED);
         set->ready_end = pending_end;
     }
     if (again != NULL) {
         again->ready_link = set->ready_end;
-        *set->ready_end = again;
+        __atomic_store_n(set->ready_end, again, __ATOMIC_RELAXED);
         set->ready_end = again_end;
     }
     lock_release(&epoll_lock);
@@ -751,8 +766,7 @@ int epoll_wait_for_events(struct epoll_set *set, int epoll_fd, struct epoll_even
     if (max_events <= 0 || max_events > EVENTS_MAX)
         return -EINVAL;
     uint64_t deadline_ns = waiter_deadline_ns(timeout);
-    while (engine_link_current() == NULL && !rejoin_is_wanted() &&
-           __atomic_load_n(&set->ready_first, __ATOMIC_RELAXED) == NULL) {
+    while (engine_link_current() == NULL && !rejoin_is_wanted() && !anything_listed(set)) {
         int result = wait_natively(set, epoll_fd, events, max_events, timeout, mask);
         if (result != -EAGAIN)
             return result;

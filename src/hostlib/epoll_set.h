@@ -33,16 +33,17 @@ struct epoll_set {
     struct epoll_item *items;  /* of sets that this one is in */
     struct epoll_item *merged; /* by next_merged */
     int fd;                    /* the descriptor last used for it */
-    int kernel_count; /* descriptors added to the kernel's set; closed ones may stay counted */
+    /* Descriptors added to the kernel's set; closed ones may stay counted. */
+    _Atomic int kernel_count;
     int native_waiters;
-    int kick_fd; /* makes a thread that waits in the kernel alone come back; -1: none */
+    _Atomic int kick_fd; /* makes a thread that waits in the kernel alone come back; -1: none */
     uint32_t by_fd_count;
     struct epoll_item **by_fd;
     struct epoll_item *displaced; /* their number came to mean another file; by next_displaced */
     struct epoll_item *ready_first, **ready_end;
     struct wait_queue waiters; /* in epoll_wait(): one of them is woken */
     struct wait_queue pollers; /* in poll() and select(): all are */
-    uint64_t kernel_looked_ns;
+    _Atomic uint64_t kernel_looked_ns;
     struct epoll_shared *_Atomic shared; /* with other processes; NULL: it is this one's alone */
 };
 

@@ -130,7 +130,7 @@ bool receive_queue_append(struct receive_queue *queue, struct receive_extent ext
         *nth(queue->ring, queue->count) = (struct place){extent.arena_offset, length};
         queue->count++;
     }
-    queue->end_offset = end;
+    __atomic_store_n(&queue->end_offset, end, __ATOMIC_RELAXED);
     return true;
 }
 
@@ -172,7 +172,7 @@ void receive_queue_forget(struct receive_queue *queue, uint64_t offset)
     else if (offset >= queue->end_offset)
         queue->count = 0;
     if (offset > queue->end_offset)
-        queue->end_offset = offset;
+        __atomic_store_n(&queue->end_offset, offset, __ATOMIC_RELAXED);
 }
 
 void receive_queue_free(struct receive_queue *queue)

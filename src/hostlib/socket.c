@@ -82,7 +82,7 @@ void socket_lock(struct socket *socket)
     /* What we are about to learn of a socket that we have let go of may be old news. */
     if (socket->detached && !socket_owns_block(socket)) {
         lock_release_shared(&socket->block->lock);
-        socket->block = NULL;
+        __atomic_store_n(&socket->block, NULL, __ATOMIC_RELAXED);
     }
 }
 
@@ -124,7 +124,7 @@ void socket_attach_block(struct socket *socket)
     memset((char *)block + sizeof(block->lock), 0, sizeof(*block) - sizeof(block->lock));
     block->incarnation = socket->name.incarnation;
     lock_release_shared(&block->lock);
-    socket->block = block;
+    __atomic_store_n(&socket->block, block, __ATOMIC_RELAXED);
     socket_note_linger(socket);
 }
 
@@ -138,15 +138,21 @@ uint32_t socket_first_send_limit(const struct socket *socket, const struct engin
 
 int socket_take_slot(struct socket *socket, struct engine_link *link)
 {
-    if (socket->link != NULL)
-        return 0;
-    if (!engine_link_slot_allocate(link, &socket->name))
-        return -ENOBUFS;
-    socket->link = link;
-    socket->send_limit = socket_first_send_limit(socket, link);
-    socket_attach_block(socket);
-    engine_link_slot_set(link, socket->name.slot, socket);
-    return 0;
+    int error = 0;
+    /* Not the lock of its block too: it has none, or that is not touched. */
+    lock_acquire(&socket->lock);
+    if (socket->link != NULL) {
+        /* kept */
+    } else if (!engine_link_slot_allocate(link, &socket->name)) {
+        error = -ENOBUFS;
+    } else {
+        socket->link = link;
+        socket->send_limit = socket_first_send_limit(socket, link);
+        socket_attach_block(socket);
+        engine_link_slot_set(link, socket->name.slot, socket);
+    }
+    lock_release(&socket->lock);
+    return error;
 }
 
 static void leave_slot(struct socket *socket)
@@ -162,7 +168,7 @@ static void leave_slot(struct socket *socket)
 void socket_release_slot(struct socket *socket)
 {
     leave_slot(socket);
-    socket->block = NULL;
+    __atomic_store_n(&socket->block, NULL, __ATOMIC_RELAXED);
     socket->link = NULL;
 }
 
@@ -261,16 +267,23 @@ static void update(struct socket *socket)
         atomic_store_explicit(&socket->readiness, readiness, memory_order_seq_cst);
 }
 
+/* After update(). Who adds itself to these lists looks at the readiness after that, so one of the
+   two sees the other. */
+static void tell(struct socket *socket, uint32_t events)
+{
+    if (__atomic_load_n(&socket->items, __ATOMIC_SEQ_CST) != NULL)
+        epoll_socket_event(socket, events);
+    if (__atomic_load_n(&socket->uring_ops, __ATOMIC_SEQ_CST) != NULL)
+        uring_socket_event(socket, events);
+    wait_queue_wake(&socket->waiters, false);
+}
+
 void socket_changed(struct socket *socket, uint32_t events)
 {
     update(socket);
     if (events == 0)
         return;
-    if (socket->items != NULL)
-        epoll_socket_event(socket, events);
-    if (socket->uring_ops != NULL)
-        uring_socket_event(socket, events);
-    wait_queue_wake(&socket->waiters, false);
+    tell(socket, events);
 }
 
 /* Source: Linux net/ipv4/tcp.c, tcp_set_rcvlowat(). */
@@ -284,11 +297,7 @@ void socket_low_water_changed(struct socket *socket)
 void socket_state_changed(struct socket *socket)
 {
     update(socket);
-    if (socket->items != NULL)
-        epoll_socket_event(socket, UINT32_MAX);
-    if (socket->uring_ops != NULL)
-        uring_socket_event(socket, UINT32_MAX);
-    wait_queue_wake(&socket->waiters, false);
+    tell(socket, UINT32_MAX);
 }
 
 void socket_wants_space(struct socket *socket)
@@ -371,17 +380,21 @@ int socket_take_error(struct socket *socket)
 }
 
 /* What a listener announces may come from anywhere, and be reset with it. */
+static bool is_fenced(const struct socket *socket, const struct engine_link *link)
+{
+    return policy_offloads_loopback() && link != NULL &&
+           (socket->state == SOCKET_LISTENING || policy_turns_round(link, &socket->remote.address));
+}
+
 bool socket_is_fenced(const struct socket *socket)
 {
-    return policy_offloads_loopback() && socket->link != NULL &&
-           (socket->state == SOCKET_LISTENING ||
-            policy_turns_round(socket->link, &socket->remote.address));
+    return is_fenced(socket, socket->link);
 }
 
 void socket_fence(const struct socket *socket)
 {
     struct engine_link *link = socket->link;
-    if (socket_is_fenced(socket) && link != NULL)
+    if (is_fenced(socket, link))
         engine_link_fence(link, socket->core);
 }
 

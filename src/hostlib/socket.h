@@ -70,7 +70,7 @@ struct socket_bound {
     struct ip_endpoint asked; /**< what bind() asked for: kept when a connection is no more */
     uint16_t former_port; /**< bound again to another, it tells this one until it listens; or 0 */
     bool rejoins;         /**< in the list of listeners whose engine died: rejoin.h */
-    bool accepts;         /**< accept() was called in this process */
+    _Atomic bool accepts; /**< accept() was called in this process */
     bool shared_out;      /**< another process has this listener too, or had */
     uint32_t rejoin_attempt;
     uint32_t arrived;                 /**< connections that have come in this process */
@@ -94,7 +94,6 @@ struct socket {
     _Atomic bool queued;  /**< a connection in its listener's queue */
     uint16_t space_seen;  /**< of block->space_wanted: what this process has heard of room for */
     /* Changed by calls that set the socket up. */
-    bool is_v6 : 1;       /**< the application's socket is AF_INET6 */
     bool is_accepted : 1; /**< its descriptors are placeholders, not kernel sockets */
     bool also_kernel : 1; /**< bound in the kernel as well: to the wildcard address, or a loopback
                              listener */
@@ -105,14 +104,15 @@ struct socket {
     bool peer_fin;
     bool options_own; /**< its set of options is not shared */
     bool detached;    /**< closed by the application; lives on until its chunks are acknowledged */
+    bool is_v6;       /**< the application's socket is AF_INET6; looked at without lock */
     bool syn_held;    /**< TCP_FASTOPEN_CONNECT: the first write lets the SYN go */
-    bool connect_asked; /**< the engine has not yet answered LINK_OP_CONNECT */
-    uint8_t core;
-    uint8_t state;       /**< enum socket_state */
-    int error;           /**< SO_ERROR: positive errno */
-    uint32_t send_limit; /**< bytes that may be outstanding */
+    /* Changed under the lock, and looked at without. */
+    _Atomic uint8_t core;
+    _Atomic uint8_t state; /**< enum socket_state */
+    int error;             /**< SO_ERROR: positive errno */
+    uint32_t send_limit;   /**< bytes that may be outstanding */
 
-    struct engine_link *link; /**< NULL: none of the engine's business */
+    struct engine_link *_Atomic link; /**< NULL: none of the engine's business; as `state` */
     struct link_socket_name name;
     struct socket_block *block;
     struct receive_queue receive;
@@ -341,8 +341,10 @@ int socket_connect_fast(struct socket *socket, int fd, const struct sockaddr *ad
                         socklen_t length, bool more);
 
 /** Back to a socket that can connect or listen again: Linux's tcp_disconnect(). It must have a
-    link. */
-void socket_disconnect(struct socket *socket, int fd);
+    link.
+    @param shuts  for shutdown(): only if it still listens or connects.
+    @return false: another thread was faster. */
+bool socket_disconnect(struct socket *socket, int fd, bool shuts);
 
 /** What SO_ERROR tells of a connect() that goes on: the socket stays as it is, whatever that is.
     @return 0: connected; -EINPROGRESS; else why not. */

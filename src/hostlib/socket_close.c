@@ -40,9 +40,9 @@ int socket_shutdown(struct socket *socket, int fd, int how)
     bool fenced = socket_is_fenced(socket);
     int result = 0;
     bool listens = socket->state == SOCKET_LISTENING;
-    if (listens || (socket->state == SOCKET_CONNECTING && !socket->syn_held)) {
-        if (!listens || how != SHUT_WR)
-            socket_disconnect(socket, fd);
+    bool resets = listens || (socket->state == SOCKET_CONNECTING && !socket->syn_held);
+    if ((listens && how == SHUT_WR) || (resets && socket_disconnect(socket, fd, true))) {
+        /* nothing more */
     } else if (socket->state == SOCKET_CONNECTED && socket_is_over(socket)) {
         result = -ENOTCONN; /* in TIME-WAIT Linux's socket is TCP_CLOSE; who polls is woken */
         socket_lock(socket);

@@ -78,10 +78,11 @@ static int start(struct socket *socket, const struct ip_endpoint *remote, uint8_
         error = -(int)answer.error;
     socket_lock(socket);
     if (error < 0) {
+        bool also_kernel = socket->also_kernel;
         become_fresh(socket, 0);
         socket_unlock(socket);
         if (error != -ECONNREFUSED)
-            socket_bind_again(socket, link, socket->also_kernel);
+            socket_bind_again(socket, link, also_kernel);
         return error;
     }
     if (socket->state != SOCKET_FRESH) {
@@ -111,9 +112,10 @@ static int outcome(struct socket *socket, int while_going_on)
         result = socket_take_error(socket);
         if (result == 0)
             result = -ECONNABORTED;
+        bool also_kernel = socket->also_kernel;
         become_fresh(socket, 0);
         socket_unlock(socket);
-        socket_bind_again(socket, link, socket->also_kernel);
+        socket_bind_again(socket, link, also_kernel);
         return result;
     }
     socket_unlock(socket);
@@ -154,14 +156,16 @@ static int wait_for_outcome(struct socket *socket, int while_going_on)
                                   atomic_load_explicit(&socket->nonblocking, memory_order_relaxed));
 }
 
-void socket_disconnect(struct socket *socket, int fd)
+bool socket_disconnect(struct socket *socket, int fd, bool shuts)
 {
     socket_look(socket);
     socket_lock(socket);
     struct engine_link *link = socket->link;
-    if (link == NULL) { /* another thread was faster */
+    /* Another thread was faster, and may be binding it again. */
+    if (link == NULL || socket->state == SOCKET_FRESH ||
+        (shuts && socket->state != SOCKET_LISTENING && socket->state != SOCKET_CONNECTING)) {
         socket_unlock(socket);
-        return;
+        return false;
     }
     bool fenced = socket_is_fenced(socket);
     unsigned core = socket->core;
@@ -181,10 +185,12 @@ void socket_disconnect(struct socket *socket, int fd)
     become_fresh(socket, LINK_FLAG_ABORT);
     socket->error = error;
     socket_state_changed(socket);
+    bool also_kernel = socket->also_kernel;
     socket_unlock(socket);
     if (fenced)
         engine_link_fence(link, core);
-    socket_bind_again(socket, link, socket->also_kernel);
+    socket_bind_again(socket, link, also_kernel);
+    return true;
 }
 
 /* connect(AF_UNSPEC) */
@@ -198,7 +204,7 @@ static int disconnect(struct socket *socket, int fd, const struct sockaddr *addr
         socket_unlock(socket);
         return REAL(connect)(fd, address, length) < 0 ? -errno : 0;
     }
-    socket_disconnect(socket, fd);
+    (void)socket_disconnect(socket, fd, false);
     return 0;
 }
 

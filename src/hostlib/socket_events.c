@@ -77,7 +77,7 @@ static void on_sent(struct socket *socket, const struct link_descriptor *descrip
     if (socket->state == SOCKET_CLOSED)
         return;
     if (descriptor->data.length != 0)
-        socket->send_limit = (uint32_t)descriptor->data.length;
+        __atomic_store_n(&socket->send_limit, (uint32_t)descriptor->data.length, __ATOMIC_RELAXED);
     if (socket->block == NULL)
         return;
     send_queue_acknowledge(&socket->block->send, &socket->link->send_memory,
@@ -159,7 +159,8 @@ static void apply_to_socket(struct socket *socket, unsigned core,
         socket_accept_arrived(socket, core, descriptor);
         return;
     }
-    socket->core = (uint8_t)core;
+    if (socket->core != core)
+        socket->core = (uint8_t)core;
     switch ((enum link_event)descriptor->type) {
     case LINK_EVENT_ESTABLISHED:
         on_established(socket, descriptor);
@@ -214,7 +215,8 @@ void socket_events_apply(struct engine_link *link, unsigned core,
     if (slot >= link->hello.slots)
         return;
     struct socket *socket = atomic_load_explicit(&link->slots[slot], memory_order_acquire);
-    if (socket != NULL && socket->name.incarnation != descriptor->socket.incarnation)
+    if (socket != NULL && __atomic_load_n(&socket->name.incarnation, __ATOMIC_RELAXED) !=
+                              descriptor->socket.incarnation)
         return;
     if (descriptor->type == LINK_EVENT_SLOT_FREE) {
         on_slot_free(link, socket, &descriptor->socket);
@@ -223,6 +225,11 @@ void socket_events_apply(struct engine_link *link, unsigned core,
     if (socket == NULL)
         return;
     socket_lock(socket);
+    /* Another thread may have given the slot up, and taken one again. */
+    if (socket->name.slot != slot || socket->name.incarnation != descriptor->socket.incarnation) {
+        socket_unlock(socket);
+        return;
+    }
     apply_to_socket(socket, core, descriptor);
     bool finished = is_finished(socket);
     socket_unlock(socket);

@@ -46,7 +46,7 @@ static inline struct socket_bound *socket_bound_of(const struct socket *socket)
 static inline bool socket_has_pending(const struct socket *socket)
 {
     const struct socket_bound *bound = socket_bound_of(socket);
-    return bound != NULL && bound->accept_first != NULL;
+    return bound != NULL && __atomic_load_n(&bound->accept_first, __ATOMIC_RELAXED) != NULL;
 }
 
 /** The stream offset after the urgent byte; 0: there is none. */

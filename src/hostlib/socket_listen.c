@@ -441,7 +441,7 @@ static struct socket *pop_queue(struct socket *listener)
     struct socket *socket = bound->accept_first;
     if (socket == NULL)
         return NULL;
-    bound->accept_first = socket->accept_next;
+    __atomic_store_n(&bound->accept_first, socket->accept_next, __ATOMIC_RELAXED);
     if (bound->accept_first == NULL)
         bound->accept_last = NULL;
     socket->accept_next = NULL;
@@ -462,11 +462,13 @@ static bool is_taken(const struct engine_link *link, const struct socket *socket
 
 bool socket_accept_all_taken(const struct socket *listener)
 {
+    /* NULL when another thread has just shut it down. */
+    const struct engine_link *link = listener->link;
     const struct socket *queued =
         __atomic_load_n(&socket_bound_of(listener)->accept_first, __ATOMIC_ACQUIRE);
     for (int i = 0; i < WALKED_MAX && queued != NULL; i++) {
         /* Taken out by a thread of ours meanwhile, its memory is still there. */
-        if (!atomic_load(&queued->queued) || !is_taken(listener->link, queued))
+        if (link == NULL || !atomic_load(&queued->queued) || !is_taken(link, queued))
             return false;
         queued = __atomic_load_n(&queued->accept_next, __ATOMIC_ACQUIRE);
     }
@@ -516,7 +518,7 @@ static void enqueue(struct socket *listener, struct socket *socket)
         place = &(*place)->accept_next;
     socket->accept_next = *place;
     socket->queued = true;
-    *place = socket;
+    __atomic_store_n(place, socket, __ATOMIC_RELEASE);
     if (socket->accept_next == NULL)
         socket_bound_of(listener)->accept_last = socket;
 }
@@ -706,7 +708,7 @@ int socket_try_accept(struct socket *socket, int fd, struct sockaddr *address, s
     int error = check_accept(socket, address, length, flags);
     if (error < 0)
         return error;
-    socket_bound_of(socket)->accepts = true;
+    atomic_store_explicit(&socket_bound_of(socket)->accepts, true, memory_order_relaxed);
     rejoin_poll();
     return accept_once(socket, fd, address, length, flags);
 }
@@ -718,7 +720,7 @@ int socket_accept(struct socket *socket, int fd, struct sockaddr *address, sockl
     if (error < 0)
         return error;
     uint64_t deadline_ns = socket_deadline_ns(socket->options->receive_timeout_ns);
-    socket_bound_of(socket)->accepts = true;
+    atomic_store_explicit(&socket_bound_of(socket)->accepts, true, memory_order_relaxed);
     rejoin_poll();
     for (;;) {
         int result = accept_once(socket, fd, address, length, flags);

@@ -84,7 +84,7 @@ static bool advance(struct socket *socket, uint64_t offset)
 {
     bool told = false;
     struct socket_block *block = socket->block;
-    block->read_offset = offset;
+    __atomic_store_n(&block->read_offset, offset, __ATOMIC_RELAXED);
     receive_queue_forget(&socket->receive, offset);
     if (must_tell(socket, offset - block->consumed_told)) {
         socket_tell_consumed(socket);
@@ -240,6 +240,16 @@ static size_t vector_bytes(const struct iovec *vector, size_t count)
     return bytes < SOCKET_IO_BYTES_MAX ? bytes : SOCKET_IO_BYTES_MAX;
 }
 
+/* Whether fewer bytes are known to have come. Looked at without lock, so another thread may read
+   them, or disconnect the socket; its block's memory stays. */
+static bool knows_less(const struct socket *socket, size_t bytes)
+{
+    const struct socket_block *block = __atomic_load_n(&socket->block, __ATOMIC_RELAXED);
+    return block != NULL && __atomic_load_n(&socket->receive.end_offset, __ATOMIC_RELAXED) -
+                                    __atomic_load_n(&block->read_offset, __ATOMIC_RELAXED) <
+                                bytes;
+}
+
 ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t count, int flags,
                        struct socket_received *received)
 {
@@ -266,8 +276,7 @@ ssize_t socket_receive(struct socket *socket, const struct iovec *vector, size_t
     ssize_t result = 0;
     bool told = false;
     /* All that has come counts, as it would in the kernel. */
-    if (socket->block != NULL &&
-        socket->receive.end_offset - socket->block->read_offset < (wanted > 0 ? wanted : 1))
+    if (knows_less(socket, wanted > 0 ? wanted : 1))
         socket_look_at_others(socket);
     for (;;) {
         socket_lock(socket);

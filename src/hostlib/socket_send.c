@@ -171,7 +171,8 @@ static ssize_t send_all(struct socket *socket, struct source *source, size_t wan
     socket_hear(socket);
     struct engine_link *link = socket->link;
     /* A call that may not wait fills the buffer once: Linux hears of acknowledgements after it. */
-    uint64_t fills = nonblocking ? socket->send_limit : UINT64_MAX;
+    uint64_t fills =
+        nonblocking ? __atomic_load_n(&socket->send_limit, __ATOMIC_RELAXED) : UINT64_MAX;
     for (;;) {
         socket_lock(socket);
         /* An error that comes after some bytes were accepted is the next call's to report. */

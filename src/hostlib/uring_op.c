@@ -26,7 +26,7 @@ static void watch_socket(struct uring_op *op)
             place = &(*place)->socket_next;
         op->socket_next = NULL;
         op->socket_link = place;
-        *place = op;
+        __atomic_store_n(place, op, __ATOMIC_SEQ_CST);
     }
     lock_release(&uring_event_lock);
 }
@@ -55,7 +55,7 @@ static void leave_lists(struct uring_op *op)
     struct uring *ring = op->ring;
     lock_acquire(&uring_event_lock);
     if (op->socket_link != NULL) {
-        *op->socket_link = op->socket_next;
+        __atomic_store_n(op->socket_link, op->socket_next, __ATOMIC_RELAXED);
         if (op->socket_next != NULL)
             op->socket_next->socket_link = op->socket_link;
         op->socket_link = NULL;

@@ -45,14 +45,14 @@ struct link_producer {
     uint32_t consumed_cached; /**< last value taken from feedback */
 };
 
-/** The consuming end. Private to one consumer at a time. */
+/** The consuming end. Private to one consumer at a time; others may ask whether it is empty. */
 struct link_consumer {
     struct link_descriptor *slots;  /**< in our memory */
     struct link_feedback *feedback; /**< in the producer's memory */
     uint32_t mask;
     uint32_t lap_shift; /**< log2 of the number of slots */
-    uint32_t consumed;
-    uint32_t reported; /**< what feedback->consumed was last set to */
+    uint32_t consumed;  /**< read and written whole, as others may look */
+    uint32_t reported;  /**< what feedback->consumed was last set to */
 };
 
 /** @param ring_slots  a power of two, 2..65536. All memory is zeroed beforehand by its maker. */
@@ -110,10 +110,11 @@ static inline bool link_producer_push(struct link_producer *producer,
 
 static inline bool link_consumer_empty(const struct link_consumer *consumer)
 {
-    const struct link_descriptor *slot = &consumer->slots[consumer->consumed & consumer->mask];
+    uint32_t consumed = __atomic_load_n(&consumer->consumed, __ATOMIC_RELAXED);
+    const struct link_descriptor *slot = &consumer->slots[consumed & consumer->mask];
     /* Acquire pairs with the release in link_producer_push(). */
     return atomic_load_explicit(&slot->lap, memory_order_acquire) !=
-           link_ring_lap(consumer->consumed, consumer->lap_shift);
+           link_ring_lap(consumed, consumer->lap_shift);
 }
 
 /** How many descriptors wait, counted up to `most`, which is no more than the ring has slots. */
@@ -149,7 +150,7 @@ static inline bool link_consumer_pop(struct link_consumer *consumer, struct link
        where the caller reads *out, so that what was validated is what is used. */
     atomic_signal_fence(memory_order_seq_cst);
     atomic_init(&out->lap, 0);
-    consumer->consumed++;
+    __atomic_store_n(&consumer->consumed, consumer->consumed + 1, __ATOMIC_RELAXED);
     if (consumer->consumed - consumer->reported > consumer->mask / 2)
         link_consumer_report(consumer);
     return true;
