@@ -6,7 +6,7 @@ import os
 import re
 
 TABLE = "docs/rfc_compliance.md"
-MUSTS, SHOULDS = range(1, 70), range(1, 32)
+MUSTS, SHOULDS, MAYS = range(1, 70), range(1, 32), range(1, 19)
 NO_TEST_NEEDED = ("no", "n/a")
 UNIT_TEST = re.compile(r"^ +(?:TEST|ATTACK)\w*\((\w+)|cmocka_unit_test\w*\((\w+)", re.MULTILINE)
 SCENARIO = re.compile(r'^ +\{"(\w+)", "', re.MULTILINE)
@@ -61,9 +61,9 @@ def _rows(root):
 
 def problems(root):
     known, found, wanted = _tests(root), [], {f"MUST-{n}" for n in MUSTS}
-    wanted |= {f"SHLD-{n}" for n in SHOULDS}
+    wanted |= {f"SHLD-{n}" for n in SHOULDS} | {f"MAY-{n}" for n in MAYS}
     for line, first, status, tests in _rows(root):
-        wanted -= set(re.findall(r"(?:MUST|SHLD)-\d+", first))
+        wanted -= set(re.findall(r"(?:MUST|SHLD|MAY)-\d+", first))
         found += [f"{TABLE}:{line}: no test '{name}'" for name in tests
                   if not _exists(root, name, known)]
         if not tests and not status.startswith(NO_TEST_NEEDED):
