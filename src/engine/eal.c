@@ -4,6 +4,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <glob.h>
 #include <net/if.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -113,11 +114,36 @@ static int check_cpus(const struct engine_options *options, char *problem, size_
     return 0;
 }
 
+/** Of whichever size; DPDK itself says no more than "Permission denied" if there are none. */
+static int check_huge_pages(char *problem, size_t problem_bytes)
+{
+    glob_t found = {0};
+    unsigned long pages = 0;
+    (void)glob("/sys/kernel/mm/hugepages/hugepages-*/free_hugepages", 0, NULL, &found);
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        FILE *file = fopen(found.gl_pathv[i], "re");
+        unsigned long free_pages = 0;
+        if (file != NULL && fscanf(file, "%lu", &free_pages) == 1)
+            pages += free_pages;
+        if (file != NULL)
+            (void)fclose(file);
+    }
+    globfree(&found);
+    if (pages > 0)
+        return 0;
+    (void)snprintf(problem, problem_bytes,
+                   "--huge: no huge page is free: reserve some (sysctl -w vm.nr_hugepages=256), or "
+                   "do without");
+    return -ENOMEM;
+}
+
 int eal_start(const struct engine_options *options, char *problem, size_t problem_bytes)
 {
     int result = check_port(options->port, problem, problem_bytes);
     if (result == 0)
         result = check_cpus(options, problem, problem_bytes);
+    if (result == 0 && options->huge)
+        result = check_huge_pages(problem, problem_bytes);
     if (result != 0)
         return result;
     char lcores[LINK_CORES_MAX * 16];
