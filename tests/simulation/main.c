@@ -349,8 +349,8 @@ int main(int argc, char **argv)
         perror("pno-simulate: mmap");
         return 2;
     }
-    if (arguments.trace)
-        setvbuf(stdout, NULL, _IOLBF, 0); /* nothing is lost when the core traps */
+    /* Nothing is lost when the core traps, or somebody ends us. */
+    setvbuf(stdout, NULL, _IOLBF, 0);
     bool ok = true;
     if (arguments.runs == 1)
         work(&arguments);
