@@ -1,7 +1,7 @@
 #!/bin/sh
 # Check the model of the connection's states against the core's own table: no run takes an arrow
-# that the table lacks, the table has no arrow that no run takes, and a table with an arrow less is
-# found out. Usage: check_states.sh MODEL STATE_TABLE
+# that the table lacks, the table has no arrow that no run takes, and a table without any one of them
+# is found out. Usage: check_states.sh MODEL STATE_TABLE
 set -eu
 
 model=$1
@@ -13,18 +13,18 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cp "$model" "$work/model.pml"
-"$table" >"$work/full.h"
+"$table" >"$work/table.h"
 cd "$work"
 
-# Print the verifier's report and the arrows taken, for the table in table.h.
+spin -a model.pml
+"${CC:-cc}" -O1 -w -DSAFETY -DCOLLAPSE -o pan pan.c
+
+# Print the verifier's report and the arrows taken.
 verify() {
-    spin -a model.pml
-    "${CC:-cc}" -O1 -w -DSAFETY -DCOLLAPSE -o pan pan.c
     ./pan -m1000000 -w22
     rm -f model.pml.trail
 }
 
-cp full.h table.h
 verify >report
 if ! grep -q 'errors: 0' report || grep -q 'max search depth too small' report; then
     cat report
@@ -34,7 +34,7 @@ fi
 echo "ok: holds in$(grep 'states, stored' report | sed 's/, stored.*//')"
 
 grep -o '^arrow [0-9]* [0-9]*' report | sort -u >taken
-grep -o 'arrow [0-9]* [0-9]*' full.h | sort -u >known
+grep -o 'arrow [0-9]* [0-9]*' table.h | sort -u >known
 if ! cmp -s taken known; then
     diff taken known || true
     echo "not ok: arrows of the core's table that no run takes"
@@ -42,12 +42,12 @@ if ! cmp -s taken known; then
 fi
 echo "ok: each of the table's $(wc -l <known) arrows is taken"
 
-# The model can tell: with one arrow less it fails.
-arrow=$(grep -n 'ESTABLISHED -> CLOSE_WAIT' full.h | cut -d: -f1)
-sed "${arrow}d" full.h >table.h
-verify >report
-if ! grep -q 'assertion violated' report; then
-    echo "not ok: not found missing: $(sed -n "${arrow}p" full.h)"
-    exit 1
-fi
-echo "ok: an arrow that is not there is missed"
+# The model can tell: with any one arrow less it fails.
+while read -r _ from to; do
+    MISSING_ARROW=$((from * 16 + to)) verify >report
+    if ! grep -q 'assertion violated' report; then
+        echo "not ok: not found missing: the arrow from $from to $to"
+        exit 1
+    fi
+done <known
+echo "ok: each arrow that is not there is missed"
