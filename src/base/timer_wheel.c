@@ -2,6 +2,9 @@
  * An entry lives at the level of the highest 6-bit digit in which its tick differs from the
  * wheel's, in the slot of that digit. So everything at a lower level is due before anything at a
  * higher one, and moving the wheel never needs to look at more than one slot per level.
+ *
+ * What is set waits in a list until something in it may be due, or enough has changed, and enters
+ * the slots only then.
  */
 #include "base/timer_wheel.h"
 
@@ -17,12 +20,26 @@ _Static_assert(TIMER_WHEEL_SLOTS == 1 << SLOT_BITS, "a slot is one digit of the 
 
 void timer_wheel_init(struct timer_wheel *wheel, uint64_t now_ns)
 {
-    *wheel = (struct timer_wheel){.now_ticks = now_ns >> TIMER_WHEEL_TICK_SHIFT};
+    *wheel = (struct timer_wheel){
+        .now_ticks = now_ns >> TIMER_WHEEL_TICK_SHIFT,
+        .next_ns = TIME_NEVER,
+        .next_until_ns = TIME_NEVER,
+        .fresh_ns = TIME_NEVER,
+    };
 }
 
 static unsigned slot_of(uint64_t ticks, unsigned level)
 {
     return (unsigned)(ticks >> (SLOT_BITS * level)) & SLOT_MASK;
+}
+
+static inline void push(struct timer_wheel_entry **head, struct timer_wheel_entry *entry)
+{
+    entry->next = *head;
+    entry->previous_next = head;
+    if (entry->next != NULL)
+        entry->next->previous_next = &entry->next;
+    *head = entry;
 }
 
 static void insert(struct timer_wheel *wheel, struct timer_wheel_entry *entry)
@@ -36,24 +53,37 @@ static void insert(struct timer_wheel *wheel, struct timer_wheel_entry *entry)
     uint64_t difference = ticks ^ wheel->now_ticks;
     unsigned level = difference == 0 ? 0 : (unsigned)(63 - __builtin_clzll(difference)) / SLOT_BITS;
     unsigned slot = slot_of(ticks, level);
-    struct timer_wheel_entry **head = &wheel->slots[level][slot];
-
-    entry->next = *head;
-    entry->previous_next = head;
-    if (entry->next != NULL)
-        entry->next->previous_next = &entry->next;
-    *head = entry;
+    push(&wheel->slots[level][slot], entry);
     wheel->occupied[level] |= UINT64_C(1) << slot;
+    wheel->levels |= UINT32_C(1) << level;
 }
 
-void timer_wheel_cancel(struct timer_wheel *wheel, struct timer_wheel_entry *entry)
+/** What is fresh enters the slots. Apart, so that setting one does not pay for its registers. */
+static __attribute__((noinline)) void settle(struct timer_wheel *wheel)
+{
+    struct timer_wheel_entry *entry = wheel->fresh;
+    wheel->fresh = NULL;
+    wheel->fresh_ns = TIME_NEVER;
+    wheel->fresh_changes = 0;
+    while (entry != NULL) {
+        struct timer_wheel_entry *next = entry->next;
+        if (entry->deadline_ns < wheel->next_ns)
+            wheel->next_ns = wheel->next_until_ns = entry->deadline_ns;
+        insert(wheel, entry);
+        entry = next;
+    }
+}
+
+static void slot_clear(struct timer_wheel *wheel, unsigned level, unsigned slot)
+{
+    wheel->occupied[level] &= ~(UINT64_C(1) << slot);
+    if (wheel->occupied[level] == 0)
+        wheel->levels &= ~(UINT32_C(1) << level);
+}
+
+static inline void take_out(struct timer_wheel *wheel, struct timer_wheel_entry *entry)
 {
     struct timer_wheel_entry **link = entry->previous_next;
-    if (link == NULL)
-        return;
-
-    if (!wheel->next_is_exact || entry->deadline_ns <= wheel->next_ns)
-        wheel->next_ns = 0;
     *link = entry->next;
     if (entry->next != NULL)
         entry->next->previous_next = link;
@@ -62,29 +92,42 @@ void timer_wheel_cancel(struct timer_wheel *wheel, struct timer_wheel_entry *ent
     struct timer_wheel_entry **slots = &wheel->slots[0][0];
     if (*link == NULL && link >= slots && link < slots + TIMER_WHEEL_LEVELS * TIMER_WHEEL_SLOTS) {
         size_t index = (size_t)(link - slots);
-        wheel->occupied[index / TIMER_WHEEL_SLOTS] &= ~(UINT64_C(1) << (index % TIMER_WHEEL_SLOTS));
+        slot_clear(wheel, (unsigned)(index / TIMER_WHEEL_SLOTS),
+                   (unsigned)(index % TIMER_WHEEL_SLOTS));
     }
+}
+
+void timer_wheel_cancel(struct timer_wheel *wheel, struct timer_wheel_entry *entry)
+{
+    if (entry->previous_next == NULL)
+        return;
+    if (entry->deadline_ns <= wheel->next_until_ns)
+        wheel->next_ns = 0;
+    if (entry->deadline_ns <= wheel->fresh_ns)
+        wheel->fresh_ns = 0;
+    take_out(wheel, entry);
 }
 
 void timer_wheel_set(struct timer_wheel *wheel, struct timer_wheel_entry *entry,
                      uint64_t deadline_ns)
 {
-    uint64_t next_ns = wheel->next_ns;
+    uint64_t fresh_ns = wheel->fresh_ns;
     timer_wheel_cancel(wheel, entry);
     if (deadline_ns == TIME_NEVER)
         return;
     entry->deadline_ns = deadline_ns;
-    if (deadline_ns < next_ns) {
-        wheel->next_ns = deadline_ns;
-        wheel->next_is_exact = true;
-    }
-    insert(wheel, entry);
+    push(&wheel->fresh, entry);
+    if (deadline_ns <= fresh_ns)
+        wheel->fresh_ns = deadline_ns;
+    if (++wheel->fresh_changes >= TIMER_WHEEL_FRESH_MAX)
+        settle(wheel);
 }
 
 /** The first tick after the present one at which an occupied slot begins; false: none. */
 static bool next_occupied(const struct timer_wheel *wheel, uint64_t *ticks, unsigned *at_level)
 {
-    for (unsigned level = 0; level < TIMER_WHEEL_LEVELS; level++) {
+    for (uint32_t levels = wheel->levels; levels != 0; levels &= levels - 1) {
+        unsigned level = (unsigned)__builtin_ctz(levels);
         unsigned slot = slot_of(wheel->now_ticks, level);
         uint64_t later = slot == SLOT_MASK ? 0 : wheel->occupied[level] >> (slot + 1);
         if (later == 0)
@@ -108,7 +151,7 @@ static void cascade(struct timer_wheel *wheel)
             continue;
         struct timer_wheel_entry *entry = wheel->slots[level][slot];
         wheel->slots[level][slot] = NULL;
-        wheel->occupied[level] &= ~bit;
+        slot_clear(wheel, level, slot);
         while (entry != NULL) {
             struct timer_wheel_entry *next = entry->next;
             insert(wheel, entry);
@@ -124,6 +167,7 @@ static void cross_range(struct timer_wheel *wheel)
     struct timer_wheel_entry *entry = *head;
     *head = NULL;
     wheel->occupied[0] = 0;
+    wheel->levels = 0;
     wheel->now_ticks = (wheel->now_ticks | RANGE_MASK) + 1;
     while (entry != NULL) {
         struct timer_wheel_entry *next = entry->next;
@@ -135,13 +179,15 @@ static void cross_range(struct timer_wheel *wheel)
 struct timer_wheel_entry *timer_wheel_expire(struct timer_wheel *wheel, uint64_t now_ns)
 {
     uint64_t target = now_ns >> TIMER_WHEEL_TICK_SHIFT;
+    if (wheel->fresh_ns <= now_ns)
+        settle(wheel);
     wheel->next_ns = 0;
 
     for (;;) {
         struct timer_wheel_entry *entry = wheel->slots[0][slot_of(wheel->now_ticks, 0)];
         for (; entry != NULL; entry = entry->next) {
             if (entry->deadline_ns <= now_ns) {
-                timer_wheel_cancel(wheel, entry);
+                take_out(wheel, entry);
                 return entry;
             }
         }
@@ -172,27 +218,30 @@ static uint64_t earliest_in(const struct timer_wheel_entry *entry)
     return earliest;
 }
 
-static uint64_t find_next(const struct timer_wheel *wheel, bool *is_exact)
+static void find_next(struct timer_wheel *wheel)
 {
     const struct timer_wheel_entry *now = wheel->slots[0][slot_of(wheel->now_ticks, 0)];
-    *is_exact = true;
-    if (now != NULL)
-        return earliest_in(now);
-
     uint64_t ticks;
     unsigned level;
-    if (!next_occupied(wheel, &ticks, &level))
-        return TIME_NEVER;
-    /* Exact within the finest level, so that whoever waits for it finds something due. */
-    if (level == 0)
-        return earliest_in(wheel->slots[0][slot_of(ticks, 0)]);
-    *is_exact = false;
-    return ticks << TIMER_WHEEL_TICK_SHIFT;
+    if (now != NULL) {
+        wheel->next_ns = wheel->next_until_ns = earliest_in(now);
+    } else if (!next_occupied(wheel, &ticks, &level)) {
+        wheel->next_ns = wheel->next_until_ns = TIME_NEVER;
+    } else if (level == 0) {
+        /* Exact within the finest level, so that whoever waits for it finds something due. */
+        wheel->next_ns = wheel->next_until_ns = earliest_in(wheel->slots[0][slot_of(ticks, 0)]);
+    } else {
+        uint64_t slot_ticks = UINT64_C(1) << (SLOT_BITS * level);
+        wheel->next_ns = ticks << TIMER_WHEEL_TICK_SHIFT;
+        wheel->next_until_ns = (ticks + slot_ticks) << TIMER_WHEEL_TICK_SHIFT;
+    }
 }
 
 uint64_t timer_wheel_next_ns(struct timer_wheel *wheel)
 {
+    if (wheel->fresh_ns == 0)
+        settle(wheel);
     if (wheel->next_ns == 0)
-        wheel->next_ns = find_next(wheel, &wheel->next_is_exact);
-    return wheel->next_ns;
+        find_next(wheel);
+    return wheel->fresh_ns < wheel->next_ns ? wheel->fresh_ns : wheel->next_ns;
 }

@@ -16,6 +16,9 @@ struct timer_wheel_entry {
     uint64_t deadline_ns;
 };
 
+/** So many changes at most before what is fresh enters its slots. */
+#define TIMER_WHEEL_FRESH_MAX 64
+
 /** Finest slot 2^14 ns (16 µs) × 8 levels of 64 slots covers 2^62 ns. */
 #define TIMER_WHEEL_TICK_SHIFT 14
 #define TIMER_WHEEL_LEVELS     8
@@ -23,8 +26,14 @@ struct timer_wheel_entry {
 
 struct timer_wheel {
     uint64_t now_ticks;
-    uint64_t next_ns;   /**< timer_wheel_next_ns(), unless 0: not worked out since a change */
-    bool next_is_exact; /**< it is the earliest deadline, not a slot's beginning */
+    /* Of what is in slots: a time not later than the earliest deadline; 0: not worked out since a
+       change. And up to where that stands for: the deadline itself, or the end of its slot. */
+    uint64_t next_ns, next_until_ns;
+    /* Set lately, and in no slot yet: most timers move or are cancelled before long. */
+    struct timer_wheel_entry *fresh;
+    uint64_t fresh_ns; /**< a time not later than the earliest of them; 0: not known */
+    uint32_t fresh_changes;
+    uint32_t levels;                       /**< a bit for each with an occupied slot */
     uint64_t occupied[TIMER_WHEEL_LEVELS]; /**< a bit per slot */
     struct timer_wheel_entry *slots[TIMER_WHEEL_LEVELS][TIMER_WHEEL_SLOTS];
 };

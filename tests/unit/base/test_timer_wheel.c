@@ -81,6 +81,26 @@ static void next_deadline_follows_every_change(void **state)
     assert_int_equal(timer_wheel_next_ns(&wheel), TIME_NEVER);
 }
 
+/** More than wait before they enter their slots, and moved while they do. */
+static void what_was_set_lately_is_due_like_the_rest(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < TIMERS; i++)
+        timer_wheel_set(&wheel, &entries[i], (TIMERS - i) * NS_PER_MS);
+    assert_int_equal(timer_wheel_next_ns(&wheel), 1 * NS_PER_MS);
+    for (unsigned i = 0; i < TIMERS; i += 2)
+        timer_wheel_set(&wheel, &entries[i], (TIMERS - i) * NS_PER_MS + NS_PER_S);
+    for (unsigned i = TIMERS; i > 0; i--) {
+        uint64_t due_ns = (TIMERS - i + 1) * NS_PER_MS;
+        struct timer_wheel_entry *due = timer_wheel_expire(&wheel, due_ns);
+        assert_ptr_equal(due, (i - 1) % 2 == 0 ? NULL : &entries[i - 1]);
+    }
+    for (unsigned i = 0; i < TIMERS / 2; i++)
+        assert_non_null(timer_wheel_expire(&wheel, 2 * NS_PER_S));
+    assert_null(timer_wheel_expire(&wheel, 2 * NS_PER_S));
+    assert_int_equal(timer_wheel_next_ns(&wheel), TIME_NEVER);
+}
+
 static void deadline_beyond_the_range_is_kept(void **state)
 {
     (void)state;
@@ -202,6 +222,7 @@ int main(void)
         cmocka_unit_test_setup(past_deadline_is_due_at_once, reset),
         cmocka_unit_test_setup(setting_again_moves_and_never_cancels, reset),
         cmocka_unit_test_setup(next_deadline_follows_every_change, reset),
+        cmocka_unit_test_setup(what_was_set_lately_is_due_like_the_rest, reset),
         cmocka_unit_test_setup(deadline_beyond_the_range_is_kept, reset),
         cmocka_unit_test_setup(behaves_like_a_sorted_list, reset),
         cmocka_unit_test_setup(waiting_for_the_next_deadline_makes_progress, reset),
