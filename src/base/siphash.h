@@ -49,13 +49,20 @@ static inline struct siphash_state siphash_begin(const struct siphash_key *key)
         key->k0 ^ UINT64_C(0x6c7967656e657261), key->k1 ^ UINT64_C(0x7465646279746573)};
 }
 
-/** SipHash-2-4 of whole words (of their bytes, in this machine's order). */
+/** The last word of count with the length in its upper byte: one byte less than so many words. */
+static inline uint64_t siphash_last_word(const uint64_t *words, unsigned count)
+{
+    return (words[count - 1] & (UINT64_MAX >> 8)) | (uint64_t)(count * 8 - 1) << 56;
+}
+
+/** SipHash-2-4 of the bytes of these words, in this machine's order, but for the last one's upper
+    byte, which is left out. */
 static inline uint64_t siphash_2_4_words(const struct siphash_key *key, const uint64_t *words,
                                          unsigned count)
 {
     struct siphash_state s = siphash_begin(key);
-    for (unsigned i = 0; i <= count; i++) {
-        uint64_t word = i < count ? words[i] : (uint64_t)(count * 8) << 56;
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t word = i + 1 < count ? words[i] : siphash_last_word(words, count);
         s.v3 ^= word;
         siphash_round(&s);
         siphash_round(&s);
@@ -67,20 +74,17 @@ static inline uint64_t siphash_2_4_words(const struct siphash_key *key, const ui
     return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
 }
 
-/** SipHash-1-3 of whole words; inline because tables hash few words, of a count known there. */
+/** SipHash-1-3 of the same; inline because tables hash few words, of a count known there. */
 static inline uint64_t siphash_1_3_words(const struct siphash_key *key, const uint64_t *words,
                                          unsigned count)
 {
     struct siphash_state s = siphash_begin(key);
     for (unsigned i = 0; i < count; i++) {
-        s.v3 ^= words[i];
+        uint64_t word = i + 1 < count ? words[i] : siphash_last_word(words, count);
+        s.v3 ^= word;
         siphash_round(&s);
-        s.v0 ^= words[i];
+        s.v0 ^= word;
     }
-    uint64_t last = (uint64_t)(count * 8) << 56;
-    s.v3 ^= last;
-    siphash_round(&s);
-    s.v0 ^= last;
     s.v2 ^= 0xff;
     siphash_round(&s);
     siphash_round(&s);

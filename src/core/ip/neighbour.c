@@ -30,10 +30,10 @@ void neighbours_init(struct stack *stack)
 
 static struct neighbour **bucket_of(struct stack *stack, const struct ip_address *address)
 {
-    uint64_t words[2];
+    uint64_t words[3] = {0}; /* the last one's upper byte does not count */
     memcpy(words, address->bytes, 16);
     return &stack->neighbours
-                .buckets[siphash_1_3_words(&stack->table_key, words, 2) & (NEIGHBOURS_MAX - 1)];
+                .buckets[siphash_1_3_words(&stack->table_key, words, 3) & (NEIGHBOURS_MAX - 1)];
 }
 
 struct neighbour *neighbour_find(struct stack *stack, const struct ip_address *address)

@@ -18,10 +18,10 @@ size_t path_mtu_entry_bytes(void)
 
 static struct path_mtu_entry *entry_of(struct stack *stack, const struct ip_address *remote)
 {
-    uint64_t words[2];
+    uint64_t words[3] = {0}; /* the last one's upper byte does not count */
     memcpy(words, remote->bytes, 16);
     return &stack
-                ->path_mtu[siphash_1_3_words(&stack->table_key, words, 2) & (PATH_MTU_ENTRIES - 1)];
+                ->path_mtu[siphash_1_3_words(&stack->table_key, words, 3) & (PATH_MTU_ENTRIES - 1)];
 }
 
 uint16_t stack_path_mtu(struct stack *stack, const struct ip_address *remote, uint64_t now_ns)

@@ -37,13 +37,27 @@ static void siphash_1_3_differs_by_key_word_and_count(void **state)
     assert_int_not_equal(hash, siphash_1_3_words(&key, words, 2));
 }
 
+/** SipHash of the words' bytes without the last. */
+static void siphash_of_words_is_that_of_their_bytes(void **state)
+{
+    (void)state;
+    struct siphash_key key = counting_key();
+    uint64_t words[5];
+    for (unsigned i = 0; i < 5; i++)
+        words[i] = UINT64_C(0x0123456789abcdef) * (i + 1);
+    for (unsigned count = 1; count <= 5; count++) {
+        uint64_t hash = siphash_2_4_words(&key, words, count);
+        assert_int_equal(hash, siphash_2_4(&key, words, count * 8 - 1));
+    }
+}
+
 static void siphash_1_3_spreads_over_buckets(void **state)
 {
     (void)state;
     struct siphash_key key = counting_key();
     uint32_t buckets[64] = {0};
     for (uint64_t i = 0; i < 64000; i++)
-        buckets[siphash_1_3_words(&key, &i, 1) % 64]++;
+        buckets[siphash_1_3_words(&key, (const uint64_t[]){i, 0}, 2) % 64]++;
     for (int i = 0; i < 64; i++)
         assert_in_range(buckets[i], 800, 1200);
 }
@@ -53,6 +67,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(siphash_2_4_gives_the_published_vectors),
         cmocka_unit_test(siphash_1_3_differs_by_key_word_and_count),
+        cmocka_unit_test(siphash_of_words_is_that_of_their_bytes),
         cmocka_unit_test(siphash_1_3_spreads_over_buckets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
