@@ -57,9 +57,6 @@ static inline void copy_step(struct lane_sums *sums, uint8_t *to, const uint8_t 
 
 /* ---- Headers and small payloads: whole words and their carries ---------------------------- */
 
-/** What lanes must save before gathering them pays. */
-#define LANES_BYTES_MIN 256
-
 static inline uint64_t load_8(const uint8_t *bytes)
 {
     uint64_t word;
@@ -172,7 +169,7 @@ static inline uint32_t partial(uint64_t sum)
 /** As much of a piece as is gathered in vectors: whole pairs of steps. */
 static inline size_t bulk_bytes(size_t length)
 {
-    return length >= LANES_BYTES_MIN ? length - length % (2 * STEP_BYTES) : 0;
+    return length >= CHECKSUM_LANES_BYTES_MIN ? length - length % (2 * STEP_BYTES) : 0;
 }
 
 uint32_t checksum_add(uint32_t sum, const void *bytes, size_t length)

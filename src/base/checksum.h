@@ -29,6 +29,13 @@ static inline uint32_t checksum_fold64(uint64_t sum)
     return (uint32_t)(sum >> 32);
 }
 
+/** Fold to 16 bits without complement: what hardware offload wants of a pseudo-header. */
+static inline uint16_t checksum_fold(uint32_t sum)
+{
+    sum += sum << 16 | sum >> 16;
+    return (uint16_t)(sum >> 16);
+}
+
 /** One's complement: the carry comes in again at the lower end. */
 static inline uint64_t checksum_add_word(uint64_t sum, const uint8_t *bytes)
 {
@@ -68,12 +75,33 @@ static inline uint64_t checksum_add_block(uint64_t sum, const uint8_t *bytes)
 #endif
 }
 
-/** checksum_add() of a header: a multiple of 4 bytes, at most 60. */
+/** What lanes must save before gathering them pays (checksum_add()). */
+#define CHECKSUM_LANES_BYTES_MIN 256
+
+/** checksum_add() after words that were summed by themselves, its own in line: for what is a header
+    mostly, or little more. */
+static inline uint32_t checksum_add_short(uint64_t total, const uint8_t *bytes, size_t length)
+{
+    if (length >= CHECKSUM_LANES_BYTES_MIN)
+        return checksum_add(checksum_fold(checksum_fold64(total)), bytes, length);
+    const uint8_t *end = bytes + (length & ~(size_t)(CHECKSUM_BLOCK_BYTES - 1));
+    for (; bytes != end; bytes += CHECKSUM_BLOCK_BYTES)
+        total = checksum_add_block(total, bytes);
+    length &= CHECKSUM_BLOCK_BYTES - 1;
+    for (; length >= 8; length -= 8, bytes += 8)
+        total = checksum_add_word(total, bytes);
+    uint32_t folded = checksum_fold64(total);
+    return length == 0 ? folded : checksum_add(checksum_fold(folded), bytes, length);
+}
+
+/** The same of a header: a multiple of 4 bytes, at most 60. */
 static inline uint32_t checksum_add_header(uint32_t sum, const uint8_t *bytes, uint32_t length)
 {
     uint64_t total = sum;
-    if (length >= CHECKSUM_BLOCK_BYTES) { /* the usual length */
+    if (length >= CHECKSUM_BLOCK_BYTES) {
         total = checksum_add_block(total, bytes);
+        if (length == CHECKSUM_BLOCK_BYTES) /* as is usual */
+            return checksum_fold64(total);
         bytes += CHECKSUM_BLOCK_BYTES;
         length -= CHECKSUM_BLOCK_BYTES;
     }
@@ -91,13 +119,6 @@ static inline uint32_t checksum_shift_odd(uint32_t sum)
     sum = (sum >> 16) + (sum & 0xffff);
     sum = (sum >> 16) + (sum & 0xffff);
     return ((sum & 0xff) << 8) | (sum >> 8);
-}
-
-/** Fold to 16 bits without complement: what hardware offload wants of a pseudo-header. */
-static inline uint16_t checksum_fold(uint32_t sum)
-{
-    sum += sum << 16 | sum >> 16;
-    return (uint16_t)(sum >> 16);
 }
 
 /** The value to store in the checksum field; over data with its checksum, 0 means right. */

@@ -156,6 +156,8 @@ void stack_flow_remove(struct stack *stack, struct tcp_connection *connection)
         stack->flow_found = NULL;
     if (stack->usual_flow.connection == connection)
         stack->usual_flow.connection = NULL;
+    if (stack->usual_header.connection == connection)
+        stack->usual_header = (struct usual_header){0};
     ports_connection_leave(stack, connection);
 }
 
@@ -182,4 +184,5 @@ void flow_table_check(struct stack *stack)
                connection_links(stack, stack->flow_found)->in_flow_table);
     struct tcp_connection *usual = stack->usual_flow.connection;
     PNO_ASSERT(usual == NULL || connection_links(stack, usual)->in_flow_table);
+    PNO_ASSERT(stack->usual_header.options == NULL || stack->usual_header.connection != NULL);
 }

@@ -40,7 +40,7 @@ static inline void segment_parse(struct tcp_segment *segment, const uint8_t *hea
 
 /** Ethernet's type, and IPv4's version and header length without options. */
 #define USUAL_TYPE_AND_VERSION (ETHERTYPE_IPV4 << 8 | 0x45)
-#define USUAL_HEADER_BYTES     (ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES)
+#define USUAL_TCP_OFFSET       (ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES)
 
 /** What addresses_check() of ipv4.c finds good. */
 static bool usual_addresses(const struct stack *stack, uint32_t source, uint32_t destination)
@@ -65,9 +65,9 @@ static bool usual_parse(struct stack *stack, const uint8_t *frame, uint32_t fram
                         struct stack_rx_hints hints, struct stack_rx *rx)
 {
     const uint8_t *ip = frame + ETHERNET_HEADER_BYTES;
-    const uint8_t *tcp = frame + USUAL_HEADER_BYTES;
+    const uint8_t *tcp = frame + USUAL_TCP_OFFSET;
     struct tcp_segment *segment = &rx->segment;
-    if (__builtin_expect(frame_bytes < USUAL_HEADER_BYTES + TCP_HEADER_BYTES ||
+    if (__builtin_expect(frame_bytes < USUAL_TCP_OFFSET + TCP_HEADER_BYTES ||
                              memcmp(frame, stack->config.mac, 6) != 0 ||
                              load_be32(frame + 12) >> 8 != USUAL_TYPE_AND_VERSION ||
                              ip[9] != IP_PROTOCOL_TCP ||
@@ -94,7 +94,7 @@ static bool usual_parse(struct stack *stack, const uint8_t *frame, uint32_t fram
         return false;
     sum = addresses + host_to_be32(length) + host_to_be32(IP_PROTOCOL_TCP);
     if (__builtin_expect(!hints.l4_checksum_good &&
-                             checksum_finish(checksum_add(checksum_fold64(sum), tcp, length)) != 0,
+                             checksum_finish(checksum_add_short(sum, tcp, length)) != 0,
                          0))
         return false;
 
@@ -103,7 +103,7 @@ static bool usual_parse(struct stack *stack, const uint8_t *frame, uint32_t fram
     segment->traffic_class = ip[1];
     segment->ecn = ip[1] & 3;
     segment->ttl = ip[8];
-    segment_parse(segment, tcp, header_length, length, hints.gso_size, USUAL_HEADER_BYTES);
+    segment_parse(segment, tcp, header_length, length, hints.gso_size, USUAL_TCP_OFFSET);
     if (is_usual) {
         rx->connection = usual->connection;
     } else {
@@ -306,18 +306,27 @@ enum stack_rx_verdict tcp_header_parse(struct stack *stack, const struct ip_pack
     return STACK_RX_TCP;
 }
 
+/** Apart, so that what is for a connection does not pay for its registers. */
+static __attribute__((noinline)) void no_connection_arrives(struct stack *stack,
+                                                            const struct stack_rx *rx,
+                                                            uint64_t now_ns,
+                                                            struct stack_rx_result *result)
+{
+    if (rx->listener != NULL) {
+        tcp_listener_segment_arrives(stack, rx->listener, &rx->segment, now_ns, result);
+        return;
+    }
+    tcp_closed_segment_arrives(stack, &rx->segment);
+    result->drop = DROP_TCP_NO_CONNECTION;
+    stack_drop_count(stack, result->drop);
+}
+
 void stack_receive_segment(struct stack *stack, struct stack_rx *rx, uint64_t now_ns,
                            struct stack_rx_result *result)
 {
     *result = (struct stack_rx_result){.connection = rx->connection};
-    if (rx->connection != NULL) {
+    if (__builtin_expect(rx->connection != NULL, 1))
         tcp_segment_arrives(stack, rx->connection, &rx->segment, now_ns, result);
-    } else if (rx->listener != NULL) {
-        tcp_listener_segment_arrives(stack, rx->listener, &rx->segment, now_ns, result);
-    } else {
-        tcp_closed_segment_arrives(stack, &rx->segment);
-        result->drop = DROP_TCP_NO_CONNECTION;
-    }
-    if (result->drop != DROP_NONE)
-        stack_drop_count(stack, result->drop);
+    else
+        no_connection_arrives(stack, rx, now_ns, result);
 }

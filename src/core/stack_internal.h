@@ -91,6 +91,10 @@ void stack_timer_set(struct stack *stack, struct tcp_connection *connection, uin
     are the connection's own, left over from an earlier one at first. */
 struct tcp_pacing *stack_pacing_area(struct stack *stack, struct tcp_connection *connection);
 
+/** The connection has other options than before: what the stack knows by the old ones is not right
+    any more. */
+void stack_options_changed(struct stack *stack);
+
 /** The connection has something to send: tcp_output_next() will be called from stack_transmit(). */
 void stack_output_mark(struct stack *stack, struct tcp_connection *connection);
 
@@ -246,11 +250,11 @@ bool tcp_output_next(struct stack *stack, struct tcp_connection *connection, uin
 void tcp_timer_expired(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
 void tcp_closed_delivered(struct stack *stack, struct tcp_connection *connection);
 
-/** RFC 9293 §3.10.7.2-4; result->drop says what became of it. */
+/** RFC 9293 §3.10.7.2-4; result->drop says what became of it. A drop is counted. */
 void tcp_segment_arrives(struct stack *stack, struct tcp_connection *connection,
                          const struct tcp_segment *segment, uint64_t now_ns,
                          struct stack_rx_result *result);
-/** A segment for a listener (state LISTEN, incl. SYN cookies coming back). */
+/** A segment for a listener (state LISTEN, incl. SYN cookies coming back). A drop is counted. */
 void tcp_listener_segment_arrives(struct stack *stack, struct tcp_listener *listener,
                                   const struct tcp_segment *segment, uint64_t now_ns,
                                   struct stack_rx_result *result);

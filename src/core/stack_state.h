@@ -63,6 +63,17 @@ struct usual_flow {
     uint32_t source, destination, ports;
 };
 
+/** What the headers of a connection's segments have in common, of the connection that sent the
+   latest ones: IPv4, to a neighbour, not to be fragmented. Segments go out in trains, too. */
+#define USUAL_HEADER_BYTES 38 /* Ethernet, IPv4, TCP's ports */
+struct usual_header {
+    const struct tcp_connection *connection; /**< whose segment was the latest; NULL: nobody's */
+    const struct tcp_options_set *options;   /**< of which this was made; NULL: it is not made */
+    uint16_t ip_sum, pseudo_sum;             /**< length not counted */
+    uint8_t bytes[USUAL_HEADER_BYTES];       /**< lengths and checksums left open */
+    uint8_t ecn;
+};
+
 /** The latest flow that was looked for in vain, with its hash: who opens a connection looks first.
  */
 struct missed_flow {
@@ -133,6 +144,7 @@ struct stack {
     uint32_t *flow_buckets;            /**< references to connections */
     struct tcp_connection *flow_found; /**< latest find of receiving: segments come in trains */
     struct usual_flow usual_flow;
+    struct usual_header usual_header;
     struct missed_flow missed_flow;
     uint32_t flow_mask;
     struct tcp_listener **listener_buckets;

@@ -60,21 +60,48 @@ static uint64_t write_ipv6(uint8_t *to, const struct tcp_flow *flow, uint8_t tra
     return sum;
 }
 
-static inline __attribute__((always_inline)) void write_tcp(uint8_t *to,
-                                                            const struct tcp_flow *flow,
-                                                            const struct tcp_output *output,
-                                                            uint64_t address_sum, uint32_t l4_bytes)
+/** TCP's header but for ports and checksum. */
+static inline __attribute__((always_inline)) void write_tcp_fields(uint8_t *to,
+                                                                   const struct tcp_output *output)
 {
     uint32_t header_bytes = TCP_HEADER_BYTES + output->options_length;
-    store_be32(to, (uint32_t)flow->local_port << 16 | flow->remote_port);
     store_be32(to + 4, output->seq.value);
     store_be32(to + 8, output->ack.value);
     store_be32(to + 12, header_bytes << 26 | (uint32_t)output->flags << 16 | output->window);
     store_be16(to + 18, output->urgent_pointer);
     memcpy(to + TCP_HEADER_BYTES, output->options, TCP_OPTIONS_MAX); /* all: no loop, no call */
-    uint64_t sum = address_sum + host_to_be32(IP_PROTOCOL_TCP) + host_to_be32(l4_bytes);
-    uint16_t partial = checksum_fold(checksum_fold64(sum));
+}
+
+/** The pseudo-header's sum, for whoever completes it. */
+static inline void write_tcp_checksum(uint8_t *to, uint64_t pseudo_sum, uint32_t l4_bytes)
+{
+    uint16_t partial = checksum_fold(checksum_fold64(pseudo_sum + host_to_be32(l4_bytes)));
     memcpy(to + TCP_CHECKSUM_OFFSET, &partial, 2);
+}
+
+static void write_tcp(uint8_t *to, const struct tcp_flow *flow, const struct tcp_output *output,
+                      uint64_t address_sum, uint32_t l4_bytes)
+{
+    store_be32(to, (uint32_t)flow->local_port << 16 | flow->remote_port);
+    write_tcp_fields(to, output);
+    write_tcp_checksum(to, address_sum + host_to_be32(IP_PROTOCOL_TCP), l4_bytes);
+}
+
+static uint8_t ttl_of(const struct tcp_options_set *options)
+{
+    return options->ttl != 0 ? options->ttl : TTL_DEFAULT;
+}
+
+static uint8_t traffic_class_of(const struct tcp_options_set *options,
+                                const struct tcp_output *output)
+{
+    return (uint8_t)((options->traffic_class & 0xfc) | output->ecn);
+}
+
+static bool is_unfragmented(const struct tcp_options_set *options)
+{
+    return options->mtu_discover_v4 == TCP_MTU_DISCOVER_WANT ||
+           options->mtu_discover_v4 == TCP_MTU_DISCOVER_DO;
 }
 
 /**
@@ -85,9 +112,7 @@ static inline __attribute__((always_inline)) void write_tcp(uint8_t *to,
 static inline uint32_t fragmenting(struct stack *stack, const struct tcp_options_set *options,
                                    const struct tcp_output *output)
 {
-    if (__builtin_expect(options->mtu_discover_v4 == TCP_MTU_DISCOVER_WANT ||
-                             options->mtu_discover_v4 == TCP_MTU_DISCOVER_DO,
-                         1))
+    if (__builtin_expect(is_unfragmented(options), 1))
         return IPV4_FLAG_DF;
     uint32_t identification = ++stack->ip_identification;
     if (output->gso_size != 0)
@@ -95,16 +120,34 @@ static inline uint32_t fragmenting(struct stack *stack, const struct tcp_options
     return identification << 16;
 }
 
-static void build_frame(struct stack *stack, struct tcp_connection *connection,
-                        const struct neighbour *neighbour, const struct tcp_output *output,
-                        struct stack_frame *frame)
+/** What is not in the frame's headers. */
+static inline __attribute__((always_inline)) void describe_frame(struct tcp_connection *connection,
+                                                                 const struct tcp_output *output,
+                                                                 uint32_t ip_bytes,
+                                                                 struct stack_frame *frame)
+{
+    uint32_t tcp_bytes = TCP_HEADER_BYTES + output->options_length;
+    frame->l3_offset = ETHERNET_HEADER_BYTES;
+    frame->l4_offset = (uint16_t)(ETHERNET_HEADER_BYTES + ip_bytes);
+    frame->header_length = (uint16_t)(ETHERNET_HEADER_BYTES + ip_bytes + tcp_bytes);
+    frame->l4_checksum_partial = true;
+    frame->payload_length = output->payload_length;
+    frame->connection = output->payload_length > 0 ? connection : NULL;
+    frame->payload = NULL;
+    frame->stream_offset = output->stream_offset;
+    frame->gso_size = output->gso_size;
+}
+
+/** Any frame, the whole way. */
+static __attribute__((noinline)) void
+build_any(struct stack *stack, struct tcp_connection *connection, const struct neighbour *neighbour,
+          const struct tcp_output *output, struct stack_frame *frame)
 {
     const struct tcp_flow *flow = connection_flow(stack, connection);
     const struct tcp_options_set *options = tcp_connection_options(connection);
-    uint32_t tcp_bytes = TCP_HEADER_BYTES + output->options_length;
-    uint32_t l4_bytes = tcp_bytes + output->payload_length;
-    uint8_t ttl = options->ttl != 0 ? options->ttl : TTL_DEFAULT;
-    uint8_t traffic_class = (uint8_t)((options->traffic_class & 0xfc) | output->ecn);
+    uint32_t l4_bytes = TCP_HEADER_BYTES + output->options_length + output->payload_length;
+    uint8_t ttl = ttl_of(options);
+    uint8_t traffic_class = traffic_class_of(options, output);
     uint8_t *ip = frame->header + ETHERNET_HEADER_BYTES;
     uint64_t address_sum;
     uint32_t ip_bytes;
@@ -129,16 +172,100 @@ static void build_frame(struct stack *stack, struct tcp_connection *connection,
         ip_bytes = IPV4_HEADER_BYTES;
     }
     write_tcp(ip + ip_bytes, flow, output, address_sum, l4_bytes);
+    describe_frame(connection, output, ip_bytes, frame);
+}
 
-    frame->l3_offset = ETHERNET_HEADER_BYTES;
-    frame->l4_offset = (uint16_t)(ETHERNET_HEADER_BYTES + ip_bytes);
-    frame->header_length = (uint16_t)(ETHERNET_HEADER_BYTES + ip_bytes + tcp_bytes);
-    frame->l4_checksum_partial = true;
-    frame->payload_length = output->payload_length;
-    frame->connection = output->payload_length > 0 ? connection : NULL;
-    frame->payload = NULL;
-    frame->stream_offset = output->stream_offset;
-    frame->gso_size = output->gso_size;
+/* ---- What a connection's headers have in common ------------------------------------------------
+ */
+
+/** The answer to a SYN to a neighbour will be the flow's next segment, most likely. All checks of
+    addresses hold for it, but those of addresses that nobody has. */
+static void usual_flow_expect(struct stack *stack, struct tcp_connection *connection,
+                              const uint8_t *ip)
+{
+    uint32_t ports = load_word(ip + IPV4_HEADER_BYTES);
+    if (ip[16] == 0 || ip[12] == 127)
+        return;
+    stack->usual_flow = (struct usual_flow){
+        .connection = connection,
+        .source = load_word(ip + 16),
+        .destination = load_word(ip + 12),
+        .ports = ports << 16 | ports >> 16,
+    };
+}
+
+/** Apart, so that usual frames do not pay for its registers.
+    @return  false: the connection neither begins nor sends for the second time running, or its
+             frames are not of the usual kind. */
+static __attribute__((noinline)) bool usual_header_make(struct stack *stack,
+                                                        struct tcp_connection *connection,
+                                                        const struct neighbour *neighbour,
+                                                        const struct tcp_output *output)
+{
+    struct usual_header *usual = &stack->usual_header;
+    const struct tcp_flow *flow = connection_flow(stack, connection);
+    const struct tcp_options_set *options = tcp_connection_options(connection);
+    bool goes_on = usual->connection == connection || (output->flags & TCP_SYN) != 0;
+    usual->connection = connection;
+    usual->options = NULL;
+    if (!goes_on || neighbour == NULL || connection_links(stack, connection)->is_ipv6 ||
+        !is_unfragmented(options))
+        return false;
+    uint8_t *ip = usual->bytes + ETHERNET_HEADER_BYTES;
+    uint32_t local = load_word(&flow->local.bytes[12]);
+    uint32_t remote = load_word(&flow->remote.bytes[12]);
+    uint64_t addresses = (uint64_t)local + remote;
+    memcpy(usual->bytes + 6, stack->config.mac, 6);
+    store_be16(usual->bytes + 12, ETHERTYPE_IPV4);
+    store_be32(ip, 0x45000000u | (uint32_t)traffic_class_of(options, output) << 16);
+    store_be32(ip + 4, IPV4_FLAG_DF);
+    store_be32(ip + 8, (uint32_t)ttl_of(options) << 24 | IP_PROTOCOL_TCP << 16);
+    memcpy(ip + 12, &local, 4);
+    memcpy(ip + 16, &remote, 4);
+    store_be32(ip + IPV4_HEADER_BYTES, (uint32_t)flow->local_port << 16 | flow->remote_port);
+    uint64_t sum = addresses + load_word(ip) + load_word(ip + 4) + load_word(ip + 8);
+    usual->ip_sum = checksum_fold(checksum_fold64(sum));
+    usual->pseudo_sum = checksum_fold(checksum_fold64(addresses + host_to_be32(IP_PROTOCOL_TCP)));
+    usual->ecn = output->ecn;
+    usual->options = options;
+    if ((output->flags & TCP_SYN) != 0)
+        usual_flow_expect(stack, connection, ip);
+    return true;
+}
+
+static inline __attribute__((always_inline)) void build_frame(struct stack *stack,
+                                                              struct tcp_connection *connection,
+                                                              const struct neighbour *neighbour,
+                                                              const struct tcp_output *output,
+                                                              struct stack_frame *frame)
+{
+    const struct usual_header *usual = &stack->usual_header;
+    bool is_usual = usual->connection == connection &&
+                    usual->options == tcp_connection_options(connection) &&
+                    usual->ecn == output->ecn && neighbour != NULL;
+    if (__builtin_expect(!is_usual, 0) &&
+        !usual_header_make(stack, connection, neighbour, output)) {
+        build_any(stack, connection, neighbour, output, frame);
+        return;
+    }
+    uint32_t l4_bytes = TCP_HEADER_BYTES + output->options_length + output->payload_length;
+    uint8_t *ip = frame->header + ETHERNET_HEADER_BYTES;
+    uint8_t *tcp = ip + IPV4_HEADER_BYTES;
+    uint16_t total = host_to_be16((uint16_t)(IPV4_HEADER_BYTES + l4_bytes));
+    uint16_t checksum = checksum_finish((uint32_t)usual->ip_sum + total);
+    frame->is_ipv6 = frame->turn_round = false;
+    memcpy(frame->header, usual->bytes, USUAL_HEADER_BYTES);
+    memcpy(frame->header, neighbour->mac, 6);
+    memcpy(ip + 2, &total, 2);
+    memcpy(ip + 10, &checksum, 2);
+    write_tcp_fields(tcp, output);
+    write_tcp_checksum(tcp, usual->pseudo_sum, l4_bytes);
+    describe_frame(connection, output, IPV4_HEADER_BYTES, frame);
+}
+
+void stack_options_changed(struct stack *stack)
+{
+    stack->usual_header.options = NULL;
 }
 
 /* ---- Replies without a connection --------------------------------------------------------- */

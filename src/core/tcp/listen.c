@@ -93,8 +93,9 @@ void tcp_listener_syn_arrives(struct stack *stack, struct tcp_listener *listener
     c->established_ms = (uint32_t)(now_ns / NS_PER_MS); /* TCP_DEFER_ACCEPT counts from here */
 }
 
-/** An ACK for a listener: a cookie that comes back, or a stray. */
-static void ack_arrives(struct stack *stack, struct tcp_listener *listener,
+/** An ACK for a listener: a cookie that comes back, or a stray.
+    @return true: a connection has it. */
+static bool ack_arrives(struct stack *stack, struct tcp_listener *listener,
                         const struct tcp_segment *segment, uint64_t now_ns,
                         struct stack_rx_result *result)
 {
@@ -104,12 +105,12 @@ static void ack_arrives(struct stack *stack, struct tcp_listener *listener,
         !tcp_cookie_check(stack, segment, now_ns, &options, &ecn)) {
         result->drop = DROP_TCP_COOKIE_INVALID;
         tcp_reset_reply(stack, segment);
-        return;
+        return false;
     }
     if (tcp_accept_queue_is_full(listener) && tcp_syn_queue_is_full(listener)) {
         listener->overflows++;
         result->drop = DROP_TCP_LISTEN_OVERFLOW;
-        return;
+        return false;
     }
     /* The SYN as it was, and then this ACK on top of it. Should it have to wait for room in the
        accept queue, it does so as an embryonic connection whose SYN-ACK is repeated. */
@@ -121,40 +122,51 @@ static void ack_arrives(struct stack *stack, struct tcp_listener *listener,
     struct tcp_connection *c = tcp_listener_spawn(listener, &syn, &iss, &options, now_ns);
     if (c == NULL) {
         result->drop = DROP_CONNECTION_LIMIT;
-        return;
+        return false;
     }
     stack_counters(stack)->syn_cookies_accepted++;
     embryonic_add(listener, c);
     tcp_send_timer_set(stack, c, TCP_SEND_TIMER_RETRANSMIT, now_ns + tcp_rto_ns(c, now_ns));
     tcp_segment_arrives(stack, c, segment, now_ns, result);
+    return true;
+}
+
+/** @return true: a connection has the segment, and has counted it if it was dropped. */
+static bool listener_arrives(struct stack *stack, struct tcp_listener *listener,
+                             const struct tcp_segment *segment, uint64_t now_ns,
+                             struct stack_rx_result *result)
+{
+    if (segment->options.has_signature) {
+        result->drop = DROP_TCP_SIGNATURE;
+        return false;
+    }
+    if (segment->flags & TCP_RST) {
+        result->drop = DROP_TCP_RESET_INVALID;
+        return false;
+    }
+    if (segment->flags & TCP_ACK) {
+        if (segment->flags & TCP_SYN) {
+            result->drop = DROP_TCP_BAD_FLAGS;
+            tcp_reset_reply(stack, segment);
+            return false;
+        }
+        return ack_arrives(stack, listener, segment, now_ns, result);
+    }
+    if (!(segment->flags & TCP_SYN) || (segment->flags & TCP_FIN)) {
+        result->drop = DROP_TCP_BAD_FLAGS;
+        return false;
+    }
+    tcp_listener_syn_arrives(stack, listener, segment, NULL, now_ns, result);
+    return false;
 }
 
 void tcp_listener_segment_arrives(struct stack *stack, struct tcp_listener *listener,
                                   const struct tcp_segment *segment, uint64_t now_ns,
                                   struct stack_rx_result *result)
 {
-    if (segment->options.has_signature) {
-        result->drop = DROP_TCP_SIGNATURE;
-        return;
-    }
-    if (segment->flags & TCP_RST) {
-        result->drop = DROP_TCP_RESET_INVALID;
-        return;
-    }
-    if (segment->flags & TCP_ACK) {
-        if (segment->flags & TCP_SYN) {
-            result->drop = DROP_TCP_BAD_FLAGS;
-            tcp_reset_reply(stack, segment);
-            return;
-        }
-        ack_arrives(stack, listener, segment, now_ns, result);
-        return;
-    }
-    if (!(segment->flags & TCP_SYN) || (segment->flags & TCP_FIN)) {
-        result->drop = DROP_TCP_BAD_FLAGS;
-        return;
-    }
-    tcp_listener_syn_arrives(stack, listener, segment, NULL, now_ns, result);
+    bool is_counted = listener_arrives(stack, listener, segment, now_ns, result);
+    if (!is_counted && result->drop != DROP_NONE)
+        stack_counters(stack)->drops[result->drop]++;
 }
 
 void tcp_syn_received_expired(struct stack *stack, struct tcp_connection *connection,

@@ -442,11 +442,9 @@ static inline void closing_arrives(struct stack *stack, struct tcp_connection *c
 
 /* ---- The whole way -------------------------------------------------------------------------- */
 
-/** Apart, so that predicted segments do not pay for its registers. */
-static __attribute__((noinline)) void any_arrives(struct stack *stack,
-                                                  struct tcp_connection *connection,
-                                                  const struct tcp_segment *segment,
-                                                  uint64_t now_ns, struct stack_rx_result *result)
+static inline void process(struct stack *stack, struct tcp_connection *connection,
+                           const struct tcp_segment *segment, uint64_t now_ns,
+                           struct stack_rx_result *result)
 {
     const struct arrival a = {
         .stack = stack,
@@ -486,6 +484,17 @@ static __attribute__((noinline)) void any_arrives(struct stack *stack,
     }
     if (tcp_release_if_done(stack, connection) && result->connection == connection)
         result->connection = NULL; /* not the one that a SYN in TIME_WAIT made */
+}
+
+/** Apart, so that predicted segments do not pay for its registers; those drop nothing. */
+static __attribute__((noinline)) void any_arrives(struct stack *stack,
+                                                  struct tcp_connection *connection,
+                                                  const struct tcp_segment *segment,
+                                                  uint64_t now_ns, struct stack_rx_result *result)
+{
+    process(stack, connection, segment, now_ns, result);
+    if (result->drop != DROP_NONE)
+        stack_counters(stack)->drops[result->drop]++;
 }
 
 /** The short way of closing, and the whole way. */

@@ -51,6 +51,7 @@ void tcp_set_options(struct stack *stack, struct tcp_connection *connection,
     connection->options = tcp_options_share(stack, options);
     tcp_congestion_note(connection);
     tcp_options_release(stack, replaced);
+    stack_options_changed(stack);
     if (connection->hot.state == TCP_STATE_CLOSED)
         return;
     if (tcp_is_synchronized(connection) && options->congestion != before.congestion)

@@ -80,6 +80,7 @@ static void segments_may_be_fragmented_if_so_wanted(void **state)
     for (int how = TCP_MTU_DISCOVER_DONT; how <= TCP_MTU_DISCOVER_OMIT; how++) {
         bool whole = how == TCP_MTU_DISCOVER_WANT || how == TCP_MTU_DISCOVER_DO;
         connection->options.mtu_discover_v4 = (uint16_t)how;
+        stack_options_changed(harness.stack);
         harness_send(connection, 1, 100);
         assert_true(harness_transmit());
         const uint8_t *ip = harness.sent + 14;
@@ -88,6 +89,42 @@ static void segments_may_be_fragmented_if_so_wanted(void **state)
         assert_true(whole || get16(ip + 4) > last);
         assert_int_equal(naive_checksum(0, ip, 20), 0);
         last = whole ? last : get16(ip + 4);
+    }
+}
+
+/** Headers that are made once for several segments: whoever sends next, and whatever changed. */
+static void headers_are_right_whoever_sends_next(void **state)
+{
+    (void)state;
+    struct tcp_connection *connections[4];
+    for (int i = 0; i < 4; i++) {
+        bool is_v4 = i > 0;
+        connections[i] = harness_connection(is_v4 ? OUR_V4 : OUR_V6, (uint16_t)(80 + i),
+                                            is_v4 ? PEER_V4 : PEER_V6, (uint16_t)(1025 + i));
+    }
+    srand(7);
+    for (int step = 0; step < 2000; step++) {
+        int i = rand() % 4;
+        struct tcp_connection *connection = connections[i];
+        if (rand() % 8 == 0) {
+            connection->options.ttl = (uint8_t)(rand() % 4);
+            connection->options.traffic_class = (uint8_t)(rand() % 4 << 4);
+            stack_options_changed(harness.stack);
+        }
+        for (int segments = 1 + rand() % 3; segments > 0; segments--) {
+            harness_send(connection, 1, (uint32_t)(rand() % 1200));
+            assert_segment_sent(i > 0, connection->payload_bytes);
+            const uint8_t *ip = harness.sent + 14;
+            const uint8_t *tcp = harness.sent + harness.frame.l4_offset;
+            uint8_t ttl = connection->options.ttl != 0 ? connection->options.ttl : 64;
+            assert_memory_equal(harness.sent, peer_mac, 6);
+            assert_memory_equal(harness.sent + 6, our_mac, 6);
+            assert_int_equal(i > 0 ? ip[8] : ip[7], ttl);
+            assert_int_equal(i > 0 ? ip[1] : (get16(ip) >> 4 & 0xff),
+                             connection->options.traffic_class);
+            assert_int_equal(get16(tcp), 80 + i);
+            assert_int_equal(get16(tcp + 2), 1025 + i);
+        }
     }
 }
 
@@ -262,6 +299,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(segments_have_right_headers_and_checksums),
         TEST(segments_may_be_fragmented_if_so_wanted),
+        TEST(headers_are_right_whoever_sends_next),
         TEST(default_hop_limit_is_64),
         TEST(checksum_of_payload_summed_before_gives_the_same),
         TEST(checksum_left_to_a_port_is_completed),
