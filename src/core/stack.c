@@ -16,6 +16,9 @@
 
 #define INTERVALS_PER_STACK_MIN 4096
 #define RECORDS_PER_STACK_MIN   16384
+/** Sets of option values besides those of connections and listeners: of one that changes, and the
+    two prototypes. */
+#define OPTION_SETS_SPARE 3
 
 void stack_config_init(struct stack_config *config)
 {
@@ -149,6 +152,7 @@ static void lay_out(struct carver *carver, const struct stack_config *config, st
     s->neighbours.entries = carve(carver, neighbour_bytes(), NEIGHBOURS_MAX);
     s->neighbours.buckets = carve(carver, sizeof(void *), NEIGHBOURS_MAX);
     s->fast_open = carve(carver, tcp_fast_open_bytes(), 1);
+    s->prototypes = carve(carver, tcp_prototypes_bytes(), 1);
     s->path_mtu = carve(carver, path_mtu_entry_bytes(), PATH_MTU_ENTRIES);
     s->fragments.datagrams = carve(carver, fragment_datagram_bytes(), fragment_count);
     s->fragments.buffers = carve(carver, FRAGMENT_BUFFER_BYTES, fragment_count);
@@ -158,7 +162,8 @@ static void lay_out(struct carver *carver, const struct stack_config *config, st
         carve(carver, tcp_sent_bytes(), (size_t)config->connections_max + sent_share(config));
     s->option_sets.pool.bytes = tcp_option_set_bytes();
     s->option_sets.pool.fresh =
-        carve(carver, s->option_sets.pool.bytes, (size_t)config->connections_max + 1);
+        carve(carver, s->option_sets.pool.bytes,
+              (size_t)config->connections_max + config->listeners_max + OPTION_SETS_SPARE);
     s->pendings.bytes = tcp_pending_bytes();
     s->pendings.fresh = carve(carver, s->pendings.bytes, config->connections_max);
     s->rares.bytes = tcp_rare_bytes();
@@ -228,21 +233,51 @@ static void zero_lines(void *memory, size_t bytes)
         memset(line, 0, CACHE_LINE_BYTES);
 }
 
-struct tcp_connection *stack_connection_alloc(struct stack *stack)
+/** memcpy() of the same. */
+static void copy_lines(void *to, const void *from, size_t bytes)
+{
+    const uint8_t *source = from;
+    uint8_t *end = (uint8_t *)to + bytes;
+#pragma GCC unroll 9
+    for (uint8_t *line = to; line != end; line += CACHE_LINE_BYTES, source += CACHE_LINE_BYTES)
+        memcpy(line, source, CACHE_LINE_BYTES);
+}
+
+/** From the pool; its contents are left over, or zero if never used. */
+static inline struct tcp_connection *connection_take(struct stack *stack)
 {
     struct tcp_connection *connection = stack->connections_free;
     if (connection != NULL) {
         stack->connections_free =
             connection_referred(stack, connection_links(stack, connection)->hash_next);
-        zero_lines(connection, stack->connection_stride);
     } else if (stack->connections_fresh < stack->config.connections_max) {
         connection = connection_at(stack, stack->connections_fresh++);
     } else {
         stack_drop_count(stack, DROP_CONNECTION_LIMIT);
         return NULL;
     }
-    connection_links(stack, connection)->in_use = true;
     stack->counters.connections_now++;
+    return connection;
+}
+
+struct tcp_connection *stack_connection_alloc(struct stack *stack)
+{
+    struct tcp_connection *connection = connection_take(stack);
+    if (connection == NULL)
+        return NULL;
+    zero_lines(connection, stack->connection_stride);
+    connection_links(stack, connection)->in_use = true;
+    return connection;
+}
+
+struct tcp_connection *stack_connection_copy(struct stack *stack,
+                                             const struct tcp_connection *prototype)
+{
+    struct tcp_connection *connection = connection_take(stack);
+    if (connection == NULL)
+        return NULL;
+    copy_lines(connection, prototype, stack->connection_stride);
+    connection_links(stack, connection)->in_use = true;
     return connection;
 }
 
@@ -379,6 +414,11 @@ struct part_pool *stack_reassemblies(struct stack *stack)
     return &stack->reassemblies;
 }
 
+struct tcp_prototypes *stack_prototypes(struct stack *stack)
+{
+    return stack->prototypes;
+}
+
 struct tcp_fast_open_memory *stack_fast_open_memory(struct stack *stack)
 {
     return stack->fast_open;
@@ -387,6 +427,7 @@ struct tcp_fast_open_memory *stack_fast_open_memory(struct stack *stack)
 void stack_set_tcp_defaults(struct stack *stack, const struct tcp_defaults *defaults)
 {
     stack->config.tcp = *defaults;
+    tcp_prototypes_forget(stack);
 }
 
 struct interval_pool *stack_interval_pool(struct stack *stack)

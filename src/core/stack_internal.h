@@ -69,6 +69,10 @@ struct tcp_links {
     empty. Not in any table yet. */
 struct tcp_connection *stack_connection_alloc(struct stack *stack);
 
+/** The same with the contents of another; links zeroed. */
+struct tcp_connection *stack_connection_copy(struct stack *stack,
+                                             const struct tcp_connection *prototype);
+
 /** Take it out of all tables, lists and the wheel and give it back. Pending events are lost; TCP
     raises STACK_EVENT_CLOSED and frees only after it has been delivered (see stack_event_raise). */
 void stack_connection_free(struct stack *stack, struct tcp_connection *connection);
@@ -143,6 +147,9 @@ uint32_t stack_random(struct stack *stack);
 /** What fast open remembers (tcp/fast_open.h). */
 struct tcp_fast_open_memory *stack_fast_open_memory(struct stack *stack);
 
+/** What new connections are copied from (tcp/prototype.h). */
+struct tcp_prototypes *stack_prototypes(struct stack *stack);
+
 struct interval_pool *stack_interval_pool(struct stack *stack);
 struct tcp_sent_pool;
 struct tcp_sent_pool *stack_sent_pool(struct stack *stack);
@@ -209,7 +216,8 @@ static inline void part_give_back(struct part_pool *pool, void *part)
 /** Sets of option values that connections share (tcp/option_sets.c). */
 #define TCP_OPTION_SETS_RECENT 4
 struct tcp_option_sets {
-    struct part_pool pool; /**< of one more than connections: a change takes before it gives back */
+    struct part_pool pool; /**< of more than connections: a change takes before it gives back, and
+                                listeners and prototypes hold some */
     struct tcp_option_set *recent[TCP_OPTION_SETS_RECENT];
     unsigned next; /**< of those, the one to go */
 };
@@ -240,7 +248,10 @@ void tcp_sent_pool_init(struct tcp_sent_pool *pool, void *nodes, uint32_t connec
 
 size_t tcp_listener_bytes(void);
 size_t tcp_pacing_bytes(void);
-size_t tcp_fast_open_bytes(void); /**< of what stack_fast_open_memory() gives, zeroed at first */
+size_t tcp_fast_open_bytes(void);  /**< of what stack_fast_open_memory() gives, zeroed at first */
+size_t tcp_prototypes_bytes(void); /**< of what stack_prototypes() gives, zeroed at first */
+/** They are not right any more: defaults have changed. */
+void tcp_prototypes_forget(struct stack *stack);
 const struct tcp_options_set *tcp_connection_options(const struct tcp_connection *connection);
 
 /** The next segment this connection may send now; false: none (it leaves the output list). */

@@ -180,6 +180,7 @@ struct stack {
     struct fragment_table fragments;
     struct path_mtu_entry *path_mtu;
     struct tcp_fast_open_memory *fast_open;
+    struct tcp_prototypes *prototypes;
     bool path_mtu_learnt; /**< false: no need to look */
     struct icmp_limit icmp_limit;
     uint32_t ip_identification; /**< of packets that we fragment, or others may */

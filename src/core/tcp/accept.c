@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "core/tcp/listener.h"
+#include "core/tcp/prototype.h"
 #include "core/tcp/state.h"
 
 size_t tcp_pending_bytes(void)
@@ -46,6 +47,7 @@ void tcp_listener_set_user(struct tcp_listener *listener, void *user)
 
 struct tcp_options_set *tcp_listener_options(struct tcp_listener *listener)
 {
+    tcp_prototype_forget_listener(listener->stack, listener); /* they are about to change */
     return &listener->options;
 }
 
@@ -175,6 +177,7 @@ void tcp_listener_close(struct stack *stack, struct tcp_listener *listener, uint
         discard(stack, connection, now_ns);
     }
     stack_listener_remove(stack, listener);
+    tcp_prototype_forget_listener(stack, listener);
     listener->id = 0; /* fast connections not yet confirmed lose sight of it */
     stack_listener_free(stack, listener);
 }

@@ -9,6 +9,7 @@
 #include "core/tcp/keepalive.h"
 #include "core/tcp/mtu_probe.h"
 #include "core/tcp/output.h"
+#include "core/tcp/prototype.h"
 #include "core/tcp/rare.h"
 #include "core/tcp/receive.h"
 #include "core/tcp/recovery.h"
@@ -40,13 +41,26 @@ uint16_t tcp_link_mtu(const struct stack *stack, uint16_t path_mtu)
     return path_mtu > mtu ? path_mtu : mtu;
 }
 
+void tcp_numbers_init(struct stack *stack, struct tcp_connection *connection, const seq_t *iss,
+                      uint64_t now_ns)
+{
+    struct tcp_first_numbers first = tcp_first_numbers_choose(stack, &connection->flow, now_ns);
+    struct tcp_hot *hot = &connection->hot;
+    if (iss != NULL)
+        first.iss = *iss;
+    hot->snd_first = seq_add(first.iss, 1);
+    hot->snd_end = hot->snd_nxt = tcp_snd_start(hot); /* the SYN is taken to be sent */
+    hot->snd_una = hot->snd_end - 1;
+    hot->snd_sml = first.iss;
+    hot->ts_offset = first.ts_offset;
+    connection->congestion.flight_round = first.iss;
+}
+
 void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
                          const struct tcp_options_set *options, const seq_t *iss, uint64_t now_ns)
 {
-    struct tcp_first_numbers first = tcp_first_numbers_choose(stack, &connection->flow, now_ns);
-    if (iss != NULL)
-        first.iss = *iss;
     struct tcp_hot *hot = &connection->hot;
+    tcp_numbers_init(stack, connection, iss, now_ns);
     uint16_t mtu = stack_path_mtu(stack, &connection->flow.remote, now_ns);
     connection->options = tcp_options_share(stack, options);
     tcp_congestion_note(connection);
@@ -54,20 +68,14 @@ void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
     connection->send_buffer_max = stack_get_config(stack)->tcp.send_buffer_max;
     connection->is_ipv6 = !ip_address_is_v4(&connection->flow.remote);
     connection->path_mtu = mtu;
-    connection->link_mtu = tcp_link_mtu(stack, mtu);
+    tcp_link_mss_set(connection, tcp_link_mtu(stack, mtu));
     connection->peer_mss = TCP_MSS_DEFAULT;
     connection->state_deadline_ns = TIME_NEVER;
     hot->send_deadline_ns = hot->ack_deadline_ns = TIME_NEVER;
     hot->state = TCP_STATE_CLOSED;
-    hot->snd_first = seq_add(first.iss, 1);
-    hot->snd_end = tcp_snd_start(hot);
-    hot->snd_una = hot->snd_nxt = hot->snd_end - 1;
     hot->rcv_nxt = TCP_SEQ_EPOCH; /* tcp_rcv_start(), and 0 on the wire, until there is a SYN */
-    hot->snd_sml = first.iss;
-    hot->ts_offset = first.ts_offset;
     hot->pingpong = options->delay_acks;
     tcp_rare_init(connection);
-    connection->congestion.flight_round = first.iss;
     tcp_rto_init(connection);
     tcp_delivery_init(connection);
 }
@@ -90,8 +98,6 @@ void tcp_syn_accept(struct stack *stack, struct tcp_connection *connection,
 {
     const struct tcp_defaults *defaults = &stack_get_config(stack)->tcp;
     struct tcp_hot *hot = &connection->hot;
-    hot->rcv_first = hot->rcv_wup = hot->rcv_read = seq_add(segment->seq, 1);
-    hot->rcv_nxt = tcp_rcv_start(hot);
     hot->timestamps = defaults->timestamps & options->has_timestamps;
     hot->sack = defaults->sack & options->has_sack_permitted;
     hot->window_scaling = defaults->window_scaling & options->has_window_scale;
@@ -100,15 +106,11 @@ void tcp_syn_accept(struct stack *stack, struct tcp_connection *connection,
     if (hot->window_scaling)
         hot->snd_wscale = options->window_scale < TCP_WINDOW_SCALE_MAX ? options->window_scale
                                                                        : TCP_WINDOW_SCALE_MAX;
-    if (hot->timestamps) {
-        hot->ts_recent = options->timestamp_value;
-        connection->receive.ts_recent_age_s = (uint32_t)(now_ns / NS_PER_S);
-    }
+    tcp_syn_numbers_note(connection, segment, options, now_ns);
     connection->peer_mss = options->mss != 0 ? options->mss : TCP_MSS_DEFAULT;
     if (connection->peer_mss < TCP_MSS_MIN)
         connection->peer_mss = TCP_MSS_MIN;
     hot->snd_wnd = connection->congestion.max_window = segment->window; /* of a SYN: not scaled */
-    hot->snd_wl1 = segment->seq;
     tcp_mss_update(connection);
     hot->rcv_mss = first_rcv_mss(connection);
 }
@@ -171,7 +173,6 @@ static void open_active(struct stack *stack, struct tcp_connection *connection,
     hot->window_scaling = defaults->window_scaling;
     tcp_ecn_request(stack, connection);
     tcp_window_init(stack, connection, tcp_advertised_mss(connection));
-    hot->snd_nxt = tcp_snd_start(hot);
     connection->fast_open.more = request->more || connection->options->delay_acks;
     hot->syn_due = !request->fast_open || !tcp_fast_open_begin(stack, connection, now_ns);
     tcp_set_state(stack, connection, TCP_STATE_SYN_SENT);
@@ -180,10 +181,27 @@ static void open_active(struct stack *stack, struct tcp_connection *connection,
         tcp_output_request(stack, connection);
 }
 
+/** The whole way. NULL: none is left. */
+static struct tcp_connection *connect_anew(struct stack *stack,
+                                           const struct tcp_connect_request *request,
+                                           const struct tcp_flow *flow, uint64_t now_ns)
+{
+    struct tcp_options_set options;
+    struct tcp_connection *c = stack_connection_alloc(stack);
+    if (c == NULL)
+        return NULL;
+    if (request->options)
+        options = *request->options;
+    else
+        tcp_options_set_init(&options, &stack_get_config(stack)->tcp);
+    c->flow = *flow;
+    tcp_connection_init(stack, c, &options, NULL, now_ns);
+    return c;
+}
+
 int tcp_connect(struct stack *stack, const struct tcp_connect_request *request, uint64_t now_ns,
                 struct tcp_connection **connection)
 {
-    struct tcp_options_set options;
     struct tcp_flow flow = {
         .local = request->local.address,
         .remote = request->remote.address,
@@ -197,22 +215,25 @@ int tcp_connect(struct stack *stack, const struct tcp_connect_request *request, 
     int error = stack_flow_choose_local(stack, &flow, request->ports, request->reuse_address);
     if (error != 0)
         return error;
-    struct tcp_connection *c = stack_connection_alloc(stack);
+    const struct tcp_prototype *like = tcp_prototype_active(stack, &flow, request, now_ns);
+    struct tcp_connection *c = like != NULL ? tcp_prototype_copy(stack, like, &flow, NULL, now_ns)
+                                            : connect_anew(stack, request, &flow, now_ns);
     if (c == NULL)
         return -ENOBUFS;
-    if (request->options)
-        options = *request->options;
-    else
-        tcp_options_set_init(&options, &stack_get_config(stack)->tcp);
-    c->flow = flow;
     c->user = request->user;
-    tcp_connection_init(stack, c, &options, NULL, now_ns);
     error = stack_flow_insert(stack, c);
     if (error != 0) {
         tcp_connection_free(stack, c);
         return error;
     }
-    open_active(stack, c, request, now_ns);
+    if (like != NULL) {
+        c->fast_open.more = request->more || c->options->delay_acks;
+        stack_counters(stack)->active_opens++;
+        tcp_output_request(stack, c);
+    } else {
+        open_active(stack, c, request, now_ns);
+        tcp_prototype_active_keep(stack, c, request);
+    }
     *connection = c;
     return 0;
 }

@@ -20,6 +20,11 @@ struct tcp_first_numbers tcp_first_numbers_choose(struct stack *stack, const str
     what was learnt of the path from us to the peer. */
 uint16_t tcp_link_mtu(const struct stack *stack, uint16_t path_mtu);
 
+/** Where a new connection's numbers start, and those that come up to there.
+    @param iss  initial sequence number; NULL: chosen. */
+void tcp_numbers_init(struct stack *stack, struct tcp_connection *connection, const seq_t *iss,
+                      uint64_t now_ns);
+
 /** Fill in what every new connection starts with: timers off, options, MTU, send sequence.
     @param iss  initial sequence number; NULL: chosen. */
 void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
@@ -29,6 +34,21 @@ void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
 void tcp_syn_accept(struct stack *stack, struct tcp_connection *connection,
                     const struct tcp_segment *segment, const struct tcp_options *options,
                     uint64_t now_ns);
+
+/** Its numbers and time stamp alone. */
+static inline void tcp_syn_numbers_note(struct tcp_connection *connection,
+                                        const struct tcp_segment *segment,
+                                        const struct tcp_options *options, uint64_t now_ns)
+{
+    struct tcp_hot *hot = &connection->hot;
+    hot->rcv_first = hot->rcv_wup = hot->rcv_read = seq_add(segment->seq, 1);
+    hot->rcv_nxt = tcp_rcv_start(hot);
+    hot->snd_wl1 = segment->seq;
+    if (hot->timestamps) {
+        hot->ts_recent = options->timestamp_value;
+        connection->receive.ts_recent_age_s = (uint32_t)(now_ns / NS_PER_S);
+    }
+}
 
 /** Both SYNs are known: what sending and receiving start from.
     @param una  the first number that is not acknowledged. */

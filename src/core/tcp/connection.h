@@ -409,8 +409,8 @@ struct tcp_connection {
     struct tcp_links links;
     struct tcp_flow flow;
     uint16_t peer_mss;
-    uint16_t path_mtu;    /**< IP bytes per packet towards the peer, now … */
-    uint16_t link_mtu;    /**< … and when the connection was opened: what we announce follows */
+    uint16_t path_mtu; /**< IP bytes per packet towards the peer */
+    uint16_t link_mss; /**< payload of a packet when the connection was opened: what we announce */
     uint8_t state_timer;  /**< enum tcp_state_timer */
     uint8_t syn_timeouts; /**< SYN or SYN-ACK retransmissions so far */
     bool is_ipv6 : 1;
@@ -456,6 +456,8 @@ _Static_assert(sizeof(struct tcp_connection) <= 512, "a connection fills eight c
 const struct tcp_options_set *tcp_options_share(struct stack *stack,
                                                 const struct tcp_options_set *values);
 void tcp_options_release(struct stack *stack, const struct tcp_options_set *values);
+/** Another holds this set, too. */
+void tcp_options_hold(const struct tcp_options_set *values);
 
 /** cwnd has changed: the send buffer's limit follows it up, but never down, as in Linux; who was
    told that there is room must find it. */

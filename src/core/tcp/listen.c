@@ -8,6 +8,7 @@
 #include "core/tcp/fast_open.h"
 #include "core/tcp/listener.h"
 #include "core/tcp/output.h"
+#include "core/tcp/prototype.h"
 #include "core/tcp/receive.h"
 #include "core/tcp/rto.h"
 #include "core/tcp/state.h"
@@ -24,30 +25,57 @@ static void embryonic_add(struct tcp_listener *listener, struct tcp_connection *
     listener->syn_count++;
 }
 
+/** The whole way. NULL: none is left. */
+static struct tcp_connection *spawn_anew(struct tcp_listener *listener, const struct tcp_flow *flow,
+                                         const seq_t *iss, uint64_t now_ns)
+{
+    struct tcp_connection *c = stack_connection_alloc(listener->stack);
+    if (c == NULL)
+        return NULL;
+    c->flow = *flow;
+    c->passive = true;
+    c->statistics.segments_in = 1; /* the SYN, even if a cookie stands for it */
+    tcp_connection_init(listener->stack, c, &listener->options, iss, now_ns);
+    return c;
+}
+
+/** What it is by this SYN, the whole way. */
+static void open_passive(struct stack *stack, struct tcp_connection *c,
+                         const struct tcp_segment *segment, const struct tcp_options *options,
+                         uint64_t now_ns)
+{
+    tcp_syn_accept(stack, c, segment, options, now_ns);
+    uint32_t mss = tcp_advertised_mss(c) - (c->hot.timestamps ? TCP_TIMESTAMP_OPTION_BYTES : 0);
+    tcp_window_init(stack, c, mss);
+    c->queued = true;
+    tcp_set_state(stack, c, TCP_STATE_SYN_RECEIVED);
+}
+
 struct tcp_connection *tcp_listener_spawn(struct tcp_listener *listener,
                                           const struct tcp_segment *segment, const seq_t *iss,
                                           const struct tcp_options *options, uint64_t now_ns)
 {
     struct stack *stack = listener->stack;
-    struct tcp_connection *c = stack_connection_alloc(stack);
+    struct tcp_flow flow = tcp_segment_flow(segment);
+    const struct tcp_prototype *like =
+        tcp_prototype_passive(stack, listener, segment, options, now_ns);
+    struct tcp_connection *c = like != NULL ? tcp_prototype_copy(stack, like, &flow, iss, now_ns)
+                                            : spawn_anew(listener, &flow, iss, now_ns);
     if (c == NULL)
         return NULL;
-    c->flow = tcp_segment_flow(segment);
-    c->passive = true;
-    c->statistics.segments_in = 1; /* the SYN, even if a cookie stands for it */
-    tcp_connection_init(stack, c, &listener->options, iss, now_ns);
     if (stack_flow_insert(stack, c) != 0) {
+        c->queued = false;
         tcp_connection_free(stack, c);
         return NULL;
     }
-    tcp_syn_accept(stack, c, segment, options, now_ns);
-    uint32_t mss = tcp_advertised_mss(c) - (c->hot.timestamps ? TCP_TIMESTAMP_OPTION_BYTES : 0);
-    tcp_window_init(stack, c, mss);
-    c->hot.snd_nxt = tcp_snd_start(&c->hot);
-    c->queued = true;
+    if (like != NULL) {
+        tcp_syn_numbers_note(c, segment, options, now_ns);
+    } else {
+        open_passive(stack, c, segment, options, now_ns);
+        tcp_prototype_passive_keep(stack, listener, c, segment, options);
+    }
     c->pending = part_take(stack_pendings(stack));
     *c->pending = (struct tcp_pending){.listener = listener};
-    tcp_set_state(stack, c, TCP_STATE_SYN_RECEIVED);
     stack_counters(stack)->passive_opens++;
     return c;
 }

@@ -39,6 +39,7 @@ struct tcp_listener {
     uint64_t syn_cookies_sent, overflows;
     struct tcp_fast_open_queue fast_open;
     struct tcp_options_set options;
+    const struct tcp_options_set *shared_options; /**< the same, held; NULL: not known */
     void *user;
 };
 

@@ -32,6 +32,11 @@ const struct tcp_options_set *tcp_options_share(struct stack *stack,
     return &set->values;
 }
 
+void tcp_options_hold(const struct tcp_options_set *values)
+{
+    ((struct tcp_option_set *)(uintptr_t)values)->references++;
+}
+
 void tcp_options_release(struct stack *stack, const struct tcp_options_set *values)
 {
     struct tcp_option_sets *sets = stack_option_sets(stack);

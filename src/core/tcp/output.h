@@ -23,7 +23,13 @@ void tcp_syn_options(const struct tcp_connection *connection, uint64_t now_ns,
                      struct tcp_options *options);
 
 /** Payload of a full segment we may be sent, without options: MTU less headers, or TCP_MAXSEG. */
-uint32_t tcp_advertised_mss(const struct tcp_connection *connection);
+static inline uint32_t tcp_advertised_mss(const struct tcp_connection *connection)
+{
+    uint32_t maxseg = connection->options->maxseg;
+    return maxseg != 0 && maxseg < connection->link_mss ? maxseg : connection->link_mss;
+}
+/** Its part that follows the MTU of the link, IP bytes; of an option's limit it knows nothing. */
+void tcp_link_mss_set(struct tcp_connection *connection, uint16_t mtu);
 
 /** Payload per segment as far as the path and TCP_MAXSEG go, options not taken off. */
 uint32_t tcp_path_mss(const struct tcp_connection *connection);

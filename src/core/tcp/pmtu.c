@@ -22,11 +22,9 @@ static uint32_t payload_of_mtu(const struct tcp_connection *connection, uint32_t
     return (mtu > least ? mtu : least) - headers(connection);
 }
 
-uint32_t tcp_advertised_mss(const struct tcp_connection *connection)
+void tcp_link_mss_set(struct tcp_connection *connection, uint16_t mtu)
 {
-    uint32_t mss = payload_of_mtu(connection, connection->link_mtu);
-    uint32_t maxseg = connection->options->maxseg;
-    return maxseg != 0 && maxseg < mss ? maxseg : mss;
+    connection->link_mss = (uint16_t)payload_of_mtu(connection, mtu);
 }
 
 uint32_t tcp_path_mss(const struct tcp_connection *connection)
@@ -87,8 +85,8 @@ static void packet_too_big(struct stack *stack, struct tcp_connection *connectio
         if (!connection->fast_open.data_sent || connection->hot.syn_due)
             return;
         connection->fast_open.wanted = false;
-        if (mtu < connection->link_mtu)
-            connection->link_mtu = mtu;
+        if (payload_of_mtu(connection, mtu) < connection->link_mss)
+            tcp_link_mss_set(connection, mtu);
         connection->hot.syn_due = true;
         tcp_output_request(stack, connection);
         return;

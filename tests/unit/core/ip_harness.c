@@ -69,6 +69,16 @@ size_t tcp_fast_open_bytes(void)
     return 64; /* IP never looks at it */
 }
 
+size_t tcp_prototypes_bytes(void)
+{
+    return 64;
+}
+
+void tcp_prototypes_forget(struct stack *stack)
+{
+    (void)stack;
+}
+
 const struct tcp_options_set *tcp_connection_options(const struct tcp_connection *connection)
 {
     return &connection->options;
