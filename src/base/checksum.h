@@ -78,20 +78,37 @@ static inline uint64_t checksum_add_block(uint64_t sum, const uint8_t *bytes)
 /** What lanes must save before gathering them pays (checksum_add()). */
 #define CHECKSUM_LANES_BYTES_MIN 256
 
-/** checksum_add() after words that were summed by themselves, its own in line: for what is a header
-    mostly, or little more. */
+/** The last few bytes before end, less than a word, as the beginning of one; the missing ones count
+    as zero (RFC 1071 §4.1). A whole word is there to be read before end. */
+static inline uint64_t checksum_last_word(const uint8_t *end, unsigned count)
+{
+    uint64_t word;
+    memcpy(&word, end - sizeof(word), sizeof(word));
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return word >> (64 - 8 * count);
+#else
+    return word << (64 - 8 * count);
+#endif
+}
+
+/** checksum_add() of 8 bytes or more, after words that were summed by themselves; its own in line:
+    for what is a header mostly, or little more. */
 static inline uint32_t checksum_add_short(uint64_t total, const uint8_t *bytes, size_t length)
 {
-    if (length >= CHECKSUM_LANES_BYTES_MIN)
-        return checksum_add(checksum_fold(checksum_fold64(total)), bytes, length);
     const uint8_t *end = bytes + (length & ~(size_t)(CHECKSUM_BLOCK_BYTES - 1));
     for (; bytes != end; bytes += CHECKSUM_BLOCK_BYTES)
         total = checksum_add_block(total, bytes);
     length &= CHECKSUM_BLOCK_BYTES - 1;
-    for (; length >= 8; length -= 8, bytes += 8)
+    if (length == 0)
+        return checksum_fold64(total);
+    for (end += length; bytes + 8 <= end; bytes += 8)
         total = checksum_add_word(total, bytes);
-    uint32_t folded = checksum_fold64(total);
-    return length == 0 ? folded : checksum_add(checksum_fold(folded), bytes, length);
+    if (bytes != end) {
+        uint64_t word = checksum_last_word(end, (unsigned)(end - bytes));
+        total += word;
+        total += total < word;
+    }
+    return checksum_fold64(total);
 }
 
 /** The same of a header: a multiple of 4 bytes, at most 60. */

@@ -11,8 +11,8 @@
 #include "core/ip/wire.h"
 #include "core/tcp/options.h"
 
-/** The segment of length bytes that begins with this header; addresses and what IP says are set by
-    the caller.
+/** The segment of length bytes that begins with this header; addresses, what IP says and options
+   are set by the caller.
     @param gso_size  stack_rx_hints.gso_size.
     @param offset    of the header, counted as payload_frame_offset is. */
 static inline void segment_parse(struct tcp_segment *segment, const uint8_t *header,
@@ -30,10 +30,16 @@ static inline void segment_parse(struct tcp_segment *segment, const uint8_t *hea
     segment->gso_size = segment->payload_length > gso_size ? gso_size : 0;
     segment->payload_frame_offset = offset + header_length;
     segment->payload_refused = false;
+}
+
+/** Of the header at that place, its length being known to be right. */
+static inline void options_parse(struct tcp_segment *segment, const uint8_t *header,
+                                 uint32_t header_length)
+{
     const uint8_t *options = header + TCP_HEADER_BYTES;
-    uint32_t options_length = header_length - TCP_HEADER_BYTES;
-    if (!tcp_options_parse_usual(options, options_length, &segment->options))
-        (void)tcp_options_parse(options, options_length, &segment->options);
+    uint32_t length = header_length - TCP_HEADER_BYTES;
+    if (!tcp_options_parse_usual(options, length, &segment->options))
+        (void)tcp_options_parse(options, length, &segment->options);
 }
 
 /* ---- What nearly every frame is ------------------------------------------------------------- */
@@ -54,6 +60,66 @@ static bool usual_addresses(const struct stack *stack, uint32_t source, uint32_t
         is_own = is_own || own == destination;
     }
     return is_own && first != 0 && first != 127 && (first & 0xf0) != 0xe0;
+}
+
+/** What IP says of the segment. */
+static inline void usual_ip_parse(struct tcp_segment *segment, const uint8_t *ip)
+{
+    segment->source.address = ip_address_from_v4(ip + 12);
+    segment->destination.address = ip_address_from_v4(ip + 16);
+    segment->traffic_class = ip[1];
+    segment->ecn = ip[1] & 3;
+    segment->ttl = ip[8];
+}
+
+/** With time stamps alone. */
+#define KNOWN_TCP_HEADER_BYTES (TCP_HEADER_BYTES + TCP_OPTIONS_TIMESTAMPS_BYTES)
+
+/**
+ * usual_parse() of the flow that the segment before was of, with time stamps and no other options,
+ * and little payload or none: without a call, so that no registers are saved.
+ * @return  true: as after STACK_RX_TCP.
+ */
+static inline bool known_parse(struct stack *stack, const uint8_t *frame, uint32_t frame_bytes,
+                               struct stack_rx_hints hints, struct stack_rx *rx)
+{
+    const uint8_t *ip = frame + ETHERNET_HEADER_BYTES;
+    const uint8_t *tcp = frame + USUAL_TCP_OFFSET;
+    const struct usual_flow *usual = &stack->usual_flow;
+    struct tcp_segment *segment = &rx->segment;
+    if (frame_bytes < USUAL_TCP_OFFSET + KNOWN_TCP_HEADER_BYTES || usual->connection == NULL)
+        return false;
+    uint32_t source = load_word(ip + 12), destination = load_word(ip + 16);
+    uint32_t total = load_be16(ip + 2);
+    uint32_t length = total - IPV4_HEADER_BYTES;
+    if (usual->source != source || usual->destination != destination ||
+        usual->ports != load_word(tcp) || length >= CHECKSUM_LANES_BYTES_MIN)
+        return false;
+    if (__builtin_expect(memcmp(frame, stack->config.mac, 6) != 0 ||
+                             load_be32(frame + 12) >> 8 != USUAL_TYPE_AND_VERSION ||
+                             ip[9] != IP_PROTOCOL_TCP || length < KNOWN_TCP_HEADER_BYTES ||
+                             (load_be16(ip + 6) & (IPV4_FLAG_MF | IPV4_OFFSET_MASK)) != 0 ||
+                             total > frame_bytes - ETHERNET_HEADER_BYTES ||
+                             tcp[12] >> 4 != KNOWN_TCP_HEADER_BYTES / 4,
+                         0))
+        return false;
+    uint64_t addresses = (uint64_t)source + destination;
+    uint64_t sum = addresses + load_word(ip) + load_word(ip + 4) + load_word(ip + 8);
+    if (__builtin_expect(!hints.ip_checksum_good && checksum_finish(checksum_fold64(sum)) != 0, 0))
+        return false;
+    if (!hints.l4_checksum_good) {
+        sum = addresses + host_to_be32(length) + host_to_be32(IP_PROTOCOL_TCP);
+        if (__builtin_expect(checksum_finish(checksum_add_short(sum, tcp, length)) != 0, 0))
+            return false;
+    }
+    if (!tcp_options_parse_usual(tcp + TCP_HEADER_BYTES, TCP_OPTIONS_TIMESTAMPS_BYTES,
+                                 &segment->options))
+        return false;
+    usual_ip_parse(segment, ip);
+    segment_parse(segment, tcp, KNOWN_TCP_HEADER_BYTES, length, hints.gso_size, USUAL_TCP_OFFSET);
+    rx->connection = usual->connection;
+    stack->counters.segments_in += tcp_segment_count(segment);
+    return true;
 }
 
 /**
@@ -94,16 +160,13 @@ static bool usual_parse(struct stack *stack, const uint8_t *frame, uint32_t fram
         return false;
     sum = addresses + host_to_be32(length) + host_to_be32(IP_PROTOCOL_TCP);
     if (__builtin_expect(!hints.l4_checksum_good &&
-                             checksum_finish(checksum_add_short(sum, tcp, length)) != 0,
+                             checksum_finish(checksum_add(checksum_fold64(sum), tcp, length)) != 0,
                          0))
         return false;
 
-    segment->source.address = ip_address_from_v4(ip + 12);
-    segment->destination.address = ip_address_from_v4(ip + 16);
-    segment->traffic_class = ip[1];
-    segment->ecn = ip[1] & 3;
-    segment->ttl = ip[8];
+    usual_ip_parse(segment, ip);
     segment_parse(segment, tcp, header_length, length, hints.gso_size, USUAL_TCP_OFFSET);
+    options_parse(segment, tcp, header_length);
     if (is_usual) {
         rx->connection = usual->connection;
     } else {
@@ -184,6 +247,16 @@ frame_parse(struct stack *stack, const uint8_t *frame, uint32_t frame_bytes,
     return rx_drop(stack, rx, DROP_ETHERTYPE_UNKNOWN);
 }
 
+/** Apart, so that known flows do not pay for its registers. */
+static __attribute__((noinline)) enum stack_rx_verdict
+other_parse(struct stack *stack, const uint8_t *frame, uint32_t frame_bytes,
+            struct stack_rx_hints hints, uint64_t now_ns, struct stack_rx *rx)
+{
+    if (__builtin_expect(usual_parse(stack, frame, frame_bytes, hints, rx), 1))
+        return STACK_RX_TCP;
+    return frame_parse(stack, frame, frame_bytes, hints, now_ns, rx);
+}
+
 enum stack_rx_verdict stack_receive_parse(struct stack *stack, const uint8_t *frame,
                                           uint32_t frame_bytes, struct stack_rx_hints hints,
                                           uint64_t now_ns, struct stack_rx *rx)
@@ -194,9 +267,9 @@ enum stack_rx_verdict stack_receive_parse(struct stack *stack, const uint8_t *fr
     rx->drop = DROP_NONE;
     stack->counters.frames_in++;
     stack->counters.bytes_in += frame_bytes;
-    if (__builtin_expect(usual_parse(stack, frame, frame_bytes, hints, rx), 1))
+    if (__builtin_expect(known_parse(stack, frame, frame_bytes, hints, rx), 1))
         return STACK_RX_TCP;
-    return frame_parse(stack, frame, frame_bytes, hints, now_ns, rx);
+    return other_parse(stack, frame, frame_bytes, hints, now_ns, rx);
 }
 
 /* ---- What IP delivers to ------------------------------------------------------------------ */
@@ -300,6 +373,7 @@ enum stack_rx_verdict tcp_header_parse(struct stack *stack, const struct ip_pack
     segment->traffic_class = packet->traffic_class;
     segment_parse(segment, header, header_length, length, packet->gso_size,
                   (uint32_t)(header - packet->base));
+    options_parse(segment, header, header_length);
     rx->packet = packet->base;
     stack->counters.segments_in += tcp_segment_count(segment);
     stack_receive_look_up(stack, rx);

@@ -194,12 +194,11 @@ static void usual_flow_expect(struct stack *stack, struct tcp_connection *connec
     };
 }
 
-/** Apart, so that usual frames do not pay for its registers.
+/** To a neighbour. Apart, so that usual frames do not pay for its registers.
     @return  false: the connection neither begins nor sends for the second time running, or its
              frames are not of the usual kind. */
 static __attribute__((noinline)) bool usual_header_make(struct stack *stack,
                                                         struct tcp_connection *connection,
-                                                        const struct neighbour *neighbour,
                                                         const struct tcp_output *output)
 {
     struct usual_header *usual = &stack->usual_header;
@@ -208,8 +207,7 @@ static __attribute__((noinline)) bool usual_header_make(struct stack *stack,
     bool goes_on = usual->connection == connection || (output->flags & TCP_SYN) != 0;
     usual->connection = connection;
     usual->options = NULL;
-    if (!goes_on || neighbour == NULL || connection_links(stack, connection)->is_ipv6 ||
-        !is_unfragmented(options))
+    if (!goes_on || connection_links(stack, connection)->is_ipv6 || !is_unfragmented(options))
         return false;
     uint8_t *ip = usual->bytes + ETHERNET_HEADER_BYTES;
     uint32_t local = load_word(&flow->local.bytes[12]);
@@ -244,7 +242,7 @@ static inline __attribute__((always_inline)) void build_frame(struct stack *stac
                     usual->options == tcp_connection_options(connection) &&
                     usual->ecn == output->ecn && neighbour != NULL;
     if (__builtin_expect(!is_usual, 0) &&
-        !usual_header_make(stack, connection, neighbour, output)) {
+        (neighbour == NULL || !usual_header_make(stack, connection, output))) {
         build_any(stack, connection, neighbour, output, frame);
         return;
     }

@@ -43,6 +43,25 @@ static void equals_the_naive_sum_for_any_length_and_alignment(void **state)
     }
 }
 
+/** Of a header and little more, after other words. */
+static void words_in_line_give_the_same(void **state)
+{
+    (void)state;
+    uint8_t buffer[400];
+    struct test_random random = {3};
+    for (int run = 0; run < 20000; run++) {
+        size_t offset = test_random_below(&random, 64);
+        size_t length = 8 + test_random_below(&random, 300);
+        uint32_t before = test_random_next(&random) & 0xffff;
+        test_random_fill(&random, buffer, sizeof(buffer));
+        if (run % 100 == 0)
+            memset(buffer, 0xff, sizeof(buffer));
+        uint32_t sum = checksum_add(before, buffer + offset, length);
+        assert_int_equal(checksum_finish(checksum_add_short(before, buffer + offset, length)),
+                         checksum_finish(sum));
+    }
+}
+
 static void all_ones_do_not_overflow(void **state)
 {
     (void)state;
@@ -139,6 +158,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_header_has_its_checksum),
         cmocka_unit_test(equals_the_naive_sum_for_any_length_and_alignment),
+        cmocka_unit_test(words_in_line_give_the_same),
         cmocka_unit_test(all_ones_do_not_overflow),
         cmocka_unit_test(pieces_add_up),
         cmocka_unit_test(copy_copies_and_sums),
