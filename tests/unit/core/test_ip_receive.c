@@ -64,6 +64,59 @@ static void segment_fields_are_read(void **state)
     assert_false(s->payload_refused);
 }
 
+/** Make a frame of build_segment_v4() one with time stamps and this payload. */
+static void put_timestamps(uint32_t payload_bytes)
+{
+    uint8_t *tcp = segment;
+    struct ip_endpoint from = endpoint(PEER_V4, 1025);
+    struct ip_endpoint to = endpoint(OUR_V4, 80);
+    static const uint8_t options[12] = {1, 1, 8, 10, 0, 0, 1, 2, 0, 0, 3, 4};
+    uint32_t bytes = build_tcp(tcp, &from, &to, 7, payload_bytes + 12);
+    memcpy(tcp + 20, options, sizeof(options));
+    tcp[12] = 8 << 4;
+    put16(tcp + 16, 0);
+    uint32_t sum = naive_pseudo(&from.address, &to.address, 6, bytes);
+    put16(tcp + 16, naive_checksum(sum, tcp, bytes));
+    build_ipv4(&b, from.address, to.address, 6, tcp, bytes);
+}
+
+/** What a frame is taken for, whether its flow is the one of the frame before or not. */
+static void known_flows_are_read_like_others(void **state)
+{
+    (void)state;
+    static struct frame_builder other, mutant;
+    struct tcp_connection *connection = harness_connection(OUR_V4, 80, PEER_V4, 1025);
+    struct ip_endpoint from = endpoint(PEER_V4, 1026), to = endpoint(OUR_V4, 81);
+    (void)harness_connection(OUR_V4, 81, PEER_V4, 1026);
+    uint32_t bytes = build_tcp(segment, &from, &to, 7, 0);
+    build_ipv4(&other, from.address, to.address, 6, segment, bytes);
+    srand(3);
+    unsigned good = 0;
+    for (int run = 0; run < 20000; run++) {
+        put_timestamps((uint32_t)(rand() % 300));
+        mutant = b;
+        for (int flips = rand() % 3; flips > 0; flips--)
+            mutant.bytes[rand() % 70] ^= (uint8_t)(1 << rand() % 8);
+        if (rand() % 8 == 0)
+            mutant.length -= (uint32_t)(rand() % 3);
+        harness_receive(other.bytes, other.length);
+        enum stack_rx_verdict verdict = harness_receive(mutant.bytes, mutant.length);
+        struct stack_rx rx = harness.rx;
+        assert_int_equal(receive(), STACK_RX_TCP);
+        assert_ptr_equal(harness.rx.connection, connection);
+        assert_int_equal(harness_receive(mutant.bytes, mutant.length), verdict);
+        assert_int_equal(harness.rx.drop, rx.drop);
+        if (verdict != STACK_RX_TCP)
+            continue;
+        good++;
+        assert_ptr_equal(harness.rx.connection, rx.connection);
+        const struct tcp_segment *a = &harness.rx.segment, *c = &rx.segment;
+        assert_memory_equal(a, c, offsetof(struct tcp_segment, options));
+        assert_memory_equal(&a->options, &c->options, offsetof(struct tcp_options, sack_blocks));
+    }
+    assert_in_range(good, 5000, 15000);
+}
+
 static void padding_of_short_frames_is_not_payload(void **state)
 {
     (void)state;
@@ -404,6 +457,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(segment_fields_are_read),
+        TEST(known_flows_are_read_like_others),
         TEST(padding_of_short_frames_is_not_payload),
         TEST(priority_tag_is_stripped),
         TEST(other_vlans_are_counted),
