@@ -72,56 +72,6 @@ static inline void usual_ip_parse(struct tcp_segment *segment, const uint8_t *ip
     segment->ttl = ip[8];
 }
 
-/** With time stamps alone. */
-#define KNOWN_TCP_HEADER_BYTES (TCP_HEADER_BYTES + TCP_OPTIONS_TIMESTAMPS_BYTES)
-
-/**
- * usual_parse() of the flow that the segment before was of, with time stamps and no other options,
- * and little payload or none: without a call, so that no registers are saved.
- * @return  true: as after STACK_RX_TCP.
- */
-static inline bool known_parse(struct stack *stack, const uint8_t *frame, uint32_t frame_bytes,
-                               struct stack_rx_hints hints, struct stack_rx *rx)
-{
-    const uint8_t *ip = frame + ETHERNET_HEADER_BYTES;
-    const uint8_t *tcp = frame + USUAL_TCP_OFFSET;
-    const struct usual_flow *usual = &stack->usual_flow;
-    struct tcp_segment *segment = &rx->segment;
-    if (frame_bytes < USUAL_TCP_OFFSET + KNOWN_TCP_HEADER_BYTES || usual->connection == NULL)
-        return false;
-    uint32_t source = load_word(ip + 12), destination = load_word(ip + 16);
-    uint32_t total = load_be16(ip + 2);
-    uint32_t length = total - IPV4_HEADER_BYTES;
-    if (usual->source != source || usual->destination != destination ||
-        usual->ports != load_word(tcp) || length >= CHECKSUM_LANES_BYTES_MIN)
-        return false;
-    if (__builtin_expect(memcmp(frame, stack->config.mac, 6) != 0 ||
-                             load_be32(frame + 12) >> 8 != USUAL_TYPE_AND_VERSION ||
-                             ip[9] != IP_PROTOCOL_TCP || length < KNOWN_TCP_HEADER_BYTES ||
-                             (load_be16(ip + 6) & (IPV4_FLAG_MF | IPV4_OFFSET_MASK)) != 0 ||
-                             total > frame_bytes - ETHERNET_HEADER_BYTES ||
-                             tcp[12] >> 4 != KNOWN_TCP_HEADER_BYTES / 4,
-                         0))
-        return false;
-    uint64_t addresses = (uint64_t)source + destination;
-    uint64_t sum = addresses + load_word(ip) + load_word(ip + 4) + load_word(ip + 8);
-    if (__builtin_expect(!hints.ip_checksum_good && checksum_finish(checksum_fold64(sum)) != 0, 0))
-        return false;
-    if (!hints.l4_checksum_good) {
-        sum = addresses + host_to_be32(length) + host_to_be32(IP_PROTOCOL_TCP);
-        if (__builtin_expect(checksum_finish(checksum_add_short(sum, tcp, length)) != 0, 0))
-            return false;
-    }
-    if (!tcp_options_parse_usual(tcp + TCP_HEADER_BYTES, TCP_OPTIONS_TIMESTAMPS_BYTES,
-                                 &segment->options))
-        return false;
-    usual_ip_parse(segment, ip);
-    segment_parse(segment, tcp, KNOWN_TCP_HEADER_BYTES, length, hints.gso_size, USUAL_TCP_OFFSET);
-    rx->connection = usual->connection;
-    stack->counters.segments_in += tcp_segment_count(segment);
-    return true;
-}
-
 /**
  * Parse a frame to us with an IPv4 packet that has no options, is no fragment, and brings TCP.
  * Anything else, or anything wrong with it, is left to the whole way.
@@ -178,6 +128,63 @@ static bool usual_parse(struct stack *stack, const uint8_t *frame, uint32_t fram
             return false;
         }
     }
+    stack->counters.segments_in += tcp_segment_count(segment);
+    return true;
+}
+
+/** With time stamps alone. */
+#define KNOWN_TCP_HEADER_BYTES (TCP_HEADER_BYTES + TCP_OPTIONS_TIMESTAMPS_BYTES)
+
+/** Whether it is, for all that addresses and ports say, of the flow that the segment before was of.
+ */
+static inline bool is_known_flow(const struct stack *stack, const uint8_t *frame,
+                                 uint32_t frame_bytes)
+{
+    const struct usual_flow *usual = &stack->usual_flow;
+    const uint8_t *ip = frame + ETHERNET_HEADER_BYTES;
+    return frame_bytes >= USUAL_TCP_OFFSET + KNOWN_TCP_HEADER_BYTES && usual->connection != NULL &&
+           usual->ports == load_word(ip + IPV4_HEADER_BYTES) &&
+           usual->source == load_word(ip + 12) && usual->destination == load_word(ip + 16);
+}
+
+/**
+ * usual_parse() of a known flow's segment with time stamps and no other options, and little payload
+ * or none: without a call.
+ * @return  true: as after STACK_RX_TCP.
+ */
+static inline bool known_parse(struct stack *stack, const uint8_t *frame, uint32_t frame_bytes,
+                               struct stack_rx_hints hints, struct stack_rx *rx)
+{
+    const uint8_t *ip = frame + ETHERNET_HEADER_BYTES;
+    const uint8_t *tcp = frame + USUAL_TCP_OFFSET;
+    struct tcp_segment *segment = &rx->segment;
+    uint32_t total = load_be16(ip + 2);
+    uint32_t length = total - IPV4_HEADER_BYTES;
+    if (length >= CHECKSUM_LANES_BYTES_MIN)
+        return false;
+    if (__builtin_expect(memcmp(frame, stack->config.mac, 6) != 0 ||
+                             load_be32(frame + 12) >> 8 != USUAL_TYPE_AND_VERSION ||
+                             ip[9] != IP_PROTOCOL_TCP || length < KNOWN_TCP_HEADER_BYTES ||
+                             (load_be16(ip + 6) & (IPV4_FLAG_MF | IPV4_OFFSET_MASK)) != 0 ||
+                             total > frame_bytes - ETHERNET_HEADER_BYTES ||
+                             tcp[12] >> 4 != KNOWN_TCP_HEADER_BYTES / 4,
+                         0))
+        return false;
+    uint64_t addresses = (uint64_t)load_word(ip + 12) + load_word(ip + 16);
+    uint64_t sum = addresses + load_word(ip) + load_word(ip + 4) + load_word(ip + 8);
+    if (__builtin_expect(!hints.ip_checksum_good && checksum_finish(checksum_fold64(sum)) != 0, 0))
+        return false;
+    sum = addresses + host_to_be32(length) + host_to_be32(IP_PROTOCOL_TCP);
+    if (__builtin_expect(!hints.l4_checksum_good &&
+                             checksum_finish(checksum_add_short(sum, tcp, length)) != 0,
+                         0))
+        return false;
+    if (!tcp_options_parse_usual(tcp + TCP_HEADER_BYTES, TCP_OPTIONS_TIMESTAMPS_BYTES,
+                                 &segment->options))
+        return false;
+    usual_ip_parse(segment, ip);
+    segment_parse(segment, tcp, KNOWN_TCP_HEADER_BYTES, length, hints.gso_size, USUAL_TCP_OFFSET);
+    rx->connection = stack->usual_flow.connection;
     stack->counters.segments_in += tcp_segment_count(segment);
     return true;
 }
@@ -247,14 +254,23 @@ frame_parse(struct stack *stack, const uint8_t *frame, uint32_t frame_bytes,
     return rx_drop(stack, rx, DROP_ETHERTYPE_UNKNOWN);
 }
 
-/** Apart, so that known flows do not pay for its registers. */
+/** Either apart, so that neither pays for the other's registers. */
 static __attribute__((noinline)) enum stack_rx_verdict
-other_parse(struct stack *stack, const uint8_t *frame, uint32_t frame_bytes,
-            struct stack_rx_hints hints, uint64_t now_ns, struct stack_rx *rx)
+other_flow_parse(struct stack *stack, const uint8_t *frame, uint32_t frame_bytes,
+                 struct stack_rx_hints hints, uint64_t now_ns, struct stack_rx *rx)
 {
     if (__builtin_expect(usual_parse(stack, frame, frame_bytes, hints, rx), 1))
         return STACK_RX_TCP;
     return frame_parse(stack, frame, frame_bytes, hints, now_ns, rx);
+}
+
+static __attribute__((noinline)) enum stack_rx_verdict
+known_flow_parse(struct stack *stack, const uint8_t *frame, uint32_t frame_bytes,
+                 struct stack_rx_hints hints, uint64_t now_ns, struct stack_rx *rx)
+{
+    if (__builtin_expect(known_parse(stack, frame, frame_bytes, hints, rx), 1))
+        return STACK_RX_TCP;
+    return other_flow_parse(stack, frame, frame_bytes, hints, now_ns, rx);
 }
 
 enum stack_rx_verdict stack_receive_parse(struct stack *stack, const uint8_t *frame,
@@ -267,9 +283,9 @@ enum stack_rx_verdict stack_receive_parse(struct stack *stack, const uint8_t *fr
     rx->drop = DROP_NONE;
     stack->counters.frames_in++;
     stack->counters.bytes_in += frame_bytes;
-    if (__builtin_expect(known_parse(stack, frame, frame_bytes, hints, rx), 1))
-        return STACK_RX_TCP;
-    return other_parse(stack, frame, frame_bytes, hints, now_ns, rx);
+    if (is_known_flow(stack, frame, frame_bytes))
+        return known_flow_parse(stack, frame, frame_bytes, hints, now_ns, rx);
+    return other_flow_parse(stack, frame, frame_bytes, hints, now_ns, rx);
 }
 
 /* ---- What IP delivers to ------------------------------------------------------------------ */

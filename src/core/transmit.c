@@ -195,8 +195,7 @@ static void usual_flow_expect(struct stack *stack, struct tcp_connection *connec
 }
 
 /** To a neighbour. Apart, so that usual frames do not pay for its registers.
-    @return  false: the connection neither begins nor sends for the second time running, or its
-             frames are not of the usual kind. */
+    @return  false: the connection's frames are not of the usual kind. */
 static __attribute__((noinline)) bool usual_header_make(struct stack *stack,
                                                         struct tcp_connection *connection,
                                                         const struct tcp_output *output)
@@ -204,10 +203,7 @@ static __attribute__((noinline)) bool usual_header_make(struct stack *stack,
     struct usual_header *usual = &stack->usual_header;
     const struct tcp_flow *flow = connection_flow(stack, connection);
     const struct tcp_options_set *options = tcp_connection_options(connection);
-    bool goes_on = usual->connection == connection || (output->flags & TCP_SYN) != 0;
-    usual->connection = connection;
-    usual->options = NULL;
-    if (!goes_on || connection_links(stack, connection)->is_ipv6 || !is_unfragmented(options))
+    if (connection_links(stack, connection)->is_ipv6 || !is_unfragmented(options))
         return false;
     uint8_t *ip = usual->bytes + ETHERNET_HEADER_BYTES;
     uint32_t local = load_word(&flow->local.bytes[12]);
@@ -237,14 +233,19 @@ static inline __attribute__((always_inline)) void build_frame(struct stack *stac
                                                               const struct tcp_output *output,
                                                               struct stack_frame *frame)
 {
-    const struct usual_header *usual = &stack->usual_header;
+    struct usual_header *usual = &stack->usual_header;
     bool is_usual = usual->connection == connection &&
                     usual->options == tcp_connection_options(connection) &&
                     usual->ecn == output->ecn && neighbour != NULL;
-    if (__builtin_expect(!is_usual, 0) &&
-        (neighbour == NULL || !usual_header_make(stack, connection, output))) {
-        build_any(stack, connection, neighbour, output, frame);
-        return;
+    if (!is_usual) {
+        /* Only for one that begins, or sends for the second time running. */
+        bool goes_on = usual->connection == connection || (output->flags & TCP_SYN) != 0;
+        usual->connection = connection;
+        usual->options = NULL;
+        if (!goes_on || neighbour == NULL || !usual_header_make(stack, connection, output)) {
+            build_any(stack, connection, neighbour, output, frame);
+            return;
+        }
     }
     uint32_t l4_bytes = TCP_HEADER_BYTES + output->options_length + output->payload_length;
     uint8_t *ip = frame->header + ETHERNET_HEADER_BYTES;
