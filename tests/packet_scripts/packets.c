@@ -550,8 +550,10 @@ static bool flow_label_agrees(struct machine *machine, uint32_t script, uint32_t
 static const char *difference_between(struct machine *machine, const struct packet_spec *spec,
                                       const struct seen *seen, bool in_burst)
 {
-    const uint16_t at_end = TCP_FIN | TCP_PSH;
-    const uint16_t left_open = in_burst ? TCP_PSH : 0;
+    /* CWR is in the first segment of a burst only (RFC 3168 §6.1.2). */
+    const uint16_t at_beginning = machine->partly_seen > 0 ? TCP_CWR : 0;
+    const uint16_t at_end = TCP_FIN | TCP_PSH | at_beginning;
+    const uint16_t left_open = (in_burst ? TCP_PSH : 0) | at_beginning;
     uint32_t left = spec->length - machine->partly_seen;
     bool is_last = seen->length == left;
     if (seen->length > left || (seen->length == 0 && left != 0) ||

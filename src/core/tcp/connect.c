@@ -80,16 +80,14 @@ void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
     tcp_delivery_init(connection);
 }
 
-/** The peer's segments are taken to be like ours, but not large (Linux's tcp_initialize_rcv_mss).
- */
-static uint16_t first_rcv_mss(const struct tcp_connection *connection)
+void tcp_rcv_mss_init(struct tcp_connection *connection)
 {
     uint32_t mss = tcp_advertised_mss(connection);
     if (mss > connection->hot.mss)
         mss = connection->hot.mss;
     if (mss > TCP_MSS_DEFAULT)
         mss = TCP_MSS_DEFAULT;
-    return (uint16_t)(mss < TCP_RCV_MSS_MIN ? TCP_RCV_MSS_MIN : mss);
+    connection->hot.rcv_mss = (uint16_t)(mss < TCP_RCV_MSS_MIN ? TCP_RCV_MSS_MIN : mss);
 }
 
 void tcp_syn_accept(struct stack *stack, struct tcp_connection *connection,
@@ -112,7 +110,7 @@ void tcp_syn_accept(struct stack *stack, struct tcp_connection *connection,
         connection->peer_mss = TCP_MSS_MIN;
     hot->snd_wnd = connection->congestion.max_window = segment->window; /* of a SYN: not scaled */
     tcp_mss_update(connection);
-    hot->rcv_mss = first_rcv_mss(connection);
+    tcp_rcv_mss_init(connection);
 }
 
 void tcp_transfer_begin(struct stack *stack, struct tcp_connection *connection, uint64_t una,
@@ -138,6 +136,7 @@ static void established(struct stack *stack, struct tcp_connection *connection, 
     connection->statistics.delivered_segments++; /* the SYN, as Linux counts */
     connection->established_ms = (uint32_t)(now_ns / NS_PER_MS);
     hot->syn_due = false;
+    hot->cwr_due = hot->ecn && !connection->passive && connection->syn_timeouts > 0;
     tcp_set_state(stack, connection, TCP_STATE_ESTABLISHED);
     tcp_send_timer_restart(stack, connection, now_ns);
     tcp_keepalive_update(stack, connection, now_ns);
@@ -278,7 +277,6 @@ void tcp_syn_sent_expired(struct stack *stack, struct tcp_connection *connection
     if (connection->syn_timeouts > linear)
         congestion->backoff++;
     connection->hot.syn_due = true;
-    connection->hot.ecn = false; /* as Linux: the path may drop SYNs that ask for it */
     tcp_send_timer_set(stack, connection, TCP_SEND_TIMER_RETRANSMIT,
                        now_ns + tcp_rto_ns(connection, now_ns));
     tcp_output_request(stack, connection);

@@ -30,6 +30,10 @@ void tcp_numbers_init(struct stack *stack, struct tcp_connection *connection, co
 void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
                          const struct tcp_options_set *options, const seq_t *iss, uint64_t now_ns);
 
+/** The peer's segments are taken to be like ours, but not large (Linux's tcp_initialize_rcv_mss()).
+ */
+void tcp_rcv_mss_init(struct tcp_connection *connection);
+
 /** Take the peer's SYN: its number and window, and the options both sides know. */
 void tcp_syn_accept(struct stack *stack, struct tcp_connection *connection,
                     const struct tcp_segment *segment, const struct tcp_options *options,

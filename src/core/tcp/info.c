@@ -55,7 +55,7 @@ static void fill_congestion(const struct tcp_connection *connection,
     info->ca_state = hot->ca_state;
     info->retransmits = congestion->retransmits;
     info->probes = congestion->probes;
-    info->backoff = congestion->backoff;
+    info->backoff = hot->state == TCP_STATE_CLOSED ? 0 : congestion->backoff;
     if (hot->snd_una < connection->rare->untimed_end) /* not all has a record */
         info->unacked = segments(connection, tcp_outstanding(connection));
     else
@@ -78,7 +78,9 @@ static void fill_times(const struct tcp_connection *connection, uint64_t now_ns,
                        struct tcp_connection_info *info)
 {
     const struct tcp_congestion *congestion = &connection->congestion;
-    info->rto_ns = tcp_rto_backed_off_ns(connection);
+    /* Probes of a closed window back off by themselves. */
+    bool probing = congestion->probes > 0;
+    info->rto_ns = probing ? congestion->rto_us * NS_PER_US : tcp_rto_backed_off_ns(connection);
     info->ato_ns = connection->receive.ack_delay_us * NS_PER_US;
     info->srtt_ns = tcp_srtt_us(connection) * NS_PER_US;
     info->rttvar_ns = congestion->mdev_quarter_us / 4 * NS_PER_US;

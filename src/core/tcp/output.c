@@ -215,8 +215,10 @@ static bool emit_syn(const struct emission *e)
     output->ack = answer ? tcp_wire(hot->rcv_nxt) : seq_of(0);
     hot->rcv_wup = tcp_wire(hot->rcv_nxt); /* 0 until there is an answer */
     output->flags = answer ? TCP_SYN | TCP_ACK : TCP_SYN;
-    if (hot->ecn)
-        output->flags |= answer ? TCP_ECE : TCP_ECE | TCP_CWR;
+    if (hot->ecn && answer)
+        output->flags |= TCP_ECE;
+    else if (hot->ecn && connection->syn_timeouts == 0) /* the path may drop SYNs that ask */
+        output->flags |= TCP_ECE | TCP_CWR;
     output->window = (uint16_t)(hot->rcv_wnd < UINT16_MAX ? hot->rcv_wnd : UINT16_MAX);
     output->urgent_pointer = 0;
     /* As Linux: DCTCP's handshake is ECN-capable too. */

@@ -205,10 +205,14 @@ static bool check_ack_syn_received(const struct arrival *a)
     tcp_handshake_rtt(connection, a->segment, a->now_ns);
     bool is_syn = a->segment->flags & TCP_SYN;
     uint32_t window = (uint32_t)a->segment->window << hot->snd_wscale;
-    if (connection->passive && window / 2 <= (uint32_t)hot->mss + TCP_TIMESTAMP_OPTION_BYTES)
-        connection->congestion.max_window =
-            0; /* as Linux: limits the MSS, whatever the SYN's was */
+    /* As Linux: a small window limits the MSS, whatever the SYN's was. */
+    bool limits =
+        connection->passive && window / 2 <= (uint32_t)hot->mss + TCP_TIMESTAMP_OPTION_BYTES;
+    if (limits)
+        connection->congestion.max_window = 0;
     tcp_send_window_set(connection, a->segment, !is_syn);
+    if (limits)
+        tcp_rcv_mss_init(connection);
     tcp_establish(a->stack, connection, ack, a->now_ns);
     if (ack > tcp_snd_start(hot))
         tcp_event_raise(a->stack, connection, STACK_EVENT_ACKED);
