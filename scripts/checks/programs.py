@@ -56,8 +56,8 @@ def _names_of_tests(report, folder):
 
 def unit(options, report):
     _meson_tests(report, "unit", options.build)
-    # The models are no code of ours to sanitize, and the socket cases are programs of others, into
-    # which a sanitized libpno.so can't be loaded.
+    # The models are no code of ours to sanitize; the socket cases, which load libpno.so, need gcc's
+    # runtimes, see sockets().
     _meson_tests(report, "sanitized", build.clang_folder(options),
                  ("--no-suite", "models", "--no-suite", "sockets"), SANITIZERS)
     pure = build.pure_folder(options)
@@ -127,6 +127,7 @@ def cli(options, report):
 
 
 def sockets(options, report):
+    _meson_tests(report, "sanitized", build.sanitized_folder(options), ("sanitized socket cases",))
     if _needs_root(report, "sockets"):
         return
     runner = os.path.join(options.root, "tests/sockets/run_sockets.py")
