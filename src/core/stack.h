@@ -92,7 +92,7 @@ struct tcp_defaults {
     uint64_t rto_min_ns;            /**< 200 ms … */
     uint64_t rto_max_ns;            /**< … and 120 s: bounds of the retransmission timeout */
     uint64_t pace_rtt_ns; /**< connections whose handshake took this long are paced, but for windows
-                             of up to ten segments; 0: all, as on Linux with the fq queueing
+                             of up to 32 segments; 0: all, as on Linux with the fq queueing
                              discipline; TIME_NEVER, as without */
     bool timestamps, window_scaling, sack; /**< offered and accepted; all true */
     bool tail_probes;                      /**< RFC 8985 §7; true (Linux's tcp_early_retrans) */

@@ -5,10 +5,12 @@
 #include "core/tcp/rare.h"
 #include "core/tcp/timers.h"
 
-/** As Linux (and its fq), the initial window goes out in one burst: nothing is known yet. And a
-    window that has come down to that does no more harm in one burst, and loses by waiting: a tenth
-    of Reno's goodput at 5 % loss. */
+/** As Linux (and its fq), the initial window goes out in one burst: nothing is known yet. */
 #define UNPACED_SEGMENTS 10
+
+/** Windows of up to so many segments, less than what hosts give their ports to segment at once, do
+    little harm in one burst, and lose by waiting: a tenth of Reno's goodput at 5 % loss. */
+#define UNPACED_WINDOW_SEGMENTS 32
 
 /** Linux's net.ipv4.tcp_pacing_ss_ratio and _ca_ratio, percent. */
 #define SLOW_START_PERCENT 200
@@ -156,7 +158,7 @@ static void burst_begin(struct tcp_connection *connection, uint64_t rate, uint64
 static bool is_let_out(const struct stack *stack, const struct tcp_connection *connection)
 {
     return connection->statistics.data_segments_out <= UNPACED_SEGMENTS ||
-           (connection->hot.cwnd <= UNPACED_SEGMENTS * (uint32_t)connection->hot.mss &&
+           (connection->hot.cwnd <= UNPACED_WINDOW_SEGMENTS * (uint32_t)connection->hot.mss &&
             stack_get_config(stack)->tcp.pace_rtt_ns != 0 && !is_asked_for(connection));
 }
 

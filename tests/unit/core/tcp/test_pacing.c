@@ -198,7 +198,7 @@ static void rate_of_an_unpaced_connection_is_by_its_window(void **unused)
     assert_int_equal(info().pacing_rate_bytes_per_s, 120 * MSS * 100);
 }
 
-/** The handshake takes 10 ms. @return segments that go out at once, of 30, of a window of so many,
+/** The handshake takes 10 ms. @return segments that go out at once, of 60, of a window of so many,
     the first ten having gone. */
 static unsigned let_out_of_window(uint64_t pace_rtt_ns, uint32_t segments)
 {
@@ -207,17 +207,17 @@ static unsigned let_out_of_window(uint64_t pace_rtt_ns, uint32_t segments)
     connected();
     initial_window_gone();
     script.connection->hot.cwnd = segments * MSS;
-    app_send(30 * MSS);
+    app_send(60 * MSS);
     return ours_any();
 }
 
 static void small_windows_are_let_out(void **unused)
 {
     (void)unused;
-    assert_in_range(let_out_of_window(2 * NS_PER_MS, 11), 2, 4);
-    assert_int_equal(let_out_of_window(2 * NS_PER_MS, 10), 10);
-    assert_in_range(let_out_of_window(0, 10), 2, 4);
-    assert_int_equal(let_out_of_window(20 * NS_PER_MS, 11), 11);
+    assert_in_range(let_out_of_window(2 * NS_PER_MS, 33), 2, 10);
+    assert_int_equal(let_out_of_window(2 * NS_PER_MS, 32), 32);
+    assert_in_range(let_out_of_window(0, 32), 2, 10);
+    assert_int_equal(let_out_of_window(20 * NS_PER_MS, 33), 33);
 }
 
 static void no_limit_is_no_pacing(void **unused)
