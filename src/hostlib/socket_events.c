@@ -185,21 +185,33 @@ static void apply_to_socket(struct socket *socket, unsigned core,
     }
 }
 
+/* Another thread may have given the slot up since it was found there, and taken one again. Lock
+   held. */
+static bool has_slot(const struct socket *socket, const struct engine_link *link,
+                     const struct link_socket_name *name)
+{
+    return socket->link == link && socket->name.slot == name->slot &&
+           socket->name.incarnation == name->incarnation;
+}
+
 /* The slot's last user is gone at the engine too. */
 static void on_slot_free(struct engine_link *link, struct socket *socket,
                          const struct link_socket_name *name)
 {
     if (socket != NULL) {
         socket_lock(socket);
-        if (!socket->detached) {
+        bool has_it = has_slot(socket, link, name);
+        if (has_it && !socket->detached) {
             /* Still ours to close; closing sends nothing then. */
             socket_fail(socket, 0);
             socket_unlock(socket);
             return;
         }
         socket_unlock(socket);
-        socket_release_slot(socket);
-        socket_free(socket);
+        if (has_it) {
+            socket_release_slot(socket);
+            socket_free(socket);
+        }
     }
     engine_link_slot_free(link, name);
 }
@@ -225,8 +237,7 @@ void socket_events_apply(struct engine_link *link, unsigned core,
     if (socket == NULL)
         return;
     socket_lock(socket);
-    /* Another thread may have given the slot up, and taken one again. */
-    if (socket->name.slot != slot || socket->name.incarnation != descriptor->socket.incarnation) {
+    if (!has_slot(socket, link, &descriptor->socket)) {
         socket_unlock(socket);
         return;
     }
