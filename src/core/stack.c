@@ -174,7 +174,7 @@ static void lay_out(struct carver *carver, const struct stack_config *config, st
     s->reassemblies.fresh = carve(carver, s->reassemblies.bytes, config->connections_max);
     for (unsigned i = 0; i < PACKET_CLASS_COUNT; i++) {
         struct packet_pool *pool = &s->packet_pools[i];
-        size_t bytes = packet_class_bytes(i) * packet_class_count(i);
+        size_t bytes = packet_class_bytes(i) * packet_class_count(i, config);
         pool->fresh = carve(carver, 1, bytes);
         pool->fresh_end = pool->fresh == NULL ? NULL : pool->fresh + bytes;
     }

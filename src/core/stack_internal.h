@@ -109,13 +109,15 @@ void stack_event_raise(struct stack *stack, struct tcp_connection *connection, u
 void stack_listener_event_raise(struct stack *stack, struct tcp_listener *listener, uint32_t bits);
 
 /** A segment without connection: RST for what arrived (RFC 9293 §3.10.7.1), SYN-ACK cookie, or a
-    TIME_WAIT acknowledgement. Kept in a bounded queue; dropped when that is full. */
+    TIME_WAIT acknowledgement. Kept in a bounded queue; dropped when that is full, unless it ends a
+    connection. */
 struct tcp_reply {
     struct tcp_flow flow; /**< local = us */
     seq_t seq, ack;
     uint8_t flags;
     uint8_t traffic_class, ttl;
     uint16_t window;
+    bool ends_connection;
     uint8_t options_length;
     uint8_t options[TCP_OPTIONS_MAX];
 };

@@ -85,6 +85,7 @@ struct packet_pool {
     struct packet *free;
     uint8_t *fresh, *fresh_end;
     uint32_t bytes; /**< payload bytes a packet of this class holds */
+    uint32_t in_use;
 };
 
 struct packet_queue {

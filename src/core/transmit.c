@@ -274,7 +274,9 @@ void stack_reply_queue(struct stack *stack, const struct tcp_reply *reply)
     const struct tcp_flow *flow = &reply->flow;
     uint32_t header_bytes = ip_header_bytes(&flow->remote);
     uint32_t length = TCP_HEADER_BYTES + reply->options_length;
-    struct packet *packet = packet_alloc(stack, header_bytes + length);
+    struct packet *packet = reply->ends_connection
+                                ? packet_alloc_reset(stack, header_bytes + length)
+                                : packet_alloc(stack, header_bytes + length);
     if (packet == NULL)
         return;
 

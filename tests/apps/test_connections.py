@@ -9,13 +9,14 @@ import time
 
 from harness import idle as memory, netns
 from harness.lab import CLIENT_V4, HOST_V4
-from harness.process import Failure, cpu_share, require, wait_until
+from harness.process import Failure, cpu_share, require, tail, wait_until
 from harness.registry import test
 from harness.servers import start_redis
 
 CYCLES = 10000
 AT_ONCE = 10000
 CONNECTIONS_PER_BATCH = 500
+UNREAD = 3000
 IDLE = 5000
 ENGINE_BYTES_MAX = 1000
 HOST_BYTES_MAX = 320
@@ -109,6 +110,48 @@ def connections_10000_at_once(context):
         if lab.stack == "pno":
             wait_same_figures(lab, before)
     redis.program.stop()
+    lab.assert_nothing_left()
+
+
+# Accepts all, and reads of none.
+IGNORING = """
+import socket
+listener = socket.create_server(("10.77.0.1", 7001), backlog=4096)
+kept = []
+while True:
+    kept.append(listener.accept()[0])
+    if len(kept) == 1 + %d: # with that which found us listening
+        print("all", flush=True)
+"""
+
+
+@test(timeout_s=120)
+def killed_with_many_unread(context):
+    """kill -9 of a program that has not read what thousands of clients sent: each gets a reset."""
+    lab = context.up()
+    program = lab.start_host("ignoring", ["/usr/bin/python3", "-c", IGNORING % UNREAD])
+    lab.wait_listening(program, 7001)
+    connections = []
+    with netns.inside(lab.client):
+        while len(connections) < UNREAD:
+            connections += open_batch(7001, CONNECTIONS_PER_BATCH)
+    for connection in connections:
+        connection.send(b"unread")
+    wait_until(lambda: "all" in tail(program.log_path), "all are accepted", 30)
+    time.sleep(0.5)
+    program.kill()
+    resets = 0
+    deadline = time.monotonic() + 20
+    for connection in connections:
+        connection.settimeout(max(deadline - time.monotonic(), 0.001))
+        try:
+            connection.recv(100)
+        except ConnectionResetError:
+            resets += 1
+        except TimeoutError:
+            pass
+        connection.close()
+    require(resets == UNREAD, f"{resets} of {UNREAD} clients got a reset")
     lab.assert_nothing_left()
 
 

@@ -12,7 +12,7 @@ static const struct {
     uint32_t bytes; /**< of payload */
     uint32_t count;
 } classes[PACKET_CLASS_COUNT] = {
-    [PACKET_SMALL] = {192, 1024},
+    [PACKET_SMALL] = {192, 1024}, /* and one for each connection's reset */
     [PACKET_MEDIUM] = {2048, 128},
     [PACKET_LARGE] = {IP_PACKET_BYTES_MAX + IPV6_HEADER_BYTES, 8},
 };
@@ -22,9 +22,9 @@ size_t packet_class_bytes(unsigned class)
     return (sizeof(struct packet) + classes[class].bytes + 63) & ~(size_t)63;
 }
 
-size_t packet_class_count(unsigned class)
+size_t packet_class_count(unsigned class, const struct stack_config *config)
 {
-    return classes[class].count;
+    return classes[class].count + (class == PACKET_SMALL ? config->connections_max : 0);
 }
 
 void packets_init(struct stack *stack)
@@ -36,13 +36,16 @@ void packets_init(struct stack *stack)
 
 /* ---- Pool and queue ----------------------------------------------------------------------- */
 
-struct packet *packet_alloc(struct stack *stack, uint32_t bytes)
+/* @param limit  of the small ones, beyond which this is none. */
+static struct packet *take(struct stack *stack, uint32_t bytes, uint32_t limit)
 {
     for (unsigned class = 0; class < PACKET_CLASS_COUNT; class ++) {
         struct packet_pool *pool = &stack->packet_pools[class];
         struct packet *packet = pool->free;
         if (bytes > pool->bytes)
             continue;
+        if (class == PACKET_SMALL && pool->in_use >= limit)
+            break;
         if (packet != NULL) {
             pool->free = packet->next;
         } else if (pool->fresh < pool->fresh_end) {
@@ -52,18 +55,31 @@ struct packet *packet_alloc(struct stack *stack, uint32_t bytes)
             break; /* small ones may not eat up the large ones */
         }
         *packet = (struct packet){.class = (uint8_t) class, .in_use = true, .length = bytes};
+        pool->in_use++;
         return packet;
     }
     stack_drop_count(stack, DROP_REPLY_LIMIT);
     return NULL;
 }
 
+struct packet *packet_alloc(struct stack *stack, uint32_t bytes)
+{
+    return take(stack, bytes, classes[PACKET_SMALL].count);
+}
+
+struct packet *packet_alloc_reset(struct stack *stack, uint32_t bytes)
+{
+    return take(stack, bytes, UINT32_MAX);
+}
+
 void packet_free(struct stack *stack, struct packet *packet)
 {
     PNO_ASSERT(packet->in_use);
+    struct packet_pool *pool = &stack->packet_pools[packet->class];
     packet->in_use = false;
-    packet->next = stack->packet_pools[packet->class].free;
-    stack->packet_pools[packet->class].free = packet;
+    packet->next = pool->free;
+    pool->free = packet;
+    pool->in_use--;
 }
 
 void packet_queue_init(struct packet_queue *queue)
@@ -266,7 +282,7 @@ void packets_check(struct stack *stack)
 {
     uint32_t limit = 0;
     for (unsigned i = 0; i < PACKET_CLASS_COUNT; i++)
-        limit += classes[i].count;
+        limit += (uint32_t)packet_class_count(i, &stack->config);
     for (const struct packet *packet = stack->packets.first; packet != NULL;
          packet = packet->next) {
         PNO_ASSERT(packet->in_use && packet->length <= classes[packet->class].bytes);

@@ -23,11 +23,13 @@ struct packet {
 
 void packets_init(struct stack *stack);
 size_t packet_class_bytes(unsigned class);
-size_t packet_class_count(unsigned class);
+size_t packet_class_count(unsigned class, const struct stack_config *config);
 
 /** A packet that holds at least this many bytes; NULL (and REPLY_LIMIT counted) when out of them.
  */
 struct packet *packet_alloc(struct stack *stack, uint32_t bytes);
+/** The same for what ends a connection: there is one for each, however many replies wait. */
+struct packet *packet_alloc_reset(struct stack *stack, uint32_t bytes);
 void packet_free(struct stack *stack, struct packet *packet);
 
 /** Put it in the line to go out. */

@@ -127,6 +127,7 @@ void tcp_send_reset(struct stack *stack, struct tcp_connection *connection, uint
             (uint8_t)(connection->options->traffic_class | (capable ? ECN_ECT_0 : ECN_NOT_ECT)),
         .ttl = connection->options->ttl,
         .window = tcp_window_advertise(connection), /* as in any other segment (Linux) */
+        .ends_connection = true,
     };
     if (hot->timestamps)
         reply.options_length = tcp_options_build_timestamps(tcp_timestamp_now(connection, now_ns),

@@ -272,6 +272,25 @@ static void replies_beyond_the_limit_are_counted(void **state)
     assert_true(harness_transmit());
 }
 
+/** However many replies wait, and however many connections end at once. */
+static void what_ends_connections_is_beyond_the_limit(void **state)
+{
+    (void)state;
+    struct tcp_reply reply = {.flow = {OUR_V4, PEER_V4, 80, 1025}, .flags = TCP_RST};
+    for (int i = 0; i < 5000; i++)
+        stack_reply_queue(harness.stack, &reply);
+    uint64_t dropped = drops(DROP_REPLY_LIMIT);
+    uint32_t connections = stack_get_config(harness.stack)->connections_max;
+    reply.ends_connection = true;
+    for (uint32_t i = 0; i < connections; i++)
+        stack_reply_queue(harness.stack, &reply);
+    assert_int_equal(drops(DROP_REPLY_LIMIT), dropped);
+    uint32_t sent = 0;
+    while (harness_transmit())
+        sent++;
+    assert_int_equal(sent, 5000 - dropped + connections);
+}
+
 static void replies_wait_for_their_neighbour_in_bounded_number(void **state)
 {
     (void)state;
@@ -307,6 +326,7 @@ int main(void)
         TEST(connections_take_turns),
         TEST(reply_goes_out_with_checksums),
         TEST(replies_beyond_the_limit_are_counted),
+        TEST(what_ends_connections_is_beyond_the_limit),
         TEST(replies_wait_for_their_neighbour_in_bounded_number),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
