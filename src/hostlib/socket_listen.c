@@ -99,37 +99,6 @@ static void set_bound(struct socket *socket, const struct ip_endpoint *endpoint,
     socket_options_replay(socket);
 }
 
-/* The engine first, since its binding can be undone and a kernel socket's can't. */
-static int bind_wildcard(struct socket *socket, int fd, const struct ip_endpoint *wanted,
-                         struct engine_link *link)
-{
-    int error = -EADDRINUSE;
-    if (socket_get_bound(socket) == NULL)
-        return -ENOBUFS;
-    for (int i = 0; i < PORT_TRIES; i++) {
-        struct ip_endpoint endpoint = *wanted;
-        error = socket_take_slot(socket, link);
-        if (error < 0)
-            return error;
-        error = engine_bind(socket, &endpoint);
-        if (error == 0) {
-            struct sockaddr_storage name;
-            socklen_t length = sizeof(name);
-            socket_endpoint_write(&endpoint, socket->is_v6, (struct sockaddr *)&name, &length);
-            error = real_bind(fd, (struct sockaddr *)&name, length);
-        }
-        if (error == 0) {
-            set_bound(socket, &endpoint, true);
-            socket_bound_of(socket)->asked = *wanted;
-            return 0;
-        }
-        engine_unbind(socket);
-        if (error != -EADDRINUSE || wanted->port != 0)
-            break;
-    }
-    return error;
-}
-
 /* Source: Linux tcp_disconnect(), with SOCK_BINDADDR_LOCK and SOCK_BINDPORT_LOCK. */
 void socket_bind_again(struct socket *socket, struct engine_link *link, bool also_kernel)
 {
@@ -196,17 +165,22 @@ static int check_kernels_ports(const struct socket *socket, const struct ip_endp
     return error == -EADDRINUSE ? error : 0;
 }
 
-static int bind_engine_address(struct socket *socket, const struct ip_endpoint *wanted,
-                               struct engine_link *link)
+/* Bind the kernel's socket of descriptor fd too. @return 0; negative errno. */
+static int bind_kernels(const struct socket *socket, int fd, const struct ip_endpoint *endpoint)
+{
+    struct sockaddr_storage name;
+    socklen_t length = sizeof(name);
+    socket_endpoint_write(endpoint, socket->is_v6, (struct sockaddr *)&name, &length);
+    return real_bind(fd, (struct sockaddr *)&name, length);
+}
+
+/* A port that is free for both, where any will do. The engine first, since its binding can be
+   undone and a kernel socket's can't.
+   @param fd  the kernel's socket is bound as well; -1: no, its ports are only looked at. */
+static int bind_port(struct socket *socket, int fd, const struct ip_endpoint *wanted,
+                     struct engine_link *link)
 {
     int error = -EADDRINUSE;
-    if (!may_use_port(wanted->port))
-        return -EACCES;
-    if (socket_get_bound(socket) == NULL)
-        return -ENOBUFS;
-    /* As Linux does: an IPv6 address serves no IPv4. */
-    if (socket->is_v6 && !ip_address_is_v4(&wanted->address))
-        socket_set_v6only(socket, true);
     for (int i = 0; i < PORT_TRIES; i++) {
         struct ip_endpoint endpoint = *wanted;
         error = socket_take_slot(socket, link);
@@ -214,9 +188,10 @@ static int bind_engine_address(struct socket *socket, const struct ip_endpoint *
             return error;
         error = engine_bind(socket, &endpoint);
         if (error == 0)
-            error = check_kernels_ports(socket, &endpoint);
+            error = fd >= 0 ? bind_kernels(socket, fd, &endpoint)
+                            : check_kernels_ports(socket, &endpoint);
         if (error == 0) {
-            set_bound(socket, &endpoint, false);
+            set_bound(socket, &endpoint, fd >= 0);
             socket_bound_of(socket)->asked = *wanted;
             return 0;
         }
@@ -225,6 +200,25 @@ static int bind_engine_address(struct socket *socket, const struct ip_endpoint *
             break;
     }
     return error;
+}
+
+static int bind_wildcard(struct socket *socket, int fd, const struct ip_endpoint *wanted,
+                         struct engine_link *link)
+{
+    return socket_get_bound(socket) == NULL ? -ENOBUFS : bind_port(socket, fd, wanted, link);
+}
+
+static int bind_engine_address(struct socket *socket, const struct ip_endpoint *wanted,
+                               struct engine_link *link)
+{
+    if (!may_use_port(wanted->port))
+        return -EACCES;
+    if (socket_get_bound(socket) == NULL)
+        return -ENOBUFS;
+    /* As Linux does: an IPv6 address serves no IPv4. */
+    if (socket->is_v6 && !ip_address_is_v4(&wanted->address))
+        socket_set_v6only(socket, true);
+    return bind_port(socket, -1, wanted, link);
 }
 
 static int bind_kernel(struct socket *socket, int fd, const struct sockaddr *address,

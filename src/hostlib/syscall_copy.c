@@ -162,17 +162,9 @@ struct window {
 static bool is_entered(const uint8_t *start, const uint8_t *end, const struct window *window,
                        bool is_pair)
 {
-    struct x86_instruction instruction;
-    for (const uint8_t *at = start; at < end; at += instruction.length) {
-        if (!x86_decode(at, end, &instruction))
-            return true;
-        if (instruction.is_indirect_jump && !is_pair)
-            return true;
-        if (instruction.is_branch && instruction.target > window->start &&
-            instruction.target < window->end)
-            return true;
-    }
-    return false;
+    bool by_table;
+    return x86_branches_into(start, end, window->start, window->end, &by_table) ||
+           (by_table && !is_pair);
 }
 
 /* The instructions around the site that can be moved. @return false: it is no instruction there,

@@ -123,8 +123,6 @@ static bool find_function(const struct object *object, const uint8_t *at,
                                   : guess_function(object, at, function);
 }
 
-/* ---- Rewriting an object -------------------------------------------------------------------- */
-
 /* ---- Sites ---------------------------------------------------------------------------------- */
 
 /* A system call instruction. */
@@ -189,20 +187,6 @@ static bool follow(struct site *site, const uint8_t **set)
     return at == site->at;
 }
 
-/* Whether the function goes to between where the number is set and the site. */
-static bool is_entered(const struct site *site, const uint8_t *set)
-{
-    struct x86_instruction instruction;
-    for (const uint8_t *at = site->function.start; at < site->function.end;
-         at += instruction.length) {
-        if (!x86_decode(at, site->function.end, &instruction))
-            return true;
-        if (instruction.is_branch && instruction.target > set && instruction.target <= site->at)
-            return true;
-    }
-    return false;
-}
-
 /* Whether it is one although nothing tells of a function there: its number is set right before. */
 static bool is_obscure(const struct object *object, struct site *site)
 {
@@ -223,12 +207,16 @@ static bool next_site(const struct object *object, uint8_t *from, struct site *s
                 return true;
             continue;
         }
-        if (site->number >= 0 && is_entered(site, set))
-            site->number = -1;
+        bool by_table;
+        if (site->number >= 0 && x86_branches_into(site->function.start, site->function.end, set,
+                                                   site->at + 1, &by_table))
+            site->number = -1; /* it may come from elsewhere too */
         return true;
     }
     return false;
 }
+
+/* ---- Rewriting an object -------------------------------------------------------------------- */
 
 /* Calls that a program makes with or without sockets; its own of only these are left to the
    kernel. */

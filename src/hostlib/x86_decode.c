@@ -251,3 +251,18 @@ bool x86_decode(const uint8_t *code, const uint8_t *end, struct x86_instruction 
     }
     return true;
 }
+
+bool x86_branches_into(const uint8_t *start, const uint8_t *end, const uint8_t *from,
+                       const uint8_t *to, bool *by_table)
+{
+    struct x86_instruction instruction;
+    *by_table = false;
+    for (const uint8_t *at = start; at < end; at += instruction.length) {
+        if (!x86_decode(at, end, &instruction))
+            return true;
+        if (instruction.is_branch && instruction.target > from && instruction.target < to)
+            return true;
+        *by_table = *by_table || instruction.is_indirect_jump;
+    }
+    return false;
+}

@@ -22,4 +22,10 @@ struct x86_instruction {
 /** @return false: not known, or beyond `end`. */
 bool x86_decode(const uint8_t *code, const uint8_t *end, struct x86_instruction *instruction);
 
+/** Whether a branch of the code [start, end) goes to after `from` and before `to`; true also if not
+    all of it can be decoded.
+    @param by_table  set to whether it has jumps of which it is not known where they go. */
+bool x86_branches_into(const uint8_t *start, const uint8_t *end, const uint8_t *from,
+                       const uint8_t *to, bool *by_table);
+
 #endif

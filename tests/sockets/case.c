@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -172,6 +173,19 @@ void set_nonblocking(int fd, bool on)
 {
     int flags = fcntl(fd, F_GETFL);
     fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
+}
+
+void exec_static_program(const char *operation, const char *argument)
+{
+    char path[PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 32);
+    if (length < 0)
+        _exit(94);
+    path[length] = '\0';
+    char *name = strrchr(path, '/');
+    (void)snprintf(name, sizeof(path) - (size_t)(name - path), "/pno-static-program");
+    execl(path, "pno-static-program", operation, argument, (char *)NULL);
+    _exit(95);
 }
 
 void settle(void)

@@ -141,6 +141,10 @@ void set_nonblocking(int fd, bool on);
     @return path. */
 char *name_file(char path[CASE_FILE_BYTES]);
 
+/** Become the program beside this one that can load no library (static_program.c); 94 or 95 is its
+    status where that can't be. @param argument  NULL: none. */
+_Noreturn void exec_static_program(const char *operation, const char *argument);
+
 /** Wait until what was sent has arrived. */
 void settle(void);
 

@@ -1,12 +1,10 @@
 /* Servers and ports of a program that is not under PnO, as a test suite's helper may be: with
    PNO_LOOPBACK=1 they are found where they would be if all were the kernel's. */
-#include <limits.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,20 +16,6 @@ struct outside {
     int leash; /**< closed, it ends */
     unsigned port;
 };
-
-static void exec_server(const struct case_context *context)
-{
-    char path[PATH_MAX];
-    ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 32);
-    if (length < 0)
-        _exit(94);
-    path[length] = '\0';
-    char *name = strrchr(path, '/');
-    (void)snprintf(name, sizeof(path) - (size_t)(name - path), "/pno-static-program");
-    execl(path, "pno-static-program", "serve", context->family == AF_INET6 ? "6" : "4",
-          (char *)NULL);
-    _exit(95);
-}
 
 static void begin(const struct case_context *context, struct outside *outside)
 {
@@ -49,7 +33,7 @@ static void begin(const struct case_context *context, struct outside *outside)
             close(input[i]);
             close(output[i]);
         }
-        exec_server(context);
+        exec_static_program("serve", context->family == AF_INET6 ? "6" : "4");
     }
     close(input[0]);
     close(output[1]);

@@ -1,7 +1,6 @@
 /* Programs that libc starts with sockets: posix_spawn(), system(), popen(); and programs that are
    linked statically. */
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -227,19 +226,6 @@ static void by_popen(const struct case_context *context)
 
 /* ---- A program that can load no library ------------------------------------------------------ */
 
-static void exec_static_program(const char *operation)
-{
-    char path[PATH_MAX];
-    ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 32);
-    if (length < 0)
-        _exit(94);
-    path[length] = '\0';
-    char *name = strrchr(path, '/');
-    (void)snprintf(name, sizeof(path) - (size_t)(name - path), "/pno-static-program");
-    execl(path, "pno-static-program", operation, (char *)NULL);
-    _exit(95);
-}
-
 static void in_a_static_program(const struct case_context *context)
 {
     int pair[2], status = 0;
@@ -251,7 +237,7 @@ static void in_a_static_program(const struct case_context *context)
         dup2(pair[1], STDIN_FILENO);
         dup2(pair[1], STDOUT_FILENO);
         close(pair[1]);
-        exec_static_program("echo");
+        exec_static_program("echo", NULL);
     }
     close(pair[1]);
     fill_pattern(bytes, sizeof(bytes), 0);
@@ -341,7 +327,7 @@ static void beside_a_static_program(const struct case_context *context)
         close(input[0]);
         close(input[1]);
         dup2(open("/dev/null", O_WRONLY), STDOUT_FILENO);
-        exec_static_program("echo");
+        exec_static_program("echo", NULL);
     }
     close(input[0]);
     usleep(100000);
