@@ -115,6 +115,8 @@ void tcp_short_fin_wait_2_arrives(struct stack *stack, struct tcp_connection *co
         connection->congestion.last_ack_ms = tcp_clock_ms(now_ns);
         if (segment->ack.value == tcp_wire(hot->snd_una).value)
             tcp_send_window_set(connection, segment, true);
+        hot->fin_waiting = false; /* nor counts what came from beyond a gap any more */
+        tcp_reassembly_drop(stack, connection);
         hot->fin_received = true;
         hot->rcv_nxt++;
         if (hot->timestamps && segment->options.has_timestamps)

@@ -80,6 +80,7 @@ struct live {
     bool accepts_late, places_late, fin_overflow;
     uint32_t gso_bytes_max;
     uint64_t now_ns;
+    uint64_t arrival_cpu_ns; /**< of the frame that took most */
     void *memory;
     size_t memory_bytes;
     struct stack_config config;

@@ -20,6 +20,9 @@
 
 /** CPU time that one arriving frame may take, sanitizers and all; ordinarily it is below 100 µs. */
 #define ARRIVAL_CPU_MAX_NS (500 * NS_PER_MS)
+/** A virtual machine's CPU time has its host's interruptions in it: what is slow is so every time.
+ */
+#define SLOW_TRIES 3
 /** Frames with payload that one operation may cause: the send buffer in the smallest segments. */
 #define PAYLOAD_FRAMES_MAX 20000
 /** With a port that cuts segments, longer frames that arrive are joined of such. */
@@ -249,9 +252,9 @@ static void receive_now(struct live *live, const struct frame *frame, uint8_t ho
         if (rx.segment.payload_length == 0 || !is_someones || has_program || announce(live, &rx))
             stack_receive_segment(live->stack, &rx, live->now_ns, &result);
     }
-    if (cpu_ns() - began_ns > ARRIVAL_CPU_MAX_NS)
-        live_fail("%llu us of CPU for one frame",
-                  (unsigned long long)((cpu_ns() - began_ns) / NS_PER_US));
+    uint64_t took_ns = cpu_ns() - began_ns;
+    if (took_ns > live->arrival_cpu_ns)
+        live->arrival_cpu_ns = took_ns;
     if (live->trace && (rx.drop != DROP_NONE || result.drop != DROP_NONE))
         printf("             %s\n", drop_reason_name(rx.drop != DROP_NONE ? rx.drop : result.drop));
     if (result.place_length != 0)
@@ -547,12 +550,12 @@ static void answer(struct live *live, struct live_slot *slot)
     const struct tcp_connection *c = slot->connection;
     if (c == NULL || ip_address_equal(&c->flow.remote, &c->flow.local))
         return; /* to itself: both ends are honest */
-    uint64_t missing = peer_sent(c) - tcp_received_offset(c);
-    if (c->hot.fin_received) /* and something after it: there is nothing to fill that gap with */
-        live_peer_answer(live, c, peer_sent(c), 0);
-    else
+    uint64_t sent = peer_sent(c), missing = sent - tcp_received_offset(c);
+    if (!c->hot.fin_received)
         live_peer_answer(live, c, tcp_received_offset(c),
                          missing < 1000 ? (uint32_t)missing : 1000);
+    else /* and something after it, perhaps beyond the window: nothing fills that gap */
+        live_peer_answer(live, c, slot->edge_known && sent > slot->edge ? slot->edge : sent, 0);
 }
 
 /** Nothing (more) for an honest peer to help with. */
@@ -685,7 +688,8 @@ static void begin(struct live *live)
     live_peer_be_neighbour(live);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/** @return the CPU time that the frame took which took most. */
+static uint64_t run(const uint8_t *data, size_t size)
 {
     static struct live live;
     for (unsigned i = 0; i < LIVE_SLOTS; i++)
@@ -705,5 +709,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (unsigned i = 0; i < LIVE_KEPT; i++)
         free(live.kept[i]);
     munmap(live.memory, live.memory_bytes);
+    return live.arrival_cpu_ns;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    uint64_t took_ns = run(data, size);
+    for (unsigned tries = 1; took_ns > ARRIVAL_CPU_MAX_NS; tries++) {
+        if (tries == SLOW_TRIES)
+            live_fail("%llu us of CPU for one frame", (unsigned long long)(took_ns / NS_PER_US));
+        took_ns = run(data, size);
+    }
     return 0;
 }

@@ -68,6 +68,22 @@ static void fin_of_a_peer_that_sent_nothing_is_acknowledged_at_once(void **unuse
     ours(". 1:1(0) ack 2");
 }
 
+/** A liar's: nobody reads any more, so that the first FIN that is next in order ends it (Linux). */
+static void orphan_takes_a_fin_before_the_one_that_waits_beyond_a_gap(void **unused)
+{
+    (void)unused;
+    established();
+    peer("FP. 1001:1501(500) ack 1");
+    ours(". 1:1(0) ack 1 <nop,nop,TS,nop,nop,sack 1001:1502>");
+    app_close();
+    ours("F. 1:1(0) ack 1 <nop,nop,TS,nop,nop,sack 1001:1502>");
+    peer(". 1:1(0) ack 2");
+    peer("F. 1:1(0) ack 2");
+    ours(". 2:2(0) ack 2 <nop,nop,TS>");
+    nothing(); /* and every invariant holds */
+    assert_int_equal(stack_get_counters(script.stack)->time_wait_now, 1);
+}
+
 static void data_can_follow_the_peers_fin(void **unused)
 {
     (void)unused;
@@ -321,6 +337,7 @@ int main(void)
         TEST(fin_is_acknowledged_after_a_delay_if_nothing_carries_it),
         TEST(fin_of_a_peer_that_sent_nothing_is_acknowledged_at_once),
         TEST(data_can_follow_the_peers_fin),
+        TEST(orphan_takes_a_fin_before_the_one_that_waits_beyond_a_gap),
         TEST(fin_follows_data_that_waits),
         TEST(half_closed_connection_still_receives),
         TEST(simultaneous_close_goes_through_closing),
