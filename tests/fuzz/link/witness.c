@@ -14,7 +14,7 @@
 
 static void fail(const char *what)
 {
-    (void)fprintf(stderr, "the honest tenant: %s\n", what);
+    (void)fprintf(stderr, "link-descriptors: the honest tenant: %s\n", what);
     abort();
 }
 
