@@ -134,119 +134,6 @@ static void finish_empty(const struct emission *e, uint64_t number)
     e->output->gso_size = 0;
 }
 
-/* ---- SYN ----------------------------------------------------------------------------------- */
-
-void tcp_syn_options(const struct tcp_connection *connection, uint64_t now_ns,
-                     struct tcp_options *options)
-{
-    const struct tcp_hot *hot = &connection->hot;
-    *options = (struct tcp_options){
-        .has_mss = true,
-        .mss = (uint16_t)tcp_advertised_mss(connection),
-        .has_sack_permitted = hot->sack,
-        .has_timestamps = hot->timestamps,
-        .timestamp_value = tcp_timestamp_now(connection, now_ns),
-        .timestamp_echo = hot->ts_recent,
-        .has_window_scale = hot->window_scaling,
-        .window_scale = hot->rcv_wscale,
-    };
-}
-
-/** Account for payload that goes with the SYN. */
-static void sent_with_syn(const struct emission *e, uint32_t payload)
-{
-    struct tcp_connection *connection = e->connection;
-    connection->hot.snd_nxt = tcp_snd_start(&connection->hot) + payload;
-    tcp_rare_take(e->stack, connection)->untimed_end =
-        connection->hot.snd_nxt; /* the handshake times it */
-    connection->hot.last_sent_ns = e->now_ns;
-    connection->statistics.data_segments_out++;
-    tcp_chrono_update(e->stack, connection, e->now_ns);
-}
-
-/** Any options. @return payload that goes along. */
-static __attribute__((noinline)) uint32_t syn_options_write(const struct emission *e)
-{
-    struct tcp_connection *connection = e->connection;
-    struct tcp_options options;
-    uint32_t payload = 0;
-    tcp_syn_options(connection, e->now_ns, &options);
-    if (connection->hot.state == TCP_STATE_SYN_RECEIVED && !connection->passive) {
-        /* SYNs crossed: what ours offered is offered again (as Linux), whatever theirs did; but no
-           scale that will not be used. */
-        const struct tcp_defaults *defaults = &stack_get_config(e->stack)->tcp;
-        options.has_sack_permitted = defaults->sack;
-        options.has_timestamps = defaults->timestamps;
-    }
-    if (connection->hot.state == TCP_STATE_SYN_RECEIVED)
-        tcp_fast_open_synack(e->stack, connection, &options);
-    else
-        payload = tcp_fast_open_syn(e->stack, connection, &options);
-    e->output->options_length = tcp_options_build_syn(&options, e->output->options);
-    return payload;
-}
-
-/** The same, quicker where they are the usual ones. */
-static inline uint32_t syn_options(const struct emission *e)
-{
-    const struct tcp_connection *connection = e->connection;
-    const struct tcp_hot *hot = &connection->hot;
-    const uint32_t usual = TCP_HOT_FLAGS(.timestamps = true, .sack = true, .window_scaling = true);
-    if ((hot->flags & usual) != usual || connection->fast_open.wanted ||
-        connection->fast_open.answer)
-        return syn_options_write(e);
-    e->output->options_length = tcp_options_build_usual_syn(
-        (uint16_t)tcp_advertised_mss(connection), tcp_timestamp_now(connection, e->now_ns),
-        hot->ts_recent, hot->rcv_wscale, e->output->options);
-    return 0;
-}
-
-static bool emit_syn(const struct emission *e)
-{
-    struct tcp_connection *connection = e->connection;
-    struct tcp_hot *hot = &connection->hot;
-    struct tcp_output *output = e->output;
-    if (!hot->syn_due)
-        return false;
-    bool answer = hot->state == TCP_STATE_SYN_RECEIVED;
-    uint32_t payload = syn_options(e);
-    uint64_t number = tcp_snd_start(hot) - 1;
-    output->seq = tcp_wire(number);
-    output->ack = answer ? tcp_wire(hot->rcv_nxt) : seq_of(0);
-    hot->rcv_wup = tcp_wire(hot->rcv_nxt); /* 0 until there is an answer */
-    output->flags = answer ? TCP_SYN | TCP_ACK : TCP_SYN;
-    if (hot->ecn && answer)
-        output->flags |= TCP_ECE;
-    else if (hot->ecn && connection->syn_timeouts == 0) /* the path may drop SYNs that ask */
-        output->flags |= TCP_ECE | TCP_CWR;
-    output->window = (uint16_t)(hot->rcv_wnd < UINT16_MAX ? hot->rcv_wnd : UINT16_MAX);
-    output->urgent_pointer = 0;
-    /* As Linux: DCTCP's handshake is ECN-capable too. */
-    bool capable = hot->ecn && tcp_congestion_of(connection)->needs_ecn;
-    output->ecn = capable ? ECN_ECT_0 : ECN_NOT_ECT;
-    output->stream_offset = 0;
-    output->payload_length = payload;
-    output->gso_size = 0;
-    hot->syn_due = false;
-    if (payload > 0)
-        sent_with_syn(e, payload);
-    hot->acks_owed = 0;
-    if (connection->syn_timeouts == 0) {
-        if (!answer)
-            connection->established_ms = (uint32_t)(e->now_ns / NS_PER_MS);
-        connection->congestion.syn_sent_us = tcp_sent_clock_us(e->now_ns);
-        connection->syn_timed = true;
-    } else {
-        connection->syn_timed = false;
-        tcp_rare_take(e->stack, connection)->retransmitted_segments++;
-    }
-    connection->statistics.segments_out += !connection->passive; /* as Linux counts */
-    if (hot->send_timer == TCP_SEND_TIMER_NONE)
-        tcp_send_timer_set(e->stack, connection, TCP_SEND_TIMER_RETRANSMIT,
-                           e->now_ns + tcp_rto_ns(connection, e->now_ns));
-    return true;
-}
-
 /* ---- Bursts ------------------------------------------------------------------------------- */
 
 /** Payload from number on that the port may cut, whole segments. Not what the urgent pointer is in,
@@ -779,9 +666,13 @@ static __attribute__((noinline)) bool emit_any(struct stack *stack,
     };
     if (hot->state == TCP_STATE_SYN_SENT) {
         output->is_last = true;
-        return emit_syn(&e);
+        if (!hot->syn_due)
+            return false;
+        tcp_output_syn(stack, connection, now_ns, output);
+        return true;
     }
-    if (hot->state == TCP_STATE_SYN_RECEIVED && emit_syn(&e)) {
+    if (hot->state == TCP_STATE_SYN_RECEIVED && hot->syn_due) {
+        tcp_output_syn(stack, connection, now_ns, output);
         output->is_last = is_all_sent(connection);
         return true;
     }

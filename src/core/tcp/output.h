@@ -18,9 +18,9 @@ static inline void tcp_output_request(struct stack *stack, struct tcp_connection
 /** tcp_output_request() when anything is due. */
 void tcp_output_request_if_wanted(struct stack *stack, struct tcp_connection *connection);
 
-/** Options of our SYN or SYN-ACK, as negotiated so far. */
-void tcp_syn_options(const struct tcp_connection *connection, uint64_t now_ns,
-                     struct tcp_options *options);
+/** The SYN or SYN-ACK that is due, with the retransmission timer, and payload by fast open. */
+void tcp_output_syn(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns,
+                    struct tcp_output *output);
 
 /** Payload of a full segment we may be sent, without options: MTU less headers, or TCP_MAXSEG. */
 static inline uint32_t tcp_advertised_mss(const struct tcp_connection *connection)
