@@ -278,8 +278,7 @@ static int place_in_kernel(struct epoll_item *item, int epoll_fd, int operation)
     return 0;
 }
 
-/* A thread that waits in the kernel alone would not see offloaded sockets: make it come back. */
-static void kick_native_waiters(struct epoll_set *set)
+void epoll_kick_native_waiters(struct epoll_set *set)
 {
     if (set->native_waiters == 0 || set->kick_fd >= 0)
         return;
@@ -311,7 +310,7 @@ static int add_item(struct epoll_set *set, int epoll_fd, int fd, struct file *fi
         }
     }
     epoll_item_publish(item);
-    kick_native_waiters(set);
+    epoll_kick_native_waiters(set);
     epoll_item_look(item);
     return 0;
 }
@@ -452,7 +451,7 @@ void epoll_socket_moved(struct socket *socket)
         else if (wanted && item->merged != epoll_belongs_in_both(&socket->file))
             replace_in_kernel(item);
         if (socket_has_readiness(socket)) {
-            kick_native_waiters(item->set);
+            epoll_kick_native_waiters(item->set);
             epoll_item_look(item);
         }
     }
@@ -696,7 +695,8 @@ static int real_epoll_wait(int epoll_fd, struct epoll_event *events, int max,
     return REAL(epoll_pwait)(epoll_fd, events, max, timeout_ms, mask);
 }
 
-/* No offloaded sockets and no link: the kernel alone serves the call; see kick_native_waiters().
+/* No offloaded sockets and no link: the kernel alone serves the call; see
+   epoll_kick_native_waiters().
    @return -EAGAIN: kicked, look again. */
 static int wait_natively(struct epoll_set *set, int epoll_fd, struct epoll_event *events, int max,
                          const struct timespec *timeout, const sigset_t *mask)

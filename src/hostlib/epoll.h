@@ -18,9 +18,11 @@
 
 struct lock;
 
+struct engine_link;
 struct socket;
 struct epoll_set;
 struct epoll_shared;
+struct epoll_shared_parts;
 
 /** One entry of a set, as it is told to who goes on with the set (handover.h). */
 struct epoll_entry {
@@ -85,6 +87,20 @@ struct wait_queue *epoll_pollers(struct epoll_set *set);
 
 /** What processes share of it; NULL: it is this one's alone. */
 struct epoll_shared *epoll_shared_of(struct epoll_set *set);
+
+/** Share the set, which is to be sent, if it can be. @return what goes along; memory_fd -1: nothing
+    does. */
+struct epoll_shared_parts epoll_share_out(struct epoll_set *set, struct engine_link *link);
+
+/** This process's set which shares that memory, with a reference; NULL: none. */
+struct epoll_set *epoll_find_shared(int memory_fd);
+
+/** A set that came here by descriptor fd, with what is shared of it. NULL: no memory, or that is
+    wrong. */
+struct epoll_set *epoll_adopt_shared(int fd, const struct epoll_shared_parts *parts);
+
+/** The socket was sent here: it may be in sets that came before. */
+void epoll_socket_came(struct socket *socket);
 
 /** Before a fork: what is in the sets is from now on in them for all processes that have them. */
 void epoll_share_sets(void);

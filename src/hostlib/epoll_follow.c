@@ -1,4 +1,7 @@
-/* Epoll sets that several processes have after a fork: each follows what the others did. */
+/* Epoll sets that several processes have, after a fork or since they were sent: each follows what
+   the others did. */
+#include <sys/stat.h>
+
 #include "hostlib/engine_link.h"
 #include "hostlib/epoll_set.h"
 #include "hostlib/process.h"
@@ -129,6 +132,37 @@ void epoll_follow(struct epoll_set *set)
     }
 }
 
+/* The first set from descriptor *fd on, with a reference; *fd is its descriptor. NULL: no more. */
+static struct epoll_set *next_set(uint32_t *fd)
+{
+    uint32_t high = atomic_load_explicit(&fd_table_high, memory_order_relaxed);
+    for (; *fd < high; ++*fd) {
+        struct file *file = fd_peek((int)*fd);
+        if (file == NULL || file->kind != FILE_EPOLL || (file = fd_get((int)*fd)) == NULL)
+            continue;
+        if (file->kind == FILE_EPOLL)
+            return (struct epoll_set *)file;
+        file_put(file);
+    }
+    return NULL;
+}
+
+void epoll_socket_came(struct socket *socket)
+{
+    struct epoll_shared_entry entry;
+    struct epoll_set *set;
+    for (uint32_t fd = 0; (set = next_set(&fd)) != NULL; fd++) {
+        lock_acquire(&epoll_lock);
+        if (set->shared != NULL && epoll_shared_takes(set->shared, socket) &&
+            epoll_shared_look_up(set->shared, socket, &entry)) {
+            follow_change(set, socket, &entry);
+            epoll_kick_native_waiters(set);
+        }
+        lock_release(&epoll_lock);
+        file_put(&set->file);
+    }
+}
+
 /* ---- A fork --------------------------------------------------------------------------------- */
 
 /* Threads that wait already begin to listen for the bell. epoll_lock held. */
@@ -157,19 +191,14 @@ static void share(struct epoll_set *set, struct engine_link *link)
 void epoll_share_sets(void)
 {
     struct engine_link *link = engine_link_current();
-    uint32_t high = atomic_load_explicit(&fd_table_high, memory_order_relaxed);
+    struct epoll_set *set;
     if (link == NULL || process_may_not_allocate)
         return;
-    for (uint32_t fd = 0; fd < high; fd++) {
-        struct file *file = fd_peek((int)fd);
-        if (file == NULL || file->kind != FILE_EPOLL || (file = fd_get((int)fd)) == NULL)
-            continue;
-        if (file->kind == FILE_EPOLL) {
-            lock_acquire(&epoll_lock);
-            share((struct epoll_set *)file, link);
-            lock_release(&epoll_lock);
-        }
-        file_put(file);
+    for (uint32_t fd = 0; (set = next_set(&fd)) != NULL; fd++) {
+        lock_acquire(&epoll_lock);
+        share(set, link);
+        lock_release(&epoll_lock);
+        file_put(&set->file);
     }
 }
 
@@ -182,4 +211,71 @@ void epoll_fork_child(void)
         if (file != NULL && file->kind == FILE_EPOLL && set->shared != NULL)
             epoll_shared_fork_child(set->shared);
     }
+}
+
+/* ---- A set that is sent ---------------------------------------------------------------------- */
+
+/* What an edge-triggered entry has told counts as told for who gets the set. No event is applied
+   meanwhile. epoll_lock held. */
+static void note_told(struct epoll_set *set)
+{
+    for (uint32_t fd = 0; fd < set->by_fd_count; fd++) {
+        struct epoll_item *item = set->by_fd[fd];
+        if (item == NULL || !item->shared || item->ready_link != NULL ||
+            (item->events & EPOLLET) == 0)
+            continue;
+        const struct socket *socket = (const struct socket *)item->file;
+        struct epoll_progress progress = epoll_progress_of(socket);
+        uint32_t mask = atomic_load_explicit(&socket->readiness, memory_order_relaxed);
+        struct epoll_shared_entry *entry = epoll_shared_hold(set->shared, socket, item->fd);
+        if (entry != NULL)
+            epoll_shared_tell(entry, &progress, mask & item->events & ~EPOLL_MODE_BITS);
+        epoll_shared_release(set->shared);
+    }
+}
+
+struct epoll_shared_parts epoll_share_out(struct epoll_set *set, struct engine_link *link)
+{
+    struct epoll_shared_parts parts = {.memory_fd = -1, .bell_fd = -1};
+    lock_acquire(&link->consume_lock);
+    lock_acquire(&epoll_lock);
+    bool begins = set->shared == NULL;
+    if (!begins || begin_sharing(set, link)) {
+        share(set, link);
+        if (begins)
+            note_told(set);
+        parts = epoll_shared_parts_of(set->shared);
+    }
+    lock_release(&epoll_lock);
+    lock_release(&link->consume_lock);
+    return parts;
+}
+
+struct epoll_set *epoll_find_shared(int memory_fd)
+{
+    struct stat wanted, status;
+    struct epoll_set *set;
+    if (fstat(memory_fd, &wanted) < 0)
+        return NULL;
+    for (uint32_t fd = 0; (set = next_set(&fd)) != NULL; fd++) {
+        struct epoll_shared *shared = set->shared;
+        int own_fd = shared != NULL ? epoll_shared_parts_of(shared).memory_fd : -1;
+        if (own_fd >= 0 && fstat(own_fd, &status) == 0 && status.st_ino == wanted.st_ino &&
+            status.st_dev == wanted.st_dev)
+            return set;
+        file_put(&set->file);
+    }
+    return NULL;
+}
+
+struct epoll_set *epoll_adopt_shared(int fd, const struct epoll_shared_parts *parts)
+{
+    struct epoll_set *set = epoll_adopt(fd);
+    if (set == NULL)
+        return NULL;
+    set->shared = epoll_shared_join(parts);
+    if (set->shared != NULL)
+        return set;
+    epoll_destroy(set);
+    return NULL;
 }

@@ -67,6 +67,9 @@ void epoll_item_set_merged(struct epoll_item *item, bool merged);
 /** Whether both the kernel's set and ours look at it. */
 bool epoll_belongs_in_both(const struct file *file);
 
+/** A thread that waits in the kernel alone would not see offloaded sockets: make it come back. */
+void epoll_kick_native_waiters(struct epoll_set *set);
+
 /* ---- Sets that processes share (epoll_follow.c) ---- */
 
 /** The item was added, or modified: tell the other processes. */

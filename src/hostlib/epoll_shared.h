@@ -1,9 +1,9 @@
 /**
  * @file epoll_shared.h
- * What the processes that share an epoll set after a fork agree on: which offloaded sockets are in
- * it, what is asked of each, and which edges and one-shot events one of them has collected. Memory
- * that all map, an entry per slot of the link. Each process keeps items of its own, which it makes
- * follow this (epoll.c).
+ * What the processes that share an epoll set, after a fork or since it was sent, agree on: which
+ * offloaded sockets are in it, what is asked of each, and which edges and one-shot events one of
+ * them has collected. Memory that all map, an entry per slot of the link. Each process keeps items
+ * of its own, which it makes follow this (epoll.c).
  *
  * A socket is in it by one descriptor. What only one of the processes has, no other sees events of.
  */
@@ -39,6 +39,17 @@ struct epoll_shared_entry {
 /** @return NULL: no memory, or no descriptor. */
 struct epoll_shared *epoll_shared_make(struct engine_link *link);
 
+/** What to send, for another to join. */
+struct epoll_shared_parts {
+    const uint8_t *tenant_token; /**< of the link, which a receiver may not have yet */
+    int memory_fd, bell_fd;      /**< memory_fd -1: there is nothing to join */
+};
+struct epoll_shared_parts epoll_shared_parts_of(const struct epoll_shared *shared);
+
+/** What another process has made; the descriptors stay the caller's. NULL: no memory, or that is no
+    such thing. */
+struct epoll_shared *epoll_shared_join(const struct epoll_shared_parts *parts);
+
 /** In a forked child: hear the bell by itself. Without a descriptor left for that, it does not. */
 void epoll_shared_fork_child(struct epoll_shared *shared);
 
@@ -46,7 +57,7 @@ void epoll_shared_fork_child(struct epoll_shared *shared);
 void epoll_shared_leave(struct epoll_shared *shared);
 
 /** Whether entries of the socket can be in it. */
-bool epoll_shared_takes(const struct epoll_shared *shared, const struct socket *socket);
+bool epoll_shared_takes(struct epoll_shared *shared, const struct socket *socket);
 
 /** The socket was added, or what is asked of it modified.
     @return false: the entry is by another of its descriptors. */
@@ -82,6 +93,10 @@ void epoll_shared_tell(struct epoll_shared_entry *entry, const struct epoll_prog
  */
 bool epoll_shared_next_change(struct epoll_shared *shared, struct socket **socket,
                               struct epoll_shared_entry *entry);
+
+/** What is asked of a socket that has come here just now. @return false: nothing. */
+bool epoll_shared_look_up(struct epoll_shared *shared, const struct socket *socket,
+                          struct epoll_shared_entry *entry);
 
 /** Whether there may be such changes. */
 bool epoll_shared_has_changed(const struct epoll_shared *shared);

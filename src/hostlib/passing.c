@@ -13,6 +13,8 @@
 #include "base/log.h"
 #include "hostlib/deed.h"
 #include "hostlib/engine_attach.h"
+#include "hostlib/epoll.h"
+#include "hostlib/epoll_shared.h"
 #include "hostlib/interpose.h"
 #include "hostlib/joined_links.h"
 #include "hostlib/loadable.h"
@@ -24,7 +26,7 @@
 #define MAPS_BYTES 4096
 
 union control_buffer {
-    char bytes[CMSG_SPACE(sizeof(int))];
+    char bytes[CMSG_SPACE(SET_DEED_FDS * sizeof(int))];
     struct cmsghdr alignment;
 };
 
@@ -61,21 +63,22 @@ static void visit_descriptors(struct msghdr *message, visit_fn *visit, void *con
 
 /* ---- Sending -------------------------------------------------------------------------------- */
 
-static bool write_deed(int fd, const struct deed *deed, int kernel_fd)
+/* With up to SET_DEED_FDS descriptors. */
+static bool write_deed(int fd, const void *deed, size_t bytes, const int *fds, size_t count)
 {
-    struct iovec part = {.iov_base = (void *)(uintptr_t)deed, .iov_len = sizeof(*deed)};
+    struct iovec part = {.iov_base = (void *)(uintptr_t)deed, .iov_len = bytes};
     union control_buffer control = {{0}};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    if (kernel_fd >= 0) {
+    if (count > 0) {
         message.msg_control = control.bytes;
-        message.msg_controllen = sizeof(control.bytes);
+        message.msg_controllen = CMSG_SPACE(count * sizeof(int));
         struct cmsghdr *header = CMSG_FIRSTHDR(&message);
         header->cmsg_level = SOL_SOCKET;
         header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(header), &kernel_fd, sizeof(int));
+        header->cmsg_len = CMSG_LEN(count * sizeof(int));
+        memcpy(CMSG_DATA(header), fds, count * sizeof(int));
     }
-    return syscall(SYS_sendmsg, fd, &message, MSG_NOSIGNAL) == (long)sizeof(*deed);
+    return syscall(SYS_sendmsg, fd, &message, MSG_NOSIGNAL) == (long)bytes;
 }
 
 /* @return the ticket for a socket of the engine's; a negative errno. */
@@ -98,7 +101,7 @@ static int issue(struct socket *socket, int fd)
         socket_lock(socket);
         left_socket_describe(socket, &deed.socket);
         socket_unlock(socket);
-        if (!write_deed(ticket.engine_fd, &deed, socket->is_accepted ? -1 : fd))
+        if (!write_deed(ticket.engine_fd, &deed, sizeof(deed), &fd, socket->is_accepted ? 0 : 1))
             error = -errno;
         close_raw(ticket.engine_fd);
         if (error < 0)
@@ -106,6 +109,32 @@ static int issue(struct socket *socket, int fd)
     }
     lock_release(&link->consume_lock);
     return error < 0 ? error : ticket.passed_fd;
+}
+
+/* @return what travels in place of an epoll set; -ENOTSOCK: the set itself, of which there is
+   nothing to tell; another negative errno. */
+static int issue_set(struct epoll_set *set, int fd)
+{
+    struct engine_link *link = engine_link_current();
+    struct set_deed deed = {.magic = SET_DEED_MAGIC};
+    int ends[2];
+    if (link == NULL)
+        return -ENOTSOCK;
+    struct epoll_shared_parts parts = epoll_share_out(set, link);
+    if (parts.memory_fd < 0)
+        return -ENOTSOCK;
+    memcpy(deed.tenant_token, parts.tenant_token, sizeof(deed.tenant_token));
+    const int fds[SET_DEED_FDS] = {[SET_DEED_EPOLL] = fd,
+                                   [SET_DEED_MEMORY] = parts.memory_fd,
+                                   [SET_DEED_BELL] = parts.bell_fd};
+    if (syscall(SYS_socketpair, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+        return -errno;
+    int error = write_deed(ends[0], &deed, sizeof(deed), fds, SET_DEED_FDS) ? 0 : -errno;
+    close_raw(ends[0]);
+    if (error == 0)
+        return ends[1];
+    close_raw(ends[1]);
+    return error;
 }
 
 /* Whether a process has libpno.so mapped; if that can't be told, it may. */
@@ -147,15 +176,33 @@ static bool receiver_may_redeem(int fd, const struct msghdr *message)
     return may_be_under_pno(peer.pid);
 }
 
-static bool count_sockets(void *context, int *fd)
+/* The set behind fd, with a reference; NULL: it is none. */
+static struct epoll_set *get_set(int fd)
+{
+    struct file *file = fd_get(fd);
+    if (file == NULL || file->kind == FILE_EPOLL)
+        return (struct epoll_set *)file;
+    file_put(file);
+    return NULL;
+}
+
+/* What may be replaced. */
+static bool count_ours(void *context, int *fd)
 {
     size_t *count = context;
-    struct socket *socket = interpose_offloaded(*fd);
-    if (socket == NULL)
-        return true;
-    *count += socket->link != NULL;
-    file_put(&socket->file);
+    const struct file *file = fd_peek(*fd);
+    *count += file != NULL && (file->kind == FILE_SOCKET || file->kind == FILE_EPOLL);
     return true;
+}
+
+static int substitute_set(int fd, bool for_pno)
+{
+    struct epoll_set *set = for_pno ? get_set(fd) : NULL;
+    if (set == NULL)
+        return -ENOTSOCK;
+    int result = issue_set(set, fd);
+    file_put((struct file *)set);
+    return result;
 }
 
 /* What goes in place of fd. @return -ENOTSOCK: fd itself. */
@@ -163,7 +210,7 @@ static int substitute(int fd, bool for_pno)
 {
     struct socket *socket = interpose_offloaded(fd);
     if (socket == NULL)
-        return -ENOTSOCK;
+        return substitute_set(fd, for_pno);
     int result = -ENOTSOCK;
     if (socket->link != NULL && !atomic_load_explicit(&socket->link->dead, memory_order_relaxed))
         result = for_pno ? issue(socket, fd) : pump_promote(fd, -1);
@@ -202,7 +249,7 @@ const struct msghdr *passing_begin(struct passing *passing, int fd, const struct
         return message;
     size_t count = 0;
     passing->message = *message;
-    visit_descriptors(&passing->message, count_sockets, &count);
+    visit_descriptors(&passing->message, count_ours, &count);
     if (count == 0)
         return message;
     passing->control = malloc(message->msg_controllen);
@@ -231,33 +278,40 @@ void passing_end(struct passing *passing)
 
 /* ---- Receiving ------------------------------------------------------------------------------ */
 
-/* Look at what lies in fd's receive buffer. @return whether fd is a ticket; then *kernel_fd is the
-   kernel socket that came with it, or -1. */
-static bool peek_deed(int fd, struct deed *deed, int *kernel_fd)
+#define PEEKS (MSG_PEEK | MSG_DONTWAIT)
+
+/* How what lies in fd's receive buffer begins; 0: with nothing of ours. */
+static uint64_t peek_magic(int fd)
 {
     int domain = 0;
     socklen_t length = sizeof(domain);
-    *kernel_fd = -1;
-    if (REAL(getsockopt)(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) < 0 || domain != AF_UNIX)
-        return false;
     uint64_t magic = 0;
-    const int how = MSG_PEEK | MSG_DONTWAIT;
-    if (syscall(SYS_recvfrom, fd, &magic, sizeof(magic), how, NULL, NULL) != sizeof(magic) ||
-        magic != DEED_MAGIC)
-        return false;
-    struct iovec part = {.iov_base = deed, .iov_len = sizeof(*deed)};
+    if (REAL(getsockopt)(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) < 0 || domain != AF_UNIX ||
+        syscall(SYS_recvfrom, fd, &magic, sizeof(magic), PEEKS, NULL, NULL) != sizeof(magic))
+        return 0;
+    return magic;
+}
+
+/* Look at a deed, and take the `count` descriptors that come with it; -1 where none does.
+   @return false: it is not of that size, and nothing is taken. */
+static bool peek_deed(int fd, void *deed, size_t bytes, int *fds, size_t count)
+{
+    struct iovec part = {.iov_base = deed, .iov_len = bytes};
     union control_buffer control = {{0}};
     struct msghdr message = {.msg_iov = &part,
                              .msg_iovlen = 1,
                              .msg_control = control.bytes,
-                             .msg_controllen = sizeof(control.bytes)};
-    long got = syscall(SYS_recvmsg, fd, &message, how | MSG_CMSG_CLOEXEC);
+                             .msg_controllen = CMSG_LEN(count * sizeof(int))};
+    for (size_t i = 0; i < count; i++)
+        fds[i] = -1;
+    long got = syscall(SYS_recvmsg, fd, &message, PEEKS | MSG_CMSG_CLOEXEC);
     struct cmsghdr *header = got < 0 ? NULL : CMSG_FIRSTHDR(&message);
     if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
-        memcpy(kernel_fd, CMSG_DATA(header), sizeof(int));
-    if (got == (long)sizeof(*deed) && deed->bytes == sizeof(*deed) && deed->socket.has_slot)
+        memcpy(fds, CMSG_DATA(header), header->cmsg_len - CMSG_LEN(0));
+    if (got == (long)bytes)
         return true;
-    close_raw(*kernel_fd);
+    for (size_t i = 0; i < count; i++)
+        close_raw(fds[i]);
     return false;
 }
 
@@ -332,12 +386,10 @@ static struct socket *redeem(int ticket_fd, const struct deed *deed)
     return adoption.socket;
 }
 
-/* Put the kernel's descriptor of the socket where the ticket was. */
-static bool take_place(int fd, int kernel_fd, bool is_v6)
+/* Put the kernel's descriptor where the ticket was. */
+static bool take_place(int fd, int kernel_fd)
 {
     int close_on_exec = (int)syscall(SYS_fcntl, fd, F_GETFD) & FD_CLOEXEC;
-    if (kernel_fd < 0)
-        kernel_fd = placeholder_open(is_v6, true);
     if (kernel_fd < 0)
         return false;
     bool placed = syscall(SYS_dup3, kernel_fd, fd, close_on_exec ? O_CLOEXEC : 0) >= 0;
@@ -370,27 +422,67 @@ static struct socket *adopt_fresh(int fd)
     return socket;
 }
 
-static bool receive_descriptor(void *context, int *fd)
+/* The socket that the ticket stands for, which it is replaced by. */
+static struct socket *receive_socket(int fd)
 {
     struct deed deed;
     int kernel_fd;
+    if (!peek_deed(fd, &deed, sizeof(deed), &kernel_fd, 1))
+        return NULL;
+    if (deed.bytes != sizeof(deed) || !deed.socket.has_slot) {
+        close_raw(kernel_fd);
+        return NULL;
+    }
+    struct socket *socket = redeem(fd, &deed);
+    if (kernel_fd < 0)
+        kernel_fd = placeholder_open(deed.socket.is_v6, true);
+    if (take_place(fd, kernel_fd))
+        return socket;
+    if (socket != NULL)
+        file_put(&socket->file);
+    return NULL;
+}
+
+/* A set that can't be followed is the kernel's alone. */
+static void receive_set(int fd)
+{
+    struct set_deed deed;
+    int fds[SET_DEED_FDS];
+    struct epoll_set *set = NULL;
+    if (!peek_deed(fd, &deed, sizeof(deed), fds, SET_DEED_FDS))
+        return;
+    const struct epoll_shared_parts parts = {.tenant_token = deed.tenant_token,
+                                             .memory_fd = fds[SET_DEED_MEMORY],
+                                             .bell_fd = fds[SET_DEED_BELL]};
+    if (take_place(fd, fds[SET_DEED_EPOLL]) && (set = epoll_find_shared(parts.memory_fd)) == NULL)
+        set = epoll_adopt_shared(fd, &parts);
+    close_raw(parts.memory_fd);
+    close_raw(parts.bell_fd);
+    if (set != NULL && !fd_set_file(fd, (struct file *)set))
+        file_put((struct file *)set);
+}
+
+static bool receive_descriptor(void *context, int *fd)
+{
     (void)context;
     /* Whatever was known of this number is gone. */
     fd_set_file(*fd, NULL);
-    struct socket *socket = NULL;
-    if (peek_deed(*fd, &deed, &kernel_fd)) {
-        socket = redeem(*fd, &deed);
-        if (!take_place(*fd, kernel_fd, deed.socket.is_v6) && socket != NULL) {
-            file_put(&socket->file);
-            socket = NULL;
-        }
-    } else {
-        socket = adopt_fresh(*fd);
+    uint64_t magic = peek_magic(*fd);
+    if (magic == SET_DEED_MAGIC) {
+        receive_set(*fd);
+        return true;
     }
-    if (socket != NULL && !fd_set_file(*fd, &socket->file))
-        file_put(&socket->file);
-    else if (socket != NULL)
+    struct socket *socket = magic == DEED_MAGIC ? receive_socket(*fd) : adopt_fresh(*fd);
+    if (socket == NULL)
+        return true;
+    file_hold(&socket->file);
+    if (fd_set_file(*fd, &socket->file)) {
         interpose_standard_stream(*fd);
+        epoll_socket_came(socket);
+    } else {
+        file_put(&socket->file);
+    }
+    file_put(&socket->file);
     return true;
 }
 

@@ -10,8 +10,12 @@
  * hold of its own on the socket, and a placeholder (or the kernel's half) at the descriptor's
  * number.
  *
+ * In place of an epoll set travels a socket in whose receive buffer the set lies, with what its
+ * processes share of it (epoll_shared.h). It holds no sockets: the receiver has events of those
+ * that it has too, or will have.
+ *
  * A receiver that is not under PnO can't do that. It is sent a kernel stream in place of a
- * connection (pump.h), and of a listener the kernel's half.
+ * connection (pump.h), of a listener the kernel's half, and of an epoll set likewise.
  */
 #ifndef PNO_HOSTLIB_PASSING_H
 #define PNO_HOSTLIB_PASSING_H

@@ -331,6 +331,194 @@ static void into_an_epoll_set(const struct case_context *context)
     close_pair(channel);
 }
 
+/* ---- Epoll sets ------------------------------------------------------------------------------ */
+
+static void add_to(int set, int fd, uint32_t events, uint64_t data)
+{
+    struct epoll_event event = {.events = events, .data.u64 = data};
+    say_result("add", epoll_ctl(set, EPOLL_CTL_ADD, fd, &event));
+}
+
+static void say_event(const char *what, int set, int timeout_ms)
+{
+    struct epoll_event event = {0};
+    say_result(what, epoll_wait(set, &event, 1, timeout_ms));
+    say_events("its events", event.events);
+    say("its data: %llx", (unsigned long long)event.data.u64);
+}
+
+static void set_to_oneself(const struct case_context *context)
+{
+    int pair[2], channel[2], set = epoll_create1(0);
+    make_pair(context, pair);
+    make_channel(channel);
+    add_to(set, pair[1], EPOLLIN | EPOLLET, 0x123456789abcdef0);
+    say_result("sendmsg", send_descriptors(channel[0], &set, 1));
+    int other = receive_one(channel[1]);
+    say_event("nothing", other, 0);
+    send(pair[0], "x", 1, 0);
+    say_event("by the received one", other, CASE_WAIT_MS);
+    say_event("told already", set, 0);
+    send(pair[0], "y", 1, 0);
+    say_event("by the sent one", set, CASE_WAIT_MS);
+    say_event("told already", other, 0);
+    close(set);
+    add_to(other, pair[0], EPOLLOUT, 7);
+    say_event("its other end", other, CASE_WAIT_MS);
+    close(pair[0]);
+    say_event("end of the stream", other, CASE_WAIT_MS);
+    close(pair[1]);
+    say_event("none is left", other, 0);
+    close(other);
+    close_pair(channel);
+}
+
+static void empty_set_to_oneself(const struct case_context *context)
+{
+    int pair[2], channel[2], set = epoll_create1(0);
+    make_pair(context, pair);
+    make_channel(channel);
+    send_descriptors(channel[0], &set, 1);
+    int other = receive_one(channel[1]);
+    add_to(set, pair[1], EPOLLIN, 1);
+    struct epoll_event event = {.events = EPOLLIN};
+    say_result("there already", epoll_ctl(other, EPOLL_CTL_ADD, pair[1], &event));
+    send(pair[0], "x", 1, 0);
+    say_event("by the received one", other, CASE_WAIT_MS);
+    say_event("and by the sent one", set, 0);
+    close(set);
+    close(other);
+    close_pair(pair);
+    close_pair(channel);
+}
+
+/* What a child says goes to standard output as what its parent says, so they take turns. */
+static void take_turn(int channel, bool begins)
+{
+    char byte = 't';
+    if (begins)
+        (void)!write(channel, &byte, 1);
+    (void)!read(channel, &byte, 1);
+}
+
+/* A child that was there before gets the set and the socket: together, or the set first. */
+static void set_and_socket_to_a_child(const struct case_context *context, bool together)
+{
+    int pair[2], channel[2], fds[2];
+    make_channel(channel);
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (together) {
+            receive_descriptors(channel[1], fds, 2, 0, NULL);
+        } else {
+            fds[0] = receive_one(channel[1]);
+            fds[1] = receive_one(channel[1]);
+        }
+        say_event("what was told before", fds[0], CASE_QUIET_MS);
+        take_turn(channel[1], true);
+        say_event("in the child", fds[0], CASE_WAIT_MS);
+        char bytes[4];
+        say_result("recv", recv(fds[1], bytes, sizeof(bytes), 0));
+        take_turn(channel[1], true);
+        _exit(0);
+    }
+    make_pair(context, pair);
+    fds[0] = epoll_create1(0);
+    fds[1] = pair[1];
+    send(pair[0], "abc", 3, 0);
+    add_to(fds[0], pair[1], EPOLLIN | EPOLLET, 1);
+    say_event("before", fds[0], CASE_WAIT_MS);
+    if (together) {
+        send_descriptors(channel[0], fds, 2);
+    } else {
+        send_descriptors(channel[0], &fds[0], 1);
+        send_descriptors(channel[0], &fds[1], 1);
+    }
+    char byte;
+    (void)!read(channel[0], &byte, 1);
+    send(pair[0], "d", 1, 0);
+    take_turn(channel[0], true);
+    send(pair[0], "e", 1, 0);
+    say_event("in the parent", fds[0], CASE_WAIT_MS);
+    (void)!write(channel[0], "t", 1);
+    say_status(pid);
+    say_event("told already", fds[0], 0);
+    close(fds[0]);
+    close_pair(pair);
+    close_pair(channel);
+}
+
+static void set_to_a_child(const struct case_context *context)
+{
+    set_and_socket_to_a_child(context, true);
+}
+
+static void set_before_its_socket(const struct case_context *context)
+{
+    set_and_socket_to_a_child(context, false);
+}
+
+/* A child that has the sockets by fork is sent a set that was made later, and is woken by what
+   comes while it waits. */
+static void set_of_inherited_sockets(const struct case_context *context)
+{
+    int pair[2], channel[2];
+    make_pair(context, pair);
+    make_channel(channel);
+    int listener = make_listener(context, 4);
+    pid_t pid = fork();
+    if (pid == 0) {
+        int set = receive_one(channel[1]);
+        (void)!write(channel[1], "t", 1);
+        say_event("the connection", set, CASE_WAIT_MS);
+        take_turn(channel[1], true);
+        say_event("the listener", set, CASE_WAIT_MS);
+        int accepted = accept(listener, NULL, NULL);
+        say("accepted: %d", accepted >= 0);
+        add_to(set, accepted, EPOLLIN, 3);
+        take_turn(channel[1], true);
+        say_event("what was accepted", set, CASE_WAIT_MS);
+        _exit(0);
+    }
+    int set = epoll_create1(0);
+    char byte;
+    add_to(set, pair[1], EPOLLIN | EPOLLONESHOT, 1);
+    add_to(set, listener, EPOLLIN, 2);
+    send_descriptors(channel[0], &set, 1);
+    (void)!read(channel[0], &byte, 1);
+    settle();
+    send(pair[0], "x", 1, 0);
+    (void)!read(channel[0], &byte, 1);
+    say_event("fired once", set, 0);
+    int client = make_socket(context, 0);
+    connect_to(context, client, port_of(listener));
+    take_turn(channel[0], true);
+    say_event("only the child can", set, 0);
+    (void)!write(channel[0], "t", 1);
+    send(client, "y", 1, 0);
+    say_status(pid);
+    close(client);
+    close(listener);
+    close(set);
+    close_pair(pair);
+    close_pair(channel);
+}
+
+static void set_never_received(const struct case_context *context)
+{
+    int pair[2], channel[2], set = epoll_create1(0);
+    make_pair(context, pair);
+    make_channel(channel);
+    add_to(set, pair[1], EPOLLIN, 1);
+    send_descriptors(channel[0], &set, 1);
+    close(set);
+    close_pair(channel);
+    say_works("it works", pair[0], pair[1]);
+    close(pair[1]);
+    say_end(pair[0]);
+    close(pair[0]);
+}
+
 /* ---- To a child ------------------------------------------------------------------------------ */
 
 static void to_a_child(const struct case_context *context)
@@ -472,6 +660,12 @@ const struct socket_case cases_passing[] = {
     {"passing_without_an_address", without_an_address},
     {"passing_bound_and_then_listening", bound_and_then_listening},
     {"passing_into_an_epoll_set", into_an_epoll_set},
+    {"passing_set_to_oneself", set_to_oneself},
+    {"passing_empty_set_to_oneself", empty_set_to_oneself},
+    {"passing_set_to_a_child", set_to_a_child},
+    {"passing_set_before_its_socket", set_before_its_socket},
+    {"passing_set_of_inherited_sockets", set_of_inherited_sockets},
+    {"passing_set_never_received", set_never_received},
     {"passing_to_a_child", to_a_child},
     {"passing_from_a_child_that_ends", from_a_child_that_ends},
     {"passing_listener_to_a_child", listener_to_a_child},
