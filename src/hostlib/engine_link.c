@@ -272,70 +272,115 @@ static bool reply_came(struct engine_link *link, struct pending_reply *reply)
            atomic_load_explicit(&link->dead, memory_order_relaxed);
 }
 
-/* @param spins  looks at the ring before sleeping. @return -ETIMEDOUT: no answer by deadline_ns. */
-static int call_until(struct engine_link *link, unsigned core, struct link_descriptor *descriptor,
-                      struct link_descriptor *answer, int spins, uint64_t deadline_ns)
+/* Push an operation that is answered; await_reply() ends it. */
+static void begin_call(struct engine_link *link, unsigned core, struct pending_reply *reply,
+                       struct link_descriptor *descriptor)
 {
-    struct pending_reply reply = {0};
     lock_acquire(&link->reply_lock);
-    reply.request_id = descriptor->request_id = ++link->next_request_id;
-    reply.next = link->replies;
-    link->replies = &reply;
+    reply->request_id = descriptor->request_id = ++link->next_request_id;
+    reply->next = link->replies;
+    link->replies = reply;
     lock_release(&link->reply_lock);
     engine_link_push(link, core, descriptor);
+}
 
-    bool came = false;
-    for (int i = 0; i < spins && !(came = reply_came(link, &reply)); i++)
-        __builtin_ia32_pause();
-    if (!came && waiter_is_waiting()) {
-        const struct timespec nap = {.tv_nsec = 20000};
-        for (int i = 0; i < REPLY_NAPS && !reply_came(link, &reply) &&
-                        (deadline_ns == TIME_NEVER || waiter_now_ns() < deadline_ns);
-             i++) {
-            syscall(SYS_nanosleep, &nap, NULL);
-            if (i % FULL_RING_LOOKS == 0)
-                engine_link_check_alive(link, waiter_now_ns());
-        }
-    } else if (!came) {
-        struct waiter waiter;
-        struct wait_node node;
-        struct pollfd pollfds[WAITER_POLLFDS];
-        sigset_t all;
-        int cancellable;
-        sigfillset(&all);
-        (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancellable);
-        waiter_begin(&waiter, NULL);
-        waiter_watch(&waiter, &node, &link->reply_waiters);
-        while (!reply_came(link, &reply) &&
-               waiter_sleep(&waiter, pollfds, 0, deadline_ns, &all) != -ETIMEDOUT)
-            ;
-        waiter_end(&waiter);
-        (void)pthread_setcancelstate(cancellable, NULL);
+static void nap_until_reply(struct engine_link *link, struct pending_reply *reply,
+                            uint64_t deadline_ns)
+{
+    for (int i = 0; i < REPLY_NAPS && !reply_came(link, reply) &&
+                    (deadline_ns == TIME_NEVER || waiter_now_ns() < deadline_ns);
+         i++) {
+        nap();
+        if (i % FULL_RING_LOOKS == 0)
+            engine_link_check_alive(link, waiter_now_ns());
     }
-    forget_reply(link, &reply);
-    if (!atomic_load_explicit(&reply.done, memory_order_acquire))
-        return atomic_load_explicit(&link->dead, memory_order_relaxed) ? -ECONNRESET : -ETIMEDOUT;
-    *answer = reply.answer;
+}
+
+static void sleep_until_reply(struct engine_link *link, struct pending_reply *reply,
+                              uint64_t deadline_ns)
+{
+    struct waiter waiter;
+    struct wait_node node;
+    struct pollfd pollfds[WAITER_POLLFDS];
+    sigset_t all;
+    int cancellable;
+    sigfillset(&all);
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancellable);
+    waiter_begin(&waiter, NULL);
+    waiter_watch(&waiter, &node, &link->reply_waiters);
+    while (!reply_came(link, reply) &&
+           waiter_sleep(&waiter, pollfds, 0, deadline_ns, &all) != -ETIMEDOUT)
+        ;
+    waiter_end(&waiter);
+    (void)pthread_setcancelstate(cancellable, NULL);
+}
+
+/* @param spins  looks at the ring before sleeping. @return -ETIMEDOUT: no answer by deadline_ns. */
+static int await_reply(struct engine_link *link, struct pending_reply *reply, int spins,
+                       uint64_t deadline_ns)
+{
+    bool came = false;
+    for (int i = 0; i < spins && !(came = reply_came(link, reply)); i++)
+        __builtin_ia32_pause();
+    if (!came && waiter_is_waiting())
+        nap_until_reply(link, reply, deadline_ns);
+    else if (!came)
+        sleep_until_reply(link, reply, deadline_ns);
+    forget_reply(link, reply);
+    if (atomic_load_explicit(&reply->done, memory_order_acquire))
+        return 0;
+    return atomic_load_explicit(&link->dead, memory_order_relaxed) ? -ECONNRESET : -ETIMEDOUT;
+}
+
+/* The answer, however long it takes, but for who can't sleep. */
+static int end_call(struct engine_link *link, struct pending_reply *reply, int spins,
+                    struct link_descriptor *answer)
+{
+    if (await_reply(link, reply, spins, TIME_NEVER) < 0)
+        return -ECONNRESET;
+    *answer = reply->answer;
     return 0;
 }
 
 int engine_link_call(struct engine_link *link, unsigned core, struct link_descriptor *descriptor,
                      struct link_descriptor *answer)
 {
-    int result = call_until(link, core, descriptor, answer, REPLY_SPINS, TIME_NEVER);
-    return result == -ETIMEDOUT ? -ECONNRESET : result;
+    struct pending_reply reply = {0};
+    turned_round_settle(link, TURNED_BY_NONE); /* an end may have to make room for it */
+    begin_call(link, core, &reply, descriptor);
+    return end_call(link, &reply, REPLY_SPINS, answer);
+}
+
+/* Push a fence after `operation`, if there is one, and wait for both answers' coming. */
+static void fence(struct engine_link *link, unsigned core, struct pending_reply *reply,
+                  struct link_descriptor *operation)
+{
+    struct link_descriptor descriptor = {.type = LINK_OP_FENCE};
+    struct pending_reply fence_reply = {0};
+    uint32_t count = turned_round_count(link, core);
+    if (operation != NULL)
+        begin_call(link, core, reply, operation);
+    if (!atomic_load_explicit(&link->dead, memory_order_relaxed)) {
+        begin_call(link, core, &fence_reply, &descriptor);
+        (void)await_reply(link, &fence_reply, FENCE_SPINS, waiter_now_ns() + FENCE_WAIT_NS);
+    }
+    turned_round_arrived(link, core, count);
 }
 
 void engine_link_fence(struct engine_link *link, unsigned core)
 {
-    struct link_descriptor fence = {.type = LINK_OP_FENCE};
-    struct link_descriptor answer;
     int saved_errno = errno;
-    uint32_t count = turned_round_count(link, core);
-    if (!atomic_load_explicit(&link->dead, memory_order_relaxed))
-        (void)call_until(link, core, &fence, &answer, FENCE_SPINS, waiter_now_ns() + FENCE_WAIT_NS);
-    turned_round_arrived(link, core, count);
+    fence(link, core, NULL, NULL);
     errno = saved_errno;
+}
+
+int engine_link_call_fenced(struct engine_link *link, unsigned core,
+                            struct link_descriptor *descriptor, struct link_descriptor *answer)
+{
+    struct pending_reply reply = {0};
+    turned_round_settle(link, TURNED_BY_NONE);
+    fence(link, core, &reply, descriptor);
+    return end_call(link, &reply, FENCE_SPINS, answer);
 }
 
 void engine_link_reply_arrived(struct engine_link *link, const struct link_descriptor *descriptor)

@@ -120,11 +120,16 @@ void engine_link_push(struct engine_link *link, unsigned core,
                       const struct link_descriptor *descriptor);
 
 /**
- * Push an operation and wait for its answer (not interruptible: engines answer at once).
+ * Push an operation and wait for its answer (not interruptible: engines answer at once). With
+ * PNO_LOOPBACK=1 only when what is on its way has come: it may be in the operation's way.
  * @return 0 and *answer, whose error the caller looks at; -ECONNRESET: the engine died.
  */
 int engine_link_call(struct engine_link *link, unsigned core, struct link_descriptor *descriptor,
                      struct link_descriptor *answer);
+
+/** As above, and then, by the same sleep, as engine_link_fence() waits. */
+int engine_link_call_fenced(struct engine_link *link, unsigned core,
+                            struct link_descriptor *descriptor, struct link_descriptor *answer);
 
 /**
  * Wait until all that operations to this core, of any process of the tenant's, caused so far among

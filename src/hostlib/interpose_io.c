@@ -382,6 +382,7 @@ static int receive_many(struct socket *socket, struct mmsghdr *messages, unsigne
     unsigned done = 0;
     ssize_t result = 0;
     int error = 0;
+    socket_look_at_others(socket); /* an error that has come goes before all bytes */
     socket_lock(socket);
     if (socket->error != 0 && (flags & MSG_ERRQUEUE) == 0)
         error = socket_take_error(socket);

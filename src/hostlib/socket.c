@@ -398,14 +398,22 @@ void socket_fence(const struct socket *socket)
         engine_link_fence(link, socket->core);
 }
 
+/* What has no room yet, or comes back by other ways than calls that look, is waited for. */
+static bool must_wait(const struct engine_link *link)
+{
+    return atomic_load_explicit(&link->overflowing, memory_order_relaxed) || socket_async_is_used();
+}
+
 void socket_turned_round(const struct socket *socket, bool comes_back)
 {
     struct engine_link *link = socket->link;
-    if (!socket_is_fenced(socket) || link == NULL)
+    if (!is_fenced(socket, link))
         return;
-    /* What has no room yet, or comes back by other ways than calls that look, is waited for. */
-    if (socket->peer_fin || atomic_load_explicit(&link->overflowing, memory_order_relaxed) ||
-        socket_async_is_used()) {
+    if (socket->peer_fin) { /* the answer may be a reset */
+        socket_end_turned_round(link, socket->core);
+        return;
+    }
+    if (must_wait(link)) {
         engine_link_fence(link, socket->core);
         return;
     }
@@ -413,6 +421,14 @@ void socket_turned_round(const struct socket *socket, bool comes_back)
                                 ip_address_equal(&socket->local.address, &socket->remote.address));
     turned_round_note(link, socket->core,
                       comes_back ? TURNED_BY_SEVERAL : turned_by(&socket->name));
+}
+
+void socket_end_turned_round(struct engine_link *link, unsigned core)
+{
+    if (must_wait(link))
+        engine_link_fence(link, core);
+    else
+        turned_round_note_end(link, core);
 }
 
 uint64_t socket_deadline_ns(uint64_t timeout_ns)

@@ -259,6 +259,10 @@ void socket_fence(const struct socket *socket);
     @param comes_back  it may change what this socket itself can read. */
 void socket_turned_round(const struct socket *socket, bool comes_back);
 
+/** Likewise, after pushing what ends a connection or a direction of it, if socket_is_fenced() said
+    so before: the socket may be gone. */
+void socket_end_turned_round(struct engine_link *link, unsigned core);
+
 /** Whether socket_fence() would wait. */
 bool socket_is_fenced(const struct socket *socket);
 

@@ -54,7 +54,7 @@ int socket_shutdown(struct socket *socket, int fd, int how)
         socket_unlock(socket);
     }
     if (fenced && result == 0 && !listens)
-        engine_link_fence(link, socket->core);
+        socket_end_turned_round(link, socket->core);
     return result;
 }
 
@@ -129,5 +129,5 @@ void socket_close(struct socket *socket)
     if (!lives_on)
         socket_free(socket);
     if (fenced)
-        engine_link_fence(link, core);
+        socket_end_turned_round(link, core);
 }

@@ -73,7 +73,9 @@ static int start(struct socket *socket, const struct ip_endpoint *remote, uint8_
     operation.flags = flags;
     if (socket->is_v6)
         operation.flags |= LINK_FLAG_IPV6;
-    int error = engine_link_call(link, socket->core, &operation, &answer);
+    bool fenced = socket_is_fenced(socket) && (flags & LINK_FLAG_FAST_OPEN) == 0;
+    int error = fenced ? engine_link_call_fenced(link, socket->core, &operation, &answer)
+                       : engine_link_call(link, socket->core, &operation, &answer);
     if (error == 0)
         error = -(int)answer.error;
     socket_lock(socket);
@@ -92,7 +94,7 @@ static int start(struct socket *socket, const struct ip_endpoint *remote, uint8_
         socket_changed(socket, socket->syn_held ? EPOLLOUT | EPOLLWRNORM : 0);
     }
     socket_unlock(socket);
-    if (!socket->syn_held)
+    if (!fenced && !socket->syn_held)
         socket_fence(socket);
     return 0;
 }
@@ -188,7 +190,7 @@ bool socket_disconnect(struct socket *socket, int fd, bool shuts)
     bool also_kernel = socket->also_kernel;
     socket_unlock(socket);
     if (fenced)
-        engine_link_fence(link, core);
+        socket_end_turned_round(link, core);
     socket_bind_again(socket, link, also_kernel);
     return true;
 }

@@ -163,7 +163,7 @@ static int note(struct socket *socket, unsigned link_option, int32_t value)
     socket_unlock(socket);
     /* These two let go what was held back. */
     if (link_option == LINK_OPTION_NODELAY || link_option == LINK_OPTION_CORK)
-        socket_fence(socket);
+        socket_turned_round(socket, false);
     return error;
 }
 

@@ -168,6 +168,7 @@ static ssize_t send_all(struct socket *socket, struct source *source, size_t wan
     if (nonblocking && wanted > room_now(socket))
         socket_look(socket); /* what was sent has been acknowledged */
     /* A reset that has arrived is this call's to report, as if the kernel had processed it. */
+    turned_round_settle_ends(socket->link);
     socket_hear(socket);
     struct engine_link *link = socket->link;
     /* A call that may not wait fills the buffer once: Linux hears of acknowledgements after it. */

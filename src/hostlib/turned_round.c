@@ -14,7 +14,18 @@ static uint32_t count_of(uint64_t noted)
     return (uint32_t)(noted >> COUNT_SHIFT);
 }
 
-void turned_round_note(struct engine_link *link, unsigned core, uint32_t by)
+/* Of two counts, which wrap round, keep the later. */
+static void advance(_Atomic uint32_t *to, uint32_t count)
+{
+    uint32_t old = atomic_load_explicit(to, memory_order_relaxed);
+    while ((int32_t)(count - old) > 0 &&
+           !atomic_compare_exchange_weak_explicit(to, &old, count, memory_order_release,
+                                                  memory_order_relaxed))
+        ;
+}
+
+/* @return the count with this one. */
+static uint32_t note(struct engine_link *link, unsigned core, uint32_t by)
 {
     struct turned_round *turned = &link->shared->turned;
     uint64_t old = atomic_load_explicit(&turned->noted[core], memory_order_relaxed);
@@ -29,6 +40,17 @@ void turned_round_note(struct engine_link *link, unsigned core, uint32_t by)
                                                     memory_order_release, memory_order_relaxed));
     if (!atomic_load_explicit(&turned_round_any, memory_order_relaxed))
         atomic_store_explicit(&turned_round_any, true, memory_order_relaxed);
+    return count_of(new);
+}
+
+void turned_round_note(struct engine_link *link, unsigned core, uint32_t by)
+{
+    (void)note(link, core, by);
+}
+
+void turned_round_note_end(struct engine_link *link, unsigned core)
+{
+    advance(&link->shared->turned.ended[core], note(link, core, TURNED_BY_SEVERAL));
 }
 
 static uint64_t noted(const struct engine_link *link, unsigned core)
@@ -43,12 +65,10 @@ uint32_t turned_round_count(const struct engine_link *link, unsigned core)
 
 void turned_round_arrived(struct engine_link *link, unsigned core, uint32_t count)
 {
-    _Atomic uint32_t *arrived = &link->shared->turned.arrived[core];
-    uint32_t old = atomic_load_explicit(arrived, memory_order_relaxed);
-    while ((int32_t)(count - old) > 0 &&
-           !atomic_compare_exchange_weak_explicit(arrived, &old, count, memory_order_relaxed,
-                                                  memory_order_relaxed))
-        ;
+    struct turned_round *turned = &link->shared->turned;
+    advance(&turned->arrived[core], count);
+    /* The last end is never so long ago that it looks to be one to come. */
+    advance(&turned->ended[core], count);
 }
 
 void turned_round_wait(struct engine_link *link, uint32_t except)
@@ -58,6 +78,17 @@ void turned_round_wait(struct engine_link *link, uint32_t except)
         uint32_t arrived =
             atomic_load_explicit(&link->shared->turned.arrived[core], memory_order_relaxed);
         if (count_of(now) != arrived && (except == TURNED_BY_NONE || (uint32_t)now != except))
+            engine_link_fence(link, core);
+    }
+}
+
+void turned_round_wait_for_ends(struct engine_link *link)
+{
+    const struct turned_round *turned = &link->shared->turned;
+    for (unsigned core = 0; core < link->hello.engine_cores; core++) {
+        uint32_t ended = atomic_load_explicit(&turned->ended[core], memory_order_acquire);
+        uint32_t arrived = atomic_load_explicit(&turned->arrived[core], memory_order_relaxed);
+        if ((int32_t)(ended - arrived) > 0)
             engine_link_fence(link, core);
     }
 }

@@ -1,8 +1,8 @@
 /**
  * @file turned_round.h
  * Linux's loopback delivers within the call that sends; the engine does so a little later. Under
- * PNO_LOOPBACK=1 a call that sends notes that something is on its way to another socket of the
- * engine, and whoever could see that it has not arrived waits for it first: any thread, of any
+ * PNO_LOOPBACK=1 a call that sends or ends notes that something is on its way to another socket of
+ * the engine, and whoever could see that it has not arrived waits for it first: any thread, of any
  * process that shares the tenant's memory. What others could be told of by other means than its
  * sockets (a pipe, a file) the process waits for before it tells.
  */
@@ -24,6 +24,7 @@ struct turned_round {
         had arrived: a socket's slot + 1, or TURNED_BY_SEVERAL. */
     _Atomic uint64_t noted[LINK_CORES_MAX];
     _Atomic uint32_t arrived[LINK_CORES_MAX]; /**< of these: all up to that one */
+    _Atomic uint32_t ended[LINK_CORES_MAX];   /**< of these: the last that others' sends wait for */
 };
 
 #define TURNED_BY_NONE    0u
@@ -38,6 +39,10 @@ static inline uint32_t turned_by(const struct link_socket_name *name)
 /** After pushing: what socket `by` has told this core is on its way. */
 void turned_round_note(struct engine_link *link, unsigned core, uint32_t by);
 
+/** The same of an end (close(), shutdown(), what is sent after the peer's end): whoever sends next,
+    on any socket, might be told of it. */
+void turned_round_note_end(struct engine_link *link, unsigned core);
+
 /** How often it was noted so far: before a fence is pushed, for turned_round_arrived() after it. */
 uint32_t turned_round_count(const struct engine_link *link, unsigned core);
 void turned_round_arrived(struct engine_link *link, unsigned core, uint32_t count);
@@ -51,6 +56,15 @@ static inline void turned_round_settle(struct engine_link *link, uint32_t except
 {
     if (__builtin_expect(policy_offloads_loopback(), 0) && link != NULL)
         turned_round_wait(link, except);
+}
+
+/** Wait for the ends that are on their way: before a call that sends. As turned_round_wait(). */
+void turned_round_wait_for_ends(struct engine_link *link);
+
+static inline void turned_round_settle_ends(struct engine_link *link)
+{
+    if (__builtin_expect(policy_offloads_loopback(), 0) && link != NULL)
+        turned_round_wait_for_ends(link);
 }
 
 /** turned_round_settle() on all links that this process has. */

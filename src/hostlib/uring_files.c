@@ -83,11 +83,14 @@ static int run_socket(struct uring_op *op)
 static int run_close(struct uring_op *op)
 {
     const struct io_uring_sqe *sqe = &op->sqe;
+    int result;
     if (sqe->file_index == 0)
-        return answer(close(sqe->fd));
-    if (sqe->fd != 0)
+        result = answer(close(sqe->fd));
+    else if (sqe->fd != 0)
         return -EINVAL;
-    int result = uring_slot_install(op->ring, sqe->file_index - 1, -1);
+    else
+        result = uring_slot_install(op->ring, sqe->file_index - 1, -1);
+    turned_round_settle_all(); /* the completion queue can be looked at without a call */
     return result < 0 ? result : 0;
 }
 

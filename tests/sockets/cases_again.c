@@ -45,6 +45,18 @@ static int bound_socket(const struct case_context *context, bool to_any, unsigne
     return fd;
 }
 
+/* One that a socket can be bound to, nothing of an earlier case being in its way. */
+static unsigned free_port(const struct case_context *context, bool to_any)
+{
+    struct sockaddr_storage address;
+    int fd = make_socket(context, 0);
+    socklen_t length = to_any ? wildcard(context, &address, 0) : loopback(context, &address, 0);
+    bind(fd, (struct sockaddr *)&address, length);
+    unsigned port = port_of(fd);
+    close(fd);
+    return port;
+}
+
 static void connect_to_port_zero(const struct case_context *context)
 {
     int fd = make_socket(context, 0);
@@ -159,7 +171,7 @@ static void disconnect_listener(const struct case_context *context)
 static void bound_port_kept_when_refused(const struct case_context *context, bool to_any)
 {
     int listener = make_listener(context, 4);
-    unsigned refusing = refusing_port(context), port = refusing_port(context);
+    unsigned refusing = refusing_port(context), port = free_port(context, to_any);
     int fd = bound_socket(context, to_any, port);
     say_result("refused", connect_to(context, fd, refusing));
     say_names(context, "names", fd);

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -401,6 +402,171 @@ static void room_for_the_next(const struct case_context *context)
     close_pair(pair);
 }
 
+/* What ended is known to the next call on the other end, be it one that sends. */
+static void ended_and_sent(const struct case_context *context)
+{
+    int pair[2];
+    make_pair(context, pair);
+    send(pair[1], "unread", 6, 0);
+    close(pair[0]);
+    say_result("send after a reset", send(pair[1], "x", 1, MSG_NOSIGNAL));
+    say_result("send again", send(pair[1], "x", 1, MSG_NOSIGNAL));
+    close(pair[1]);
+
+    make_pair(context, pair);
+    close(pair[0]);
+    say_result("send after the end", send(pair[1], "x", 1, MSG_NOSIGNAL));
+    say_result("send again", send(pair[1], "x", 1, MSG_NOSIGNAL));
+    close(pair[1]);
+
+    make_pair(context, pair);
+    say_result("disconnect", connect(pair[0], &(struct sockaddr){.sa_family = AF_UNSPEC},
+                                     sizeof(struct sockaddr)));
+    say_result("send after it", send(pair[1], "x", 1, MSG_NOSIGNAL));
+    close_pair(pair);
+
+    make_pair(context, pair);
+    say_result("shutdown", shutdown(pair[0], SHUT_RDWR));
+    say_result("send after it", send(pair[1], "x", 1, MSG_NOSIGNAL));
+    say_result("send again", send(pair[1], "x", 1, MSG_NOSIGNAL));
+    say_result("shutdown", shutdown(pair[1], SHUT_RDWR));
+    say_now("both", pair[0]);
+    close_pair(pair);
+}
+
+static void half_closed(const struct case_context *context)
+{
+    int pair[2];
+    make_pair(context, pair);
+    shutdown(pair[0], SHUT_WR);
+    for (int i = 0; i < 10; i++) {
+        say_result("send", send(pair[1], "after the end", 13, MSG_NOSIGNAL));
+        say_now("peer", pair[0]);
+        say_read_now("read", pair[0]);
+    }
+    close(pair[0]);
+    say_result("send", send(pair[1], "x", 1, MSG_NOSIGNAL));
+    say_result("send", send(pair[1], "x", 1, MSG_NOSIGNAL));
+    close(pair[1]);
+}
+
+/* Names and ports are free when those that had them are gone. */
+static void ended_and_bound(const struct case_context *context)
+{
+    struct sockaddr_storage address;
+    int pair[2];
+    for (int i = 0; i < 5; i++) {
+        int listener = make_listener(context, 4);
+        unsigned port = port_of(listener);
+        pair[0] = make_socket(context, 0);
+        say_result("connect", connect_to(context, pair[0], port));
+        pair[1] = accept(listener, NULL, NULL);
+        close(listener);
+        int late = make_socket(context, 0);
+        say_result("no listener", connect_to(context, late, port));
+        close(late);
+        close(pair[0]);
+        close(pair[1]);
+        int again = make_socket(context, 0);
+        socklen_t length = loopback(context, &address, port);
+        say_result("bind again", bind(again, (struct sockaddr *)&address, length));
+        close(again);
+    }
+}
+
+static void *close_it(void *fd)
+{
+    close(*(int *)fd);
+    return NULL;
+}
+
+static void closed_by_a_thread(const struct case_context *context)
+{
+    for (int i = 0; i < 5; i++) {
+        int pair[2];
+        pthread_t thread;
+        make_pair(context, pair);
+        pthread_create(&thread, NULL, close_it, &pair[0]);
+        pthread_join(thread, NULL);
+        say_now("peer", pair[1]);
+        close(pair[1]);
+    }
+}
+
+/* By memory alone: no call of the child's after close() tells of it. */
+static void closed_by_a_child(const struct case_context *context)
+{
+    _Atomic int *turn =
+        mmap(NULL, sizeof(*turn), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (turn == MAP_FAILED) {
+        say_result("mmap", -1);
+        return;
+    }
+    int pairs[6][2];
+    int listener = make_listener(context, 4);
+    unsigned port = port_of(listener);
+    for (int i = 0; i < 6; i++)
+        make_pair(context, pairs[i]);
+    pid_t pid = fork();
+    if (pid == 0) {
+        for (int i = 0; i < 6; i++) {
+            while (atomic_load(turn) != 2 * i + 1)
+                sched_yield();
+            if (i % 2)
+                shutdown(pairs[i][0], SHUT_WR);
+            close(pairs[i][0]);
+            if (i == 5)
+                close(listener);
+            atomic_store(turn, 2 * i + 2);
+        }
+        for (;;)
+            pause();
+    }
+    for (int i = 0; i < 6; i++)
+        close(pairs[i][0]);
+    close(listener);
+    for (int i = 0; i < 6; i++) {
+        atomic_store(turn, 2 * i + 1);
+        while (atomic_load(turn) != 2 * i + 2)
+            sched_yield();
+        if (i < 4)
+            say_now("closed by the child", pairs[i][1]);
+        else
+            say_read_now("closed by the child", pairs[i][1]);
+    }
+    int late = make_socket(context, 0);
+    say_result("no listener", connect_to(context, late, port));
+    close(late);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    munmap((void *)turn, sizeof(*turn));
+    for (int i = 0; i < 6; i++)
+        close(pairs[i][1]);
+}
+
+/* More than a ring of operations holds, none of which waits. */
+static void many_ended(const struct case_context *context)
+{
+    static int fds[64][2];
+    int hung_up = 0;
+    for (int i = 0; i < 64; i++) {
+        make_pair(context, fds[i]);
+        for (int j = 0; j < 200; j++)
+            send(fds[i][0], "x", 1, 0);
+    }
+    for (int i = 0; i < 64; i++)
+        close(fds[i][0]);
+    for (int i = 0; i < 64; i++) {
+        char bytes[1000];
+        struct pollfd pollfd = {.fd = fds[i][1], .events = POLLRDHUP};
+        hung_up += poll(&pollfd, 1, 0) == 1 && (pollfd.revents & POLLRDHUP) != 0;
+        if (recv(fds[i][1], bytes, sizeof(bytes), 0) != 200)
+            say_result("recv", -1);
+        close(fds[i][1]);
+    }
+    say("hung up %d", hung_up);
+}
+
 const struct socket_case cases_at_once[] = {
     {"at_once_sent_bytes", sent_bytes},
     {"at_once_sent_many", sent_many},
@@ -423,5 +589,11 @@ const struct socket_case cases_at_once[] = {
     {"at_once_one_read_of_several", one_read_of_several},
     {"at_once_several_ready", several_ready},
     {"at_once_room_for_the_next", room_for_the_next},
+    {"at_once_ended_and_sent", ended_and_sent},
+    {"at_once_half_closed", half_closed},
+    {"at_once_ended_and_bound", ended_and_bound},
+    {"at_once_closed_by_a_thread", closed_by_a_thread},
+    {"at_once_closed_by_a_child", closed_by_a_child},
+    {"at_once_many_ended", many_ended},
     {NULL, NULL},
 };

@@ -266,6 +266,31 @@ static void uring_reset(const struct case_context *context)
     io_uring_queue_exit(&ring);
 }
 
+/* What is closed by a ring has ended at the other end too when the call that submits it returns:
+   the completion queue is looked at without another. */
+static void uring_ends_at_once(const struct case_context *context)
+{
+    struct io_uring ring;
+    char bytes[8];
+    if (!open_ring(&ring, 0))
+        return;
+    for (int i = 0; i < 3; i++) {
+        int pair[2];
+        make_pair(context, pair);
+        receive(&ring, "", pair[1], bytes, sizeof(bytes), 0);
+        io_uring_submit(&ring);
+        struct io_uring_sqe *sqe = entry(&ring, "");
+        io_uring_prep_close(sqe, pair[0]);
+        name_entry(sqe, "");
+        io_uring_submit(&ring);
+        say("there %u", io_uring_cq_ready(&ring));
+        complete(&ring);
+        complete(&ring);
+        close(pair[1]);
+    }
+    io_uring_queue_exit(&ring);
+}
+
 /* ---- Readiness ------------------------------------------------------------------------------ */
 
 static void uring_poll(const struct case_context *context)
@@ -448,6 +473,7 @@ const struct socket_case cases_uring[] = {
     {"uring_messages", uring_messages},
     {"uring_much", uring_much},
     {"uring_reset", uring_reset},
+    {"uring_ends_at_once", uring_ends_at_once},
     {"uring_poll", uring_poll},
     {"uring_cancel", uring_cancel},
     {"uring_links", uring_links},
