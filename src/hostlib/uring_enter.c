@@ -98,7 +98,6 @@ static int sleep_for_more(struct uring *ring, uint32_t least, const struct wait_
         terms->deadline_ns < ring->retry_ns ? terms->deadline_ns : ring->retry_ns;
     int more_fd = least > 1 ? edge_fd(ring) : ring->program.fd;
     waiter_begin(&waiter, &ring->file);
-    waiter.ends_by_stop = true;
     waiter_watch(&waiter, &node, &ring->waiters);
     poll_link();
     if (!uring_has_work(ring) && uring_ready_count(ring) < least) {

@@ -438,6 +438,29 @@ static void uring_links(const struct case_context *context)
     io_uring_queue_exit(&ring);
 }
 
+/* What the kernel completes meanwhile, at the thread that waits, does not end the wait. */
+static void uring_wait_goes_on(const struct case_context *context)
+{
+    struct io_uring ring;
+    int pair[2];
+    char bytes[8];
+    struct __kernel_timespec soon = milliseconds(20), later = milliseconds(60);
+    make_pair(context, pair);
+    if (!open_ring(&ring, 0))
+        return;
+    receive(&ring, "receive", pair[1], bytes, sizeof(bytes), 0);
+    io_uring_submit(&ring);
+    io_uring_prep_timeout(entry(&ring, ""), &soon, 0, 0);
+    io_uring_prep_timeout(entry(&ring, ""), &later, 0, 0);
+    io_uring_submit(&ring);
+    struct io_uring_cqe *cqe;
+    say("wait for two: %d", io_uring_wait_cqe_nr(&ring, &cqe, 2));
+    send(pair[0], "x", 1, 0);
+    say("wait for three: %d", io_uring_wait_cqe_nr(&ring, &cqe, 3));
+    close_pair(pair);
+    io_uring_queue_exit(&ring);
+}
+
 static void uring_link_timeout(const struct case_context *context)
 {
     struct io_uring ring;
@@ -478,5 +501,6 @@ const struct socket_case cases_uring[] = {
     {"uring_cancel", uring_cancel},
     {"uring_links", uring_links},
     {"uring_link_timeout", uring_link_timeout},
+    {"uring_wait_goes_on", uring_wait_goes_on},
     {NULL, NULL},
 };
