@@ -258,16 +258,40 @@ int64_t socket_connect_begin(struct machine *machine, struct machine_socket *soc
     return 0;
 }
 
+/** Linux's tcp_disconnect(): the connection is reset, and the socket may open another. */
+static int64_t disconnect(struct machine *machine, struct machine_socket *socket)
+{
+    struct tcp_connection *connection = socket->connection;
+    if (connection != NULL) {
+        tcp_set_user(connection, NULL);
+        tcp_abort(machine->stack, connection, machine->now_ns);
+        socket->error = ECONNRESET;
+        socket->wakes[WAKE_STATE]++;
+    }
+    socket->kind = SOCKET_NEW;
+    socket->connection = NULL;
+    socket->connecting = socket->established = socket->connect_reported = false;
+    socket->read_shut = socket->write_shut = socket->fin_arrived = socket->deferred = false;
+    socket->written = socket->consumed = socket->urgent_read = 0;
+    socket->memory = (struct send_memory){0};
+    socket->note_count = socket->waiting_count = 0;
+    socket->local.port = 0;
+    return 0;
+}
+
 static int64_t call_connect(struct machine *machine, struct machine_socket *socket,
                             const struct system_call *call, struct call_state *state)
 {
     bool first = socket->kind == SOCKET_NEW;
+    const struct node *address = node_argument(call, 1);
     if (socket->kind == SOCKET_LISTENING)
         return -EISCONN;
+    if (address != NULL && address->kind == NODE_WORD && strcmp(address->text, "AF_UNSPEC") == 0)
+        return disconnect(machine, socket);
     if (first) {
-        int64_t error = socket_connect_begin(
-            machine, socket, address_port(node_argument(call, 1), machine->connect_port),
-            socket->fast_open_connect, false);
+        int64_t error =
+            socket_connect_begin(machine, socket, address_port(address, machine->connect_port),
+                                 socket->fast_open_connect, false);
         if (error != 0)
             return error;
         socket->deferred = tcp_fast_open_room(machine->stack, socket->connection) > 0;
@@ -276,7 +300,7 @@ static int64_t call_connect(struct machine *machine, struct machine_socket *sock
     }
     if (socket->deferred)
         return -EISCONN;
-    if (socket->error != 0)
+    if (socket->error != 0 && !first)
         return socket_take_error(socket);
     if (socket->established) {
         if (socket->connect_reported)
@@ -310,6 +334,14 @@ static void close_listener(struct machine *machine, struct machine_socket *socke
         stack_port_release(machine->stack, &socket->local, socket->is_ipv6, false);
 }
 
+/** In TIME-WAIT Linux's socket is closed already. */
+static bool is_over(const struct machine *machine, const struct machine_socket *socket)
+{
+    struct tcp_connection_info info;
+    tcp_get_info(machine->stack, socket->connection, machine->now_ns, &info);
+    return info.state == TCP_TIME_WAIT || info.state == TCP_CLOSE;
+}
+
 static int64_t call_shutdown(struct machine *machine, struct machine_socket *socket,
                              const struct system_call *call, struct call_state *state)
 {
@@ -322,8 +354,10 @@ static int64_t call_shutdown(struct machine *machine, struct machine_socket *soc
         socket->local.port = 0;
         return 0;
     }
+    if (socket->connecting && socket->connection != NULL && !socket->deferred)
+        return disconnect(machine, socket); /* as Linux */
     if (socket->kind != SOCKET_CONNECTION || socket->connection == NULL || socket->connecting ||
-        (!socket->established && socket->error == 0))
+        (!socket->established && socket->error == 0) || is_over(machine, socket))
         return -ENOTCONN;
     if (how != SHUT_WR) {
         socket->read_shut = true;

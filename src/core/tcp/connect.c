@@ -136,6 +136,10 @@ static void established(struct stack *stack, struct tcp_connection *connection, 
     connection->statistics.delivered_segments++; /* the SYN, as Linux counts */
     connection->established_ms = (uint32_t)(now_ns / NS_PER_MS);
     hot->syn_due = false;
+    if (hot->last_sent_ns != 0)
+        hot->last_sent_ns = now_ns; /* with the SYN or its answer: as Linux, that is no idleness */
+    if (connection->passive)
+        hot->challenge_acked = false; /* what was said of the handshake does not count */
     hot->cwr_due = hot->ecn && !connection->passive && connection->syn_timeouts > 0;
     tcp_set_state(stack, connection, TCP_STATE_ESTABLISHED);
     tcp_send_timer_restart(stack, connection, now_ns);
@@ -157,6 +161,8 @@ void tcp_establish(struct stack *stack, struct tcp_connection *connection, uint6
 
 void tcp_establish_fast(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
+    if (connection->congestion.srtt_eighth == 0)
+        tcp_rto_fall_back(connection);
     tcp_fast_open_leave(stack, connection, false, now_ns);
     established(stack, connection, now_ns);
 }

@@ -1,6 +1,7 @@
 #include "core/tcp/output.h"
 
 #include "core/tcp/congestion.h"
+#include "core/tcp/defer.h"
 #include "core/tcp/delivery.h"
 #include "core/tcp/ecn.h"
 #include "core/tcp/fast_open.h"
@@ -171,6 +172,7 @@ static void retransmit(const struct emission *e, const struct tcp_sent_piece *pi
 {
     struct tcp_connection *connection = e->connection;
     uint64_t start = piece->start, end = piece->end;
+    PNO_ASSERT(e->mss > 0);
     (void)tcp_recovery_take(e->stack, connection);
     finish_data(e, start, end, piece->pushed);
     tcp_sent_again(e->stack, connection, piece, tcp_pipe(connection), e->now_ns);
@@ -270,7 +272,7 @@ static bool holds_back_partial(const struct tcp_connection *connection)
 }
 
 /** How much payload may go out now, from snd_nxt; 0: none.
-    @param cwnd_free  room in the congestion window: UINT32_MAX for a tail probe. */
+    @param cwnd_free  room in the congestion window. */
 static uint32_t sendable(const struct emission *e, uint32_t cwnd_free)
 {
     const struct tcp_connection *connection = e->connection;
@@ -357,6 +359,28 @@ static bool held_back(const struct emission *e)
     return false;
 }
 
+/** More than a segment of new payload waits to become a larger burst, where ports cut bursts. */
+static bool defers(const struct emission *e, uint32_t cwnd_free)
+{
+    const struct tcp_connection *connection = e->connection;
+    const struct tcp_hot *hot = &connection->hot;
+    if (e->gso_bytes_max < 2 * e->mss || hot->paced || hot->push_partial)
+        return false;
+    uint64_t record_end = tcp_record_end(connection, hot->snd_nxt);
+    const struct tcp_burst burst = {
+        .available = (record_end < hot->snd_end ? record_end : hot->snd_end) - hot->snd_nxt,
+        .window_room = hot->snd_una + hot->snd_wnd - hot->snd_nxt,
+        .cwnd_room = cwnd_free - cwnd_free % e->mss,
+        .most = port_bytes(e, hot->snd_nxt),
+        .more_follows = record_end < hot->snd_end,
+    };
+    if (burst.available <= e->mss || !tcp_defers(connection, &burst, e->now_ns))
+        return false;
+    e->connection->congestion.cwnd_limited |=
+        burst.cwnd_room < burst.window_room && burst.cwnd_room <= burst.available;
+    return true;
+}
+
 /** One segment that is larger than the rest (RFC 4821 §7). */
 static bool emit_mtu_probe(const struct emission *e, uint32_t pipe)
 {
@@ -384,7 +408,7 @@ static bool emit_new(const struct emission *e, bool ignore_cwnd)
     if (connection->mtu_probing && !ignore_cwnd && emit_mtu_probe(e, pipe))
         return true;
     uint32_t cwnd_free = hot->cwnd > pipe ? hot->cwnd - pipe : 0;
-    if (ignore_cwnd || (pipe == 0 && cwnd_free < e->mss))
+    if ((ignore_cwnd || pipe == 0) && cwnd_free < e->mss)
         cwnd_free = e->mss;
     uint32_t length = 0;
     if (available > 0) {
@@ -394,6 +418,8 @@ static bool emit_new(const struct emission *e, bool ignore_cwnd)
                 connection->congestion.cwnd_limited = true;
             return held_back(e);
         }
+        if (!ignore_cwnd && defers(e, cwnd_free))
+            return false;
     }
     uint64_t end = hot->snd_nxt + length;
     uint64_t window_end = hot->snd_una + hot->snd_wnd;

@@ -103,7 +103,8 @@ void tcp_output_syn(struct stack *stack, struct tcp_connection *connection, uint
     if (payload > 0)
         sent_with_syn(stack, connection, payload, now_ns);
     hot->acks_owed = 0;
-    if (connection->syn_timeouts == 0) {
+    /* An answer to the SYN that came twice tells no time either. */
+    if (connection->syn_timeouts == 0 && !(answer && hot->challenge_acked)) {
         if (!answer)
             connection->established_ms = (uint32_t)(now_ns / NS_PER_MS);
         connection->congestion.syn_sent_us = tcp_sent_clock_us(now_ns);

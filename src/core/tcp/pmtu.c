@@ -1,6 +1,7 @@
 /* Segment size and path MTU (RFC 1191, RFC 8201, RFC 9293 §3.7.1, RFC 6691). */
 #include <errno.h>
 
+#include "core/tcp/congestion.h"
 #include "core/tcp/fast_open.h"
 #include "core/tcp/mtu_probe.h"
 #include "core/tcp/output.h"
@@ -73,6 +74,16 @@ static bool resends_at_once(const struct tcp_connection *connection)
            discovery(connection) == TCP_MTU_DISCOVER_PROBE;
 }
 
+/** As Linux, which counts it in segments, the window lets out as many of the smaller ones. */
+static void window_rescale(struct tcp_connection *connection, uint16_t before)
+{
+    struct tcp_hot *hot = &connection->hot;
+    uint32_t *ssthresh = &connection->congestion.ssthresh;
+    hot->cwnd = hot->cwnd > before ? hot->cwnd / before * hot->mss : hot->mss;
+    if (*ssthresh != TCP_SSTHRESH_INFINITE)
+        *ssthresh = *ssthresh > before ? *ssthresh / before * hot->mss : hot->mss;
+}
+
 static void packet_too_big(struct stack *stack, struct tcp_connection *connection, uint16_t mtu)
 {
     uint16_t before = connection->hot.mss;
@@ -92,8 +103,10 @@ static void packet_too_big(struct stack *stack, struct tcp_connection *connectio
         return;
     }
     tcp_mss_update(connection);
-    if (connection->hot.mss < before && tcp_is_synchronized(connection) &&
-        resends_at_once(connection))
+    if (connection->hot.mss >= before || !tcp_is_synchronized(connection))
+        return;
+    window_rescale(connection, before);
+    if (resends_at_once(connection))
         tcp_recovery_path_mtu_shrank(stack, connection);
 }
 

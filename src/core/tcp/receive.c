@@ -60,8 +60,8 @@ void tcp_ack_schedule(struct stack *stack, struct tcp_connection *connection, ui
 {
     struct tcp_hot *hot = &connection->hot;
     bool second = tcp_unadvertised(hot) > hot->rcv_mss;
-    /* Until there is room again the peer can send nothing: that is told with it, or after a while
-       (as Linux, which waits already while less than half is free). */
+    /* Until there is room again the peer can send nothing: that is told with it, or after a while.
+     */
     if (second && tcp_window_is_closing(connection))
         hot->quick_acks = 0;
     else if (second || (hot->quick_acks > 0 && !hot->pingpong)) {
@@ -75,14 +75,21 @@ void tcp_ack_schedule(struct stack *stack, struct tcp_connection *connection, ui
         tcp_ack_now(stack, connection);
 }
 
-void tcp_challenge_ack(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+bool tcp_challenge_allowed(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
 {
     uint32_t now_ms = (uint32_t)(now_ns / NS_PER_MS);
     if (connection->hot.challenge_acked &&
         now_ms - connection->rare->challenge_acked_ms < CHALLENGE_INTERVAL_MS)
-        return;
+        return false;
     connection->hot.challenge_acked = true;
     tcp_rare_take(stack, connection)->challenge_acked_ms = now_ms;
+    return true;
+}
+
+void tcp_challenge_ack(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns)
+{
+    if (!tcp_challenge_allowed(stack, connection, now_ns))
+        return;
     stack_counters(stack)->challenge_acks++;
     tcp_ack_now(stack, connection);
 }

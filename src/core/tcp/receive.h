@@ -73,6 +73,9 @@ void tcp_ack_now(struct stack *stack, struct tcp_connection *connection);
 /** An acknowledgement is due: now (quick mode, or more than a segment's worth) or delayed. */
 void tcp_ack_schedule(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
 
+/** Whether something unacceptable may be answered now; then that is noted. */
+bool tcp_challenge_allowed(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
+
 /** Answer something unacceptable with an ACK, not more often than Linux does (RFC 5961 §7). */
 void tcp_challenge_ack(struct stack *stack, struct tcp_connection *connection, uint64_t now_ns);
 

@@ -123,9 +123,14 @@ static uint32_t free_space(const struct tcp_connection *connection)
     return unread < most ? (uint32_t)(most - unread) : 0;
 }
 
+/** As Linux while less than half is free, where memory is counted as it does; else, with less to go
+    by, not before there is no room for a segment. */
 bool tcp_window_is_closing(const struct tcp_connection *connection)
 {
-    return free_space(connection) < connection->hot.rcv_mss;
+    uint32_t room = receive_room(connection), clamp = connection->receive.window_clamp;
+    if (connection->rare->window_share == 0)
+        return free_space(connection) < connection->hot.rcv_mss;
+    return free_space(connection) < (room < clamp ? room : clamp) / 2;
 }
 
 static uint32_t round_up(uint32_t value, uint32_t shift)

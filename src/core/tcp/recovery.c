@@ -515,6 +515,8 @@ void tcp_recovery_path_mtu_shrank(struct stack *stack, struct tcp_connection *co
     if (tcp_outstanding(connection) == 0)
         return;
     (void)tcp_recovery_take(stack, connection);
+    if (!tcp_sent_lose_larger(stack, connection, hot->mss))
+        return;
     if (hot->ca_state != TCP_CA_LOSS && hot->ca_state != TCP_CA_RECOVERY)
         hot->ca_state = TCP_CA_LOSS;
     /* An episode under way goes on until all of this is repaired: one begun anew at its end would
@@ -522,7 +524,6 @@ void tcp_recovery_path_mtu_shrank(struct stack *stack, struct tcp_connection *co
     tcp_undo_forget(connection);
     connection->rare->recovery->recover = hot->snd_nxt;
     tcp_recovery_frto_give_up(connection);
-    tcp_sent_lose_all(stack, connection);
     tcp_output_request(stack, connection);
 }
 

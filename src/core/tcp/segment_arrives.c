@@ -78,6 +78,15 @@ static bool is_exact_reset(const struct arrival *a)
            (hot->sack && tcp_sack_ends_at(a->connection, a->segment->seq));
 }
 
+/** Whether this is the SYN again that the connection, not established yet, was made by. */
+static bool is_first_syn(const struct arrival *a)
+{
+    const struct tcp_connection *connection = a->connection;
+    uint8_t flags = a->segment->flags & (TCP_SYN | TCP_RST | TCP_ACK);
+    return connection->hot.state == TCP_STATE_SYN_RECEIVED && connection->passive &&
+           flags == TCP_SYN && a->seq + 1 == tcp_rcv_start(&connection->hot);
+}
+
 /** First check: sequence number. Like Linux, what repeats bytes since the last ACK we sent passes:
     its acknowledgement is still of use; and what begins in the window may reach beyond it while
     nothing waits to be read (its FIN always). */
@@ -86,7 +95,7 @@ static bool check_sequence(const struct arrival *a)
     const struct tcp_hot *hot = &a->connection->hot;
     uint64_t end = a->seq + tcp_segment_length(a->segment);
     uint64_t edge = hot->rcv_nxt + tcp_receive_window(a->connection);
-    if (end < tcp_rcv_wup(hot) && !is_exact_reset(a))
+    if (end < tcp_rcv_wup(hot) && !is_exact_reset(a) && !is_first_syn(a))
         return unacceptable(a, DROP_TCP_OLD_DUPLICATE);
     if (a->seq > edge)
         return unacceptable(a, DROP_TCP_OUT_OF_WINDOW);
@@ -137,9 +146,11 @@ static bool check_syn(const struct arrival *a)
             return false;
         }
         /* Its payload had to wait until the connection was announced; or the peer did not get our
-           SYN-ACK. */
-        connection->hot.syn_due = true;
-        tcp_output_request(a->stack, connection);
+           SYN-ACK, which goes again, as often as Linux lets it. */
+        if (tcp_challenge_allowed(a->stack, connection, a->now_ns)) {
+            connection->hot.syn_due = true;
+            tcp_output_request(a->stack, connection);
+        }
         if (tcp_fast_open_take_payload(a->stack, connection, a->segment, a->now_ns, a->result))
             tcp_event_raise(a->stack, connection, STACK_EVENT_DATA);
         else
@@ -446,6 +457,14 @@ static inline void closing_arrives(struct stack *stack, struct tcp_connection *c
 
 /* ---- The whole way -------------------------------------------------------------------------- */
 
+/** The segment is not the connection's. */
+static void uncount(struct tcp_connection *connection, const struct tcp_segment *segment)
+{
+    connection->statistics.segments_in -= tcp_segment_count(segment);
+    if (segment->payload_length > 0)
+        connection->statistics.data_segments_in -= tcp_segment_count(segment);
+}
+
 static inline void process(struct stack *stack, struct tcp_connection *connection,
                            const struct tcp_segment *segment, uint64_t now_ns,
                            struct stack_rx_result *result)
@@ -459,11 +478,11 @@ static inline void process(struct stack *stack, struct tcp_connection *connectio
         .result = result,
     };
     enum tcp_state state = connection->hot.state;
+    bool is_request = state == TCP_STATE_SYN_RECEIVED && connection->passive &&
+                      !tcp_fast_open_is_pending(connection);
     if (segment->options.has_signature && state != TCP_STATE_CLOSED &&
         state != TCP_STATE_TIME_WAIT) {
-        connection->statistics.segments_in -= tcp_segment_count(segment);
-        if (segment->payload_length > 0)
-            connection->statistics.data_segments_in -= tcp_segment_count(segment);
+        uncount(connection, segment);
         result->drop = DROP_TCP_SIGNATURE; /* without a word, as Linux */
         return;
     }
@@ -484,6 +503,8 @@ static inline void process(struct stack *stack, struct tcp_connection *connectio
             tcp_short_fin_wait_2_arrives(stack, connection, segment, now_ns, result);
         else
             synchronized_arrives(&a);
+        if (is_request && connection->hot.state == TCP_STATE_SYN_RECEIVED)
+            uncount(connection, segment); /* as Linux, where there is no socket yet */
         break;
     }
     if (tcp_release_if_done(stack, connection) && result->connection == connection)

@@ -479,6 +479,23 @@ void tcp_sent_lose_all(struct stack *stack, struct tcp_connection *connection)
                       tcp_sent_end(connection->flight.first));
 }
 
+bool tcp_sent_lose_larger(struct stack *stack, struct tcp_connection *connection, uint32_t bytes)
+{
+    uint32_t lost_before = connection->rare->recovery->lost_bytes;
+    if (connection->hot.snd_una < connection->rare->untimed_end) {
+        tcp_sent_lose_all(stack, connection);
+        return true;
+    }
+    struct tcp_sent *before = NULL, *next;
+    for (struct tcp_sent *r = connection->flight.first; r != NULL; r = next) {
+        bool is_larger = r->length > bytes && (r->burst == 0 || r->burst > bytes);
+        next = r->next;
+        if (!is_larger || !tcp_sent_lose(stack, connection, before, r, tcp_sent_end(r)))
+            before = r;
+    }
+    return connection->rare->recovery->lost_bytes != lost_before;
+}
+
 void tcp_sent_unlose(struct tcp_connection *connection)
 {
     struct tcp_recovery *recovery = connection->rare->recovery;
@@ -494,16 +511,16 @@ void tcp_sent_unlose(struct tcp_connection *connection)
     }
 }
 
-/** How much of a record goes again at once: what was one burst, at most so many bytes, but a whole
-    segment of limit bytes in any case. */
+/** How much of a record that is longer than limit goes again at once: what was one burst, at most
+   so many bytes; of what is not known a segment of limit bytes. */
 static uint32_t burst_of_lost(const struct tcp_sent *record, uint32_t limit, uint32_t most)
 {
     uint32_t bytes = burst_left(record, record->start);
+    if (bytes == 0)
+        return limit;
     if (bytes > record->length)
         bytes = record->length;
-    if (bytes > most)
-        bytes = most;
-    return bytes > limit ? bytes : limit;
+    return bytes < most ? bytes : most;
 }
 
 bool tcp_sent_next_lost(struct stack *stack, struct tcp_connection *connection, uint32_t limit,

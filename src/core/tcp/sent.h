@@ -100,6 +100,10 @@ void tcp_sent_lose_untimed_head(struct stack *stack, struct tcp_connection *conn
 /** Everything that is not SACKed is lost, what has no record included. */
 void tcp_sent_lose_all(struct stack *stack, struct tcp_connection *connection);
 
+/** What went out in segments of more than so many bytes is lost, as far as that is known (as Linux,
+    what was a burst as a whole). @return whether anything is that was not. */
+bool tcp_sent_lose_larger(struct stack *stack, struct tcp_connection *connection, uint32_t bytes);
+
 /** What was called lost was not: back to `flight`, with the times it had. */
 void tcp_sent_unlose(struct tcp_connection *connection);
 
