@@ -132,7 +132,7 @@ uint32_t socket_first_send_limit(const struct socket *socket, const struct engin
 {
     const struct socket_options *options = socket->options;
     return options->set & (1u << LINK_OPTION_SEND_BUFFER)
-               ? (uint32_t)options->values[LINK_OPTION_SEND_BUFFER] / 2
+               ? (uint32_t)options->values[LINK_OPTION_SEND_BUFFER]
                : link->hello.send_buffer_initial;
 }
 

@@ -104,8 +104,9 @@ static void push_option(struct socket *socket, unsigned link_option)
 {
     struct link_descriptor operation = socket_operation(socket, LINK_OP_SET_OPTION);
     int64_t value = socket->options->values[link_option];
-    /* The kernel doubles buffer sizes to allow for its overhead; the engine counts payload. */
-    if (link_option == LINK_OPTION_RECEIVE_BUFFER || link_option == LINK_OPTION_SEND_BUFFER)
+    /* The kernel doubles buffer sizes to allow for its overhead, which takes that half of what is
+       received; of what is sent the bytes nearly fill it. */
+    if (link_option == LINK_OPTION_RECEIVE_BUFFER)
         value /= 2;
     if (link_option == LINK_OPTION_MAX_PACING_RATE) {
         uint64_t rate = socket->options->max_pacing_rate;
@@ -149,7 +150,7 @@ static int note_locked(struct socket *socket, struct socket_options *options, un
     if (socket->link != NULL && !too_late)
         push_option(socket, link_option);
     if (socket->block != NULL && link_option == LINK_OPTION_SEND_BUFFER) {
-        socket->send_limit = (uint32_t)value / 2;
+        socket->send_limit = (uint32_t)value;
         socket_has_room(socket);
     }
     return 0;

@@ -19,6 +19,10 @@
 /* How long to wait for others' chunks when the tenant's pool is used up. */
 #define POOL_RETRY_NS (1 * NS_PER_MS)
 
+/* A send that finds room fills the buffer that it has begun, also beyond SO_SNDBUF. Linux's hold up
+   to half the peer's window (tcp_xmit_size_goal()), which is not known here. A power of two. */
+#define BUFFER_BYTES 16384u
+
 /* Where payload comes from: a vector of buffers, or a kernel descriptor. */
 struct source {
     const struct iovec *vector;
@@ -103,6 +107,7 @@ static ssize_t accept_bytes(struct socket *socket, struct source *source, size_t
         if (outstanding >= socket->send_limit)
             break;
         uint64_t free_bytes = socket->send_limit - outstanding;
+        free_bytes = (free_bytes + BUFFER_BYTES - 1) & ~(uint64_t)(BUFFER_BYTES - 1);
         uint64_t rest = wanted - accepted;
         struct send_room room;
         if (!send_queue_reserve(queue, memory, socket->name.slot,

@@ -458,6 +458,27 @@ static void small_send_buffer(const struct case_context *context)
     close(listener);
 }
 
+/* What one send takes that may not wait: it goes beyond a small SO_SNDBUF, and fills a larger one.
+ */
+static void filled_send_buffer(const struct case_context *context)
+{
+    static char bytes[1 << 20];
+    for (int asked = 2048; asked <= 65536; asked *= 32) {
+        int pair[2], size = 0;
+        socklen_t length = sizeof(size);
+        make_pair(context, pair);
+        setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &asked, sizeof(asked));
+        getsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, &length);
+        size_t wanted = asked < 65536 ? 10000 : sizeof(bytes);
+        ssize_t sent = send(pair[0], bytes, wanted, MSG_DONTWAIT);
+        say("%d: at least 10000: %d, at least nine tenths: %d, at most twice as much: %d", asked,
+            sent >= 10000, sent * 10 >= (ssize_t)size * 9, sent <= 10000 + 2 * (ssize_t)size);
+        say_result("rest", recv(pair[1], bytes, (size_t)sent, MSG_WAITALL) - sent);
+        say_events("poll", wait_for(pair[0], POLLOUT));
+        close_pair(pair);
+    }
+}
+
 static void on_alarm(int number)
 {
     (void)number;
@@ -514,6 +535,7 @@ const struct socket_case cases_data[] = {
     {"stdio_stream", stdio_stream},
     {"low_water", low_water},
     {"small_send_buffer", small_send_buffer},
+    {"filled_send_buffer", filled_send_buffer},
     {"small_window", small_window},
     {"interrupted", interrupted},
     {0},
