@@ -1,6 +1,7 @@
 /*
  * Listeners by port; within a port the most specific one wins, as in Linux: a given address before
- * the IPv4 wildcard before the dual-stack one. Equals (SO_REUSEPORT) share by the flow's hash.
+ * the wildcard, and for IPv4 an AF_INET socket's before an AF_INET6 socket's. Equals (SO_REUSEPORT)
+ * share by the flow's hash.
  */
 #include <errno.h>
 
@@ -9,7 +10,13 @@
 #include "core/ports.h"
 #include "core/stack_state.h"
 
-enum listener_match { MATCH_NONE, MATCH_DUAL_STACK, MATCH_WILDCARD, MATCH_ADDRESS };
+enum listener_match {
+    MATCH_NONE,
+    MATCH_WILDCARD_BY_IPV6, /**< an AF_INET6 socket takes IPv4 */
+    MATCH_WILDCARD,
+    MATCH_ADDRESS_BY_IPV6,
+    MATCH_ADDRESS
+};
 
 static struct tcp_listener **bucket_of(const struct stack *stack, uint16_t port)
 {
@@ -21,14 +28,17 @@ static enum listener_match match(const struct tcp_listener_key *key,
 {
     if (key->local.port != destination->port)
         return MATCH_NONE;
-    if (!ip_address_is_any(&key->local.address))
-        return ip_address_equal(&key->local.address, &destination->address) ? MATCH_ADDRESS
-                                                                            : MATCH_NONE;
     bool is_v4 = ip_address_is_v4(&destination->address);
+    bool by_ipv6 = is_v4 && key->is_ipv6;
+    if (!ip_address_is_any(&key->local.address)) {
+        if (!ip_address_equal(&key->local.address, &destination->address))
+            return MATCH_NONE;
+        return by_ipv6 ? MATCH_ADDRESS_BY_IPV6 : MATCH_ADDRESS;
+    }
     struct port_scope scope = port_scope_of(&key->local.address, key->is_ipv6, key->v6only);
     if (is_v4 ? !scope.v4 : !scope.v6)
         return MATCH_NONE;
-    return is_v4 && scope.v6 ? MATCH_DUAL_STACK : MATCH_WILDCARD;
+    return by_ipv6 ? MATCH_WILDCARD_BY_IPV6 : MATCH_WILDCARD;
 }
 
 struct tcp_listener *listener_table_find(const struct stack *stack,

@@ -304,7 +304,7 @@ static const struct socket_case *const tables[] = {
     cases_peeks,    cases_ports,          cases_stamps,      cases_uring,
     cases_workers,  cases_programs,       cases_rings,       cases_states,
     cases_random,   cases_stop,           cases_outside,     cases_shortage,
-    cases_shared,
+    cases_shared,   cases_pairs,
 };
 
 /* Not by alarm(): cases use that timer. @return false: it was killed after CASE_LIMIT_MS. */

@@ -56,6 +56,7 @@ extern const struct socket_case cases_restart[];
 extern const struct socket_case cases_cancel[];
 extern const struct socket_case cases_syscall[];
 extern const struct socket_case cases_outside[];
+extern const struct socket_case cases_pairs[];
 extern const struct socket_case cases_passing[];
 extern const struct socket_case cases_programs[];
 extern const struct socket_case cases_spawn[];

@@ -53,6 +53,27 @@ static void most_specific_listener_wins(void **state)
     assert_null(listener_for(OUR_V4, 1));
 }
 
+/* Of an AF_INET and an AF_INET6 socket at one IPv4 address, or at all of them, the former. */
+static void ipv4_prefers_ipv4_sockets(void **state)
+{
+    (void)state;
+    for (int any = 0; any < 2; any++) {
+        struct ip_address address = any ? ANY_V4 : OUR_V4;
+        for (int mapped_first = 0; mapped_first < 2; mapped_first++) {
+            struct tcp_listener *first = listen_on(address, mapped_first, false, true);
+            struct tcp_listener *second = listen_on(address, !mapped_first, false, true);
+            struct tcp_listener *mapped = mapped_first ? first : second;
+            struct tcp_listener *plain = mapped_first ? second : first;
+            for (uint16_t port = 1; port <= 100; port++)
+                assert_ptr_equal(listener_for(OUR_V4, port), plain);
+            assert_null(listener_for(OUR_V6, 1));
+            stack_listener_remove(harness.stack, plain);
+            assert_ptr_equal(listener_for(OUR_V4, 1), mapped);
+            stack_listener_remove(harness.stack, mapped);
+        }
+    }
+}
+
 static void v6only_listener_gets_no_ipv4(void **state)
 {
     (void)state;
@@ -358,6 +379,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(most_specific_listener_wins),
+        TEST(ipv4_prefers_ipv4_sockets),
         TEST(v6only_listener_gets_no_ipv4),
         TEST(reuse_port_group_shares_by_flow),
         TEST(pool_gives_out_all_and_takes_back),
