@@ -311,14 +311,21 @@ static int map_memories(struct engine_link *link, struct engine_attachment *atta
     return lay_out_host_region(link, is_first);
 }
 
+/* A fork that finds no memory for its child's attachment would leave it without sockets. */
+struct link_with_heir {
+    struct engine_link link;
+    struct engine_attachment heir;
+};
+
 /* is_first: of its tenant's processes, so that the host region is still to be laid out. */
 static struct engine_link *make_link(struct engine_attachment *attachment, bool is_first)
 {
-    struct engine_link *link = calloc(1, sizeof(*link));
-    if (link == NULL) {
+    struct link_with_heir *made = calloc(1, sizeof(*made));
+    if (made == NULL) {
         attachment_close(attachment);
         return NULL;
     }
+    struct engine_link *link = &made->link;
     link->hello = attachment->hello;
     link->is_by_ticket = attachment->is_by_ticket;
     if (!link->is_by_ticket)
@@ -328,7 +335,7 @@ static struct engine_link *make_link(struct engine_attachment *attachment, bool 
     if (error < 0) {
         log_warning("cannot map pnod's memory: %s", strerror(-error));
         attachment_close(attachment);
-        free(link);
+        free(made);
         return NULL;
     }
     use_channel(link, attachment);
@@ -436,15 +443,10 @@ struct engine_link *engine_attach_join(int ticket_fd, const uint8_t tenant_token
 
 void engine_attach_fork_prepare(struct engine_link *link)
 {
-    struct engine_attachment *heir =
-        mmap(NULL, sizeof(*heir), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct engine_attachment *heir = &((struct link_with_heir *)link)->heir;
     link->heir = NULL;
-    if (heir == MAP_FAILED)
+    if (join_as_heir(link, heir) < 0)
         return;
-    if (join_as_heir(link, heir) < 0) {
-        munmap(heir, sizeof(*heir));
-        return;
-    }
     close_fd(&heir->arena_fd);
     close_fd(&heir->window_fd);
     link->heir = heir;
@@ -455,7 +457,6 @@ void engine_attach_fork_parent(struct engine_link *link)
     if (link->heir == NULL)
         return;
     attachment_close(link->heir);
-    munmap(link->heir, sizeof(*link->heir));
     link->heir = NULL;
 }
 
@@ -474,7 +475,6 @@ bool engine_attach_fork_child(struct engine_link *link)
     const struct link_request request = {.magic = LINK_MAGIC, .type = LINK_REQUEST_PROCESS};
     (void)link_control_send(heir->control_fd, &request, sizeof(request), NULL, 0, 0);
     use_channel(link, heir);
-    munmap(heir, sizeof(*heir));
     for (unsigned core = 0; core < link->hello.engine_cores; core++)
         overflow_clear(&link->overflows[core]); /* the parent tells of them */
     atomic_store_explicit(&link->overflowing, false, memory_order_relaxed);

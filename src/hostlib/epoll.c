@@ -57,14 +57,15 @@ void epoll_note_descriptor(struct epoll_set *set, int fd)
     set->fd = fd;
 }
 
-void epoll_register(int fd)
+bool epoll_register(int fd)
 {
     struct epoll_set *set = epoll_adopt(fd);
     if (set == NULL)
-        return;
+        return false;
     set->kernel_count = 0;
-    if (!fd_set_file(fd, &set->file))
+    if (!fd_set_file(fd, &set->file)) /* no table, so no offloaded sockets either */
         free(set);
+    return true;
 }
 
 /* ---- Items; epoll_lock held ---------------------------------------------------------------- */

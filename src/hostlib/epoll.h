@@ -35,8 +35,8 @@ struct epoll_entry {
     bool is_ready;  /**< its event was not collected yet */
 };
 
-/** Know an epoll descriptor just made. Without memory it simply stays the kernel's alone. */
-void epoll_register(int fd);
+/** Know an epoll descriptor just made. @return false: no memory. */
+bool epoll_register(int fd);
 
 /** A set that came here with its kernel descriptor, still without entries. NULL: no memory. */
 struct epoll_set *epoll_adopt(int fd);

@@ -61,6 +61,11 @@ static int run_with_sockets(const struct exec_call *call, char *const given[])
     if (!environment_begin(&environment, given, LOADABLE_YES))
         return -1;
     int error = handover_prepare(&handover);
+    if (error == -ENOMEM) { /* as the kernel has it */
+        environment_release(&environment);
+        errno = ENOMEM;
+        return -1;
+    }
     if (error < 0) {
         log_warning("'%s' does not get the sockets it inherits: %s", call->file, strerror(-error));
         environment_release(&environment);

@@ -119,20 +119,24 @@ static int end_with(struct epoll_set *set, int result)
     return end(result);
 }
 
+/* A set that we did not know would be told of the kernel's half of offloaded sockets. */
+static int know_set(int fd)
+{
+    if (fd < 0 || epoll_register(fd))
+        return fd;
+    (void)REAL(close)(fd);
+    errno = ENOMEM;
+    return -1;
+}
+
 PNO_EXPORT int epoll_create1(int flags)
 {
-    int fd = REAL(epoll_create1)(flags);
-    if (fd >= 0)
-        epoll_register(fd);
-    return fd;
+    return know_set(REAL(epoll_create1)(flags));
 }
 
 PNO_EXPORT int epoll_create(int size)
 {
-    int fd = REAL(epoll_create)(size);
-    if (fd >= 0)
-        epoll_register(fd);
-    return fd;
+    return know_set(REAL(epoll_create)(size));
 }
 
 static int control_kernel(struct epoll_set *set, int epoll_fd, int operation, int fd,

@@ -1,5 +1,6 @@
 #include "hostlib/receive_queue.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "hostlib/lock.h"
@@ -105,15 +106,15 @@ static bool join_last(struct receive_queue *queue, uint64_t arena_offset, uint32
     return true;
 }
 
-bool receive_queue_append(struct receive_queue *queue, struct receive_extent extent)
+int receive_queue_append(struct receive_queue *queue, struct receive_extent extent)
 {
     uint64_t end = extent.stream_offset + extent.length;
     if (end <= queue->end_offset || extent.length > UINT32_MAX)
-        return false;
+        return 0;
     if (extent.stream_offset > queue->end_offset) {
         /* Only a process that joined by fork meets this: others have read what it never saw. */
         if (queue->count != 0)
-            return false;
+            return 0;
     } else {
         uint64_t known = queue->end_offset - extent.stream_offset;
         extent.arena_offset += known;
@@ -126,12 +127,12 @@ bool receive_queue_append(struct receive_queue *queue, struct receive_extent ext
         queue->count = 1;
     } else if (!join_last(queue, extent.arena_offset, length)) {
         if ((!queue->has_ring || queue->count == queue->ring->capacity) && !grow(queue))
-            return false;
+            return -ENOBUFS;
         *nth(queue->ring, queue->count) = (struct place){extent.arena_offset, length};
         queue->count++;
     }
     __atomic_store_n(&queue->end_offset, end, __ATOMIC_RELAXED);
-    return true;
+    return 1;
 }
 
 uint64_t receive_queue_at(const struct receive_queue *queue, uint64_t from, uint64_t *arena_offset)

@@ -38,9 +38,10 @@ struct receive_queue {
 
 /**
  * Append bytes; what was known already is skipped.
- * @return whether there was anything new; false also for a gap or without memory.
+ * @return 1; 0: there was nothing new, or a gap before it; -ENOBUFS: no memory, and nothing
+ * changed.
  */
-bool receive_queue_append(struct receive_queue *queue, struct receive_extent extent);
+int receive_queue_append(struct receive_queue *queue, struct receive_extent extent);
 
 /** The bytes at stream offset `from`: their place and how many are contiguous; 0: none known. */
 uint64_t receive_queue_at(const struct receive_queue *queue, uint64_t from, uint64_t *arena_offset);

@@ -48,7 +48,10 @@ static void on_data(struct socket *socket, const struct link_descriptor *descrip
         extent.length > hello->arena_bytes - extent.arena_offset)
         return;
     uint64_t start = socket->receive.end_offset;
-    if (!receive_queue_append(&socket->receive, extent))
+    int appended = receive_queue_append(&socket->receive, extent);
+    if (appended < 0) /* the peer will not send again what the engine has acknowledged */
+        socket_fail(socket, -appended);
+    if (appended <= 0)
         return;
     note_arrival(socket, start, descriptor->data.consumed);
     forget_soft_error(socket);

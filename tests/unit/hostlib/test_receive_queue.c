@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,8 +28,8 @@ static void joins_neighbours(void **state)
     (void)state;
     struct receive_queue queue = {0};
     uint64_t place = 0;
-    assert_true(receive_queue_append(&queue, extent(0, 1000, 10)));
-    assert_true(receive_queue_append(&queue, extent(10, 1010, 10)));
+    assert_int_equal(receive_queue_append(&queue, extent(0, 1000, 10)), 1);
+    assert_int_equal(receive_queue_append(&queue, extent(10, 1010, 10)), 1);
     assert_int_equal(receive_queue_at(&queue, 5, &place), 15);
     assert_int_equal(place, 1005);
     assert_int_equal(queue.count, 1);
@@ -40,10 +41,10 @@ static void skips_what_was_told_before(void **state)
     (void)state;
     struct receive_queue queue = {0};
     uint64_t place = 0;
-    assert_true(receive_queue_append(&queue, extent(0, 1000, 10)));
-    assert_false(receive_queue_append(&queue, extent(0, 1000, 10)));
-    assert_false(receive_queue_append(&queue, extent(3, 1003, 4)));
-    assert_true(receive_queue_append(&queue, extent(5, 5005, 10)));
+    assert_int_equal(receive_queue_append(&queue, extent(0, 1000, 10)), 1);
+    assert_int_equal(receive_queue_append(&queue, extent(0, 1000, 10)), 0);
+    assert_int_equal(receive_queue_append(&queue, extent(3, 1003, 4)), 0);
+    assert_int_equal(receive_queue_append(&queue, extent(5, 5005, 10)), 1);
     assert_int_equal(queue.end_offset, 15);
     assert_int_equal(receive_queue_at(&queue, 10, &place), 5);
     assert_int_equal(place, 5010);
@@ -54,8 +55,8 @@ static void refuses_gaps_while_bytes_wait(void **state)
 {
     (void)state;
     struct receive_queue queue = {0};
-    assert_true(receive_queue_append(&queue, extent(0, 0, 10)));
-    assert_false(receive_queue_append(&queue, extent(20, 20, 10)));
+    assert_int_equal(receive_queue_append(&queue, extent(0, 0, 10)), 1);
+    assert_int_equal(receive_queue_append(&queue, extent(20, 20, 10)), 0);
     assert_int_equal(queue.end_offset, 10);
     receive_queue_free(&queue);
 }
@@ -65,7 +66,7 @@ static void newcomer_starts_where_others_are(void **state)
     (void)state;
     struct receive_queue queue = {0};
     uint64_t place = 0;
-    assert_true(receive_queue_append(&queue, extent(500, 100, 10)));
+    assert_int_equal(receive_queue_append(&queue, extent(500, 100, 10)), 1);
     assert_int_equal(receive_queue_at(&queue, 0, &place), 0);
     assert_int_equal(receive_queue_at(&queue, 500, &place), 10);
     receive_queue_free(&queue);
@@ -88,7 +89,7 @@ static void agrees_with_a_map(void **state)
                 break;
             for (uint64_t i = 0; i < length; i++)
                 map[end + i] = arena_offset + i;
-            assert_true(receive_queue_append(&queue, extent(end, arena_offset, length)));
+            assert_int_equal(receive_queue_append(&queue, extent(end, arena_offset, length)), 1);
             end += length;
         } else if (read < end) {
             uint64_t place = 0;
@@ -113,7 +114,8 @@ static void is_small_when_empty(void **state)
     for (uint64_t extents = 1; extents < 100; extents++) {
         uint64_t begin = queue.end_offset;
         for (uint64_t i = 0; i < extents; i++)
-            assert_true(receive_queue_append(&queue, extent(begin + i * 10, 5000 - i * 20, 10)));
+            assert_int_equal(
+                receive_queue_append(&queue, extent(begin + i * 10, 5000 - i * 20, 10)), 1);
         assert_int_equal(queue.has_ring, extents > 1);
         receive_queue_forget(&queue, queue.end_offset - 1);
         assert_int_equal(queue.count, 1);
@@ -129,9 +131,9 @@ static void refuses_what_no_chunk_holds(void **state)
     (void)state;
     struct receive_queue queue = {0};
     uint64_t place = 0;
-    assert_false(receive_queue_append(&queue, extent(0, 0, UINT64_C(1) << 32)));
-    assert_true(receive_queue_append(&queue, extent(0, 0, UINT32_MAX)));
-    assert_true(receive_queue_append(&queue, extent(UINT32_MAX, UINT32_MAX, 5)));
+    assert_int_equal(receive_queue_append(&queue, extent(0, 0, UINT64_C(1) << 32)), 0);
+    assert_int_equal(receive_queue_append(&queue, extent(0, 0, UINT32_MAX)), 1);
+    assert_int_equal(receive_queue_append(&queue, extent(UINT32_MAX, UINT32_MAX, 5)), 1);
     assert_int_equal(queue.count, 2);
     assert_int_equal(receive_queue_at(&queue, UINT32_MAX, &place), 5);
     assert_int_equal(place, UINT32_MAX);
@@ -148,16 +150,18 @@ static void stays_as_it_is_without_memory(void **state)
     assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
     none.rlim_max = before.rlim_max;
     for (unsigned i = 0; i < 4096; i++)
-        assert_true(receive_queue_append(&queues[i], extent(0, 100, 10)));
+        assert_int_equal(receive_queue_append(&queues[i], extent(0, 100, 10)), 1);
     assert_int_equal(setrlimit(RLIMIT_AS, &none), 0);
-    while (full < 4096 && receive_queue_append(&queues[full], extent(10, 500, 10)))
+    int result = 1;
+    while (full < 4096 && (result = receive_queue_append(&queues[full], extent(10, 500, 10))) == 1)
         full++;
     assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
     assert_true(full < 4096);
+    assert_int_equal(result, -ENOBUFS);
     assert_int_equal(queues[full].count, 1);
     assert_int_equal(receive_queue_at(&queues[full], 0, &place), 10);
     assert_int_equal(receive_queue_at(&queues[full], 10, &place), 0);
-    assert_true(receive_queue_append(&queues[full], extent(10, 500, 10)));
+    assert_int_equal(receive_queue_append(&queues[full], extent(10, 500, 10)), 1);
     assert_int_equal(receive_queue_at(&queues[full], 10, &place), 10);
     for (unsigned i = 0; i < 4096; i++)
         receive_queue_free(&queues[i]);
