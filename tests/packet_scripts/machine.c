@@ -82,6 +82,11 @@ static uint32_t tun_memory(uint32_t payload)
     return sk_buff + head + frags;
 }
 
+/** Linux's tcp_rmem up to 6.16, and what windows are scaled by then. Later kernels let buffers grow
+    to 32 MiB: a script that does not set it shows what it was written for. */
+#define RECEIVE_BUFFER_MAX_USUAL (6u * 1024 * 1024)
+#define WINDOW_SCALE_USUAL       7
+
 int machine_start(struct machine *machine, unsigned line)
 {
     if (machine->stack != NULL)
@@ -92,6 +97,9 @@ int machine_start(struct machine *machine, unsigned line)
         machine->config.gateway_v4 = gateway_beside(machine);
     machine->config.mtu = machine->mtu;
     machine->config.receive_memory = tun_memory;
+    if (machine->config.tcp.receive_buffer_max == RECEIVE_BUFFER_MAX_USUAL &&
+        machine->window_scale > WINDOW_SCALE_USUAL)
+        machine->config.tcp.receive_buffer_max = UINT32_C(1) << (machine->window_scale + 15);
     size_t bytes = (stack_memory_bytes(&machine->config) + 63) / 64 * 64;
     machine->memory = bytes == 0 ? NULL : aligned_alloc(64, bytes);
     if (machine->memory != NULL) {

@@ -70,7 +70,8 @@ struct machine_socket {
     int fd; /**< as the script counts; -1 after close() */
     bool is_ipv6;
     bool nonblocking, connecting, established, connect_reported;
-    bool fin_arrived, read_shut, write_shut, reset_on_close;
+    bool fin_arrived; /**< or an error */
+    bool peer_fin, read_shut, write_shut, reset_on_close;
     bool reuse_address, v6only, oob_inline, zerocopy, inq, close_on_exec, receive_errors;
     int error; /**< pending, as SO_ERROR would tell */
     int soft_error;
@@ -124,6 +125,7 @@ struct machine {
     const char *path;
     bool is_ipv6;           /**< the wire */
     bool sockets_ipv6;      /**< the sockets; on an IPv4 wire their addresses are mapped */
+    uint8_t window_scale;   /**< that the script shows of its machine; 0: none */
     bool strict_segments;   /**< what is sent must be cut as the script says */
     bool strict_timestamps; /**< what is echoed must be what the script says */
     bool packets_not_fatal, calls_not_fatal; /**< --non_fatal */

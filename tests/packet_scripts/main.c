@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include "base/time_units.h"
+#include "core/tcp/connection.h"
+#include "core/tcp/options.h"
 #include "machine.h"
 #include "simulation/frame.h"
 
@@ -397,6 +399,22 @@ static void append_options(struct script *script, const struct script_option *gi
         *tail = new_option(given->name, given->value);
 }
 
+/** What the first SYN that goes out scales windows by, as the script has it; 0: it does not say. */
+static uint8_t shown_window_scale(const struct script *script)
+{
+    const struct script_event *event = script->events;
+    while (event != NULL && (event->kind != EVENT_PACKET || event->packet.inbound ||
+                             (event->packet.flags & TCP_SYN) == 0))
+        event = event->next;
+    if (event == NULL)
+        return 0;
+    struct tcp_options options;
+    tcp_options_parse(event->packet.options, event->packet.options_length, &options);
+    return options.has_window_scale && options.window_scale <= TCP_WINDOW_SCALE_MAX
+               ? options.window_scale
+               : 0;
+}
+
 /** @return 0 when the script passed. Prints its line. */
 static int run_script(const char *path, const struct script_option *given, volatile unsigned *line)
 {
@@ -414,6 +432,7 @@ static int run_script(const char *path, const struct script_option *given, volat
         append_options(&script, given);
         choose_ip(&run->machine, script.options);
         machine_init(&run->machine);
+        run->machine.window_scale = shown_window_scale(&script);
         result = has_option(script.options, "dry_run") ? 0 : run_events(run, &script);
         machine_free(&run->machine);
     }

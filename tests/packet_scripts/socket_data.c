@@ -154,7 +154,7 @@ int64_t socket_receive(struct machine *machine, struct machine_socket *socket, i
         }
         return bytes;
     }
-    if (socket->error != 0)
+    if (socket->error != 0 && !socket->peer_fin) /* as Linux, where SOCK_DONE comes first */
         return socket_take_error(socket);
     if (ended || size == 0)
         return 0;

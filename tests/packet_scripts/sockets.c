@@ -121,7 +121,7 @@ void machine_socket_event(struct machine *machine, const struct stack_event *eve
     if ((event->bits & (STACK_EVENT_DATA | STACK_EVENT_URGENT)) != 0)
         socket->wakes[WAKE_IN]++;
     if ((event->bits & STACK_EVENT_FIN) != 0) {
-        socket->fin_arrived = true;
+        socket->fin_arrived = socket->peer_fin = true;
         socket->wakes[WAKE_STATE]++;
     }
     if ((event->bits & STACK_EVENT_ACKED) != 0)
@@ -272,6 +272,7 @@ static int64_t disconnect(struct machine *machine, struct machine_socket *socket
     socket->connection = NULL;
     socket->connecting = socket->established = socket->connect_reported = false;
     socket->read_shut = socket->write_shut = socket->fin_arrived = socket->deferred = false;
+    socket->peer_fin = false;
     socket->written = socket->consumed = socket->urgent_read = 0;
     socket->memory = (struct send_memory){0};
     socket->note_count = socket->waiting_count = 0;
