@@ -259,6 +259,8 @@ void machine_pump(struct machine *machine)
                 handle_burst(machine, frame, out.gso_size);
             else
                 handle_sent(machine, frame);
+            if (out.payload_length != 0)
+                machine->payload_sent_ns = machine->now_ns;
             busy = true;
         }
     }
@@ -270,6 +272,9 @@ void machine_inject(struct machine *machine, const struct frame *frame)
     struct stack_rx rx = {0};
     struct stack_rx_result result = {0};
     struct stack_rx_hints hints = {.gso_size = machine->inbound_mss};
+    /* What this sends goes later than what went before: that decides what is lost. */
+    if (machine->payload_sent_ns == machine->now_ns)
+        machine->now_ns += NS_PER_US;
     if (stack_receive_parse(machine->stack, frame->bytes, frame->length, hints, machine->now_ns,
                             &rx) == STACK_RX_TCP)
         stack_receive_segment(machine->stack, &rx, machine->now_ns, &result);

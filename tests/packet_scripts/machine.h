@@ -123,11 +123,12 @@ struct machine_file {
 
 struct machine {
     const char *path;
-    bool is_ipv6;           /**< the wire */
-    bool sockets_ipv6;      /**< the sockets; on an IPv4 wire their addresses are mapped */
-    uint8_t window_scale;   /**< that the script shows of its machine; 0: none */
-    bool strict_segments;   /**< what is sent must be cut as the script says */
-    bool strict_timestamps; /**< what is echoed must be what the script says */
+    bool is_ipv6;             /**< the wire */
+    bool sockets_ipv6;        /**< the sockets; on an IPv4 wire their addresses are mapped */
+    uint64_t payload_sent_ns; /**< by the stack, the last time */
+    uint8_t window_scale;     /**< that the script shows of its machine; 0: none */
+    bool strict_segments;     /**< what is sent must be cut as the script says */
+    bool strict_timestamps;   /**< what is echoed must be what the script says */
     bool packets_not_fatal, calls_not_fatal; /**< --non_fatal */
     bool egress_blocked;                     /**< a queue of no length lets nothing through */
     uint64_t now_ns, start_ns;
