@@ -60,4 +60,16 @@ static inline void store_be32(void *bytes, uint32_t value)
     memcpy(bytes, &value, sizeof(value));
 }
 
+/** Two fields of 32 bits at once, one after the other, to where two numbers lie so; or back. */
+static inline void copy_be32_pair(void *to, const void *from)
+{
+    uint64_t pair;
+    memcpy(&pair, from, sizeof(pair));
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    pair = __builtin_bswap64(pair);
+    pair = pair << 32 | pair >> 32;
+#endif
+    memcpy(to, &pair, sizeof(pair));
+}
+
 #endif

@@ -6,6 +6,7 @@
 #ifndef PNO_BASE_CHECKSUM_H
 #define PNO_BASE_CHECKSUM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -34,6 +35,14 @@ static inline uint16_t checksum_fold(uint32_t sum)
 {
     sum += sum << 16 | sum >> 16;
     return (uint16_t)(sum >> 16);
+}
+
+/** Whether checksum_finish() of what this folds to is 0: it is a multiple of 2^16 - 1, and so is
+   what that number's inverse makes of it no more than there are such multiples. Of words of which
+   one is not 0. */
+static inline bool checksum_is_right(uint64_t sum)
+{
+    return sum * UINT64_C(0xfffefffefffeffff) <= UINT64_MAX / UINT16_MAX;
 }
 
 /** One's complement: the carry comes in again at the lower end. */
@@ -91,16 +100,16 @@ static inline uint64_t checksum_last_word(const uint8_t *end, unsigned count)
 #endif
 }
 
-/** checksum_add() of 8 bytes or more, after words that were summed by themselves; its own in line:
-    for what is a header mostly, or little more. */
-static inline uint32_t checksum_add_short(uint64_t total, const uint8_t *bytes, size_t length)
+/** checksum_add() of 8 bytes or more, after words that were summed by themselves, not folded; in
+    line: for what is a header mostly, or little more. */
+static inline uint64_t checksum_add_short(uint64_t total, const uint8_t *bytes, size_t length)
 {
     const uint8_t *end = bytes + (length & ~(size_t)(CHECKSUM_BLOCK_BYTES - 1));
     for (; bytes != end; bytes += CHECKSUM_BLOCK_BYTES)
         total = checksum_add_block(total, bytes);
     length &= CHECKSUM_BLOCK_BYTES - 1;
     if (length == 0)
-        return checksum_fold64(total);
+        return total;
     for (end += length; bytes + 8 <= end; bytes += 8)
         total = checksum_add_word(total, bytes);
     if (bytes != end) {
@@ -108,7 +117,7 @@ static inline uint32_t checksum_add_short(uint64_t total, const uint8_t *bytes, 
         total += word;
         total += total < word;
     }
-    return checksum_fold64(total);
+    return total;
 }
 
 /** The same of a header: a multiple of 4 bytes, at most 60. */

@@ -40,8 +40,9 @@ static inline void list_push_back(struct list_node *head, struct list_node *node
 
 static inline void list_remove(struct list_node *node)
 {
-    node->previous->next = node->next;
-    node->next->previous = node->previous;
+    struct list_node *next = node->next, *previous = node->previous;
+    previous->next = next;
+    next->previous = previous;
     node->next = NULL;
     node->previous = NULL;
 }

@@ -7,10 +7,8 @@
 #include "base/assert.h"
 #include "core/stack_state.h"
 
-/** Two IPv6 addresses, and ports with a purpose. */
-#define FLOW_WORDS_MAX 5
-/** The same of IPv4. */
-#define FLOW_WORDS_V4 2
+/** Two addresses, and ports with a purpose. */
+#define FLOW_WORDS_V6 5
 
 static uint64_t load64(const uint8_t *bytes)
 {
@@ -26,44 +24,80 @@ static uint32_t load32(const uint8_t *bytes)
     return value;
 }
 
-/**
- * A flow as few words to hash, with what the hash is for.
- * @return how many of words[] are set.
- */
-static inline __attribute__((always_inline)) unsigned
-flow_words(const struct tcp_flow *flow, uint32_t purpose, uint64_t words[FLOW_WORDS_MAX])
+/** The last word of a flow, with what the hash is for. */
+static inline uint64_t ports_word(const struct tcp_flow *flow, uint32_t purpose)
 {
-    unsigned count = 0;
-    if (ip_address_is_v4(&flow->remote)) {
-        words[count++] =
-            (uint64_t)load32(&flow->local.bytes[12]) << 32 | load32(&flow->remote.bytes[12]);
-    } else {
-        words[count++] = load64(&flow->local.bytes[0]);
-        words[count++] = load64(&flow->local.bytes[8]);
-        words[count++] = load64(&flow->remote.bytes[0]);
-        words[count++] = load64(&flow->remote.bytes[8]);
-    }
-    words[count++] = (uint64_t)purpose << 32 | (uint64_t)flow->local_port << 16 | flow->remote_port;
-    return count;
+    return (uint64_t)purpose << 32 | (uint64_t)flow->local_port << 16 | flow->remote_port;
 }
 
+/** The first word of an IPv4 flow, of two. */
+static inline uint64_t addresses_word_v4(const struct tcp_flow *flow)
+{
+    return (uint64_t)load32(&flow->local.bytes[12]) << 32 | load32(&flow->remote.bytes[12]);
+}
+
+/** An IPv6 flow as words to hash, with what the hash is for. */
+static void flow_words_v6(const struct tcp_flow *flow, uint32_t purpose,
+                          uint64_t words[FLOW_WORDS_V6])
+{
+    words[0] = load64(&flow->local.bytes[0]);
+    words[1] = load64(&flow->local.bytes[8]);
+    words[2] = load64(&flow->remote.bytes[0]);
+    words[3] = load64(&flow->remote.bytes[8]);
+    words[4] = ports_word(flow, purpose);
+}
+
+/** Both halves of a product, one over the other. */
+static inline uint64_t fold_multiply(uint64_t a, uint64_t b)
+{
+    unsigned __int128 product = (unsigned __int128)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+void flow_table_init(struct stack *stack)
+{
+    static const uint8_t purpose[] = "flow table";
+    for (unsigned i = 0; i < FLOW_KEY_WORDS; i++) /* of as many different beginnings of it */
+        stack->flow_key[i] = siphash_2_4(&stack->table_key, purpose, sizeof(purpose) - i);
+    stack->flow_key[FLOW_KEY_WORDS - 1] |= 1;
+}
+
+/** Apart, as the other, so that IPv4 does not pay for their registers. */
+static __attribute__((noinline)) uint32_t table_hash_v6(const struct stack *stack,
+                                                        const struct tcp_flow *flow)
+{
+    uint64_t words[FLOW_WORDS_V6];
+    flow_words_v6(flow, 0, words);
+    return (uint32_t)siphash_1_3_words(&stack->table_key, words, FLOW_WORDS_V6);
+}
+
+static __attribute__((noinline)) uint64_t
+flow_hash_v6(struct stack *stack, const struct tcp_flow *flow, enum flow_hash_purpose purpose)
+{
+    uint64_t words[FLOW_WORDS_V6];
+    flow_words_v6(flow, purpose, words);
+    return siphash_2_4_words(&stack->secret_key, words, FLOW_WORDS_V6);
+}
+
+/** IPv4: multiplied by secret numbers, which nobody can work out, since all that shows outside of a
+    hash is which listener of a group it chose (and Linux's is weaker: jhash, under a secret). IPv6
+    tells the peer much of it, as flow label: SipHash. */
 uint32_t flow_table_hash(const struct stack *stack, const struct tcp_flow *flow)
 {
-    uint64_t words[FLOW_WORDS_MAX];
-    unsigned count = flow_words(flow, 0, words);
-    if (count == FLOW_WORDS_V4) /* known there: no loop */
-        return (uint32_t)siphash_1_3_words(&stack->table_key, words, FLOW_WORDS_V4);
-    return (uint32_t)siphash_1_3_words(&stack->table_key, words, count);
+    const uint64_t *key = stack->flow_key;
+    if (!ip_address_is_v4(&flow->remote))
+        return table_hash_v6(stack, flow);
+    uint64_t hash = fold_multiply(addresses_word_v4(flow) ^ key[0], ports_word(flow, 0) ^ key[1]);
+    return (uint32_t)fold_multiply(hash ^ key[2], key[3]);
 }
 
 uint64_t stack_flow_hash(struct stack *stack, const struct tcp_flow *flow,
                          enum flow_hash_purpose purpose)
 {
-    uint64_t words[FLOW_WORDS_MAX];
-    unsigned count = flow_words(flow, purpose, words);
-    if (count == FLOW_WORDS_V4)
-        return siphash_2_4_words(&stack->secret_key, words, FLOW_WORDS_V4);
-    return siphash_2_4_words(&stack->secret_key, words, count);
+    if (!ip_address_is_v4(&flow->remote))
+        return flow_hash_v6(stack, flow, purpose);
+    const uint64_t words[] = {addresses_word_v4(flow), ports_word(flow, purpose)};
+    return siphash_2_4_words(&stack->secret_key, words, 2);
 }
 
 /** memcmp() of the same, which compilers do not inline at this size. */
@@ -155,9 +189,11 @@ void stack_flow_remove(struct stack *stack, struct tcp_connection *connection)
     if (stack->flow_found == connection)
         stack->flow_found = NULL;
     if (stack->usual_flow.connection == connection)
-        stack->usual_flow.connection = NULL;
-    if (stack->usual_header.connection == connection)
-        stack->usual_header = (struct usual_header){0};
+        usual_flow_forget(&stack->usual_flow);
+    if (stack->usual_header.connection == connection) {
+        stack->usual_header.connection = NULL;
+        stack->usual_header.options = NULL;
+    }
     ports_connection_leave(stack, connection);
 }
 
@@ -183,6 +219,7 @@ void flow_table_check(struct stack *stack)
     PNO_ASSERT(stack->flow_found == NULL ||
                connection_links(stack, stack->flow_found)->in_flow_table);
     struct tcp_connection *usual = stack->usual_flow.connection;
-    PNO_ASSERT(usual == NULL || connection_links(stack, usual)->in_flow_table);
+    PNO_ASSERT(usual == NULL ? !stack->usual_flow.is_known
+                             : connection_links(stack, usual)->in_flow_table);
     PNO_ASSERT(stack->usual_header.options == NULL || stack->usual_header.connection != NULL);
 }

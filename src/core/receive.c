@@ -11,18 +11,28 @@
 #include "core/ip/wire.h"
 #include "core/tcp/options.h"
 
-/** The segment of length bytes that begins with this header; addresses, what IP says and options
-   are set by the caller.
+/** What IP says of a segment, at once. */
+#define SEGMENT_SAID offsetof(struct tcp_segment, flags)
+_Static_assert(offsetof(struct tcp_segment, ecn) == SEGMENT_SAID + 1 &&
+                   offsetof(struct tcp_segment, ttl) == SEGMENT_SAID + 2 &&
+                   offsetof(struct tcp_segment, traffic_class) == SEGMENT_SAID + 3,
+               "struct usual_flow keeps them so");
+
+static inline void ports_parse(struct tcp_segment *segment, const uint8_t *header)
+{
+    segment->source.port = load_be16(header);
+    segment->destination.port = load_be16(header + 2);
+}
+
+/** The segment of length bytes that begins with this header; addresses, ports, what IP says and
+   options are set by the caller.
     @param gso_size  stack_rx_hints.gso_size.
     @param offset    of the header, counted as payload_frame_offset is. */
 static inline void segment_parse(struct tcp_segment *segment, const uint8_t *header,
                                  uint32_t header_length, uint32_t length, uint16_t gso_size,
                                  uint32_t offset)
 {
-    segment->source.port = load_be16(header);
-    segment->destination.port = load_be16(header + 2);
-    segment->seq = seq_of(load_be32(header + 4));
-    segment->ack = seq_of(load_be32(header + 8));
+    copy_be32_pair((uint8_t *)segment + offsetof(struct tcp_segment, seq), header + 4);
     segment->flags = header[13];
     segment->window = load_be16(header + 14);
     segment->urgent_pointer = load_be16(header + 18);
@@ -72,13 +82,35 @@ static inline void usual_ip_parse(struct tcp_segment *segment, const uint8_t *ip
     segment->ttl = ip[8];
 }
 
+static inline bool usual_checksum(uint64_t pseudo_sum, const uint8_t *tcp, uint32_t length)
+{
+    return checksum_is_right(length < CHECKSUM_LANES_BYTES_MIN
+                                 ? checksum_add_short(pseudo_sum, tcp, length)
+                                 : checksum_add(checksum_fold64(pseudo_sum), tcp, length));
+}
+
+/** @param connection  whose segment this is; NULL: nobody's yet. */
+static inline void usual_flow_note(struct usual_flow *usual, struct tcp_connection *connection,
+                                   const uint8_t *frame, const struct tcp_segment *segment)
+{
+    const uint8_t *ip = frame + ETHERNET_HEADER_BYTES;
+    usual->connection = connection;
+    usual->is_read = true;
+    usual->is_known = connection != NULL;
+    memcpy(usual->flow, ip + 12, sizeof(usual->flow));
+    memcpy(usual->beginning, frame, USUAL_BEGINNING_BYTES);
+    usual->fragment_to_protocol = load_word(ip + 6);
+    memcpy(usual->said, (const uint8_t *)segment + SEGMENT_SAID, sizeof(usual->said));
+    usual->said[0] = 0;
+}
+
 /**
  * Parse a frame to us with an IPv4 packet that has no options, is no fragment, and brings TCP.
  * Anything else, or anything wrong with it, is left to the whole way.
  * @return  true: as after STACK_RX_TCP.
  */
 static bool usual_parse(struct stack *stack, const uint8_t *frame, uint32_t frame_bytes,
-                        struct stack_rx_hints hints, struct stack_rx *rx)
+                        struct stack_rx_hints hints, struct stack_rx *restrict rx)
 {
     const uint8_t *ip = frame + ETHERNET_HEADER_BYTES;
     const uint8_t *tcp = frame + USUAL_TCP_OFFSET;
@@ -98,36 +130,35 @@ static bool usual_parse(struct stack *stack, const uint8_t *frame, uint32_t fram
                              header_length < TCP_HEADER_BYTES || header_length > length,
                          0))
         return false;
-    uint32_t source = load_word(ip + 12), destination = load_word(ip + 16), ports = load_word(tcp);
+    uint32_t source = load_word(ip + 12), destination = load_word(ip + 16);
     uint64_t addresses = (uint64_t)source + destination;
     uint64_t sum = addresses + load_word(ip) + load_word(ip + 4) + load_word(ip + 8);
-    if (__builtin_expect(!hints.ip_checksum_good && checksum_finish(checksum_fold64(sum)) != 0, 0))
+    if (__builtin_expect(!hints.ip_checksum_good && !checksum_is_right(sum), 0))
         return false;
     struct usual_flow *usual = &stack->usual_flow;
-    bool is_usual = usual->connection != NULL && usual->source == source &&
-                    usual->destination == destination && usual->ports == ports;
+    bool is_usual =
+        usual->connection != NULL && memcmp(usual->flow, ip + 12, sizeof(usual->flow)) == 0;
     if (__builtin_expect(!is_usual && !usual_addresses(stack, source, destination), 0))
         return false;
     sum = addresses + host_to_be32(length) + host_to_be32(IP_PROTOCOL_TCP);
-    if (__builtin_expect(!hints.l4_checksum_good &&
-                             checksum_finish(checksum_add(checksum_fold64(sum), tcp, length)) != 0,
-                         0))
+    if (__builtin_expect(!hints.l4_checksum_good && !usual_checksum(sum, tcp, length), 0))
         return false;
 
     usual_ip_parse(segment, ip);
+    ports_parse(segment, tcp);
     segment_parse(segment, tcp, header_length, length, hints.gso_size, USUAL_TCP_OFFSET);
     options_parse(segment, tcp, header_length);
     if (is_usual) {
         rx->connection = usual->connection;
     } else {
         stack_receive_look_up(stack, rx);
-        if (rx->connection != NULL) {
-            *usual = (struct usual_flow){rx->connection, source, destination, ports};
-        } else if (route_is_broadcast(stack, &segment->source.address)) {
+        if (rx->connection == NULL && route_is_broadcast(stack, &segment->source.address)) {
             rx->listener = NULL; /* connections have no broadcast address for their peer */
             return false;
         }
     }
+    if (!is_usual || length < CHECKSUM_LANES_BYTES_MIN) /* known_parse() takes no longer ones */
+        usual_flow_note(usual, rx->connection, frame, segment);
     stack->counters.segments_in += tcp_segment_count(segment);
     return true;
 }
@@ -142,9 +173,8 @@ static inline bool is_known_flow(const struct stack *stack, const uint8_t *frame
 {
     const struct usual_flow *usual = &stack->usual_flow;
     const uint8_t *ip = frame + ETHERNET_HEADER_BYTES;
-    return frame_bytes >= USUAL_TCP_OFFSET + KNOWN_TCP_HEADER_BYTES && usual->connection != NULL &&
-           usual->ports == load_word(ip + IPV4_HEADER_BYTES) &&
-           usual->source == load_word(ip + 12) && usual->destination == load_word(ip + 16);
+    return frame_bytes >= USUAL_TCP_OFFSET + KNOWN_TCP_HEADER_BYTES && usual->is_known &&
+           memcmp(usual->flow, ip + 12, sizeof(usual->flow)) == 0;
 }
 
 /**
@@ -153,39 +183,42 @@ static inline bool is_known_flow(const struct stack *stack, const uint8_t *frame
  * @return  true: as after STACK_RX_TCP.
  */
 static inline bool known_parse(struct stack *stack, const uint8_t *frame, uint32_t frame_bytes,
-                               struct stack_rx_hints hints, struct stack_rx *rx)
+                               struct stack_rx_hints hints, struct stack_rx *restrict rx)
 {
+    const struct usual_flow *usual = &stack->usual_flow;
     const uint8_t *ip = frame + ETHERNET_HEADER_BYTES;
     const uint8_t *tcp = frame + USUAL_TCP_OFFSET;
     struct tcp_segment *segment = &rx->segment;
     uint32_t total = load_be16(ip + 2);
     uint32_t length = total - IPV4_HEADER_BYTES;
-    if (length >= CHECKSUM_LANES_BYTES_MIN)
+    if (length - KNOWN_TCP_HEADER_BYTES >= CHECKSUM_LANES_BYTES_MIN - KNOWN_TCP_HEADER_BYTES)
         return false;
-    if (__builtin_expect(memcmp(frame, stack->config.mac, 6) != 0 ||
-                             load_be32(frame + 12) >> 8 != USUAL_TYPE_AND_VERSION ||
-                             ip[9] != IP_PROTOCOL_TCP || length < KNOWN_TCP_HEADER_BYTES ||
-                             (load_be16(ip + 6) & (IPV4_FLAG_MF | IPV4_OFFSET_MASK)) != 0 ||
+    if (__builtin_expect(memcmp(frame, usual->beginning, USUAL_BEGINNING_BYTES) != 0 ||
+                             load_word(ip + 6) != usual->fragment_to_protocol ||
                              total > frame_bytes - ETHERNET_HEADER_BYTES ||
-                             tcp[12] >> 4 != KNOWN_TCP_HEADER_BYTES / 4,
+                             tcp[12] >> 4 != KNOWN_TCP_HEADER_BYTES / 4 || hints.gso_size != 0,
                          0))
         return false;
     uint64_t addresses = (uint64_t)load_word(ip + 12) + load_word(ip + 16);
     uint64_t sum = addresses + load_word(ip) + load_word(ip + 4) + load_word(ip + 8);
-    if (__builtin_expect(!hints.ip_checksum_good && checksum_finish(checksum_fold64(sum)) != 0, 0))
+    if (__builtin_expect(!hints.ip_checksum_good && !checksum_is_right(sum), 0))
         return false;
     sum = addresses + host_to_be32(length) + host_to_be32(IP_PROTOCOL_TCP);
-    if (__builtin_expect(!hints.l4_checksum_good &&
-                             checksum_finish(checksum_add_short(sum, tcp, length)) != 0,
-                         0))
+    if (__builtin_expect(
+            !hints.l4_checksum_good && !checksum_is_right(checksum_add_short(sum, tcp, length)), 0))
         return false;
     if (!tcp_options_parse_usual(tcp + TCP_HEADER_BYTES, TCP_OPTIONS_TIMESTAMPS_BYTES,
                                  &segment->options))
         return false;
-    usual_ip_parse(segment, ip);
-    segment_parse(segment, tcp, KNOWN_TCP_HEADER_BYTES, length, hints.gso_size, USUAL_TCP_OFFSET);
-    rx->connection = stack->usual_flow.connection;
-    stack->counters.segments_in += tcp_segment_count(segment);
+    const struct tcp_flow *flow = connection_flow(stack, usual->connection);
+    segment->source.address = flow->remote;
+    segment->destination.address = flow->local;
+    segment->source.port = flow->remote_port;
+    segment->destination.port = flow->local_port;
+    memcpy((uint8_t *)segment + SEGMENT_SAID, usual->said, sizeof(usual->said));
+    segment_parse(segment, tcp, KNOWN_TCP_HEADER_BYTES, length, 0, USUAL_TCP_OFFSET);
+    rx->connection = usual->connection;
+    stack->counters.segments_in++;
     return true;
 }
 
@@ -257,7 +290,7 @@ frame_parse(struct stack *stack, const uint8_t *frame, uint32_t frame_bytes,
 /** Either apart, so that neither pays for the other's registers. */
 static __attribute__((noinline)) enum stack_rx_verdict
 other_flow_parse(struct stack *stack, const uint8_t *frame, uint32_t frame_bytes,
-                 struct stack_rx_hints hints, uint64_t now_ns, struct stack_rx *rx)
+                 struct stack_rx_hints hints, uint64_t now_ns, struct stack_rx *restrict rx)
 {
     if (__builtin_expect(usual_parse(stack, frame, frame_bytes, hints, rx), 1))
         return STACK_RX_TCP;
@@ -266,7 +299,7 @@ other_flow_parse(struct stack *stack, const uint8_t *frame, uint32_t frame_bytes
 
 static __attribute__((noinline)) enum stack_rx_verdict
 known_flow_parse(struct stack *stack, const uint8_t *frame, uint32_t frame_bytes,
-                 struct stack_rx_hints hints, uint64_t now_ns, struct stack_rx *rx)
+                 struct stack_rx_hints hints, uint64_t now_ns, struct stack_rx *restrict rx)
 {
     if (__builtin_expect(known_parse(stack, frame, frame_bytes, hints, rx), 1))
         return STACK_RX_TCP;
@@ -387,6 +420,7 @@ enum stack_rx_verdict tcp_header_parse(struct stack *stack, const struct ip_pack
     segment->ecn = packet->traffic_class & 3;
     segment->ttl = packet->ttl;
     segment->traffic_class = packet->traffic_class;
+    ports_parse(segment, header);
     segment_parse(segment, header, header_length, length, packet->gso_size,
                   (uint32_t)(header - packet->base));
     options_parse(segment, header, header_length);
@@ -412,11 +446,12 @@ static __attribute__((noinline)) void no_connection_arrives(struct stack *stack,
 }
 
 void stack_receive_segment(struct stack *stack, struct stack_rx *rx, uint64_t now_ns,
-                           struct stack_rx_result *result)
+                           struct stack_rx_result *restrict result)
 {
-    *result = (struct stack_rx_result){.connection = rx->connection};
-    if (__builtin_expect(rx->connection != NULL, 1))
-        tcp_segment_arrives(stack, rx->connection, &rx->segment, now_ns, result);
+    struct tcp_connection *connection = rx->connection;
+    *result = (struct stack_rx_result){.connection = connection};
+    if (__builtin_expect(connection != NULL, 1))
+        tcp_segment_arrives(stack, connection, &rx->segment, now_ns, result);
     else
         no_connection_arrives(stack, rx, now_ns, result);
 }

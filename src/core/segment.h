@@ -8,6 +8,7 @@
 #define PNO_CORE_SEGMENT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/ip_address.h"
@@ -76,6 +77,11 @@ struct tcp_segment {
                                do not advance rcv_nxt over payload or FIN */
     struct tcp_options options;
 };
+
+_Static_assert(offsetof(struct tcp_options, timestamp_echo) ==
+                       offsetof(struct tcp_options, timestamp_value) + 4 &&
+                   offsetof(struct tcp_segment, ack) == offsetof(struct tcp_segment, seq) + 4,
+               "the parser writes both at once");
 
 /** Segments that came as this one. */
 static inline uint32_t tcp_segment_count(const struct tcp_segment *segment)

@@ -207,6 +207,7 @@ struct stack *stack_create(void *memory, const struct stack_config *config, uint
     PNO_ASSERT(stack->connection_stride / CACHE_LINE_BYTES * config->connections_max < UINT32_MAX);
     stack->secret_key = siphash_key_load(config->secret);
     stack->table_key = siphash_key_load(config->secret + 16);
+    flow_table_init(stack);
     stack->random_state = config->random_seed;
     stack->flow_mask = flow_bucket_count(config) - 1;
     timer_wheel_init(&stack->timers, now_ns);
@@ -218,6 +219,7 @@ struct stack *stack_create(void *memory, const struct stack_config *config, uint
     routes_init(stack);
     neighbours_init(stack);
     fragments_init(stack);
+    stack->ip_deadline_ns = TIME_NEVER;
     icmp_limit_init(stack, now_ns);
     return stack;
 }
@@ -276,7 +278,7 @@ struct tcp_connection *stack_connection_copy(struct stack *stack,
     struct tcp_connection *connection = connection_take(stack);
     if (connection == NULL)
         return NULL;
-    copy_lines(connection, prototype, stack->connection_stride);
+    copy_lines(connection, prototype, tcp_connection_bytes());
     connection_links(stack, connection)->in_use = true;
     return connection;
 }
@@ -344,6 +346,13 @@ void stack_timer_set(struct stack *stack, struct tcp_connection *connection, uin
     timer_wheel_set(&stack->timers, timer, deadline_ns);
 }
 
+static uint64_t ip_deadline_ns(const struct stack *stack)
+{
+    uint64_t neighbours_ns = stack->neighbours.deadline_ns;
+    uint64_t fragments_ns = stack->fragments.deadline_ns;
+    return neighbours_ns < fragments_ns ? neighbours_ns : fragments_ns;
+}
+
 void stack_advance(struct stack *stack, uint64_t now_ns)
 {
     struct timer_wheel_entry *entry;
@@ -352,20 +361,19 @@ void stack_advance(struct stack *stack, uint64_t now_ns)
             (struct tcp_links *)(void *)((uint8_t *)entry - offsetof(struct tcp_links, timer));
         tcp_timer_expired(stack, links_connection(stack, links), now_ns);
     }
+    if (stack->ip_deadline_ns > now_ns)
+        return;
     if (stack->neighbours.deadline_ns <= now_ns)
         neighbours_advance(stack, now_ns);
     if (stack->fragments.deadline_ns <= now_ns)
         fragments_advance(stack, now_ns);
+    stack->ip_deadline_ns = ip_deadline_ns(stack);
 }
 
 uint64_t stack_next_deadline(struct stack *stack)
 {
     uint64_t deadline_ns = timer_wheel_next_ns(&stack->timers);
-    if (stack->neighbours.deadline_ns < deadline_ns)
-        deadline_ns = stack->neighbours.deadline_ns;
-    if (stack->fragments.deadline_ns < deadline_ns)
-        deadline_ns = stack->fragments.deadline_ns;
-    return deadline_ns;
+    return stack->ip_deadline_ns < deadline_ns ? stack->ip_deadline_ns : deadline_ns;
 }
 
 /* ---- Services ----------------------------------------------------------------------------- */
@@ -492,5 +500,6 @@ void stack_check(struct stack *stack)
     ports_check(stack);
     neighbours_check(stack);
     fragments_check(stack);
+    PNO_ASSERT(stack->ip_deadline_ns == ip_deadline_ns(stack));
     packets_check(stack);
 }

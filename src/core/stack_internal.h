@@ -179,6 +179,9 @@ struct tcp_output {
     bool is_last;      /**< certainly nothing more to send for now: asking again is needless */
 };
 
+_Static_assert(offsetof(struct tcp_output, ack) == offsetof(struct tcp_output, seq) + 4,
+               "headers take both at once");
+
 /** Segments that the port will make of it. */
 static inline uint32_t tcp_output_segments(const struct tcp_output *output)
 {

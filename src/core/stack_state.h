@@ -25,6 +25,7 @@ enum packet_class { PACKET_SMALL, PACKET_MEDIUM, PACKET_LARGE, PACKET_CLASS_COUN
 /** Of the last connection with events; no reference. */
 #define EVENT_LAST UINT32_MAX
 
+#define FLOW_KEY_WORDS   4
 #define LISTENER_BUCKETS 1024
 #define PATH_MTU_ENTRIES 1024
 
@@ -56,12 +57,27 @@ struct port_slot {
     uint32_t connections; /**< reference to the latest */
 };
 
+#define USUAL_BEGINNING_BYTES 16 /* Ethernet, IPv4's version, header length, traffic class */
+
 /** The connection of the latest IPv4 segment without anything unusual, by its header's words as
    they lie there: a flow in these words has passed all checks of addresses. */
 struct usual_flow {
     struct tcp_connection *connection; /**< NULL: none */
-    uint32_t source, destination, ports;
+    uint32_t flow[3];                  /**< source, destination, ports */
+    /* What the headers of its latest short segment began with, and IP said: a segment with the same
+       has passed all checks of them, too. */
+    bool is_read;  /**< there was one, if only a SYN of no connection yet */
+    bool is_known; /**< there was one, and there is a connection */
+    uint8_t beginning[USUAL_BEGINNING_BYTES];
+    uint32_t fragment_to_protocol; /**< IPv4's second half of the second word, and of the third */
+    uint8_t said[4]; /**< struct tcp_segment's flags (none), ecn, ttl, traffic_class */
 };
+
+static inline void usual_flow_forget(struct usual_flow *usual)
+{
+    usual->connection = NULL;
+    usual->is_read = usual->is_known = false;
+}
 
 /** What the headers of a connection's segments have in common, of the connection that sent the
    latest ones: IPv4, to a neighbour, not to be fragmented. Segments go out in trains, too. */
@@ -119,8 +135,9 @@ struct icmp_limit {
 
 struct stack {
     struct stack_config config;
-    struct siphash_key secret_key; /**< what leaves the machine: ISN, cookies, ports */
-    struct siphash_key table_key;  /**< hash tables and RSS */
+    struct siphash_key secret_key;     /**< what leaves the machine: ISN, cookies, ports */
+    struct siphash_key table_key;      /**< hash tables and RSS */
+    uint64_t flow_key[FLOW_KEY_WORDS]; /**< the flow table's, of IPv4 */
     uint64_t random_state;
     struct stack_counters counters;
 
@@ -179,6 +196,7 @@ struct stack {
     uint32_t route_generation; /**< changes when a connection's cached neighbour may be wrong */
     struct neighbour_table neighbours;
     struct fragment_table fragments;
+    uint64_t ip_deadline_ns; /**< the earlier of theirs */
     struct path_mtu_entry *path_mtu;
     struct tcp_fast_open_memory *fast_open;
     struct tcp_prototypes *prototypes;
@@ -252,6 +270,8 @@ static inline void stack_drop_count(struct stack *stack, enum drop_reason reason
     stack->counters.drops[reason]++;
 }
 
+/** Once table_key is there. */
+void flow_table_init(struct stack *stack);
 /** Hash of a flow for tables: keyed, in a core's own direction. */
 uint32_t flow_table_hash(const struct stack *stack, const struct tcp_flow *flow);
 /** @param hash  set to the flow's, unless NULL. */

@@ -65,9 +65,10 @@ static inline __attribute__((always_inline)) void write_tcp_fields(uint8_t *to,
                                                                    const struct tcp_output *output)
 {
     uint32_t header_bytes = TCP_HEADER_BYTES + output->options_length;
-    store_be32(to + 4, output->seq.value);
-    store_be32(to + 8, output->ack.value);
-    store_be32(to + 12, header_bytes << 26 | (uint32_t)output->flags << 16 | output->window);
+    copy_be32_pair(to + 4, (const uint8_t *)output + offsetof(struct tcp_output, seq));
+    to[12] = (uint8_t)(header_bytes << 2);
+    to[13] = output->flags;
+    store_be16(to + 14, output->window);
     store_be16(to + 18, output->urgent_pointer);
     memcpy(to + TCP_HEADER_BYTES, output->options, TCP_OPTIONS_MAX); /* all: no loop, no call */
 }
@@ -183,15 +184,16 @@ build_any(struct stack *stack, struct tcp_connection *connection, const struct n
 static void usual_flow_expect(struct stack *stack, struct tcp_connection *connection,
                               const uint8_t *ip)
 {
+    struct usual_flow *usual = &stack->usual_flow;
     uint32_t ports = load_word(ip + IPV4_HEADER_BYTES);
+    const uint32_t flow[3] = {load_word(ip + 16), load_word(ip + 12), ports << 16 | ports >> 16};
     if (ip[16] == 0 || ip[12] == 127)
         return;
-    stack->usual_flow = (struct usual_flow){
-        .connection = connection,
-        .source = load_word(ip + 16),
-        .destination = load_word(ip + 12),
-        .ports = ports << 16 | ports >> 16,
-    };
+    if (memcmp(usual->flow, flow, sizeof(flow)) != 0)
+        usual->is_read = false;
+    memcpy(usual->flow, flow, sizeof(flow));
+    usual->connection = connection;
+    usual->is_known = usual->is_read; /* the SYN that this answers was */
 }
 
 /** To a neighbour. Apart, so that usual frames do not pay for its registers.
@@ -231,7 +233,7 @@ static inline __attribute__((always_inline)) void build_frame(struct stack *stac
                                                               struct tcp_connection *connection,
                                                               const struct neighbour *neighbour,
                                                               const struct tcp_output *output,
-                                                              struct stack_frame *frame)
+                                                              struct stack_frame *restrict frame)
 {
     struct usual_header *usual = &stack->usual_header;
     bool is_usual = usual->connection == connection &&
@@ -258,7 +260,9 @@ static inline __attribute__((always_inline)) void build_frame(struct stack *stac
     memcpy(ip + 2, &total, 2);
     memcpy(ip + 10, &checksum, 2);
     write_tcp_fields(tcp, output);
-    write_tcp_checksum(tcp, usual->pseudo_sum, l4_bytes);
+    /* IPv4's length has 16 bits, and so has this. */
+    checksum = checksum_fold((uint32_t)usual->pseudo_sum + host_to_be16((uint16_t)l4_bytes));
+    memcpy(tcp + TCP_CHECKSUM_OFFSET, &checksum, 2);
     describe_frame(connection, output, IPV4_HEADER_BYTES, frame);
 }
 
@@ -347,8 +351,28 @@ discard_output(struct stack *stack, struct tcp_connection *connection, uint64_t 
     leave_output(stack, connection);
 }
 
+/** A segment goes out: whether the connection stays in line. */
+static inline void output_account(struct stack *stack, struct tcp_connection *connection,
+                                  const struct tcp_output *output)
+{
+    struct list_node *node = &connection_links(stack, connection)->output;
+    uint32_t segments = 1;
+    if (__builtin_expect(output->gso_size != 0, 0))
+        segments = tcp_output_segments(output);
+    stack->counters.segments_out += segments;
+    if (output->is_last) {
+        leave_output(stack, connection);
+        return;
+    }
+    stack->output_turn += segments;
+    if (stack->output_turn >= OUTPUT_TURN_SEGMENTS && list_contains_node(node)) {
+        leave_output(stack, connection);
+        list_push_back(&stack->output, node);
+    }
+}
+
 static bool connections_transmit(struct stack *stack, uint64_t now_ns, uint32_t gso_bytes_max,
-                                 struct stack_frame *frame)
+                                 struct stack_frame *restrict frame)
 {
     while (!list_is_empty(&stack->output)) {
         struct list_node *node = stack->output.next;
@@ -372,15 +396,7 @@ static bool connections_transmit(struct stack *stack, uint64_t now_ns, uint32_t 
             continue;
         }
         build_frame(stack, connection, neighbour, &output, frame);
-        uint32_t segments = tcp_output_segments(&output);
-        stack->counters.segments_out += segments;
-        stack->output_turn += segments;
-        if (output.is_last) {
-            leave_output(stack, connection);
-        } else if (stack->output_turn >= OUTPUT_TURN_SEGMENTS && list_contains_node(node)) {
-            leave_output(stack, connection);
-            list_push_back(&stack->output, node);
-        }
+        output_account(stack, connection, &output);
         return true;
     }
     return false;
@@ -413,7 +429,8 @@ static void frame_count(struct stack *stack, const struct stack_frame *frame)
 /** Connections' frames, and what those ask for: their neighbours. Apart, so that finding nothing to
     send does not pay for saving its registers. */
 static __attribute__((noinline)) bool transmit(struct stack *stack, uint64_t now_ns,
-                                               uint32_t gso_bytes_max, struct stack_frame *frame)
+                                               uint32_t gso_bytes_max,
+                                               struct stack_frame *restrict frame)
 {
     if (!connections_transmit(stack, now_ns, gso_bytes_max, frame) &&
         !(packets_are_due(stack) && own_packet_transmit(stack, now_ns, frame)))

@@ -103,6 +103,8 @@ static struct fragment_datagram *find_or_begin(struct stack *stack, const struct
     table->in_use++;
     if (free->deadline_ns < table->deadline_ns)
         table->deadline_ns = free->deadline_ns;
+    if (free->deadline_ns < stack->ip_deadline_ns)
+        stack->ip_deadline_ns = free->deadline_ns;
     return free;
 }
 

@@ -50,6 +50,8 @@ static void deadline_lower(struct stack *stack, uint64_t deadline_ns)
 {
     if (deadline_ns < stack->neighbours.deadline_ns)
         stack->neighbours.deadline_ns = deadline_ns;
+    if (deadline_ns < stack->ip_deadline_ns)
+        stack->ip_deadline_ns = deadline_ns;
 }
 
 /** Settled entries have no question open; only they are forgotten. */

@@ -64,8 +64,11 @@ void tcp_connection_init(struct stack *stack, struct tcp_connection *connection,
     uint16_t mtu = stack_path_mtu(stack, &connection->flow.remote, now_ns);
     connection->options = tcp_options_share(stack, options);
     tcp_congestion_note(connection);
-    connection->send_buffer_initial = stack_get_config(stack)->tcp.send_buffer_initial;
-    connection->send_buffer_max = stack_get_config(stack)->tcp.send_buffer_max;
+    const struct tcp_defaults *defaults = &stack_get_config(stack)->tcp;
+    connection->send_buffer_max = defaults->send_buffer_max;
+    connection->send_buffer_initial = defaults->send_buffer_initial < defaults->send_buffer_max
+                                          ? defaults->send_buffer_initial
+                                          : defaults->send_buffer_max;
     connection->is_ipv6 = !ip_address_is_v4(&connection->flow.remote);
     connection->path_mtu = mtu;
     tcp_link_mss_set(connection, tcp_link_mtu(stack, mtu));

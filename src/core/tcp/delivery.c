@@ -15,20 +15,6 @@ void tcp_delivery_init(struct tcp_connection *connection)
     connection->delivery = (struct tcp_delivery){.rate_limited = true};
 }
 
-void tcp_delivery_record_sent(struct tcp_connection *connection, struct tcp_sent *record,
-                              uint32_t pipe, uint64_t now_ns)
-{
-    struct tcp_delivery *delivery = &connection->delivery;
-    if (pipe == 0)
-        delivery->first_sent_us = delivery->delivered_us = microseconds(now_ns);
-    record->delivered = delivery->delivered;
-    record->delivered_us = delivery->delivered_us;
-    record->first_sent_us = delivery->first_sent_us;
-    record->in_flight = pipe + record->length;
-    record->lost = connection->rare->lost;
-    record->app_limited = delivery->limited;
-}
-
 /** How long it took until what the sample stands for had arrived; 0: not known well enough, ACKs
     came compressed. */
 static uint32_t sample_interval_us(const struct tcp_connection *connection,
@@ -131,8 +117,12 @@ void tcp_delivery_application_writes(struct tcp_connection *connection)
 static enum tcp_chrono chrono_all_sent(const struct tcp_connection *connection)
 {
     const struct tcp_hot *hot = &connection->hot;
-    uint64_t held = hot->snd_end - hot->snd_una;
-    bool full = held + hot->mss > tcp_send_buffer_bytes(connection);
+    uint64_t wanted = hot->snd_end - hot->snd_una + hot->mss;
+    bool is_roomy =
+        connection->options->send_buffer == 0 && wanted <= connection->send_buffer_initial;
+    if (__builtin_expect(is_roomy, 1)) /* the buffer is no smaller */
+        return TCP_CHRONO_BUSY;
+    bool full = wanted > tcp_send_buffer_bytes(connection);
     return full && hot->ca_state <= TCP_CA_DISORDER && tcp_pipe(connection) < hot->cwnd
                ? TCP_CHRONO_SEND_BUFFER
                : TCP_CHRONO_BUSY;

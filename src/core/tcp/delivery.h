@@ -35,9 +35,11 @@ void tcp_delivery_mark_limited(struct tcp_connection *connection);
 /** A new connection: nothing measured. */
 void tcp_delivery_init(struct tcp_connection *connection);
 
-/** A record of what is being sent, new or again, is made; pipe: bytes in flight before it. */
-void tcp_delivery_record_sent(struct tcp_connection *connection, struct tcp_sent *record,
-                              uint32_t pipe, uint64_t now_ns);
+/** Something is being sent with nothing in flight; now_us: tcp_sent_clock_us(). */
+static inline void tcp_delivery_flight_begins(struct tcp_connection *connection, uint32_t now_us)
+{
+    connection->delivery.first_sent_us = connection->delivery.delivered_us = now_us;
+}
 
 /** An ACK says that bytes have arrived. snd_una is up to date. */
 void tcp_delivery_acked(struct tcp_connection *connection, const struct tcp_ack_facts *facts);

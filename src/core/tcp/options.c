@@ -147,7 +147,10 @@ static bool parse_all(const uint8_t *bytes, uint32_t length, struct tcp_options 
 
 bool tcp_options_parse(const uint8_t *bytes, uint32_t length, struct tcp_options *out)
 {
-    if (tcp_options_parse_usual(bytes, length, out) || parse_usual_syn(bytes, length, out))
+    if (tcp_options_parse_usual(bytes, length, out))
+        return true;
+    memset(out, 0, offsetof(struct tcp_options, sack_blocks));
+    if (parse_usual_syn(bytes, length, out))
         return true;
     bool good = parse_all(bytes, length, out);
     if (out->has_signature) /* nothing else counts, and header prediction is not to take it */

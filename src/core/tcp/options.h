@@ -33,17 +33,16 @@
 bool tcp_options_parse(const uint8_t *bytes, uint32_t length, struct tcp_options *out);
 
 /** The same of the layout that nearly every segment has: <nop, nop, timestamps> alone.
-    @return false: another one; out has no options then. */
+    @return false: another one; out is left as it is. */
 static inline bool tcp_options_parse_usual(const uint8_t *bytes, uint32_t length,
                                            struct tcp_options *out)
 {
-    /* Everything but the arrays, which the counts guard. */
-    memset(out, 0, offsetof(struct tcp_options, sack_blocks));
     if (length != TCP_OPTIONS_TIMESTAMPS_BYTES || load_be32(bytes) != TCP_OPTIONS_TIMESTAMPS_HEAD)
         return false;
+    /* Everything but the arrays, which the counts guard. */
+    memset(out, 0, offsetof(struct tcp_options, timestamp_value));
     out->has_timestamps = true;
-    out->timestamp_value = load_be32(bytes + 4);
-    out->timestamp_echo = load_be32(bytes + 8);
+    copy_be32_pair((uint8_t *)out + offsetof(struct tcp_options, timestamp_value), bytes + 4);
     return true;
 }
 

@@ -596,7 +596,8 @@ static inline uint32_t predicted_length(const struct tcp_connection *connection,
 
 /** finish() on such a connection. */
 static inline void finish_predicted(struct tcp_connection *connection, uint64_t number,
-                                    uint8_t flags, uint64_t now_ns, struct tcp_output *output)
+                                    uint8_t flags, uint64_t now_ns,
+                                    struct tcp_output *restrict output)
 {
     struct tcp_hot *hot = &connection->hot;
     output->seq = tcp_wire(number);
@@ -616,7 +617,7 @@ static inline void finish_predicted(struct tcp_connection *connection, uint64_t 
 /** send_new() for that. */
 static inline void emit_predicted(struct stack *stack, struct tcp_connection *connection,
                                   uint32_t length, bool is_closing, uint64_t now_ns,
-                                  struct tcp_output *output)
+                                  struct tcp_output *restrict output)
 {
     struct tcp_hot *hot = &connection->hot;
     struct tcp_congestion *congestion = &connection->congestion;
@@ -665,13 +666,30 @@ static bool is_ack_predicted(const struct tcp_connection *connection)
 
 /** emit_ack() for that. */
 static inline void emit_predicted_ack(struct stack *stack, struct tcp_connection *connection,
-                                      uint64_t now_ns, struct tcp_output *output)
+                                      uint64_t now_ns, struct tcp_output *restrict output)
 {
     tcp_chrono_update(stack, connection, now_ns);
     finish_predicted(connection, connection->hot.snd_nxt, TCP_ACK, now_ns, output);
     output->stream_offset = 0;
     output->payload_length = 0;
     output->is_last = true;
+}
+
+static inline bool is_in_handshake(const struct tcp_connection *connection)
+{
+    return connection->hot.state == TCP_STATE_SYN_SENT ||
+           connection->hot.state == TCP_STATE_SYN_RECEIVED;
+}
+
+/** A SYN or SYN-ACK that is due. */
+static __attribute__((noinline)) bool emit_handshake(struct stack *stack,
+                                                     struct tcp_connection *connection,
+                                                     uint64_t now_ns,
+                                                     struct tcp_output *restrict output)
+{
+    tcp_output_syn(stack, connection, now_ns, output);
+    output->is_last = connection->hot.state == TCP_STATE_SYN_SENT || is_all_sent(connection);
+    return true;
 }
 
 /** Apart, so that predicted segments do not pay for its registers. */
@@ -690,17 +708,11 @@ static __attribute__((noinline)) bool emit_any(struct stack *stack,
         .gso_bytes_max = gso_bytes_max,
         .output = output,
     };
+    if (hot->syn_due && is_in_handshake(connection))
+        return emit_handshake(stack, connection, now_ns, output);
     if (hot->state == TCP_STATE_SYN_SENT) {
         output->is_last = true;
-        if (!hot->syn_due)
-            return false;
-        tcp_output_syn(stack, connection, now_ns, output);
-        return true;
-    }
-    if (hot->state == TCP_STATE_SYN_RECEIVED && hot->syn_due) {
-        tcp_output_syn(stack, connection, now_ns, output);
-        output->is_last = is_all_sent(connection);
-        return true;
+        return false;
     }
     e.mss = hot->mss - sack_option_bytes(connection);
     if (tcp_fast_open_is_pending(connection) && emit_payload(&e))
@@ -722,7 +734,7 @@ static __attribute__((noinline)) bool emit_any(struct stack *stack,
 static __attribute__((noinline, flatten)) bool emit_other(struct stack *stack,
                                                           struct tcp_connection *connection,
                                                           uint64_t now_ns, uint32_t gso_bytes_max,
-                                                          struct tcp_output *output)
+                                                          struct tcp_output *restrict output)
 {
     uint32_t predicted = predicted_length(connection, gso_bytes_max, true);
     if (stack_get_config(stack)->no_prediction)
@@ -740,7 +752,7 @@ static __attribute__((noinline, flatten)) bool emit_other(struct stack *stack,
 static __attribute__((noinline, flatten)) bool emit_data(struct stack *stack,
                                                          struct tcp_connection *connection,
                                                          uint64_t now_ns, uint32_t gso_bytes_max,
-                                                         struct tcp_output *output)
+                                                         struct tcp_output *restrict output)
 {
     uint32_t predicted = predicted_length(connection, gso_bytes_max, false);
     if (__builtin_expect(predicted == 0 || stack_get_config(stack)->no_prediction, 0))
@@ -756,7 +768,7 @@ bool tcp_output_next(struct stack *stack, struct tcp_connection *connection, uin
     const struct tcp_hot *hot = &connection->hot;
     if (__builtin_expect(hot->state == TCP_STATE_ESTABLISHED && hot->snd_nxt < hot->snd_end, 1))
         return emit_data(stack, connection, now_ns, gso_bytes_max, output);
-    if (hot->syn_due)
-        return emit_any(stack, connection, now_ns, gso_bytes_max, output);
+    if (hot->syn_due && hot->placements == 0 && is_in_handshake(connection))
+        return emit_handshake(stack, connection, now_ns, output);
     return emit_other(stack, connection, now_ns, gso_bytes_max, output);
 }

@@ -184,14 +184,11 @@ static inline uint32_t window_of_empty_buffer(const struct tcp_receive *receive)
     return most < receive->ssthresh ? most : receive->ssthresh;
 }
 
-uint16_t tcp_window_advertise(struct tcp_connection *connection)
+/** This window is offered, or what is left of the one before, which is not taken back. */
+static inline uint16_t advertise(struct tcp_hot *hot, uint32_t window)
 {
-    struct tcp_hot *hot = &connection->hot;
-    uint32_t before = tcp_receive_window(connection);
-    bool is_empty = hot->rcv_read.value == tcp_wire(tcp_received_end(connection)).value &&
-                    hot->rcv_wscale > 0 && connection->rare->window_share == 0;
-    uint32_t window =
-        is_empty ? window_of_empty_buffer(&connection->receive) : window_select(connection);
+    uint32_t used = tcp_unadvertised(hot);
+    uint32_t before = hot->rcv_wnd > used ? hot->rcv_wnd - used : 0;
     if (window < before)
         window = before;
     uint32_t units = (window + (UINT32_C(1) << hot->rcv_wscale) - 1) >> hot->rcv_wscale;
@@ -200,6 +197,22 @@ uint16_t tcp_window_advertise(struct tcp_connection *connection)
     hot->rcv_wnd = units << hot->rcv_wscale;
     hot->rcv_wup = tcp_wire(hot->rcv_nxt);
     return (uint16_t)units;
+}
+
+/** Apart, so that an empty buffer does not pay for its registers. */
+static __attribute__((noinline)) uint16_t advertise_selected(struct tcp_connection *connection)
+{
+    return advertise(&connection->hot, window_select(connection));
+}
+
+uint16_t tcp_window_advertise(struct tcp_connection *connection)
+{
+    struct tcp_hot *hot = &connection->hot;
+    bool is_empty = hot->rcv_read.value == tcp_wire(tcp_received_end(connection)).value &&
+                    hot->rcv_wscale > 0 && connection->rare->window_share == 0;
+    if (__builtin_expect(!is_empty, 0))
+        return advertise_selected(connection);
+    return advertise(hot, window_of_empty_buffer(&connection->receive));
 }
 
 void tcp_window_grow(struct tcp_connection *connection, uint32_t length)

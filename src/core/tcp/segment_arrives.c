@@ -559,10 +559,13 @@ void tcp_segment_arrives(struct stack *stack, struct tcp_connection *connection,
                          struct stack_rx_result *result)
 {
     bool is_plain = (segment->flags & ~TCP_PSH) == TCP_ACK;
+    uint32_t count = 1;
+    if (__builtin_expect(segment->gso_size != 0, 0))
+        count = tcp_segment_count(segment);
     result->connection = connection;
-    connection->statistics.segments_in += tcp_segment_count(segment);
+    connection->statistics.segments_in += count;
     if (segment->payload_length > 0)
-        connection->statistics.data_segments_in += tcp_segment_count(segment);
+        connection->statistics.data_segments_in += count;
     if (__builtin_expect(connection->hot.state == TCP_STATE_ESTABLISHED && is_plain, 1))
         established_arrives(stack, connection, segment, now_ns, result);
     else if (may_close(connection))

@@ -173,27 +173,47 @@ static void sent_cut(struct stack *stack, struct tcp_connection *connection,
 
 /* ---- Sending ------------------------------------------------------------------------------- */
 
+/** The piece was sent with so much in flight. All at once: the flags are written together so. */
+static inline void record_fill(struct tcp_connection *connection, struct tcp_sent *record,
+                               const struct tcp_sent_piece *piece, uint32_t burst, bool again,
+                               uint32_t pipe, uint64_t now_ns)
+{
+    uint32_t length = (uint32_t)(piece->end - piece->start);
+    const struct tcp_delivery *delivery = &connection->delivery;
+    uint32_t now_us = tcp_sent_clock_us(now_ns);
+    if (pipe == 0)
+        tcp_delivery_flight_begins(connection, now_us);
+    *record = (struct tcp_sent){
+        .start = piece->start,
+        .length = length,
+        .sent_us = now_us,
+        .delivered = delivery->delivered,
+        .delivered_us = delivery->delivered_us,
+        .first_sent_us = delivery->first_sent_us,
+        .in_flight = pipe + length,
+        .lost = connection->rare->lost,
+        .origin = (uint32_t)piece->start,
+        .burst = (uint16_t)(burst < BURST_MAX ? burst : BURST_MAX),
+        .again = again,
+        .app_limited = delivery->limited,
+        .pushed = piece->pushed,
+    };
+}
+
 static void flight_append(struct tcp_connection *connection, struct tcp_sent *record,
                           const struct tcp_sent_piece *piece, bool again, uint32_t pipe,
                           uint64_t now_ns)
 {
-    record->start = piece->start;
-    record->length = (uint32_t)(piece->end - piece->start);
-    record->sent_us = tcp_sent_clock_us(now_ns);
-    record->origin = (uint32_t)piece->start;
-    record->burst = (uint16_t)(record->length < BURST_MAX ? record->length : BURST_MAX);
-    record->again = again;
-    record->pushed = piece->pushed;
-    tcp_delivery_record_sent(connection, record, pipe, now_ns);
+    uint32_t length = (uint32_t)(piece->end - piece->start);
     struct tcp_sent_list *flight = &connection->flight;
-    record->next = NULL;
+    record_fill(connection, record, piece, length, again, pipe, now_ns);
     if (flight->last != NULL)
         flight->last->next = record;
     else
         flight->first = record;
     flight->last = record;
     if (again) {
-        connection->rare->recovery->again_bytes += record->length;
+        connection->rare->recovery->again_bytes += length;
         connection->rare->recovery->again_count++;
     }
 }
@@ -405,15 +425,9 @@ void tcp_sent_lose_below(struct stack *stack, struct tcp_connection *connection,
 static void untimed_fill(struct tcp_connection *connection, struct tcp_sent *record, uint64_t start,
                          uint64_t end)
 {
-    *record = (struct tcp_sent){
-        .start = start,
-        .length = (uint32_t)(end - start),
-        .origin = (uint32_t)start,
-        .sent_us = tcp_sent_clock_us(connection->hot.last_sent_ns),
-        .again = true,
-        .pushed = end == connection->hot.snd_nxt,
-    };
-    tcp_delivery_record_sent(connection, record, record->length, connection->hot.last_sent_ns);
+    const struct tcp_sent_piece piece = {start, end, end == connection->hot.snd_nxt};
+    record_fill(connection, record, &piece, 0, true, (uint32_t)(end - start),
+                connection->hot.last_sent_ns);
 }
 
 void tcp_sent_lose_untimed_head(struct stack *stack, struct tcp_connection *connection)

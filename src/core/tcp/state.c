@@ -37,9 +37,9 @@ bool tcp_state_transition_legal(enum tcp_state from, enum tcp_state to)
 }
 
 /** ESTABLISHED and CLOSE_WAIT: what Linux counts as currently established. */
-static bool counts_as_established(enum tcp_state state)
+static uint32_t counts_as_established(enum tcp_state state)
 {
-    return state == TCP_STATE_ESTABLISHED || state == TCP_STATE_CLOSE_WAIT;
+    return ((BIT(ESTABLISHED) | BIT(CLOSE_WAIT)) >> state) & 1;
 }
 
 void tcp_set_state(struct stack *stack, struct tcp_connection *connection, enum tcp_state state)
@@ -49,8 +49,10 @@ void tcp_set_state(struct stack *stack, struct tcp_connection *connection, enum 
     struct stack_counters *counters = stack_counters(stack);
     counters->established_now += counts_as_established(state);
     counters->established_now -= counts_as_established(before);
-    counters->time_wait_now += state == TCP_STATE_TIME_WAIT;
-    counters->time_wait_now -= before == TCP_STATE_TIME_WAIT;
+    if (state == TCP_STATE_TIME_WAIT)
+        counters->time_wait_now++;
+    if (before == TCP_STATE_TIME_WAIT)
+        counters->time_wait_now--;
     connection->hot.state = (uint8_t)state;
 }
 

@@ -57,8 +57,15 @@ static void words_in_line_give_the_same(void **state)
         if (run % 100 == 0)
             memset(buffer, 0xff, sizeof(buffer));
         uint32_t sum = checksum_add(before, buffer + offset, length);
-        assert_int_equal(checksum_finish(checksum_add_short(before, buffer + offset, length)),
-                         checksum_finish(sum));
+        uint64_t unfolded = checksum_add_short(before, buffer + offset, length);
+        assert_int_equal(checksum_finish(checksum_fold64(unfolded)), checksum_finish(sum));
+        assert_int_equal(checksum_is_right(unfolded), checksum_finish(sum) == 0);
+        uint64_t right = unfolded + checksum_finish(sum);
+        right += right < unfolded;
+        assert_true(checksum_is_right(right));
+        uint64_t wrong = right + 1 + (run & 0x7fff);
+        wrong += wrong < right;
+        assert_false(checksum_is_right(wrong));
     }
 }
 

@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/byte_order.h"
+#include "core/stack_state.h"
 #include "ip_harness.h"
 
 #define ANY_V4 v4("\0\0\0\0")
@@ -160,6 +162,37 @@ static void flow_table_behaves_like_a_list(void **state)
         if (step % 100 == 0)
             stack_check(harness.stack);
     }
+}
+
+/** Flows that differ in little, as those of a load balancer or of a scan, are spread as chance
+   would: of n thrown into n buckets, n/e stay empty. */
+static void flows_that_differ_in_little_are_spread(void **state)
+{
+    enum { BITS = 14, FLOWS = 1 << BITS };
+    (void)state;
+    static uint8_t counts[FLOWS];
+    for (int kind = 0; kind < 3; kind++)
+        for (unsigned shift = 0; shift <= 32 - BITS; shift++) {
+            unsigned empty = 0, most = 0;
+            memset(counts, 0, sizeof(counts));
+            for (unsigned i = 0; i < FLOWS; i++) {
+                struct tcp_flow flow = {OUR_V4, PEER_V4, 80, 40000};
+                if (kind == 0)
+                    flow.remote_port = (uint16_t)(1024 + i);
+                else if (kind == 1)
+                    flow.local_port = (uint16_t)(i << 2);
+                else
+                    store_be32(&flow.remote.bytes[12], UINT32_C(0x0a000000) + (i << 8));
+                uint32_t hash = flow_table_hash(harness.stack, &flow);
+                counts[hash >> shift & (FLOWS - 1)]++;
+            }
+            for (unsigned i = 0; i < FLOWS; i++) {
+                empty += counts[i] == 0;
+                most = counts[i] > most ? counts[i] : most;
+            }
+            assert_in_range(empty, FLOWS / 10 * 34 / 10, FLOWS / 10 * 40 / 10);
+            assert_in_range(most, 4, 12);
+        }
 }
 
 static void second_connection_of_a_flow_is_refused(void **state)
@@ -385,6 +418,7 @@ int main(void)
         TEST(pool_gives_out_all_and_takes_back),
         TEST(unused_connections_stay_untouched),
         TEST(flow_table_behaves_like_a_list),
+        TEST(flows_that_differ_in_little_are_spread),
         TEST(second_connection_of_a_flow_is_refused),
         TEST(visiting_ends_when_told),
         TEST(timers_expire_at_their_time),
