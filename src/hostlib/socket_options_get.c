@@ -21,6 +21,9 @@
 /* More than any struct tcp_info so far. */
 #define TCP_INFO_BYTES_MAX 512
 
+/* Where Linux's has tcpi_bytes_acked; libc's ends before that. */
+#define TCP_INFO_BYTES_ACKED 120
+
 /* Source: Linux tcp_v4_syn_recv_sock(): an accepted socket has its SYN's TTL for this, and nobody
    can set it on a TCP socket. The SYN's is not told here: what nearly all hosts send. */
 #define MULTICAST_TTL_OF_ACCEPTED 64
@@ -84,6 +87,25 @@ bool socket_is_over(struct socket *socket)
     if (!socket->peer_fin || !socket_send_is_shut(socket) || fetch_info(socket, info) < 0)
         return false;
     return info[0] == TCP_CLOSE || info[0] == TCP_TIME_WAIT;
+}
+
+/* The engine tells of acknowledgements now and then, so it is asked where any is outstanding. */
+int socket_unacknowledged_bytes(struct socket *socket)
+{
+    uint8_t bytes[TCP_INFO_BYTES_MAX];
+    uint64_t end_offset = 0, outstanding = 0, acked;
+    socket_look(socket);
+    socket_lock(socket);
+    if (socket->block != NULL) {
+        end_offset = socket->block->send.end_offset;
+        outstanding = send_queue_outstanding(&socket->block->send);
+    }
+    socket_unlock(socket);
+    if (outstanding == 0 || fetch_info(socket, bytes) < 0)
+        return (int)outstanding;
+    memcpy(&acked, bytes + TCP_INFO_BYTES_ACKED, sizeof(acked));
+    uint64_t unacknowledged = acked < end_offset ? end_offset - acked : 0;
+    return (int)(unacknowledged < outstanding ? unacknowledged : outstanding);
 }
 
 static int get_info(struct socket *socket, int fd, void *value, socklen_t *length)

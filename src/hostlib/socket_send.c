@@ -315,12 +315,3 @@ ssize_t socket_send_from_fd(struct socket *socket, int in_fd, off_t *offset, siz
     }
     return send_all(socket, &source, count, flags);
 }
-
-int socket_unacknowledged_bytes(struct socket *socket)
-{
-    socket_look(socket);
-    socket_lock(socket);
-    uint64_t bytes = socket->block != NULL ? send_queue_outstanding(&socket->block->send) : 0;
-    socket_unlock(socket);
-    return (int)bytes;
-}

@@ -341,6 +341,9 @@ static void unread_bytes(const struct case_context *context)
     wait_for(pair[1], POLLIN);
     ioctl(pair[1], FIONREAD, &count);
     say("count %d", count);
+    usleep(CASE_QUIET_MS * 1000);
+    ioctl(pair[0], TIOCOUTQ, &count);
+    say("unacknowledged %d", count);
     (void)!read(pair[1], bytes, 4);
     ioctl(pair[1], FIONREAD, &count);
     say("count %d", count);
