@@ -442,6 +442,27 @@ static void small_window(const struct case_context *context)
     close(listener);
 }
 
+/* Over loopback a megabyte is taken before anybody reads. */
+static void megabyte_unread(const struct case_context *context)
+{
+    enum { BYTES = 1 << 20, LOOKS = 2000 };
+    static char bytes[BYTES];
+    int pair[2];
+    make_pair(context, pair);
+    for (int from = 0; from < 2; from++) {
+        size_t sent = 0;
+        for (int looks = 0; sent < BYTES && looks < LOOKS; looks++) {
+            ssize_t taken = send(pair[from], bytes, BYTES - sent, MSG_DONTWAIT);
+            sent += taken > 0 ? (size_t)taken : 0;
+            usleep(1000);
+        }
+        say("sent %zu", sent);
+        say_result("received", recv(pair[1 - from], bytes, BYTES,
+                                    MSG_WAITALL | (sent < BYTES ? MSG_DONTWAIT : 0)));
+    }
+    close_pair(pair);
+}
+
 /* SO_SNDBUF of a listener is an accepted connection's from its first byte on. */
 static void small_send_buffer(const struct case_context *context)
 {
@@ -537,6 +558,7 @@ const struct socket_case cases_data[] = {
     {"stdio_standard_streams", stdio_standard_streams},
     {"stdio_stream", stdio_stream},
     {"low_water", low_water},
+    {"megabyte_unread", megabyte_unread},
     {"small_send_buffer", small_send_buffer},
     {"filled_send_buffer", filled_send_buffer},
     {"small_window", small_window},

@@ -93,6 +93,19 @@ void tcp_rcv_mss_init(struct tcp_connection *connection)
     connection->hot.rcv_mss = (uint16_t)(mss < TCP_RCV_MSS_MIN ? TCP_RCV_MSS_MIN : mss);
 }
 
+/** Room for ten of the largest segments, twice, each in memory of a power of two with its
+    bookkeeping, as Linux's tcp_sndbuf_expand() counts it. With Ethernet's that is no more than the
+    usual; over loopback programs write a megabyte or two before they read it. */
+static void fit_send_buffer(struct tcp_connection *connection)
+{
+    enum { SEGMENTS = 2 * 10, HEADERS_BYTES = 640, RECORD_BYTES = 256 };
+    uint32_t bytes =
+        connection->peer_mss < connection->link_mss ? connection->peer_mss : connection->link_mss;
+    bytes = 1u << (32 - __builtin_clz(bytes + HEADERS_BYTES - 1));
+    if (connection->send_buffer_initial < SEGMENTS * (bytes + RECORD_BYTES))
+        connection->send_buffer_initial = SEGMENTS * (bytes + RECORD_BYTES);
+}
+
 void tcp_syn_accept(struct stack *stack, struct tcp_connection *connection,
                     const struct tcp_segment *segment, const struct tcp_options *options,
                     uint64_t now_ns)
@@ -111,6 +124,7 @@ void tcp_syn_accept(struct stack *stack, struct tcp_connection *connection,
     connection->peer_mss = options->mss != 0 ? options->mss : TCP_MSS_DEFAULT;
     if (connection->peer_mss < TCP_MSS_MIN)
         connection->peer_mss = TCP_MSS_MIN;
+    fit_send_buffer(connection);
     hot->snd_wnd = connection->congestion.max_window = segment->window; /* of a SYN: not scaled */
     tcp_mss_update(connection);
     tcp_rcv_mss_init(connection);
