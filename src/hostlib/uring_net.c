@@ -125,6 +125,17 @@ static int use_picked(struct uring_op *op, struct transfer *transfer, size_t byt
     return error;
 }
 
+/* A name to send to says nothing of a connection, but has to be one.
+   Source: Linux io_uring/net.c, io_send_setup(). */
+static int check_address(const struct io_uring_sqe *sqe)
+{
+    if (sqe->addr2 == 0)
+        return 0;
+    if (sqe->addr_len > sizeof(struct sockaddr_storage))
+        return -EINVAL;
+    return user_memory_unreadable(POINTER(sqe->addr2), sqe->addr_len) ? -EFAULT : 0;
+}
+
 static int begin_transfer(struct uring_op *op, struct transfer *transfer)
 {
     const struct io_uring_sqe *sqe = &op->sqe;
@@ -149,6 +160,8 @@ static int begin_transfer(struct uring_op *op, struct transfer *transfer)
         error = sqe->ioprio & URING_SEND_VECTORIZED
                     ? use_vector(transfer, POINTER(sqe->addr), sqe->len)
                     : use_single(transfer, sqe->addr, sqe->len);
+        if (error == 0)
+            error = check_address(sqe);
         break;
     case IORING_OP_RECV:
         error = use_single(transfer, sqe->addr, sqe->len);

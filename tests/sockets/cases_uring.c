@@ -438,6 +438,34 @@ static void uring_links(const struct case_context *context)
     io_uring_queue_exit(&ring);
 }
 
+static void uring_send_to_nowhere(const struct case_context *context)
+{
+    struct io_uring ring;
+    struct sockaddr_storage address = {.ss_family = AF_INET};
+    int pair[2];
+    make_pair(context, pair);
+    if (!open_ring(&ring, 0))
+        return;
+    for (int zero_copy = 0; zero_copy < 2; zero_copy++) {
+        const void *names[] = {(void *)1, &address, &address};
+        unsigned lengths[] = {sizeof(address), sizeof(address) + 1, 0};
+        for (int i = 0; i < 3; i++) {
+            struct io_uring_sqe *sqe = entry(&ring, "");
+            if (zero_copy)
+                io_uring_prep_send_zc(sqe, pair[0], "abc", 3, 0, 0);
+            else
+                io_uring_prep_send(sqe, pair[0], "abc", 3, 0);
+            io_uring_prep_send_set_addr(sqe, names[i], (uint16_t)lengths[i]);
+            name_entry(sqe, "send");
+            io_uring_submit(&ring);
+            if (complete(&ring) >= 0 && zero_copy)
+                complete(&ring);
+        }
+    }
+    close_pair(pair);
+    io_uring_queue_exit(&ring);
+}
+
 /* What the kernel completes meanwhile, at the thread that waits, does not end the wait. */
 static void uring_wait_goes_on(const struct case_context *context)
 {
@@ -501,6 +529,7 @@ const struct socket_case cases_uring[] = {
     {"uring_cancel", uring_cancel},
     {"uring_links", uring_links},
     {"uring_link_timeout", uring_link_timeout},
+    {"uring_send_to_nowhere", uring_send_to_nowhere},
     {"uring_wait_goes_on", uring_wait_goes_on},
     {NULL, NULL},
 };
