@@ -272,7 +272,8 @@ void waiter_go_on(struct waiter *waiter)
     waiter->is_suspended = false;
     if (waiter->is_leader && leader == NULL && leads_begun == waiter->led_as) {
         leader = waiter; /* nobody has touched what it armed */
-    } else if (waiter->is_leader) {
+    } else if (waiter->is_leader || (waiter->follows && leader == NULL)) {
+        /* Others have led since; or who led has gone, and could not hand the lead to us. */
         waiter->is_leader = false;
         wake(waiter);
     }
@@ -314,6 +315,7 @@ static bool lead(struct waiter *waiter)
         leads_begun++;
     }
     waiter->is_leader = leader == waiter;
+    waiter->follows = !waiter->is_leader;
     lock_release(&waiter_lock);
     return waiter->is_leader;
 }
@@ -428,6 +430,7 @@ int waiter_sleep(struct waiter *waiter, struct pollfd *pollfds, nfds_t kernel_co
     struct timespec timeout = {0};
     waiter->slept = false;
     waiter->woke_itself = false;
+    waiter->follows = false;
     if (deadline_ns != TIME_NEVER && !timeout_until(deadline_ns, &timeout))
         return -ETIMEDOUT;
     rejoin_poll();

@@ -56,6 +56,7 @@ struct waiter {
     bool handled;      /**< a handler was called meanwhile */
     bool interrupted;  /**< ... one without SA_RESTART */
     bool is_leader;
+    bool follows;         /**< asleep, or about to be, while another leads */
     bool is_suspended;    /**< its thread is in a handler */
     uint32_t led_as;      /**< how many had led when it was suspended as leader */
     bool cancels_at_once; /**< asleep with ends_by_stop: cancel_type is the program's */
