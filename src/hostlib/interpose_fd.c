@@ -34,7 +34,7 @@ PNO_EXPORT int close(int fd)
 {
     struct file *file = fd_peek(fd);
     if (__builtin_expect(file == NULL, 1)) {
-        turned_round_before_telling();
+        turned_round_before_telling_by(fd);
         return REAL(close)(fd);
     }
     if (file->kind == FILE_INTERNAL) {

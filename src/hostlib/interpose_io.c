@@ -86,7 +86,7 @@ PNO_EXPORT ssize_t write(int fd, const void *buffer, size_t count)
 {
     struct socket *socket = interpose_cancellable(fd);
     if (socket == NULL) {
-        turned_round_before_telling();
+        turned_round_before_telling_by(fd);
         return REAL(write)(fd, buffer, count);
     }
     if (__builtin_expect(count > SOCKET_IO_BYTES_MAX, 0) && !user_memory_holds(buffer, count))
@@ -122,7 +122,7 @@ PNO_EXPORT ssize_t writev(int fd, const struct iovec *vector, int count)
 {
     struct socket *socket = interpose_cancellable(fd);
     if (socket == NULL) {
-        turned_round_before_telling();
+        turned_round_before_telling_by(fd);
         return REAL(writev)(fd, vector, count);
     }
     return write_vector(socket, vector, count, 0);
@@ -147,7 +147,7 @@ PNO_EXPORT ssize_t pwritev2(int fd, const struct iovec *vector, int count, off_t
 {
     struct socket *socket = is_streaming(offset, flags) ? interpose_cancellable(fd) : NULL;
     if (socket == NULL) {
-        turned_round_before_telling();
+        turned_round_before_telling_by(fd);
         return REAL(pwritev2)(fd, vector, count, offset, flags);
     }
     return write_vector(socket, vector, count, flags & RWF_NOWAIT ? MSG_DONTWAIT : 0);

@@ -1,5 +1,8 @@
 #include "hostlib/turned_round.h"
 
+#include <errno.h>
+#include <sys/stat.h>
+
 #include "hostlib/engine_link.h"
 #include "hostlib/joined_links.h"
 
@@ -101,4 +104,14 @@ void turned_round_wait_all(void)
         turned_round_wait(link, TURNED_BY_NONE);
     if (joined_links_any())
         joined_links_settle();
+}
+
+void turned_round_wait_unless_file(int fd)
+{
+    struct stat status;
+    int saved_errno = errno;
+    bool is_file = fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
+    errno = saved_errno;
+    if (!is_file)
+        turned_round_wait_all();
 }

@@ -4,7 +4,7 @@
  * PNO_LOOPBACK=1 a call that sends or ends notes that something is on its way to another socket of
  * the engine, and whoever could see that it has not arrived waits for it first: any thread, of any
  * process that shares the tenant's memory. What others could be told of by other means than its
- * sockets (a pipe, a file) the process waits for before it tells.
+ * sockets (a pipe, a datagram) the process waits for before it tells.
  */
 #ifndef PNO_HOSTLIB_TURNED_ROUND_H
 #define PNO_HOSTLIB_TURNED_ROUND_H
@@ -84,6 +84,18 @@ static inline void turned_round_before_telling(void)
 {
     if (__builtin_expect(atomic_load_explicit(&turned_round_any, memory_order_relaxed), 0))
         turned_round_wait_all();
+}
+
+/** turned_round_wait_all() unless `fd` is a regular file. errno stays. */
+void turned_round_wait_unless_file(int fd);
+
+/** turned_round_before_telling() where the call writes to the kernel's `fd` or closes it. A regular
+    file tells nobody of itself, and servers write logs, or close what they have sent, after each
+    answer. */
+static inline void turned_round_before_telling_by(int fd)
+{
+    if (__builtin_expect(atomic_load_explicit(&turned_round_any, memory_order_relaxed), 0))
+        turned_round_wait_unless_file(fd);
 }
 
 #endif

@@ -12,6 +12,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -340,6 +341,30 @@ static void told_by_memory(const struct case_context *context)
     close_pair(pair);
 }
 
+/* A send and a line of a log, as servers do for each answer: nobody is waited for. */
+static void logged(const struct case_context *context)
+{
+    enum { ROUNDS = 500, SLEEPS_AT_MOST = ROUNDS / 5 };
+    int pair[2], failed = 0;
+    struct rusage before, after;
+    FILE *log = tmpfile();
+    if (log == NULL) {
+        say_result("tmpfile", -1);
+        return;
+    }
+    make_pair(context, pair);
+    getrusage(RUSAGE_THREAD, &before);
+    for (int i = 0; i < ROUNDS; i++) {
+        failed += send(pair[0], "x", 1, 0) != 1;
+        failed += write(fileno(log), "a line\n", 7) != 7;
+    }
+    getrusage(RUSAGE_THREAD, &after);
+    say("%d failed, slept %s", failed,
+        after.ru_nvcsw - before.ru_nvcsw <= SLEEPS_AT_MOST ? "seldom" : "often");
+    fclose(log);
+    close_pair(pair);
+}
+
 static void *send_thrice(void *fd)
 {
     for (int i = 0; i < 3; i++)
@@ -584,6 +609,7 @@ const struct socket_case cases_at_once[] = {
     {"at_once_corked_until_told", uncorked},
     {"at_once_room_after_reading", room_after_reading},
     {"at_once_epoll_edges", epoll_edges},
+    {"at_once_logged", logged},
     {"at_once_told_by_a_pipe", told_by_a_pipe},
     {"at_once_told_by_memory", told_by_memory},
     {"at_once_one_read_of_several", one_read_of_several},
