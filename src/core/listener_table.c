@@ -41,8 +41,9 @@ static enum listener_match match(const struct tcp_listener_key *key,
     return by_ipv6 ? MATCH_WILDCARD_BY_IPV6 : MATCH_WILDCARD;
 }
 
-struct tcp_listener *listener_table_find(const struct stack *stack,
-                                         const struct ip_endpoint *destination, uint32_t hash)
+/** Among several of a bucket. Apart, so that one alone does not pay for its registers. */
+static __attribute__((noinline)) struct tcp_listener *
+find_best(const struct stack *stack, const struct ip_endpoint *destination, uint32_t hash)
 {
     struct tcp_listener *best = NULL;
     enum listener_match best_match = MATCH_NONE;
@@ -67,6 +68,17 @@ struct tcp_listener *listener_table_find(const struct stack *stack,
         if (match(tcp_listener_key(listener), destination) == best_match && wanted-- == 0)
             return listener;
     return best;
+}
+
+struct tcp_listener *listener_table_find(const struct stack *stack,
+                                         const struct ip_endpoint *destination, uint32_t hash)
+{
+    struct tcp_listener *first = *bucket_of(stack, destination->port);
+    if (first == NULL)
+        return NULL;
+    if (*tcp_listener_hash_next(first) != NULL)
+        return find_best(stack, destination, hash);
+    return match(tcp_listener_key(first), destination) != MATCH_NONE ? first : NULL;
 }
 
 struct tcp_listener *stack_listener_find(struct stack *stack, const struct tcp_flow *flow)

@@ -102,8 +102,10 @@ static void fit_send_buffer(struct tcp_connection *connection)
     uint32_t bytes =
         connection->peer_mss < connection->link_mss ? connection->peer_mss : connection->link_mss;
     bytes = 1u << (32 - __builtin_clz(bytes + HEADERS_BYTES - 1));
-    if (connection->send_buffer_initial < SEGMENTS * (bytes + RECORD_BYTES))
-        connection->send_buffer_initial = SEGMENTS * (bytes + RECORD_BYTES);
+    bytes = SEGMENTS * (bytes + RECORD_BYTES);
+    if (connection->send_buffer_initial < bytes)
+        connection->send_buffer_initial =
+            bytes < connection->send_buffer_max ? bytes : connection->send_buffer_max;
 }
 
 void tcp_syn_accept(struct stack *stack, struct tcp_connection *connection,

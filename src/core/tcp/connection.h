@@ -433,7 +433,7 @@ struct tcp_connection {
     uint32_t established_ms; /**< when the handshake was done; before: when it began */
     uint64_t state_deadline_ns;
     uint32_t send_buffer_initial; /**< auto-tuning's floor: the stack's, or what was reached … */
-    uint32_t send_buffer_max;     /**< … and its limit */
+    uint32_t send_buffer_max;     /**< … and its limit, never below */
     struct tcp_congestion congestion;
     struct tcp_rare *rare;
     struct tcp_sent_list flight; /**< what is on its way, in the order of sending */

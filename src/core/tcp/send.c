@@ -138,8 +138,8 @@ uint32_t tcp_send_buffer_bytes(const struct tcp_connection *connection)
     if (connection->options->send_buffer != 0)
         return connection->options->send_buffer;
     uint64_t wanted = 2 * (uint64_t)connection->hot.cwnd;
-    if (wanted < connection->send_buffer_initial)
-        wanted = connection->send_buffer_initial;
+    if (wanted <= connection->send_buffer_initial)
+        return connection->send_buffer_initial;
     return wanted < connection->send_buffer_max ? (uint32_t)wanted : connection->send_buffer_max;
 }
 
