@@ -54,6 +54,7 @@ int link_region_map(int fd, uint64_t bytes, uint8_t **base)
     void *mapped = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
     if (mapped == MAP_FAILED)
         return -errno;
+    (void)madvise(mapped, bytes, MADV_DONTDUMP);
     *base = mapped;
     return 0;
 }

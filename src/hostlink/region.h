@@ -30,7 +30,8 @@
 int link_region_create(const char *name, uint64_t bytes);
 
 /**
- * Map all of it, readable and writable, after checking that it has this size and is sealed.
+ * Map all of it, readable and writable, after checking that it has this size and is sealed. Core
+ * dumps leave it out: what sockets hold is in none on kernel TCP either.
  * @return 0; -EPROTO: not what was announced; or why mmap() refused.
  */
 int link_region_map(int fd, uint64_t bytes, uint8_t **base);

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -52,6 +54,36 @@ static void test_map_refuses_other_size_and_unsealed_memory(void **state)
     (void)close(fd);
     fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     assert_int_equal(link_region_map(fd, 65536, &base), -EPROTO);
+    (void)close(fd);
+}
+
+/* Whether the kernel says so of the mapping that begins there. */
+static bool has_flag(const uint8_t *base, const char *flag)
+{
+    FILE *maps = fopen("/proc/self/smaps", "re");
+    assert_non_null(maps);
+    char line[512];
+    bool is_it = false, has = false;
+    while (fgets(line, sizeof(line), maps) != NULL) {
+        uintptr_t start;
+        char dash;
+        if (sscanf(line, "%" SCNxPTR "%c", &start, &dash) == 2 && dash == '-')
+            is_it = start == (uintptr_t)base;
+        else if (is_it && strncmp(line, "VmFlags:", strlen("VmFlags:")) == 0)
+            has = strstr(line, flag) != NULL;
+    }
+    (void)fclose(maps);
+    return has;
+}
+
+static void test_core_dumps_leave_it_out(void **state)
+{
+    (void)state;
+    uint8_t *base = NULL;
+    int fd = link_region_create("test", 65536);
+    assert_int_equal(link_region_map(fd, 65536, &base), 0);
+    assert_true(has_flag(base, " dd"));
+    link_region_unmap(base, 65536);
     (void)close(fd);
 }
 
@@ -189,6 +221,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_region_is_zeroed_sealed_and_close_on_exec),
         cmocka_unit_test(test_map_refuses_other_size_and_unsealed_memory),
+        cmocka_unit_test(test_core_dumps_leave_it_out),
         cmocka_unit_test(test_discard_gives_whole_pages_back_and_nothing_else),
         cmocka_unit_test(test_nothing_overlaps_in_the_layout),
         cmocka_unit_test(test_clearing_a_channel_leaves_its_neighbours_alone),
