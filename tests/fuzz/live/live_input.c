@@ -558,6 +558,19 @@ static void answer(struct live *live, struct live_slot *slot)
         live_peer_answer(live, c, slot->edge_known && sent > slot->edge ? slot->edge : sent, 0);
 }
 
+/** Of a connection of an address to itself: the other end has given up, and told nobody. */
+static bool is_left_alone(const struct live *live, const struct tcp_connection *c)
+{
+    const struct tcp_flow other = {
+        .local = c->flow.remote,
+        .remote = c->flow.local,
+        .local_port = c->flow.remote_port,
+        .remote_port = c->flow.local_port,
+    };
+    return ip_address_equal(&c->flow.remote, &c->flow.local) &&
+           stack_flow_find(live->stack, &other) == NULL;
+}
+
 /** Nothing (more) for an honest peer to help with. */
 static bool is_done(const struct live *live, const struct live_slot *slot)
 {
@@ -566,7 +579,8 @@ static bool is_done(const struct live *live, const struct live_slot *slot)
         c->hot.state == TCP_STATE_SYN_RECEIVED)
         return true;
     bool held = c->fast_open.held || c->options->cork || c->hot.more;
-    return (held || tcp_acked_offset(c) == tcp_send_end_offset(c)) && !tcp_has_out_of_order(c);
+    return (held || tcp_acked_offset(c) == tcp_send_end_offset(c)) &&
+           (!tcp_has_out_of_order(c) || is_left_alone(live, c));
 }
 
 /** Whatever went on before: with a peer that now does as it should, all that the program gave is
