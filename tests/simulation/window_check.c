@@ -53,6 +53,8 @@ static const char *check_growth(const struct window_watch *watch)
     if (c->hot.ca_state >= TCP_CA_CWR && most < pipe)
         most = pipe; /* PRR counts from what is in flight */
     most += c->delivery.delivered - watch->delivered;
+    if (c->hot.fin_queued)
+        most++; /* PRR's window is what is in flight and a segment: the FIN's number may be in it */
     return c->hot.cwnd > most + c->hot.mss ? "the window grows by more than was acknowledged"
                                            : NULL;
 }
