@@ -112,6 +112,14 @@ void timer_wheel_set(struct timer_wheel *wheel, struct timer_wheel_entry *entry,
                      uint64_t deadline_ns)
 {
     uint64_t fresh_ns = wheel->fresh_ns;
+    if (entry == wheel->fresh && deadline_ns != TIME_NEVER) { /* nothing is to be linked */
+        if (deadline_ns <= fresh_ns)
+            wheel->fresh_ns = deadline_ns;
+        else if (entry->deadline_ns <= fresh_ns)
+            wheel->fresh_ns = 0;
+        entry->deadline_ns = deadline_ns;
+        return;
+    }
     timer_wheel_cancel(wheel, entry);
     if (deadline_ns == TIME_NEVER)
         return;
