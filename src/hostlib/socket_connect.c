@@ -14,6 +14,7 @@ static void let_go(struct socket *socket, uint8_t flags)
 {
     struct link_descriptor operation = socket_operation(socket, LINK_OP_CLOSE);
     operation.flags = flags;
+    engine_link_unlist_unread(socket->link, socket);
     socket_push(socket, &operation);
     socket_release_slot(socket);
 }

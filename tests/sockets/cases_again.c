@@ -151,6 +151,24 @@ static void disconnect_and_connect_again(const struct case_context *context)
     close(listener);
 }
 
+/* Nothing of the connection is remembered when the next socket comes. */
+static void disconnect_after_a_part_was_read(const struct case_context *context)
+{
+    char bytes[4];
+    int pair[2];
+    for (int round = 0; round < 3; round++) {
+        make_pair(context, pair);
+        say_result("send", send(pair[0], "some bytes", 10, MSG_NOSIGNAL));
+        say_result("recv", recv(pair[1], bytes, sizeof(bytes), MSG_WAITALL));
+        say_result("disconnect", disconnect(pair[1]));
+        close(pair[1]);
+        pair[1] = make_socket(context, 0); /* in the other's memory, perhaps */
+        say_result("poll", poll(&(struct pollfd){.fd = pair[0], .events = ALL_EVENTS}, 1, 1000));
+        say_socket_error("error", pair[0]);
+        close_pair(pair);
+    }
+}
+
 static void disconnect_listener(const struct case_context *context)
 {
     int listener = make_listener(context, 4), client = make_socket(context, 0);
@@ -267,6 +285,7 @@ const struct socket_case cases_again[] = {
     {"connect_to_port_zero", connect_to_port_zero},
     {"disconnect_fresh", disconnect_fresh},
     {"disconnect_connected", disconnect_connected},
+    {"disconnect_after_a_part_was_read", disconnect_after_a_part_was_read},
     {"disconnect_after_both_ends", disconnect_after_both_ends},
     {"disconnect_seen_by_epoll_and_select", disconnect_seen_by_epoll_and_select},
     {"disconnect_and_connect_again", disconnect_and_connect_again},

@@ -3,8 +3,9 @@
 
 Each run happens in the host namespace of a lab of its own (the kernel's TIME_WAIT connections of one
 run would take ports from the other); with PNO_LOOPBACK=1 the engine turns the cases' loopback traffic
-round. A case that differs is run once more, and counts as different if it differs again. Prints
-'ok FAMILY CASE' or 'not ok FAMILY CASE: why' for each case; exit status 0 if all agree, else 1.
+round. A case that differs is run once more, and counts as different if it differs again, or if it was
+killed. Prints 'ok FAMILY CASE' or 'not ok FAMILY CASE: why' for each case; exit status 0 if all agree,
+else 1.
 """
 
 import argparse
@@ -113,15 +114,19 @@ def run_both(build, cases, words):
 
 def repeat(build, cases, found):
     """Run cases that differed once more: behaviour that differs does so again, while a thread that got
-    no processor in time does not. Returns those that differ again; says which did once."""
+    no processor in time does not. Returns those that differ again, or crashed; says which did once."""
     if not found or len(found) > REPEATED_MOST:
         return found
+    crashed = {name: why for name, why in found.items() if "'killed by SIG" in why}
+    found = {name: why for name, why in found.items() if name not in crashed}
+    if not found:
+        return crashed
     words = sorted({name.split()[1] for name in found})
     kernel, pno, _ = run_both(build, cases, words)
     again = differences(by_case(kernel), by_case(pno))
     for name in found.keys() - again.keys():
         print(f"# {name} differed once of two times: {found[name]}", flush=True)
-    return {name: why for name, why in again.items() if name in found}
+    return crashed | {name: why for name, why in again.items() if name in found}
 
 
 def main():
