@@ -181,7 +181,6 @@ static bool wait_for_room(struct engine_link *link, unsigned core)
 
 void engine_link_wait_for_room(struct engine_link *link)
 {
-    const struct timespec nap = {.tv_nsec = 20000};
     for (unsigned looks = 1; atomic_load_explicit(&link->overflowing, memory_order_relaxed);
          looks++) {
         engine_link_push_overflow(link);
@@ -192,7 +191,7 @@ void engine_link_wait_for_room(struct engine_link *link)
         if (looks < FULL_RING_LOOKS)
             sched_yield();
         else
-            syscall(SYS_nanosleep, &nap, NULL);
+            nap();
     }
 }
 

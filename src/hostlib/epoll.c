@@ -68,6 +68,15 @@ bool epoll_register(int fd)
     return true;
 }
 
+struct epoll_set *epoll_get(int fd)
+{
+    struct file *file = fd_get(fd);
+    if (file == NULL || file->kind == FILE_EPOLL)
+        return (struct epoll_set *)file;
+    file_put(file);
+    return NULL;
+}
+
 /* ---- Items; epoll_lock held ---------------------------------------------------------------- */
 
 static void make_ready(struct epoll_item *item)

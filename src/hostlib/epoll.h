@@ -38,6 +38,9 @@ struct epoll_entry {
 /** Know an epoll descriptor just made. @return false: no memory. */
 bool epoll_register(int fd);
 
+/** The set behind fd, with a reference; NULL: it is none. */
+struct epoll_set *epoll_get(int fd);
+
 /** A set that came here with its kernel descriptor, still without entries. NULL: no memory. */
 struct epoll_set *epoll_adopt(int fd);
 

@@ -137,12 +137,11 @@ static struct epoll_set *next_set(uint32_t *fd)
 {
     uint32_t high = atomic_load_explicit(&fd_table_high, memory_order_relaxed);
     for (; *fd < high; ++*fd) {
-        struct file *file = fd_peek((int)*fd);
-        if (file == NULL || file->kind != FILE_EPOLL || (file = fd_get((int)*fd)) == NULL)
-            continue;
-        if (file->kind == FILE_EPOLL)
-            return (struct epoll_set *)file;
-        file_put(file);
+        const struct file *file = fd_peek((int)*fd);
+        struct epoll_set *set =
+            file != NULL && file->kind == FILE_EPOLL ? epoll_get((int)*fd) : NULL;
+        if (set != NULL)
+            return set;
     }
     return NULL;
 }

@@ -17,6 +17,7 @@
 #include "hostlib/lock.h"
 #include "hostlib/socket.h"
 #include "hostlib/socket_extra.h"
+#include "hostlink/region.h"
 
 /* Changes that are remembered one by one; who is further behind looks at all entries. */
 #define CHANGES 256
@@ -70,15 +71,9 @@ static int make_memory(size_t bytes)
     struct rlimit limit;
     if (getrlimit(RLIMIT_FSIZE, &limit) < 0 || limit.rlim_cur < bytes) /* else it raises SIGXFSZ */
         return -1;
-    int fd = (int)syscall(SYS_memfd_create, "pno-epoll", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0)
-        return -1;
-    if (syscall(SYS_ftruncate, fd, bytes) < 0 ||
-        syscall(SYS_fcntl, fd, F_ADD_SEALS, MEMORY_SEALS) < 0) {
-        syscall(SYS_close, fd);
-        return -1;
-    }
-    fd = fd_make_internal(fd);
+    int fd = link_region_create("pno-epoll", bytes);
+    if (fd >= 0)
+        fd = fd_make_internal(fd);
     return fd < 0 ? -1 : fd;
 }
 

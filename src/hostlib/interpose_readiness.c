@@ -96,21 +96,12 @@ PNO_EXPORT int pselect(int count, fd_set *read_set, fd_set *write_set, fd_set *e
 
 /* ---- epoll --------------------------------------------------------------------------------- */
 
-static struct epoll_set *get_set(int fd)
-{
-    struct file *file = fd_get(fd);
-    if (file == NULL || file->kind == FILE_EPOLL)
-        return (struct epoll_set *)file;
-    file_put(file);
-    return NULL;
-}
-
 /* Waiting is a cancellation point whether it blocks or not. */
 static struct epoll_set *get_set_to_wait(int fd)
 {
     if (fd_peek(fd) != NULL)
         pthread_testcancel();
-    return get_set(fd);
+    return epoll_get(fd);
 }
 
 static int end_with(struct epoll_set *set, int result)
@@ -190,7 +181,7 @@ static struct epoll_set *adopt_set(int fd)
 
 PNO_EXPORT int epoll_ctl(int epoll_fd, int operation, int fd, struct epoll_event *event)
 {
-    struct epoll_set *set = get_set(epoll_fd);
+    struct epoll_set *set = epoll_get(epoll_fd);
     if (set == NULL && operation == EPOLL_CTL_ADD && fd_peek(fd) != NULL)
         set = adopt_set(epoll_fd);
     struct file *file = set != NULL ? get_watchable(fd) : NULL;

@@ -176,16 +176,6 @@ static bool receiver_may_redeem(int fd, const struct msghdr *message)
     return may_be_under_pno(peer.pid);
 }
 
-/* The set behind fd, with a reference; NULL: it is none. */
-static struct epoll_set *get_set(int fd)
-{
-    struct file *file = fd_get(fd);
-    if (file == NULL || file->kind == FILE_EPOLL)
-        return (struct epoll_set *)file;
-    file_put(file);
-    return NULL;
-}
-
 /* What may be replaced. */
 static bool count_ours(void *context, int *fd)
 {
@@ -197,7 +187,7 @@ static bool count_ours(void *context, int *fd)
 
 static int substitute_set(int fd, bool for_pno)
 {
-    struct epoll_set *set = for_pno ? get_set(fd) : NULL;
+    struct epoll_set *set = for_pno ? epoll_get(fd) : NULL;
     if (set == NULL)
         return -ENOTSOCK;
     int result = issue_set(set, fd);

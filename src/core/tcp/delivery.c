@@ -3,11 +3,7 @@
 #include "core/tcp/rare.h"
 #include "core/tcp/recovery.h"
 #include "core/tcp/scoreboard.h"
-
-static uint32_t microseconds(uint64_t now_ns)
-{
-    return (uint32_t)(now_ns / NS_PER_US);
-}
+#include "core/tcp/sent.h"
 
 void tcp_delivery_init(struct tcp_connection *connection)
 {
@@ -55,7 +51,7 @@ static void delivered_add(struct tcp_delivery *delivery, uint32_t bytes, uint32_
 
 void tcp_delivery_acked(struct tcp_connection *connection, const struct tcp_ack_facts *facts)
 {
-    delivered_add(&connection->delivery, facts->delivered, microseconds(facts->now_ns));
+    delivered_add(&connection->delivery, facts->delivered, tcp_sent_clock_us(facts->now_ns));
     if (facts->sampled)
         sample_take(connection, &facts->sample);
 }

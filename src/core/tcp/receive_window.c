@@ -104,10 +104,16 @@ void tcp_window_established(struct tcp_connection *connection, uint64_t now_ns)
     receive->space_measured_us = (uint32_t)(now_ns / NS_PER_US);
 }
 
+/** tcp_receive_window() */
+static inline uint32_t window_left(const struct tcp_hot *hot)
+{
+    uint32_t used = tcp_unadvertised(hot);
+    return hot->rcv_wnd > used ? hot->rcv_wnd - used : 0;
+}
+
 uint32_t tcp_receive_window(const struct tcp_connection *connection)
 {
-    uint32_t used = tcp_unadvertised(&connection->hot);
-    return connection->hot.rcv_wnd > used ? connection->hot.rcv_wnd - used : 0;
+    return window_left(&connection->hot);
 }
 
 /** Room in the buffer: what arrived in order and was not read takes it. */
@@ -187,8 +193,7 @@ static inline uint32_t window_of_empty_buffer(const struct tcp_receive *receive)
 /** This window is offered, or what is left of the one before, which is not taken back. */
 static inline uint16_t advertise(struct tcp_hot *hot, uint32_t window)
 {
-    uint32_t used = tcp_unadvertised(hot);
-    uint32_t before = hot->rcv_wnd > used ? hot->rcv_wnd - used : 0;
+    uint32_t before = window_left(hot);
     if (window < before)
         window = before;
     uint32_t units = (window + (UINT32_C(1) << hot->rcv_wscale) - 1) >> hot->rcv_wscale;
